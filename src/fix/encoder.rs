@@ -1,0 +1,122 @@
+//! Writes one message into the caller's buffer, BodyLength(9) and CheckSum(10) patched in at the end.
+
+use super::{Decimal, Precision, SOH, UtcTimestamp, checksum, write_uint};
+
+/// The buffer was too small for the message. Nothing of it may be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Overflow;
+
+/// Writes fields in the order of the calls. The first must be MsgType(35), which [`Encoder::begin`] takes.
+///
+/// An overflow is remembered and answered by [`Encoder::finish`], so that calls chain without a check each.
+#[derive(Debug)]
+pub struct Encoder<'b> {
+    buffer: &'b mut [u8],
+    at: usize,
+    /// Where BodyLength(9)'s digits begin.
+    length_offset: usize,
+    body_offset: usize,
+    overflowed: bool,
+}
+
+/// BodyLength(9) is written with as many digits as it needs; most messages need three, others are moved.
+const LENGTH_DIGITS_EXPECTED: usize = 3;
+
+impl<'b> Encoder<'b> {
+    pub fn begin(buffer: &'b mut [u8], begin_string: &[u8], msg_type: &[u8]) -> Self {
+        let mut encoder = Self { buffer, at: 0, length_offset: 0, body_offset: 0, overflowed: false };
+        encoder.raw(b"8=").raw(begin_string).raw(b"\x019=");
+        encoder.length_offset = encoder.at;
+        encoder.raw(&[b'0'; LENGTH_DIGITS_EXPECTED]).raw(&[SOH]);
+        encoder.body_offset = encoder.at;
+        encoder.raw(b"35=").raw(msg_type).raw(&[SOH]);
+        encoder
+    }
+
+    /// Bytes exactly as given: whole fields, each with its delimiter.
+    pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        match self.buffer.get_mut(self.at..self.at + bytes.len()) {
+            Some(target) => {
+                target.copy_from_slice(bytes);
+                self.at += bytes.len();
+            }
+            None => self.overflowed = true,
+        }
+        self
+    }
+
+    /// A field of any type whose bytes are at hand. They must not contain the delimiter, unless it is a data field.
+    pub fn bytes(&mut self, tag: u32, value: &[u8]) -> &mut Self {
+        self.tag(tag).raw(value).raw(&[SOH])
+    }
+
+    pub fn uint(&mut self, tag: u32, number: u64) -> &mut Self {
+        let mut digits = [0; 20];
+        let count = write_uint(&mut digits, number);
+        self.bytes(tag, &digits[..count])
+    }
+
+    pub fn int(&mut self, tag: u32, number: i64) -> &mut Self {
+        self.tag(tag);
+        if number < 0 {
+            self.raw(b"-");
+        }
+        let mut digits = [0; 20];
+        let count = write_uint(&mut digits, number.unsigned_abs());
+        self.raw(&digits[..count]).raw(&[SOH])
+    }
+
+    pub fn char(&mut self, tag: u32, value: u8) -> &mut Self {
+        self.bytes(tag, &[value])
+    }
+
+    pub fn bool(&mut self, tag: u32, value: bool) -> &mut Self {
+        self.bytes(tag, if value { b"Y" } else { b"N" })
+    }
+
+    pub fn decimal(&mut self, tag: u32, value: Decimal) -> &mut Self {
+        let mut text = [0; 40];
+        let length = value.write(&mut text);
+        self.bytes(tag, &text[..length])
+    }
+
+    pub fn timestamp(&mut self, tag: u32, value: UtcTimestamp, precision: Precision) -> &mut Self {
+        let mut text = [0; 27];
+        let length = value.write(&mut text, precision);
+        self.bytes(tag, &text[..length])
+    }
+
+    /// A data field with its length field before it.
+    pub fn data(&mut self, length_tag: u32, tag: u32, value: &[u8]) -> &mut Self {
+        self.uint(length_tag, value.len() as u64).bytes(tag, value)
+    }
+
+    /// Patches BodyLength(9), appends CheckSum(10) and answers the message's length, from the buffer's start.
+    pub fn finish(mut self) -> Result<usize, Overflow> {
+        let mut digits = [0; 20];
+        let count = write_uint(&mut digits, (self.at - self.body_offset) as u64);
+        if count != LENGTH_DIGITS_EXPECTED && !self.overflowed {
+            let body_offset = self.length_offset + count + 1;
+            let end = body_offset + (self.at - self.body_offset);
+            if end > self.buffer.len() {
+                return Err(Overflow);
+            }
+            self.buffer.copy_within(self.body_offset..self.at, body_offset);
+            (self.body_offset, self.at) = (body_offset, end);
+            self.buffer[body_offset - 1] = SOH;
+        }
+        if self.overflowed {
+            return Err(Overflow);
+        }
+        self.buffer[self.length_offset..self.length_offset + count].copy_from_slice(&digits[..count]);
+        let sum = checksum(&self.buffer[..self.at]);
+        self.raw(&[b'1', b'0', b'=', b'0' + sum / 100, b'0' + sum / 10 % 10, b'0' + sum % 10, SOH]);
+        if self.overflowed { Err(Overflow) } else { Ok(self.at) }
+    }
+
+    fn tag(&mut self, tag: u32) -> &mut Self {
+        let mut digits = [0; 20];
+        let count = write_uint(&mut digits, u64::from(tag));
+        self.raw(&digits[..count]).raw(b"=")
+    }
+}

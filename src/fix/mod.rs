@@ -1,0 +1,22 @@
+//! FIX tag=value on the wire: framing, in-place parsing, typed values and encoding.
+//!
+//! Everything here works on the caller's bytes. It does no I/O, reads no clock, starts no thread and allocates
+//! nothing once a [`FieldIndex`] exists. It knows the *syntax* of FIX (FIX tag=value encoding, "FIX Tagvalue
+//! Encoding Technical Specification") and nothing of sessions; what a message means is [`crate::session`]'s affair.
+//!
+//! Three answers are kept apart throughout: bytes are [`Framing::Complete`], [`Framing::Incomplete`] (read more)
+//! or [`Framing::Invalid`] (garbled: skip, and use no sequence number).
+
+mod encoder;
+mod framing;
+mod message;
+pub mod tags;
+mod value;
+
+pub use encoder::{Encoder, Overflow};
+pub use framing::{Frame, Framing, Garbled, checksum, frame};
+pub use message::{Field, FieldIndex, Group, Groups, Message, ParseError, data_tag_of_length, parse};
+pub use value::{Decimal, Precision, UtcTimestamp, bool_of, char_of, int_of, uint_of, write_uint};
+
+/// The field delimiter, ASCII "start of heading".
+pub const SOH: u8 = 0x01;
