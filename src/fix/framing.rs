@@ -3,7 +3,7 @@
 //! A frame is `8=…|9=<n>|` + n bytes of body + `10=ccc|`. "Not yet there" and "never will be" are different answers:
 //! a garbled message is skipped without using a sequence number (FIX session layer, "garbled messages").
 
-use super::SOH;
+use super::{SOH, checksum};
 
 /// One complete message at the front of the buffer, its length and check sum verified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub enum Framing {
     Complete(Frame),
     /// A prefix of something that may become a message.
     Incomplete,
-    /// No message can begin here. `skip` (at least 1) bytes lead to the next place where one may.
+    /// No message begins here, whatever bytes follow. `skip` (at least 1) bytes lead to the next place where one may.
     Invalid {
         skip: u32,
         why: Garbled,
@@ -29,7 +29,7 @@ pub enum Framing {
 /// Why bytes are not a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Garbled {
-    /// The message does not begin with BeginString(8).
+    /// The message does not begin with `8=FIX` and a version.
     BeginString,
     /// BodyLength(9) is not the second field, or not a number.
     BodyLength,
@@ -45,80 +45,203 @@ pub enum Garbled {
 
 /// `10=ccc|`
 const TRAILER_BYTES: usize = 7;
+/// `35=x|`, the shortest body.
+const BODY_BYTES_MIN: usize = 5;
+/// What every message begins with.
+const START: &[u8] = b"8=FIX";
 /// BeginString(8)'s value, at most: "FIXT.1.1" is 8 and nobody's is longer than this.
 const BEGIN_STRING_BYTES_MAX: usize = 16;
 /// BodyLength(9)'s digits, at most. Leading zeros are legal, so a few more than any size needs.
 const BODY_LENGTH_DIGITS_MAX: usize = 9;
 
-/// The sum of all bytes modulo 256, as CheckSum(10) wants it.
-pub fn checksum(bytes: &[u8]) -> u8 {
-    bytes.iter().fold(0u8, |sum, byte| sum.wrapping_add(*byte))
-}
-
 /// Looks for one message at the front of `bytes`.
+///
+/// The answer for a prefix is `Invalid` as soon as no further byte can make a message of it, and the answer for any
+/// bytes is the same however they arrived. Where to go on after garbage:
+///
+/// - A wrong CheckSum(10), standing where BodyLength(9) says, leaves no doubt about the message's end: the message is
+///   skipped, and whatever its data fields hold cannot be taken for a message.
+/// - Otherwise the length is not to be trusted, and the next `8=FIX` may begin a message, or a beginning of it that
+///   the bytes end with. It need not follow a delimiter, for garbage need not end with one; a value that only looks
+///   like it (`58=FIXED`) is refused in its turn after a few bytes, BodyLength(9) not being next.
 pub fn frame(bytes: &[u8], message_bytes_max: u32) -> Framing {
     match frame_at_front(bytes, message_bytes_max as usize) {
         Ok(Some(frame)) => Framing::Complete(frame),
         Ok(None) => Framing::Incomplete,
-        Err(why) => Framing::Invalid { skip: bytes_to_next_candidate(bytes) as u32, why },
+        Err((why, skip)) => Framing::Invalid {
+            skip: u32::try_from(skip).unwrap_or(u32::MAX),
+            why,
+        },
     }
 }
 
-fn frame_at_front(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Frame>, Garbled> {
-    let Some(begin_string_end) = begin_string_end(bytes)? else { return Ok(None) };
-    let Some((body_offset, body_length)) = body_length(bytes, begin_string_end)? else { return Ok(None) };
+fn frame_at_front(
+    bytes: &[u8],
+    message_bytes_max: usize,
+) -> Result<Option<Frame>, (Garbled, usize)> {
+    let extent =
+        extent(bytes, message_bytes_max).map_err(|why| (why, bytes_to_next_start(bytes)))?;
+    let Some(Extent {
+        body_offset,
+        length,
+        stated,
+    }) = extent
+    else {
+        return Ok(None);
+    };
+    let computed = checksum(&bytes[..length - TRAILER_BYTES]);
+    if stated != computed {
+        return Err((Garbled::CheckSum { stated, computed }, length));
+    }
+    Ok(Some(Frame {
+        length: length as u32,
+        body_offset: body_offset as u32,
+    }))
+}
+
+/// A message whose first three fields and trailer are in their places.
+struct Extent {
+    body_offset: usize,
+    length: usize,
+    /// CheckSum(10) as the message states it.
+    stated: u8,
+}
+
+fn extent(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Extent>, Garbled> {
+    let Some(body_length_offset) = body_length_offset(bytes)? else {
+        return Ok(None);
+    };
+    let Some((body_offset, body_length)) =
+        body_length(bytes, body_length_offset, message_bytes_max)?
+    else {
+        return Ok(None);
+    };
     let length = body_offset + body_length + TRAILER_BYTES;
     if length > message_bytes_max {
         return Err(Garbled::TooLong);
     }
-    let body = &bytes[body_offset..];
-    if !body.starts_with(&b"35="[..body.len().min(3)]) || body_length < 5 {
+    if body_length < BODY_BYTES_MIN || !begins_like(&bytes[body_offset..], b"35=") {
         return Err(Garbled::MsgType);
     }
-    if bytes.len() < length {
-        return Ok(None);
-    }
-    let (summed, trailer) = bytes[..length].split_at(length - TRAILER_BYTES);
-    let &[b'1', b'0', b'=', hundreds @ b'0'..=b'2', tens @ b'0'..=b'9', ones @ b'0'..=b'9', SOH] = trailer else {
+    // The body's last delimiter and the trailer, or as much of them as there is.
+    let end = bytes.get(length - TRAILER_BYTES - 1..).unwrap_or_default();
+    let Some(end) = end.first_chunk::<{ TRAILER_BYTES + 1 }>() else {
+        return if may_become_trailer(end) {
+            Ok(None)
+        } else {
+            Err(Garbled::Trailer)
+        };
+    };
+    let &[
+        SOH,
+        b'1',
+        b'0',
+        b'=',
+        hundreds @ b'0'..=b'2',
+        tens @ b'0'..=b'9',
+        ones @ b'0'..=b'9',
+        SOH,
+    ] = end
+    else {
         return Err(Garbled::Trailer);
     };
-    if summed[summed.len() - 1] != SOH {
-        return Err(Garbled::Trailer);
-    }
-    let stated = u16::from(hundreds - b'0') * 100 + u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
+    let stated =
+        u16::from(hundreds - b'0') * 100 + u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
     let stated = u8::try_from(stated).map_err(|_| Garbled::Trailer)?;
-    let computed = checksum(summed);
-    if stated != computed {
-        return Err(Garbled::CheckSum { stated, computed });
+    Ok(Some(Extent {
+        body_offset,
+        length,
+        stated,
+    }))
+}
+
+/// Whether `bytes` agree with `expected` as far as both go.
+#[inline(always)]
+fn begins_like(bytes: &[u8], expected: &[u8]) -> bool {
+    bytes
+        .iter()
+        .zip(expected)
+        .all(|(byte, expected)| byte == expected)
+}
+
+/// Whether an incomplete trailer, with the delimiter before it, is right as far as it goes.
+#[cold]
+fn may_become_trailer(end: &[u8]) -> bool {
+    begins_like(end, b"\x0110=") && {
+        let digits = end.get(4..).unwrap_or_default();
+        // 255 is the greatest sum, and texts of one length compare like their numbers.
+        digits.iter().all(u8::is_ascii_digit) && digits <= &b"255"[..]
     }
-    Ok(Some(Frame { length: length as u32, body_offset: body_offset as u32 }))
 }
 
 /// The offset after BeginString(8)'s delimiter.
-fn begin_string_end(bytes: &[u8]) -> Result<Option<usize>, Garbled> {
-    let prefix = &b"8="[..bytes.len().min(2)];
-    if !bytes.starts_with(prefix) {
+#[inline(always)]
+fn body_length_offset(bytes: &[u8]) -> Result<Option<usize>, Garbled> {
+    // Nearly all messages: `FIX.4.2` and its like, or `FIXT.1.1`.
+    match bytes {
+        [
+            b'8',
+            b'=',
+            b'F',
+            b'I',
+            b'X',
+            b'.',
+            b'0'..=b'9',
+            b'.',
+            b'0'..=b'9',
+            SOH,
+            ..,
+        ] => return Ok(Some(10)),
+        [
+            b'8',
+            b'=',
+            b'F',
+            b'I',
+            b'X',
+            b'T',
+            b'.',
+            b'0'..=b'9',
+            b'.',
+            b'0'..=b'9',
+            SOH,
+            ..,
+        ] => return Ok(Some(11)),
+        _ => {}
+    }
+    if !begins_like(bytes, START) {
         return Err(Garbled::BeginString);
     }
-    let window = &bytes[..bytes.len().min(2 + BEGIN_STRING_BYTES_MAX + 1)];
-    match window.iter().position(|byte| *byte == SOH) {
-        Some(2) => Err(Garbled::BeginString),
-        Some(at) => Ok(Some(at + 1)),
-        None if window.len() == 2 + BEGIN_STRING_BYTES_MAX + 1 => Err(Garbled::BeginString),
-        None => Ok(None),
+    for (at, byte) in bytes.iter().enumerate().skip(START.len()) {
+        match byte {
+            &SOH if at > START.len() => return Ok(Some(at + 1)),
+            b'A'..=b'Z' | b'0'..=b'9' | b'.' if at < 2 + BEGIN_STRING_BYTES_MAX => {}
+            _ => return Err(Garbled::BeginString),
+        }
     }
+    Ok(None)
 }
 
 /// The body's offset and length.
-fn body_length(bytes: &[u8], at: usize) -> Result<Option<(usize, usize)>, Garbled> {
+#[inline(always)]
+fn body_length(
+    bytes: &[u8],
+    at: usize,
+    message_bytes_max: usize,
+) -> Result<Option<(usize, usize)>, Garbled> {
     let field = &bytes[at..];
-    if !field.starts_with(&b"9="[..field.len().min(2)]) {
+    if !begins_like(field, b"9=") {
         return Err(Garbled::BodyLength);
     }
     let mut value = 0usize;
     for (digits, byte) in field.iter().skip(2).enumerate() {
         match byte {
-            b'0'..=b'9' if digits < BODY_LENGTH_DIGITS_MAX => value = value * 10 + usize::from(byte - b'0'),
+            b'0'..=b'9' if digits < BODY_LENGTH_DIGITS_MAX => {
+                value = value * 10 + usize::from(byte - b'0');
+                // Said before the delimiter is there: more digits do not make it less.
+                if value > message_bytes_max {
+                    return Err(Garbled::TooLong);
+                }
+            }
             &SOH if digits > 0 => return Ok(Some((at + 2 + digits + 1, value))),
             _ => return Err(Garbled::BodyLength),
         }
@@ -126,13 +249,246 @@ fn body_length(bytes: &[u8], at: usize) -> Result<Option<(usize, usize)>, Garble
     Ok(None)
 }
 
-/// Where the next message may begin: at a `8=FIX` that follows a delimiter, or where a prefix of it ends the buffer.
-fn bytes_to_next_candidate(bytes: &[u8]) -> usize {
-    const START: &[u8] = b"8=FIX";
+/// Where the next message may begin; at least 1.
+#[cold]
+fn bytes_to_next_start(bytes: &[u8]) -> usize {
     (1..bytes.len())
-        .find(|at| {
-            let rest = &bytes[*at..];
-            rest.starts_with(&START[..rest.len().min(START.len())])
-        })
+        .find(|at| bytes[*at] == START[0] && begins_like(&bytes[*at..], START))
         .unwrap_or(bytes.len().max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MAX: u32 = 1_000;
+
+    fn bytes(text: &str) -> Vec<u8> {
+        text.replace('|', "\x01").into_bytes()
+    }
+
+    /// Completes a body to a message.
+    fn message(body: &str) -> Vec<u8> {
+        let mut message = bytes(&format!("8=FIX.4.4|9={}|{body}", body.len()));
+        let sum = checksum(&message);
+        message.extend(bytes(&format!("10={sum:03}|")));
+        message
+    }
+
+    fn invalid(skip: usize, why: Garbled) -> Framing {
+        Framing::Invalid {
+            skip: skip as u32,
+            why,
+        }
+    }
+
+    #[track_caller]
+    fn assert_garbled(text: &str, why: Garbled) {
+        let bytes = bytes(text);
+        assert_eq!(frame(&bytes, MAX), invalid(bytes.len(), why), "{text}");
+        // And not a byte earlier: what comes before may still become a message.
+        assert_eq!(
+            frame(&bytes[..bytes.len() - 1], MAX),
+            Framing::Incomplete,
+            "{text} less its last byte"
+        );
+    }
+
+    #[test]
+    fn a_message_is_complete_with_its_last_byte_and_incomplete_before() {
+        let mut stream = message("35=0|34=7|");
+        let length = stream.len() as u32;
+        for end in 0..stream.len() {
+            assert_eq!(
+                frame(&stream[..end], MAX),
+                Framing::Incomplete,
+                "{end} bytes"
+            );
+        }
+        stream.extend(message("35=1|"));
+        let complete = Framing::Complete(Frame {
+            length,
+            body_offset: 15,
+        });
+        assert_eq!(frame(&stream, MAX), complete);
+    }
+
+    #[test]
+    fn every_version_frames() {
+        for version in [
+            "FIX.4.0",
+            "FIX.4.4",
+            "FIXT.1.1",
+            "FIX.5.0SP2",
+            "FIX.4.10",
+            "FIX4",
+        ] {
+            let mut text = bytes(&format!("8={version}|9=005|35=0|"));
+            let sum = checksum(&text);
+            text.extend(bytes(&format!("10={sum:03}|")));
+            assert!(
+                matches!(frame(&text, MAX), Framing::Complete(_)),
+                "{version}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_hopeless_prefix_is_invalid_with_its_first_wrong_byte() {
+        for text in [
+            "x",
+            "8x",
+            "8=x",
+            "8=FIY",
+            "8=FIX|",
+            "8=FIX ",
+            "8=FIXED ",
+            "8=FIX.4.4|8",
+        ] {
+            let why = if text.len() < 10 {
+                Garbled::BeginString
+            } else {
+                Garbled::BodyLength
+            };
+            let wrong_byte = &bytes(text);
+            assert!(
+                matches!(frame(wrong_byte, MAX), Framing::Invalid { why: found, .. } if found == why),
+                "{text}"
+            );
+            assert_eq!(
+                frame(&wrong_byte[..wrong_byte.len() - 1], MAX),
+                Framing::Incomplete,
+                "{text}"
+            );
+        }
+        assert_garbled("8=FIX.4.4.4.4.4.4.X", Garbled::BeginString);
+        assert_garbled("8=FIX.4.4|3", Garbled::BodyLength);
+    }
+
+    #[test]
+    fn a_body_length_must_be_a_number_of_a_few_digits() {
+        assert_garbled("8=FIX.4.4|9=|", Garbled::BodyLength);
+        assert_garbled("8=FIX.4.4|9=-", Garbled::BodyLength);
+        assert_garbled("8=FIX.4.4|9=1x", Garbled::BodyLength);
+        assert_garbled("8=FIX.4.4|9=0000000000", Garbled::BodyLength);
+    }
+
+    #[test]
+    fn a_message_beyond_the_limit_is_refused_before_it_has_arrived() {
+        assert_garbled("8=FIX.4.4|9=1001", Garbled::TooLong);
+        // 16 bytes of head and 7 of trailer.
+        assert_garbled("8=FIX.4.4|9=978|", Garbled::TooLong);
+        assert_eq!(frame(&bytes("8=FIX.4.4|9=977|"), MAX), Framing::Incomplete);
+        let all_nines = bytes("8=FIX.4.4|9=999999999|35=0|");
+        assert_eq!(frame(&all_nines, u32::MAX), Framing::Incomplete);
+    }
+
+    #[test]
+    fn msg_type_must_be_the_third_field() {
+        assert_garbled("8=FIX.4.4|9=20|34", Garbled::MsgType);
+        assert_garbled("8=FIX.4.4|9=20|35|", Garbled::MsgType);
+        assert_garbled("8=FIX.4.4|9=4|", Garbled::MsgType);
+        assert_garbled("8=FIX.4.4|9=0|", Garbled::MsgType);
+    }
+
+    #[test]
+    fn a_trailer_that_is_not_in_its_place_is_noticed_with_its_first_wrong_byte() {
+        assert_garbled("8=FIX.4.4|9=5|35=00", Garbled::Trailer);
+        assert_garbled("8=FIX.4.4|9=5|35=0|2", Garbled::Trailer);
+        assert_garbled("8=FIX.4.4|9=5|35=0|10|", Garbled::Trailer);
+        assert_garbled("8=FIX.4.4|9=5|35=0|10=3", Garbled::Trailer);
+        assert_garbled("8=FIX.4.4|9=5|35=0|10=26", Garbled::Trailer);
+        assert_garbled("8=FIX.4.4|9=5|35=0|10=256", Garbled::Trailer);
+        assert_garbled("8=FIX.4.4|9=5|35=0|10=1x", Garbled::Trailer);
+        assert_garbled("8=FIX.4.4|9=5|35=0|10=1234", Garbled::Trailer);
+    }
+
+    #[test]
+    fn a_wrong_check_sum_skips_the_whole_message_and_the_next_one_is_found() {
+        let good = message("35=0|34=8|");
+        let inner = message("35=5|34=9|");
+        let mut stream = message(&format!(
+            "35=n|212={}|213={}|",
+            inner.len(),
+            String::from_utf8_lossy(&inner)
+        ));
+        let length = stream.len();
+        stream[length - 2] ^= 1;
+        stream.extend(&good);
+        let Framing::Invalid {
+            skip,
+            why: Garbled::CheckSum { stated, computed },
+        } = frame(&stream, MAX)
+        else {
+            panic!("the sum is wrong")
+        };
+        assert_eq!((skip as usize, stated ^ computed), (length, 1));
+        assert!(matches!(
+            frame(&stream[length..], MAX),
+            Framing::Complete(_)
+        ));
+    }
+
+    #[test]
+    fn a_wrong_body_length_costs_its_own_message_alone() {
+        let good = message("35=0|34=8|58=FIXED|");
+        for stated in (5..20).chain(21..40) {
+            let mut stream = bytes(&format!("8=FIX.4.4|9={stated}|35=1|34=7|112=hello|10=123|"));
+            let garbled_bytes = stream.len();
+            stream.extend(&good);
+            stream.extend(&good);
+            let answer = frame(&stream, MAX);
+            assert_eq!(
+                answer,
+                invalid(garbled_bytes, Garbled::Trailer),
+                "BodyLength {stated}"
+            );
+        }
+    }
+
+    #[test]
+    fn garbage_is_skipped_up_to_the_next_start_or_a_beginning_of_one() {
+        let skip = |text: &str| match frame(&bytes(text), MAX) {
+            Framing::Invalid { skip, .. } => skip,
+            answer => panic!("{text}: {answer:?}"),
+        };
+        assert_eq!(skip("GET / HTTP/1.1|8=FIX.4.4|"), 15);
+        assert_eq!(skip("SSH-2.08=FIX.4.4|"), 7);
+        assert_eq!(skip("garbage8=FI"), 7);
+        assert_eq!(skip("garbage8"), 7);
+        assert_eq!(skip("garbage88=FIX"), 8);
+        assert_eq!(skip("garbage8=FIY"), 12);
+        assert_eq!(skip("x"), 1);
+        assert_eq!(skip("8=FIX.4.4|8=FIX.4.4|9="), 10);
+    }
+
+    #[test]
+    fn a_start_inside_a_value_does_not_disturb_its_message() {
+        let text = message("35=B|58=FIX.4.4|148=see 8=FIX.4.4|");
+        assert!(
+            matches!(frame(&text, MAX), Framing::Complete(frame) if frame.length as usize == text.len())
+        );
+    }
+
+    #[test]
+    fn a_check_sum_inside_the_body_does_not_end_the_message() {
+        let text = message("35=B|10=123|58=x|");
+        assert!(
+            matches!(frame(&text, MAX), Framing::Complete(frame) if frame.length as usize == text.len())
+        );
+    }
+
+    #[test]
+    fn limits_of_nothing_and_of_everything_are_safe() {
+        for limit in [0, 1, 22, u32::MAX] {
+            for text in [
+                "",
+                "8",
+                "8=FIX.4.4|9=5|35=0|10=161|",
+                "8=FIX.4.4|9=999999999|35=",
+            ] {
+                frame(&bytes(text), limit);
+            }
+        }
+    }
 }

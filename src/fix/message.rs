@@ -1,6 +1,8 @@
 //! A framed message, indexed in place: where each field's value lies, in the order of the wire.
 
-use super::{SOH, UtcTimestamp, bool_of, tags, uint_of};
+use super::data_fields::{data_tag_of_length, is_length_tag};
+use super::delimiters::{Delimiters, TAGS_A_STEP, position_of_tag};
+use super::{Decimal, SOH, UtcTimestamp, bool_of, char_of, int_of, tags, uint_of};
 
 /// One field. The value borrows from the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,32 +11,41 @@ pub struct Field<'a> {
     pub value: &'a [u8],
 }
 
+/// Where a field's value lies in the message's bytes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Entry {
-    tag: u32,
+struct Span {
     offset: u32,
-    length: u32,
+    end: u32,
 }
 
 /// The reusable memory of [`parse`]: one a worker, made at start.
+///
+/// Tags lie apart from the places of the values, because a look-up compares many tags and reads one place.
 #[derive(Debug)]
 pub struct FieldIndex {
-    entries: Vec<Entry>,
-    fields_max: usize,
+    /// A multiple of [`TAGS_A_STEP`] long. What lies beyond the fields of the latest message is of earlier ones.
+    tags: Box<[u32]>,
+    /// As many as a message may have fields.
+    spans: Box<[Span]>,
 }
 
 impl FieldIndex {
     pub fn with_capacity(fields_max: u32) -> Self {
-        Self { entries: Vec::with_capacity(fields_max as usize), fields_max: fields_max as usize }
+        let fields_max = fields_max as usize;
+        Self {
+            tags: vec![0; fields_max.next_multiple_of(TAGS_A_STEP)].into(),
+            spans: vec![Span::default(); fields_max].into(),
+        }
     }
 }
 
 /// Why a framed message cannot be read as fields. The peer's fault; the session answers with a Reject(3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {
-    /// A tag is not a positive number without leading zeros, or its `=` is missing.
+    /// A tag is not a positive number of up to nine digits without leading zeros, or its `=` or the delimiter at the
+    /// field's end is missing.
     InvalidTag { offset: u32 },
-    /// A data field is shorter than its length field says, or not ended by a delimiter there.
+    /// The data field's length field is not a number, or no delimiter stands where it says that the data ends.
     DataLength { tag: u32 },
     /// More fields than the index holds.
     TooManyFields { fields_max: u32 },
@@ -44,87 +55,151 @@ pub enum ParseError {
 #[derive(Clone, Copy, Debug)]
 pub struct Message<'a> {
     bytes: &'a [u8],
-    entries: &'a [Entry],
+    /// At least as many as spans; what lies beyond them is rounding, for [`position_of_tag`].
+    tags: &'a [u32],
+    spans: &'a [Span],
 }
 
 /// Indexes the fields of one whole message, as [`super::frame`] found it.
 ///
-/// Empty values are kept (a session-level Reject names them); data fields may contain the delimiter.
+/// Any other bytes are safe too: they are an error, or a message that lacks what framing makes sure of. Empty values
+/// are kept (a session-level Reject names them); a data field that follows its length field may contain the delimiter.
 pub fn parse<'a>(bytes: &'a [u8], index: &'a mut FieldIndex) -> Result<Message<'a>, ParseError> {
-    index.entries.clear();
-    let mut at = 0;
-    let mut data_length: Option<(u32, usize)> = None;
-    while at < bytes.len() {
-        let (tag, value_offset) = tag_at(bytes, at)?;
-        let length = match data_length.take() {
-            Some((data_tag, length)) if data_tag == tag => {
-                if bytes.get(value_offset + length) != Some(&SOH) {
-                    return Err(ParseError::DataLength { tag });
-                }
-                length
-            }
-            _ => bytes[value_offset..]
-                .iter()
-                .position(|byte| *byte == SOH)
-                .ok_or(ParseError::InvalidTag { offset: at as u32 })?,
-        };
-        if index.entries.len() == index.fields_max {
-            return Err(ParseError::TooManyFields { fields_max: index.fields_max as u32 });
-        }
-        index.entries.push(Entry { tag, offset: value_offset as u32, length: length as u32 });
-        if let Some(data_tag) = data_tag_of_length(tag) {
-            let value = &bytes[value_offset..value_offset + length];
-            let length = uint_of(value).filter(|length| *length < bytes.len() as u64);
-            data_length = Some((data_tag, length.ok_or(ParseError::DataLength { tag })? as usize));
-        }
-        at = value_offset + length + 1;
-    }
-    Ok(Message { bytes, entries: &index.entries })
+    let count = index.fill(bytes)?;
+    Ok(Message {
+        bytes,
+        tags: &index.tags[..count.next_multiple_of(TAGS_A_STEP)],
+        spans: &index.spans[..count],
+    })
 }
 
-/// The tag at `at` and where its value begins.
-fn tag_at(bytes: &[u8], at: usize) -> Result<(u32, usize), ParseError> {
-    const TAG_DIGITS_MAX: usize = 9;
+/// The value of the first field with `tag` in bytes that [`parse`] refused, so that a Reject(3) can name MsgSeqNum(34)
+/// and MsgType(35). It reads from delimiter to delimiter and knows nothing of data fields.
+pub fn raw_field(bytes: &[u8], tag: u32) -> Option<&[u8]> {
+    bytes.split(|byte| *byte == SOH).find_map(|field| {
+        let (found, value_offset) = tag_at_slow(field, 0).ok()?;
+        (found == tag).then(|| &field[value_offset..])
+    })
+}
+
+impl FieldIndex {
+    /// Indexes all fields; answers how many they are.
+    fn fill(&mut self, bytes: &[u8]) -> Result<usize, ParseError> {
+        if u32::try_from(bytes.len()).is_err() {
+            return Err(ParseError::InvalidTag { offset: u32::MAX });
+        }
+        let fields_max = self.spans.len();
+        // Of one length, so that one check a field is enough for both.
+        let (tags, spans) = (&mut self.tags[..fields_max], &mut self.spans[..fields_max]);
+        let mut delimiters = Delimiters::new(bytes);
+        let (mut count, mut start) = (0, 0);
+        let mut put = |tag: u32, offset: usize, end: usize| {
+            if count == fields_max {
+                return Err(ParseError::TooManyFields {
+                    fields_max: fields_max as u32,
+                });
+            }
+            tags[count] = tag;
+            spans[count] = Span {
+                offset: offset as u32,
+                end: end as u32,
+            };
+            count += 1;
+            Ok(())
+        };
+        while let Some(end) = delimiters.next() {
+            let (tag, offset) = tag_at(bytes, start)?;
+            put(tag, offset, end)?;
+            start = end + 1;
+            if is_length_tag(tag)
+                && let Some((tag, offset, end)) =
+                    data_field(bytes, tag, &bytes[offset..end], start)?
+            {
+                put(tag, offset, end)?;
+                start = end + 1;
+                delimiters.seek(start);
+            }
+        }
+        if start == bytes.len() {
+            Ok(count)
+        } else {
+            Err(ParseError::InvalidTag {
+                offset: start as u32,
+            })
+        }
+    }
+}
+
+/// The data field at `start`, if it is the one that `length_tag` announces: its tag, where its value begins and ends.
+#[cold]
+fn data_field(
+    bytes: &[u8],
+    length_tag: u32,
+    length: &[u8],
+    start: usize,
+) -> Result<Option<(u32, usize, usize)>, ParseError> {
+    let Ok((tag, offset)) = tag_at_slow(bytes, start) else {
+        return Ok(None);
+    };
+    if data_tag_of_length(length_tag) != Some(tag) {
+        // A length without its data is a fault of the message, not of its syntax.
+        return Ok(None);
+    }
+    let end = uint_of(length)
+        .and_then(|length| usize::try_from(length).ok())
+        .and_then(|length| offset.checked_add(length))
+        .filter(|end| bytes.get(*end) == Some(&SOH))
+        .ok_or(ParseError::DataLength { tag })?;
+    Ok(Some((tag, offset, end)))
+}
+
+const TAG_DIGITS_MAX: usize = 9;
+
+/// The tag at `start` and where its value begins. Reads eight bytes at once, without a branch on the tag's length.
+#[inline(always)]
+fn tag_at(bytes: &[u8], start: usize) -> Result<(u32, usize), ParseError> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let Some(text) = bytes.get(start..).and_then(<[u8]>::first_chunk) else {
+        return tag_at_slow(bytes, start);
+    };
+    let text = u64::from_le_bytes(*text);
+    // The lowest bit set marks the first `=`.
+    let difference = text ^ (u64::from(b'=') * ONES);
+    let equals = difference.wrapping_sub(ONES) & !difference & (0x80 * ONES);
+    // Eight times the number of digits; 64 where there is no `=`, 0 where there is no digit.
+    let digit_bits = equals.trailing_zeros() & !7;
+    let first_is_zero = text as u8 == b'0';
+    // Digits as numbers 0 to 9, the last one in the top byte, zeros below the first.
+    let digits = (text ^ (u64::from(b'0') * ONES)) << (64u32.wrapping_sub(digit_bits) & 63);
+    let not_digits = (digits.wrapping_add(0x76 * ONES) | digits) & (0x80 * ONES);
+    if not_digits != 0 || first_is_zero || digit_bits.wrapping_sub(8) >= 56 {
+        return tag_at_slow(bytes, start);
+    }
+    // Pairs, then fours, then all eight, each in the top part of its lane.
+    let pairs = (digits.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
+    let tag = (fours.wrapping_mul(10_000 << 32 | 1) >> 32) as u32;
+    Ok((tag, start + digit_bits as usize / 8 + 1))
+}
+
+/// The same byte by byte: near the end of a message, for tags of more than seven digits, and to tell errors.
+fn tag_at_slow(bytes: &[u8], start: usize) -> Result<(u32, usize), ParseError> {
     let mut tag = 0u32;
-    for (digits, byte) in bytes[at..].iter().enumerate().take(TAG_DIGITS_MAX + 1) {
+    for (digits, byte) in bytes
+        .iter()
+        .skip(start)
+        .take(TAG_DIGITS_MAX + 1)
+        .enumerate()
+    {
         match byte {
             b'0' if digits == 0 => break,
             b'0'..=b'9' if digits < TAG_DIGITS_MAX => tag = tag * 10 + u32::from(byte - b'0'),
-            b'=' if digits > 0 => return Ok((tag, at + digits + 1)),
+            b'=' if digits > 0 => return Ok((tag, start + digits + 1)),
             _ => break,
         }
     }
-    Err(ParseError::InvalidTag { offset: at as u32 })
-}
-
-/// The data field that a length field announces, e.g. RawData(96) for RawDataLength(95).
-pub fn data_tag_of_length(tag: u32) -> Option<u32> {
-    Some(match tag {
-        90 => 91,
-        93 => 89,
-        95 => 96,
-        212 => 213,
-        348 => 349,
-        350 => 351,
-        352 => 353,
-        354 => 355,
-        356 => 357,
-        358 => 359,
-        360 => 361,
-        362 => 363,
-        364 => 365,
-        445 => 446,
-        618 => 619,
-        621 => 622,
-        1184 => 1185,
-        1277 => 1278,
-        1280 => 1281,
-        1282 => 1283,
-        1397 => 1398,
-        1401 => 1402,
-        1403 => 1404,
-        1468 => 1469,
-        _ => return None,
+    Err(ParseError::InvalidTag {
+        offset: start as u32,
     })
 }
 
@@ -134,14 +209,18 @@ impl<'a> Message<'a> {
         self.bytes
     }
 
-    pub fn fields(&self) -> impl DoubleEndedIterator<Item = Field<'a>> + Clone + use<'a> {
-        let bytes = self.bytes;
-        self.entries.iter().map(move |entry| field_of(bytes, entry))
+    pub fn fields(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator + Clone + use<'a> {
+        fields_of(self.bytes, self.tags, self.spans)
     }
 
     /// The first field with `tag`.
+    #[inline]
     pub fn field(&self, tag: u32) -> Option<&'a [u8]> {
-        self.entries.iter().find(|entry| entry.tag == tag).map(|entry| field_of(self.bytes, entry).value)
+        // A place beyond the spans is of an earlier message.
+        let span = self.spans.get(position_of_tag(self.tags, tag)?)?;
+        Some(value_of(self.bytes, *span))
     }
 
     /// MsgType(35). Framing has made sure that it is there.
@@ -152,6 +231,21 @@ impl<'a> Message<'a> {
     /// A non-negative number, such as MsgSeqNum(34): `None` where absent, `Some(None)` where not a number.
     pub fn uint(&self, tag: u32) -> Option<Option<u64>> {
         self.field(tag).map(uint_of)
+    }
+
+    /// A number that may be negative: `None` where absent, `Some(None)` where not a number.
+    pub fn int(&self, tag: u32) -> Option<Option<i64>> {
+        self.field(tag).map(int_of)
+    }
+
+    /// One character: `None` where absent, `Some(None)` where not exactly one.
+    pub fn char(&self, tag: u32) -> Option<Option<u8>> {
+        self.field(tag).map(char_of)
+    }
+
+    /// A price, quantity or amount: `None` where absent, `Some(None)` where malformed.
+    pub fn decimal(&self, tag: u32) -> Option<Option<Decimal>> {
+        self.field(tag).map(Decimal::parse)
     }
 
     /// True where the field is there and `Y`.
@@ -168,21 +262,39 @@ impl<'a> Message<'a> {
     /// instance reaches to the message's end: what follows the group is for the reader to leave alone.
     /// `None` where `count_tag` is absent or not a number.
     pub fn groups(&self, count_tag: u32, delimiter: u32) -> Option<Groups<'a>> {
-        let at = self.entries.iter().position(|entry| entry.tag == count_tag)?;
-        let count = uint_of(field_of(self.bytes, &self.entries[at]).value)?;
-        Some(Groups { bytes: self.bytes, entries: &self.entries[at + 1..], delimiter, remaining: count })
+        Groups::within(
+            self.bytes,
+            &self.tags[..self.spans.len()],
+            self.spans,
+            count_tag,
+            delimiter,
+        )
     }
 }
 
-fn field_of<'a>(bytes: &'a [u8], entry: &Entry) -> Field<'a> {
-    Field { tag: entry.tag, value: &bytes[entry.offset as usize..][..entry.length as usize] }
+fn fields_of<'a>(
+    bytes: &'a [u8],
+    tags: &'a [u32],
+    spans: &'a [Span],
+) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator + Clone + use<'a> {
+    let tags = &tags[..spans.len()];
+    tags.iter().zip(spans).map(move |(tag, span)| Field {
+        tag: *tag,
+        value: value_of(bytes, *span),
+    })
+}
+
+#[inline(always)]
+fn value_of(bytes: &[u8], span: Span) -> &[u8] {
+    &bytes[span.offset as usize..span.end as usize]
 }
 
 /// Iterates over a repeating group. Yields fewer instances than the count field says if the message holds fewer.
 #[derive(Clone, Debug)]
 pub struct Groups<'a> {
     bytes: &'a [u8],
-    entries: &'a [Entry],
+    tags: &'a [u32],
+    spans: &'a [Span],
     delimiter: u32,
     remaining: u64,
 }
@@ -191,31 +303,374 @@ pub struct Groups<'a> {
 #[derive(Clone, Copy, Debug)]
 pub struct Group<'a> {
     bytes: &'a [u8],
-    entries: &'a [Entry],
+    tags: &'a [u32],
+    spans: &'a [Span],
+}
+
+impl<'a> Groups<'a> {
+    fn within(
+        bytes: &'a [u8],
+        tags: &'a [u32],
+        spans: &'a [Span],
+        count_tag: u32,
+        delimiter: u32,
+    ) -> Option<Self> {
+        let at = position_of_tag(tags, count_tag)?;
+        let remaining = uint_of(value_of(bytes, spans[at]))?;
+        Some(Self {
+            bytes,
+            tags: &tags[at + 1..],
+            spans: &spans[at + 1..],
+            delimiter,
+            remaining,
+        })
+    }
 }
 
 impl<'a> Iterator for Groups<'a> {
     type Item = Group<'a>;
 
     fn next(&mut self) -> Option<Group<'a>> {
-        if self.remaining == 0 || self.entries.first()?.tag != self.delimiter {
+        // The count is the peer's word: the fields that are there bound the loop as well.
+        if self.remaining == 0 || *self.tags.first()? != self.delimiter {
             return None;
         }
         self.remaining -= 1;
-        let end = self.entries[1..].iter().position(|entry| entry.tag == self.delimiter);
-        let (instance, rest) = self.entries.split_at(end.map_or(self.entries.len(), |at| at + 1));
-        self.entries = rest;
-        Some(Group { bytes: self.bytes, entries: instance })
+        let end =
+            position_of_tag(&self.tags[1..], self.delimiter).map_or(self.tags.len(), |at| at + 1);
+        let (tags, tags_left) = self.tags.split_at(end);
+        let (spans, spans_left) = self.spans.split_at(end);
+        (self.tags, self.spans) = (tags_left, spans_left);
+        Some(Group {
+            bytes: self.bytes,
+            tags,
+            spans,
+        })
     }
 }
 
 impl<'a> Group<'a> {
     pub fn field(&self, tag: u32) -> Option<&'a [u8]> {
-        self.entries.iter().find(|entry| entry.tag == tag).map(|entry| field_of(self.bytes, entry).value)
+        position_of_tag(self.tags, tag).map(|at| value_of(self.bytes, self.spans[at]))
     }
 
-    pub fn fields(&self) -> impl DoubleEndedIterator<Item = Field<'a>> + Clone + use<'a> {
-        let bytes = self.bytes;
-        self.entries.iter().map(move |entry| field_of(bytes, entry))
+    pub fn fields(
+        &self,
+    ) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator + Clone + use<'a> {
+        fields_of(self.bytes, self.tags, self.spans)
+    }
+
+    /// The instances of a group nested in this one, as [`Message::groups`] gives those of an outermost group.
+    pub fn groups(&self, count_tag: u32, delimiter: u32) -> Option<Groups<'a>> {
+        Groups::within(self.bytes, self.tags, self.spans, count_tag, delimiter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> FieldIndex {
+        FieldIndex::with_capacity(32)
+    }
+
+    fn bytes(text: &str) -> Vec<u8> {
+        text.replace('|', "\x01").into_bytes()
+    }
+
+    fn fields(text: &str) -> Result<Vec<(u32, String)>, ParseError> {
+        let (bytes, mut index) = (bytes(text), index());
+        let message = parse(&bytes, &mut index)?;
+        let text = |value: &[u8]| String::from_utf8_lossy(value).replace('\x01', "|");
+        Ok(message
+            .fields()
+            .map(|field| (field.tag, text(field.value)))
+            .collect())
+    }
+
+    fn pair(tag: u32, value: &str) -> (u32, String) {
+        (tag, value.to_owned())
+    }
+
+    #[test]
+    fn fields_keep_the_order_of_the_wire_and_empty_values_are_kept() {
+        assert_eq!(
+            fields("8=FIX.4.4|58=|1128=9|123456789=x|10=000|"),
+            Ok(vec![
+                pair(8, "FIX.4.4"),
+                pair(58, ""),
+                pair(1128, "9"),
+                pair(123_456_789, "x"),
+                pair(10, "000")
+            ])
+        );
+        assert_eq!(fields(""), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_tag_is_a_positive_number_without_leading_zeros() {
+        for field in [
+            "=x",
+            "0=x",
+            "01=x",
+            "x=1",
+            "1x=1",
+            "-1=x",
+            "+1=x",
+            " 1=x",
+            "1 =x",
+            "1234567890=x",
+            "5",
+            ":=1",
+            "/=1",
+        ] {
+            for tail in ["|10=000|", "|"] {
+                let text = format!("8=F|{field}{tail}");
+                assert_eq!(
+                    fields(&text),
+                    Err(ParseError::InvalidTag { offset: 4 }),
+                    "{text}"
+                );
+            }
+        }
+        let mut text = bytes("8=F|1\u{b1}=x|10=000|");
+        text[5] = 0xb1;
+        assert!(parse(&text, &mut index()).is_err());
+    }
+
+    #[test]
+    fn a_last_field_without_its_delimiter_is_refused() {
+        assert_eq!(
+            fields("8=F|35=0|10=1"),
+            Err(ParseError::InvalidTag { offset: 9 })
+        );
+        assert_eq!(fields("8=F"), Err(ParseError::InvalidTag { offset: 0 }));
+    }
+
+    #[test]
+    fn every_tag_is_read_alike_at_the_end_and_before_it() {
+        for tag in (1..100_000).chain([999_999, 9_999_999, 10_000_000, 999_999_999]) {
+            let text = format!("{tag}=\x01{tag}=some value\x01{tag}=\x01");
+            let mut index = index();
+            let message = parse(text.as_bytes(), &mut index).unwrap();
+            assert!(message.fields().all(|field| field.tag == tag) && message.fields().len() == 3);
+        }
+    }
+
+    #[test]
+    fn a_data_field_may_contain_delimiters_and_whole_fields() {
+        assert_eq!(
+            fields("8=F|95=9|96=a|10=999||58=x|10=000|"),
+            Ok(vec![
+                pair(8, "F"),
+                pair(95, "9"),
+                pair(96, "a|10=999|"),
+                pair(58, "x"),
+                pair(10, "000")
+            ])
+        );
+        let long = "|".repeat(150);
+        assert_eq!(
+            fields(&format!("8=F|95=150|96={long}|58=x|10=000|")).unwrap()[2..],
+            [pair(96, &long), pair(58, "x"), pair(10, "000")]
+        );
+        assert_eq!(fields("8=F|95=0|96=|").unwrap()[2], pair(96, ""));
+        assert_eq!(fields("8=F|95=2|96=|||").unwrap()[2], pair(96, "||"));
+    }
+
+    #[test]
+    fn a_data_field_that_does_not_end_where_its_length_says_is_refused() {
+        for length in [
+            "0",
+            "2",
+            "4",
+            "5",
+            "99",
+            "",
+            "x",
+            "-3",
+            "18446744073709551615",
+            "99999999999999999999",
+        ] {
+            let text = format!("8=F|95={length}|96=abc|58=x|");
+            assert_eq!(
+                fields(&text),
+                Err(ParseError::DataLength { tag: 96 }),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_length_without_its_data_is_an_ordinary_field() {
+        assert_eq!(
+            fields("8=F|95=99|58=x|").unwrap()[1..],
+            [pair(95, "99"), pair(58, "x")]
+        );
+        assert_eq!(fields("8=F|95=99|").unwrap()[1..], [pair(95, "99")]);
+        assert_eq!(
+            fields("8=F|95=99|junk|"),
+            Err(ParseError::InvalidTag { offset: 10 })
+        );
+    }
+
+    #[test]
+    fn an_index_holds_as_many_fields_as_it_was_made_for() {
+        for fields_max in [0, 1, 15, 16, 17] {
+            let mut index = FieldIndex::with_capacity(fields_max);
+            let fields = |count: u32| "1=x\x01".repeat(count as usize).into_bytes();
+            assert_eq!(
+                parse(&fields(fields_max), &mut index)
+                    .unwrap()
+                    .fields()
+                    .len(),
+                fields_max as usize
+            );
+            let error = parse(&fields(fields_max + 1), &mut index).unwrap_err();
+            assert_eq!(error, ParseError::TooManyFields { fields_max });
+        }
+        let mut index = FieldIndex::with_capacity(2);
+        let data = bytes("8=F|95=1|96=x|");
+        assert_eq!(
+            parse(&data, &mut index).unwrap_err(),
+            ParseError::TooManyFields { fields_max: 2 }
+        );
+    }
+
+    #[test]
+    fn a_look_up_never_sees_an_earlier_message() {
+        let mut index = index();
+        let (long, short) = (bytes("8=F|9=5|35=D|58=old|55=X|"), bytes("8=F|9=5|35=0|"));
+        assert_eq!(
+            parse(&long, &mut index).unwrap().field(58),
+            Some(&b"old"[..])
+        );
+        let message = parse(&short, &mut index).unwrap();
+        assert_eq!(
+            (message.field(58), message.field(0), message.msg_type()),
+            (None, None, &b"0"[..])
+        );
+        assert_eq!(message.groups(58, 55).map(Iterator::count), None);
+    }
+
+    #[test]
+    fn the_first_of_two_fields_with_one_tag_is_answered() {
+        let (text, mut index) = (bytes("8=F|58=a|58=b|"), index());
+        assert_eq!(parse(&text, &mut index).unwrap().field(58), Some(&b"a"[..]));
+    }
+
+    #[test]
+    fn typed_look_ups_tell_absent_from_malformed() {
+        let (text, mut index) = (
+            bytes("34=7|108=-3|54=1|44=1.50|43=Y|97=N|52=20260101-00:00:00|45=x|"),
+            index(),
+        );
+        let message = parse(&text, &mut index).unwrap();
+        assert_eq!(
+            (message.uint(34), message.uint(45), message.uint(46)),
+            (Some(Some(7)), Some(None), None)
+        );
+        assert_eq!(
+            (message.int(108), message.int(45), message.int(46)),
+            (Some(Some(-3)), Some(None), None)
+        );
+        assert_eq!(
+            (message.char(54), message.char(44), message.char(46)),
+            (Some(Some(b'1')), Some(None), None)
+        );
+        assert_eq!(message.decimal(44), Some(Some(Decimal::new(150, 2))));
+        assert_eq!(
+            (message.decimal(45), message.decimal(46)),
+            (Some(None), None)
+        );
+        assert_eq!(
+            (
+                message.flag(43),
+                message.flag(97),
+                message.flag(45),
+                message.flag(46)
+            ),
+            (true, false, false, false)
+        );
+        assert!(message.timestamp(52).unwrap().is_some());
+        assert_eq!(
+            (message.timestamp(45), message.timestamp(46)),
+            (Some(None), None)
+        );
+    }
+
+    #[test]
+    fn groups_are_split_at_their_first_field_and_may_be_nested() {
+        let text =
+            bytes("35=D|453=2|448=A|452=1|802=2|523=a|803=1|523=b|448=B|802=1|523=c|55=X|10=000|");
+        let mut index = index();
+        let message = parse(&text, &mut index).unwrap();
+        let parties: Vec<Group<'_>> = message.groups(453, 448).unwrap().collect();
+        assert_eq!(parties.len(), 2);
+        assert_eq!(parties[0].field(448), Some(&b"A"[..]));
+        assert_eq!(parties[0].fields().len(), 6);
+        let subs = |party: &Group<'_>| -> Vec<Vec<u8>> {
+            let subs = party.groups(802, 523).unwrap();
+            subs.map(|sub| sub.field(523).unwrap().to_vec()).collect()
+        };
+        assert_eq!(subs(&parties[0]), [b"a", b"b"]);
+        assert_eq!(subs(&parties[1]), [b"c"]);
+        assert!(parties[1].field(452).is_none());
+        assert!(message.groups(999, 448).is_none());
+        assert!(message.groups(55, 448).is_none(), "X is not a count");
+    }
+
+    #[test]
+    fn a_hostile_count_yields_what_is_there_and_no_more() {
+        let mut index = index();
+        let text = bytes("453=9999999999999999999|448=A|448=B|");
+        assert_eq!(
+            parse(&text, &mut index)
+                .unwrap()
+                .groups(453, 448)
+                .unwrap()
+                .count(),
+            2
+        );
+        let text = bytes("453=5|55=X|448=A|");
+        assert_eq!(
+            parse(&text, &mut index)
+                .unwrap()
+                .groups(453, 448)
+                .unwrap()
+                .count(),
+            0
+        );
+        let text = bytes("448=A|453=5|");
+        assert_eq!(
+            parse(&text, &mut index)
+                .unwrap()
+                .groups(453, 448)
+                .unwrap()
+                .count(),
+            0
+        );
+        let text = bytes("453=1|448=A|448=B|");
+        let message = parse(&text, &mut index).unwrap();
+        assert_eq!(
+            message
+                .groups(453, 448)
+                .unwrap()
+                .map(|party| party.fields().len())
+                .collect::<Vec<_>>(),
+            [1]
+        );
+    }
+
+    #[test]
+    fn a_raw_look_up_works_where_parsing_does_not() {
+        let text = bytes("8=FIX.4.4|9=5|35=D|x=|34=12|=|58=|34=13|10=0");
+        assert!(parse(&text, &mut index()).is_err());
+        assert_eq!(raw_field(&text, 35), Some(&b"D"[..]));
+        assert_eq!(raw_field(&text, 34), Some(&b"12"[..]));
+        assert_eq!(raw_field(&text, 58), Some(&b""[..]));
+        assert_eq!(raw_field(&text, 10), Some(&b"0"[..]));
+        assert_eq!(raw_field(&text, 11), None);
+        assert_eq!(raw_field(b"", 35), None);
     }
 }

@@ -7,15 +7,19 @@
 //! Three answers are kept apart throughout: bytes are [`Framing::Complete`], [`Framing::Incomplete`] (read more)
 //! or [`Framing::Invalid`] (garbled: skip, and use no sequence number).
 
+mod data_fields;
+mod delimiters;
 mod encoder;
 mod framing;
 mod message;
 pub mod tags;
 mod value;
 
+pub use data_fields::{data_tag_of_length, is_data_tag};
+pub use delimiters::checksum;
 pub use encoder::{Encoder, Overflow};
-pub use framing::{Frame, Framing, Garbled, checksum, frame};
-pub use message::{Field, FieldIndex, Group, Groups, Message, ParseError, data_tag_of_length, parse};
+pub use framing::{Frame, Framing, Garbled, frame};
+pub use message::{Field, FieldIndex, Group, Groups, Message, ParseError, parse, raw_field};
 pub use value::{Decimal, Precision, UtcTimestamp, bool_of, char_of, int_of, uint_of, write_uint};
 
 /// The field delimiter, ASCII "start of heading".

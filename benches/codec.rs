@@ -1,0 +1,173 @@
+//! What reading and writing one message costs, and the floor beside it.
+//!
+//! The floor is what no reader can do without: one vector scan of the message's bytes for delimiters, and their sum
+//! for CheckSum(10). Input is fixed, each routine checks its own result, and everything is in the first-level cache,
+//! as it is for a worker that has just received the bytes.
+//!
+//! `cargo bench --bench codec`, on a machine that is otherwise idle; `cargo test` runs each routine once.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput};
+use fixring::fix::{
+    Decimal, Encoder, FieldIndex, Framing, Message, Precision, UtcTimestamp, checksum, frame,
+    parse, tags,
+};
+use fixring::sys::simd::{BLOCK_BYTES, equal_mask};
+
+const MESSAGE_BYTES_MAX: u32 = 64 * 1024;
+const FIELDS_MAX: u32 = 256;
+const SENDING_TIME: UtcTimestamp = UtcTimestamp::from_unix_ns(1_790_000_000_123_000_000);
+
+/// 19 fields, 200 bytes.
+fn new_order_single(buffer: &mut [u8]) -> usize {
+    let mut order = Encoder::begin(buffer, b"FIX.4.4", b"D");
+    order
+        .bytes(tags::SENDER_COMP_ID, b"DESK1")
+        .bytes(tags::TARGET_COMP_ID, b"VENUE")
+        .uint(tags::MSG_SEQ_NUM, 123_456)
+        .timestamp(tags::SENDING_TIME, SENDING_TIME, Precision::Millis)
+        .bytes(tags::CL_ORD_ID, b"ORD-20260921-0001")
+        .bytes(1, b"ACCOUNT-7")
+        .char(21, b'1')
+        .bytes(tags::SYMBOL, b"EURUSD")
+        .char(tags::SIDE, b'1')
+        .timestamp(tags::TRANSACT_TIME, SENDING_TIME, Precision::Millis)
+        .decimal(tags::ORDER_QTY, Decimal::new(1_000_000, 0))
+        .char(tags::ORD_TYPE, b'2')
+        .decimal(tags::PRICE, Decimal::new(1_084_325, 6))
+        .char(tags::TIME_IN_FORCE, b'0')
+        .bytes(tags::TEXT, b"rush");
+    order.finish().expect("the buffer is large enough")
+}
+
+/// 25 fields, 258 bytes.
+fn execution_report(buffer: &mut [u8]) -> usize {
+    let mut report = Encoder::begin(buffer, b"FIX.4.4", b"8");
+    report
+        .bytes(tags::SENDER_COMP_ID, b"VENUE")
+        .bytes(tags::TARGET_COMP_ID, b"DESK1")
+        .uint(tags::MSG_SEQ_NUM, 654_321)
+        .timestamp(tags::SENDING_TIME, SENDING_TIME, Precision::Micros)
+        .bytes(tags::ORDER_ID, b"O-17-000000123456")
+        .bytes(tags::CL_ORD_ID, b"ORD-20260921-0001")
+        .bytes(tags::EXEC_ID, b"E-17-000000654321")
+        .char(tags::EXEC_TYPE, b'F')
+        .char(tags::ORD_STATUS, b'1')
+        .bytes(1, b"ACCOUNT-7")
+        .bytes(tags::SYMBOL, b"EURUSD")
+        .char(tags::SIDE, b'1')
+        .decimal(tags::ORDER_QTY, Decimal::new(1_000_000, 0))
+        .char(tags::ORD_TYPE, b'2')
+        .decimal(tags::PRICE, Decimal::new(1_084_325, 6))
+        .char(tags::TIME_IN_FORCE, b'0')
+        .decimal(tags::LAST_QTY, Decimal::new(250_000, 0))
+        .decimal(tags::LAST_PX, Decimal::new(1_084_300, 6))
+        .decimal(tags::LEAVES_QTY, Decimal::new(750_000, 0))
+        .decimal(tags::CUM_QTY, Decimal::new(250_000, 0))
+        .decimal(tags::AVG_PX, Decimal::new(1_084_300, 6));
+    report.finish().expect("the buffer is large enough")
+}
+
+fn decode<'a>(bytes: &'a [u8], index: &'a mut FieldIndex) -> Message<'a> {
+    match frame(bytes, MESSAGE_BYTES_MAX) {
+        Framing::Complete(frame) => {
+            parse(&bytes[..frame.length as usize], index).expect("the message is well-formed")
+        }
+        other => panic!("the message is whole: {other:?}"),
+    }
+}
+
+/// How many delimiters there are, and CheckSum(10)'s sum.
+fn floor(bytes: &[u8]) -> (u32, u8) {
+    let (blocks, rest) = bytes.as_chunks::<BLOCK_BYTES>();
+    let mut delimiters = 0;
+    for block in blocks {
+        delimiters += equal_mask(block, 0x01).count_ones();
+    }
+    let last = bytes
+        .last_chunk::<BLOCK_BYTES>()
+        .expect("the message is longer than a block");
+    delimiters += equal_mask(last, 0x01)
+        .unbounded_shr((BLOCK_BYTES - rest.len()) as u32)
+        .count_ones();
+    (delimiters, checksum(bytes))
+}
+
+fn codec(criterion: &mut Criterion) {
+    let mut buffer = [0; 512];
+    let mut index = FieldIndex::with_capacity(FIELDS_MAX);
+    let messages: [(&str, fn(&mut [u8]) -> usize, usize, usize); 2] = [
+        ("NewOrderSingle", new_order_single, 200, 19),
+        ("ExecutionReport", execution_report, 258, 25),
+    ];
+    for (name, encode, length, fields) in messages {
+        let bytes = {
+            let length = encode(&mut buffer);
+            buffer[..length].to_vec()
+        };
+        assert_eq!(
+            (bytes.len(), decode(&bytes, &mut index).fields().len()),
+            (length, fields),
+            "{name}"
+        );
+        let sum = checksum(&bytes);
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Bytes(length as u64));
+        group.bench_function("floor: vector scan and byte sum", |bencher| {
+            bencher.iter(|| assert_eq!(floor(black_box(&bytes)), (fields as u32, sum)));
+        });
+        group.bench_function("frame", |bencher| {
+            bencher.iter(|| {
+                assert!(matches!(
+                    frame(black_box(&bytes), MESSAGE_BYTES_MAX),
+                    Framing::Complete(_)
+                ))
+            });
+        });
+        group.bench_function("frame and parse", |bencher| {
+            bencher.iter(|| {
+                assert_eq!(
+                    black_box(decode(black_box(&bytes), &mut index))
+                        .fields()
+                        .len(),
+                    fields
+                )
+            });
+        });
+        group.bench_function("frame, parse and six look-ups", |bencher| {
+            bencher.iter(|| {
+                let message = decode(black_box(&bytes), &mut index);
+                let found =
+                    [34, 49, 56, 11, 38, 44].map(|tag| message.field(black_box(tag)).is_some());
+                assert_eq!(found, [true; 6]);
+            });
+        });
+        group.bench_function("encode", |bencher| {
+            bencher.iter(|| assert_eq!(encode(black_box(&mut buffer)), length));
+            assert_eq!(buffer[..length], bytes);
+        });
+        group.finish();
+    }
+}
+
+fn main() {
+    println!("{}", machine());
+    let mut criterion = Criterion::default().configure_from_args();
+    codec(&mut criterion);
+    criterion.final_summary();
+}
+
+/// The processor's name, since a figure without it says nothing.
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or(": unknown");
+    format!(
+        "machine: {} {}",
+        std::env::consts::ARCH,
+        model.trim_start_matches(['\t', ' ', ':'])
+    )
+}

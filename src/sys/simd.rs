@@ -1,0 +1,204 @@
+//! Vector primitives for [`crate::fix`]: find a byte, add bytes up, find a number.
+//!
+//! On x86-64 they use SSE2, which is part of that architecture's baseline: nothing is detected at run time. Elsewhere
+//! eight bytes are taken at a time in a `u64`. The tests hold both forms to the same answers.
+//!
+//! AVX2 was left out: at the size of an order all bytes are scanned and added up in a few ns, a small part of what
+//! decoding costs, and half of that would not pay for a detection and a second form.
+
+#[cfg(not(target_arch = "x86_64"))]
+use portable as form;
+#[cfg(target_arch = "x86_64")]
+use sse2 as form;
+
+/// How many bytes [`equal_mask`] looks at: as many as a `u64` has bits.
+pub const BLOCK_BYTES: usize = 64;
+
+/// How many numbers [`first_equal`] compares.
+pub const LANES: usize = 16;
+
+/// A bit for each byte of the block that equals `wanted`, the first byte's lowest.
+#[inline(always)]
+pub fn equal_mask(block: &[u8; BLOCK_BYTES], wanted: u8) -> u64 {
+    form::equal_mask(block, wanted)
+}
+
+/// The sum of all bytes modulo 256.
+#[inline(always)]
+pub fn byte_sum(bytes: &[u8]) -> u8 {
+    form::byte_sum(bytes)
+}
+
+/// Where `wanted` first stands.
+#[inline(always)]
+pub fn first_equal(numbers: &[u32; LANES], wanted: u32) -> Option<usize> {
+    form::first_equal(numbers, wanted)
+}
+
+#[cfg(target_arch = "x86_64")]
+mod sse2 {
+    use std::arch::x86_64::{
+        __m128i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpeq_epi32, _mm_cvtsi128_si64,
+        _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_sad_epu8, _mm_set_epi64x,
+        _mm_set1_epi8, _mm_set1_epi32, _mm_setr_epi32, _mm_setzero_si128, _mm_unpackhi_epi64,
+    };
+
+    use super::{BLOCK_BYTES, LANES};
+
+    #[inline(always)]
+    pub(super) fn equal_mask(block: &[u8; BLOCK_BYTES], wanted: u8) -> u64 {
+        // SAFETY: the callee's only requirement is SSE2, which every x86-64 processor has (System V ABI, AMD64
+        // supplement, section 1: SSE2 is in the baseline), and this module is compiled for x86-64 alone.
+        unsafe { equal_mask_sse2(block, wanted) }
+    }
+
+    #[inline(always)]
+    pub(super) fn byte_sum(bytes: &[u8]) -> u8 {
+        // SAFETY: as in `equal_mask`, the callee requires SSE2 and nothing else.
+        unsafe { byte_sum_sse2(bytes) }
+    }
+
+    #[inline(always)]
+    pub(super) fn first_equal(numbers: &[u32; LANES], wanted: u32) -> Option<usize> {
+        // SAFETY: as in `equal_mask`, the callee requires SSE2 and nothing else.
+        unsafe { first_equal_sse2(numbers, wanted) }
+    }
+
+    /// Compiles to one unaligned load.
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn load(bytes: &[u8; 16]) -> __m128i {
+        let number = u128::from_le_bytes(*bytes);
+        _mm_set_epi64x((number >> 64) as i64, number as i64)
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn equal_mask_sse2(block: &[u8; BLOCK_BYTES], wanted: u8) -> u64 {
+        let wanted = _mm_set1_epi8(wanted as i8);
+        let (quarters, _) = block.as_chunks::<16>();
+        let mut mask = 0;
+        for (at, quarter) in quarters.iter().enumerate() {
+            let bits = _mm_movemask_epi8(_mm_cmpeq_epi8(load(quarter), wanted));
+            mask |= u64::from(bits as u16) << (16 * at);
+        }
+        mask
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn byte_sum_sse2(bytes: &[u8]) -> u8 {
+        let (chunks, rest) = bytes.as_chunks::<16>();
+        let mut lanes = _mm_setzero_si128();
+        for chunk in chunks {
+            // A lane that wraps loses multiples of 256 only.
+            lanes = _mm_add_epi8(lanes, load(chunk));
+        }
+        let mut sum = 0;
+        if !rest.is_empty() {
+            match bytes.last_chunk::<16>() {
+                // The last 16 bytes, those already added shifted out.
+                Some(last) => {
+                    let number = u128::from_le_bytes(*last) >> (8 * (16 - rest.len()));
+                    lanes = _mm_add_epi8(lanes, load(&number.to_le_bytes()));
+                }
+                None => sum = rest.iter().fold(0, |sum: u8, byte| sum.wrapping_add(*byte)),
+            }
+        }
+        let halves = _mm_sad_epu8(lanes, _mm_setzero_si128());
+        let high = _mm_unpackhi_epi64(halves, halves);
+        let total = _mm_cvtsi128_si64(halves).wrapping_add(_mm_cvtsi128_si64(high));
+        (total as u8).wrapping_add(sum)
+    }
+
+    #[inline]
+    #[target_feature(enable = "sse2")]
+    fn first_equal_sse2(numbers: &[u32; LANES], wanted: u32) -> Option<usize> {
+        let wanted = _mm_set1_epi32(wanted as i32);
+        let quarter = |at: usize| {
+            let lane = |number: usize| numbers[4 * at + number] as i32;
+            _mm_cmpeq_epi32(_mm_setr_epi32(lane(0), lane(1), lane(2), lane(3)), wanted)
+        };
+        // Narrowed twice, a lane that is all ones stays so: one byte a number.
+        let low = _mm_packs_epi32(quarter(0), quarter(1));
+        let high = _mm_packs_epi32(quarter(2), quarter(3));
+        let mask = _mm_movemask_epi8(_mm_packs_epi16(low, high));
+        (mask != 0).then(|| mask.trailing_zeros() as usize)
+    }
+}
+
+/// Eight bytes at a time. Compiled on x86-64 for the tests alone.
+#[cfg(any(test, not(target_arch = "x86_64")))]
+mod portable {
+    use super::{BLOCK_BYTES, LANES};
+
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const LOW_BITS: u64 = 0x7f * ONES;
+
+    pub(super) fn equal_mask(block: &[u8; BLOCK_BYTES], wanted: u8) -> u64 {
+        let (words, _) = block.as_chunks::<8>();
+        words.iter().rev().fold(0, |mask, word| {
+            let difference = u64::from_le_bytes(*word) ^ (u64::from(wanted) * ONES);
+            // The top bit of each byte that is zero, and of no other.
+            let zeros = !(((difference & LOW_BITS) + LOW_BITS) | difference | LOW_BITS);
+            // The multiplication gathers the eight bits in the top byte, the first byte's lowest.
+            mask << 8 | (zeros >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
+        })
+    }
+
+    pub(super) fn byte_sum(bytes: &[u8]) -> u8 {
+        bytes.iter().fold(0, |sum, byte| sum.wrapping_add(*byte))
+    }
+
+    pub(super) fn first_equal(numbers: &[u32; LANES], wanted: u32) -> Option<usize> {
+        numbers.iter().position(|number| *number == wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_find_every_byte_at_every_place() {
+        for at in 0..BLOCK_BYTES {
+            for wanted in 0..=255 {
+                // The neighbours differ in one bit, which is where carries between bytes would show.
+                let mut block = [wanted ^ 1; BLOCK_BYTES];
+                block[at] = wanted;
+                assert_eq!(form::equal_mask(&block, wanted), 1 << at);
+                assert_eq!(portable::equal_mask(&block, wanted), 1 << at);
+            }
+        }
+    }
+
+    #[test]
+    fn both_forms_agree_on_noise() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for round in 0..2_000 {
+            let bytes: Vec<u8> = (0..64 + round % 64).map(|_| random.u8(..4)).collect();
+            let block = bytes.first_chunk().unwrap();
+            assert_eq!(form::equal_mask(block, 1), portable::equal_mask(block, 1));
+            let short = &bytes[..round % 40];
+            assert_eq!(form::byte_sum(short), portable::byte_sum(short));
+            let numbers = std::array::from_fn(|_| random.u32(..40) << (round % 26));
+            let wanted = random.u32(..40) << (round % 26);
+            assert_eq!(
+                form::first_equal(&numbers, wanted),
+                portable::first_equal(&numbers, wanted)
+            );
+        }
+    }
+
+    #[test]
+    fn sums_wrap_at_256_however_long_the_bytes() {
+        for length in 0..600 {
+            let bytes = vec![0xff; length];
+            let expected = (length * 255) as u8;
+            assert_eq!(
+                (form::byte_sum(&bytes), portable::byte_sum(&bytes)),
+                (expected, expected)
+            );
+        }
+    }
+}
