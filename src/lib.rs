@@ -1,2 +1,3 @@
 #![deny(unsafe_code)]
 pub mod fix;
+pub mod session;
