@@ -13,9 +13,17 @@
 //! Where a rule comes from the FIX session layer's text it is named; where that is silent, the behaviour is that of
 //! the open-source engines, so that counterparties' certification scripts pass.
 
+mod gap;
+mod header;
+mod held;
 mod identity;
+mod inbound;
+mod logon;
+mod outbound;
 mod outcome;
+mod resend;
 mod settings;
+mod timers;
 mod version;
 
 pub use identity::{IDENTITY_VALUE_BYTES_MAX, Identity};
@@ -28,8 +36,13 @@ pub use version::Version;
 
 use std::sync::Arc;
 
-use crate::fix::{Encoder, Message, ParseError, UtcTimestamp};
+use crate::fix::{Precision, UtcTimestamp};
+use gap::Gap;
+use header::SendingTimeParser;
+use held::Held;
+use outbound::{OutboundHeader, precision_of};
 use outcome::Actions;
+use resend::Streaming;
 
 /// The time, always an argument. One pair a turn.
 #[derive(Clone, Copy, Debug)]
@@ -66,106 +79,164 @@ pub enum State {
     LogoutSent,
 }
 
+/// MsgSeqNum(34) and its kin are refused beyond this, so that no sum of them can overflow.
+pub const MSG_SEQ_NUM_MAX: u64 = i64::MAX as u64;
+
+/// See the module's header.
+#[derive(Debug)]
 pub struct Session {
-    settings: Arc<Settings>,
-    identity: Identity,
+    // Touched by every message.
     numbers: Numbers,
     state: State,
+    version: Version,
+    precision: Precision,
+    last_received_ns: u64,
+    last_sent_ns: u64,
+    /// Of a TestRequest that has not been answered; `u64::MAX` where there is none.
+    test_request_deadline_ns: u64,
+    gap: Option<Gap>,
+    /// The message that `take_held` has just handed out.
+    taken: Option<u64>,
+    sending_time: SendingTimeParser,
+    header: OutboundHeader,
     counters: Counters,
+
+    // Touched seldom.
+    settings: Arc<Settings>,
+    identity: Identity,
+    heart_bt_int_s: u32,
+    heart_bt_int_ns: u64,
+    margin_ns: u64,
+    /// Of the wait for a Logon or a Logout; `u64::MAX` where there is none.
+    phase_deadline_ns: u64,
+    /// No heartbeat or TestRequest before this, because the last one found no room.
+    retry_ns: u64,
+    /// From `connected` to `disconnected`.
+    connected: bool,
+    /// From [`Action::LoggedOn`] to [`Action::LoggedOut`].
+    logged_on: bool,
+    /// `receive` has found a valid Logon, and the application has not spoken yet.
+    logon_pending: bool,
+    /// Our Logon asked for a reset, and we have reset already.
+    reset_sent: bool,
+    /// We have answered the peer's Logout and wait for it to close.
+    logout_answered: bool,
+    held: Held,
+    resend: Option<Streaming>,
     actions: Actions,
 }
 
 impl Session {
     /// # Panics
-    /// Where BeginString(8) of `identity` names no [`Version`]; the configuration has made sure of that.
+    /// Where BeginString(8) of `identity` names no [`Version`]; whoever made the identity has checked that.
     pub fn new(settings: Arc<Settings>, identity: Identity, numbers: Numbers) -> Self {
+        let version =
+            Version::of_begin_string(&identity.begin_string).expect("an identity names a known BeginString(8)");
         Self {
-            settings,
-            identity,
             numbers,
             state: State::Disconnected,
+            version,
+            precision: precision_of(version, settings.precision),
+            last_received_ns: 0,
+            last_sent_ns: 0,
+            test_request_deadline_ns: u64::MAX,
+            gap: None,
+            taken: None,
+            sending_time: SendingTimeParser::new(),
+            header: OutboundHeader::of(&identity),
             counters: Counters::default(),
+            heart_bt_int_s: 0,
+            heart_bt_int_ns: 0,
+            margin_ns: 0,
+            phase_deadline_ns: u64::MAX,
+            retry_ns: 0,
+            connected: false,
+            logged_on: false,
+            logon_pending: false,
+            reset_sent: false,
+            logout_answered: false,
+            held: Held::with_capacity(settings.held_messages_max, settings.held_bytes_max),
+            resend: None,
             actions: Actions::new(),
+            settings,
+            identity,
         }
     }
+
     pub fn identity(&self) -> &Identity {
         &self.identity
     }
+
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
+
     pub fn numbers(&self) -> Numbers {
         self.numbers
     }
+
     pub fn state(&self) -> State {
         self.state
     }
+
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
+
+    /// The HeartBtInt(108) in force, once logged on.
+    pub fn heart_bt_int_s(&self) -> u32 {
+        self.heart_bt_int_s
+    }
+
+    /// What the worker is to do, oldest first. Drained after each step, until `None`.
     pub fn poll(&mut self) -> Option<Action> {
         self.actions.poll()
     }
-    pub fn connected(&mut self, _now: Now, _out: &mut impl Outbox) {
-        todo!()
+
+    /// The connection is gone, by whomever.
+    pub fn disconnected(&mut self, _now: Now, out: &mut impl Outbox) {
+        if !std::mem::take(&mut self.connected) {
+            return;
+        }
+        self.leave();
+        self.logon_pending = false;
+        self.reset_sent = false;
+        self.logout_answered = false;
+        self.test_request_deadline_ns = u64::MAX;
+        self.retry_ns = 0;
+        self.forget_gaps();
+        if self.settings.reset_on_disconnect && !self.is_at_start() {
+            self.reset_numbers();
+            out.numbers(self.numbers);
+        }
     }
-    pub fn receive(&mut self, _now: Now, _message: &Message<'_>, _out: &mut impl Outbox) -> Received {
-        todo!()
+
+    /// An operator's change of the numbers: a new epoch. False, and nothing done, while there is a connection or where
+    /// a number is out of range.
+    pub fn renumber(&mut self, next_out: u64, next_in: u64, out: &mut impl Outbox) -> bool {
+        let valid = |number| (1..=MSG_SEQ_NUM_MAX).contains(&number);
+        if self.connected || !valid(next_out) || !valid(next_in) {
+            return false;
+        }
+        self.numbers = Numbers { next_out, next_in, epoch: self.numbers.epoch.saturating_add(1) };
+        out.numbers(self.numbers);
+        true
     }
-    pub fn receive_unparsable(
-        &mut self,
-        _now: Now,
-        _bytes: &[u8],
-        _error: ParseError,
-        _out: &mut impl Outbox,
-    ) -> Received {
-        todo!()
+
+    /// From our side the connection is over: what comes now is ignored.
+    fn close(&mut self, reason: DisconnectReason) {
+        if self.state != State::Disconnected {
+            self.leave();
+            self.actions.decide(Action::Disconnect(reason));
+        }
     }
-    pub fn accept_logon(&mut self, _now: Now, _logon: &Message<'_>, _out: &mut impl Outbox) -> Received {
-        todo!()
-    }
-    pub fn refuse_logon(&mut self, _now: Now, _logon: &Message<'_>, _text: &[u8], _out: &mut impl Outbox) -> Received {
-        todo!()
-    }
-    pub fn take_held(&mut self, _buffer: &mut Vec<u8>) -> bool {
-        todo!()
-    }
-    pub fn deadline_ns(&self) -> Option<u64> {
-        todo!()
-    }
-    pub fn timer(&mut self, _now: Now, _out: &mut impl Outbox) {
-        todo!()
-    }
-    pub fn disconnected(&mut self, _now: Now, _out: &mut impl Outbox) {
-        todo!()
-    }
-    pub fn send(
-        &mut self,
-        _now: Now,
-        _msg_type: &[u8],
-        _out: &mut impl Outbox,
-        _body: impl FnOnce(&mut Encoder<'_>),
-    ) -> Result<u64, SendError> {
-        todo!()
-    }
-    pub fn logout(&mut self, _now: Now, _text: &[u8], _out: &mut impl Outbox) {
-        todo!()
-    }
-    pub fn probe(&mut self, _now: Now, _out: &mut impl Outbox) {
-        todo!()
-    }
-    /// An operator's change of the numbers, while disconnected; a new epoch. False while connected.
-    pub fn renumber(&mut self, _next_out: u64, _next_in: u64, _out: &mut impl Outbox) -> bool {
-        todo!()
-    }
-    /// The range that is being resent, as [`Action::Resend`] stated it or as far as it is still owed.
-    pub fn resending(&self) -> Option<(u64, u64)> {
-        todo!()
-    }
-    pub fn resend(&mut self, _now: Now, _stored: &Message<'_>, _out: &mut impl Outbox) -> Result<(), BackPressure> {
-        todo!()
-    }
-    pub fn resend_done(&mut self, _now: Now, _out: &mut impl Outbox) -> Result<(), BackPressure> {
-        todo!()
+
+    fn leave(&mut self) {
+        self.state = State::Disconnected;
+        self.phase_deadline_ns = u64::MAX;
+        self.resend = None;
+        if std::mem::take(&mut self.logged_on) {
+            self.actions.decide(Action::LoggedOut);
+        }
     }
 }
