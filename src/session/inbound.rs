@@ -1,0 +1,408 @@
+//! What is received in an established session. The order of the checks is the order in which faults are answered:
+//! BeginString(8), MsgSeqNum(34), SendingTime(52), CompIDs, then the number against the expected one.
+
+use std::cmp::Ordering;
+
+use super::header::{Header, Number};
+use super::logon::too_low_text;
+use super::outbound::Refusal;
+use super::{DisconnectReason, Disposition, Notice, Now, Outbox, Received, RejectReason, Role, Session, State};
+use crate::fix::{Message, ParseError, SOH, tags, uint_of};
+
+/// Fields that are looked at in a message that cannot be parsed as a whole.
+const UNPARSABLE_FIELDS_MAX: usize = 32;
+
+impl Session {
+    /// One whole message from the peer, or from [`Session::take_held`].
+    pub fn receive(&mut self, now: Now, message: &Message<'_>, out: &mut impl Outbox) -> Received {
+        match self.state {
+            State::Established => self.receive_in_session(now, message, out),
+            State::LogoutSent if !self.logout_answered => self.receive_in_session(now, message, out),
+            State::LogonSent | State::LogonAwaited => self.receive_first(now, message, out),
+            State::LogoutSent | State::Disconnected => Received::IGNORED,
+        }
+    }
+
+    fn receive_in_session(&mut self, now: Now, message: &Message<'_>, out: &mut impl Outbox) -> Received {
+        let header = Header::of(message);
+        let taken = std::mem::take(&mut self.taken);
+        if taken.is_none() {
+            self.heard(now);
+        }
+        let number = match self.check_header(now, &header, taken, out) {
+            Ok(number) => number,
+            Err(received) => return received,
+        };
+        match header.msg_type {
+            b"5" => return self.receive_logout(now, number, out),
+            b"A" if self.asks_for_reset(message) && !header.poss_dup => {
+                return self.receive_reset_in_session(now, number, message, out);
+            }
+            b"4" if !message.flag(tags::GAP_FILL_FLAG) => {
+                return self.receive_sequence_reset(now, &header, number, message, out);
+            }
+            _ => {}
+        }
+        match number.cmp(&self.numbers.next_in) {
+            Ordering::Equal => self.receive_in_order(now, &header, number, message, out),
+            Ordering::Greater => self.receive_too_high(now, &header, number, message, out),
+            Ordering::Less => self.receive_too_low(now, &header, number, out),
+        }
+    }
+
+    /// Any message shows that the peer lives, so that it answers an outstanding TestRequest too.
+    fn heard(&mut self, now: Now) {
+        self.last_received_ns = now.monotonic_ns;
+        self.test_request_deadline_ns = u64::MAX;
+        self.counters.messages_in += 1;
+    }
+
+    /// `taken` is the number of a message that was held: its SendingTime(52) was checked when it came.
+    fn check_header(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        taken: Option<u64>,
+        out: &mut impl Outbox,
+    ) -> Result<u64, Received> {
+        if header.begin_string != self.version.begin_string() {
+            self.notice(Notice::IncorrectBeginString);
+            self.start_logout(now, b"Incorrect BeginString", out);
+            return Err(Received::IGNORED);
+        }
+        let Some(number) = header.msg_seq_num.value() else {
+            self.notice(Notice::MsgSeqNumMissing);
+            let text = b"MsgSeqNum(34) is missing or invalid";
+            self.logout_and_close(now, text, DisconnectReason::MsgSeqNumMissing, out);
+            return Err(Received::IGNORED);
+        };
+        let fault = if taken == Some(number) { None } else { self.sending_time_fault(now, header) };
+        if let Some((reason, tag)) = fault {
+            let received = self.refuse(now, header, number, reason, tag, out);
+            if reason == RejectReason::SendingTimeAccuracy {
+                self.start_logout(now, b"", out);
+            }
+            return Err(received);
+        }
+        if !header.has_comp_ids_of(&self.identity) {
+            // No RefTagID(371): it may be either of the two, and the open-source engines name none.
+            let received = self.refuse(now, header, number, RejectReason::CompIdProblem, None, out);
+            self.start_logout(now, b"", out);
+            return Err(received);
+        }
+        Ok(number)
+    }
+
+    pub(super) fn sending_time_fault(&mut self, now: Now, header: &Header<'_>) -> Option<(RejectReason, Option<u32>)> {
+        let Some(text) = header.sending_time else {
+            return Some((RejectReason::RequiredTagMissing, Some(tags::SENDING_TIME)));
+        };
+        let Some(sending_time) = self.sending_time.parse(text) else {
+            return Some((RejectReason::IncorrectDataFormat, Some(tags::SENDING_TIME)));
+        };
+        let tolerance_ns = self.settings.sending_time_tolerance_ns;
+        let inaccurate = tolerance_ns != 0 && sending_time.unix_ns.abs_diff(now.utc.unix_ns) > tolerance_ns;
+        inaccurate.then_some((RejectReason::SendingTimeAccuracy, None))
+    }
+
+    /// Answers with a Reject(3). A message in order uses its number up, except a SequenceReset(4): its sender may
+    /// send it again with a better NewSeqNo(36).
+    fn refuse(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        number: u64,
+        reason: RejectReason,
+        ref_tag_id: Option<u32>,
+        out: &mut impl Outbox,
+    ) -> Received {
+        let counted = number == self.numbers.next_in && header.msg_type != b"4";
+        if counted {
+            self.count(out);
+        }
+        self.reject(now, header, number, reason, ref_tag_id, out);
+        Received::done(counted)
+    }
+
+    fn reject(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        ref_seq_num: u64,
+        reason: RejectReason,
+        ref_tag_id: Option<u32>,
+        out: &mut impl Outbox,
+    ) {
+        let refusal = Refusal { ref_seq_num, ref_msg_type: header.msg_type, ref_tag_id, reason };
+        self.write_reject(now, &refusal, out);
+    }
+
+    fn receive_in_order(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        number: u64,
+        message: &Message<'_>,
+        out: &mut impl Outbox,
+    ) -> Received {
+        match header.msg_type {
+            b"0" => {}
+            b"1" => return self.receive_test_request(now, header, number, message, out),
+            b"2" => {
+                // Counted first: what the answer says of our expected number includes this message.
+                self.count(out);
+                self.receive_resend_request(now, header, number, message, out);
+                return Received::COUNTED;
+            }
+            b"3" => {
+                self.counters.rejects_in += 1;
+                let ref_seq_num = message.uint(tags::REF_SEQ_NUM).flatten().unwrap_or(0);
+                self.notice(Notice::RejectReceived { ref_seq_num });
+            }
+            b"4" => return self.receive_gap_fill(now, header, number, message, out),
+            b"A" => return self.receive_repeated_logon(now, out),
+            _ => {
+                self.count(out);
+                self.counters.application_messages_in += 1;
+                let disposition = Disposition::Deliver { poss_dup: header.poss_dup, poss_resend: header.poss_resend };
+                return Received { counted: true, disposition };
+            }
+        }
+        self.count(out);
+        Received::COUNTED
+    }
+
+    fn receive_test_request(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        number: u64,
+        message: &Message<'_>,
+        out: &mut impl Outbox,
+    ) -> Received {
+        match message.field(tags::TEST_REQ_ID) {
+            Some(id) => {
+                self.count(out);
+                self.write_heartbeat(now, Some(id), out);
+                Received::COUNTED
+            }
+            None => self.refuse(now, header, number, RejectReason::RequiredTagMissing, Some(tags::TEST_REQ_ID), out),
+        }
+    }
+
+    /// Answers what it asks for, or refuses it. Its own number is the caller's affair.
+    fn receive_resend_request(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        number: u64,
+        message: &Message<'_>,
+        out: &mut impl Outbox,
+    ) {
+        self.counters.resend_requests_in += 1;
+        let last = self.numbers.next_out - 1;
+        let mut number_of = |tag| match Number::of(message.field(tag)) {
+            Number::Value(value) => Some(value),
+            Number::Missing => {
+                self.reject(now, header, number, RejectReason::RequiredTagMissing, Some(tag), out);
+                None
+            }
+            Number::Malformed => {
+                self.reject(now, header, number, RejectReason::IncorrectDataFormat, Some(tag), out);
+                None
+            }
+        };
+        let Some(begin) = number_of(tags::BEGIN_SEQ_NO) else { return };
+        let Some(end) = number_of(tags::END_SEQ_NO) else { return };
+        // 0 is infinity from FIX.4.2 on. Before it was 999999, which lies beyond `last` or means itself.
+        let end = if end == 0 { last } else { end.min(last) };
+        if begin == 0 || begin > last || end < begin {
+            let tag = if begin == 0 || begin > last { tags::BEGIN_SEQ_NO } else { tags::END_SEQ_NO };
+            self.reject(now, header, number, RejectReason::ValueIsIncorrect, Some(tag), out);
+            return;
+        }
+        self.notice(Notice::ResendRequested { begin, end });
+        self.start_resend(begin, end);
+    }
+
+    /// SequenceReset(4) in gap-fill mode, in order.
+    fn receive_gap_fill(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        number: u64,
+        message: &Message<'_>,
+        out: &mut impl Outbox,
+    ) -> Received {
+        match Number::of(message.field(tags::NEW_SEQ_NO)) {
+            Number::Value(new) if new > number => {
+                self.numbers.next_in = new;
+                self.advanced(true, out);
+                Received::COUNTED
+            }
+            new => self.refuse_new_seq_no(now, header, number, new, out),
+        }
+    }
+
+    /// SequenceReset(4) in reset mode: its own number is of no account, and the expected number never goes down.
+    fn receive_sequence_reset(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        number: u64,
+        message: &Message<'_>,
+        out: &mut impl Outbox,
+    ) -> Received {
+        let from = self.numbers.next_in;
+        match Number::of(message.field(tags::NEW_SEQ_NO)) {
+            Number::Value(to) if to >= from => {
+                self.notice(Notice::SequenceReset { from, to });
+                if to > from {
+                    self.numbers.next_in = to;
+                    self.advanced(true, out);
+                }
+                Received::IGNORED
+            }
+            new => self.refuse_new_seq_no(now, header, number, new, out),
+        }
+    }
+
+    fn refuse_new_seq_no(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        number: u64,
+        new: Number,
+        out: &mut impl Outbox,
+    ) -> Received {
+        let (reason, tag) = match new {
+            Number::Missing => (RejectReason::RequiredTagMissing, Some(tags::NEW_SEQ_NO)),
+            Number::Malformed => (RejectReason::IncorrectDataFormat, Some(tags::NEW_SEQ_NO)),
+            Number::Value(_) => (RejectReason::ValueIsIncorrect, None),
+        };
+        self.refuse(now, header, number, reason, tag, out)
+    }
+
+    fn receive_too_high(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        number: u64,
+        message: &Message<'_>,
+        out: &mut impl Outbox,
+    ) -> Received {
+        if header.msg_type == b"2" {
+            // The peer's own gap is answered first: were both sides to wait for the other's resend, none would come.
+            self.receive_resend_request(now, header, number, message, out);
+            self.held.mark(number);
+        } else if self.held.hold(number, message.bytes()) {
+            self.counters.held += 1;
+        } else {
+            self.counters.held_dropped += 1;
+            self.notice(Notice::HeldOverflow { msg_seq_num: number });
+        }
+        self.request_resend(now, number, out);
+        Received::IGNORED
+    }
+
+    fn receive_too_low(&mut self, now: Now, header: &Header<'_>, number: u64, out: &mut impl Outbox) -> Received {
+        let expected = self.numbers.next_in;
+        if !header.poss_dup {
+            self.notice(Notice::TooLow { expected, received: number });
+            let text = too_low_text(expected, number);
+            self.logout_and_close(now, text.bytes(), DisconnectReason::MsgSeqNumTooLow, out);
+            return Received::IGNORED;
+        }
+        self.counters.duplicates_in += 1;
+        if header.msg_type != b"4" {
+            self.check_orig_sending_time(now, header, number, out);
+        }
+        Received::IGNORED
+    }
+
+    fn check_orig_sending_time(&mut self, now: Now, header: &Header<'_>, number: u64, out: &mut impl Outbox) {
+        let tag = Some(tags::ORIG_SENDING_TIME);
+        let Some(text) = header.orig_sending_time else {
+            return self.reject(now, header, number, RejectReason::RequiredTagMissing, tag, out);
+        };
+        let sending_time = header.sending_time.and_then(|text| self.sending_time.parse(text));
+        match self.sending_time.parse(text) {
+            None => self.reject(now, header, number, RejectReason::IncorrectDataFormat, tag, out),
+            Some(original) if sending_time.is_some_and(|sending_time| original > sending_time) => {
+                self.reject(now, header, number, RejectReason::SendingTimeAccuracy, None, out);
+                self.start_logout(now, b"", out);
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// A Logout is answered whatever its number: a gap before it is asked for at the next logon.
+    fn receive_logout(&mut self, now: Now, number: u64, out: &mut impl Outbox) -> Received {
+        let counted = number == self.numbers.next_in;
+        if counted {
+            self.count(out);
+        }
+        let answers_ours = self.state == State::LogoutSent;
+        if !answers_ours {
+            self.write_logout(now, b"", out);
+        }
+        if self.settings.reset_on_logout {
+            self.reset_numbers();
+            out.numbers(self.numbers);
+        }
+        if answers_ours || self.settings.role == Role::Acceptor {
+            self.close(DisconnectReason::LoggedOut);
+        } else {
+            // Who began the logout closes the connection once it has our answer; within the timeout we wait for it.
+            self.state = State::LogoutSent;
+            self.logout_answered = true;
+            self.phase_deadline_ns = now.monotonic_ns.saturating_add(self.settings.logout_timeout_ns);
+        }
+        Received::done(counted)
+    }
+
+    /// A framed message that cannot be read as fields. It is refused with a Reject(3) where its header shows that it
+    /// is this session's and which number it has; otherwise it is garbled, and uses no number.
+    pub fn receive_unparsable(&mut self, now: Now, bytes: &[u8], error: ParseError, out: &mut impl Outbox) -> Received {
+        match self.state {
+            State::Established => {}
+            State::LogoutSent if !self.logout_answered => {}
+            State::LogonSent | State::LogonAwaited => {
+                self.close(DisconnectReason::NotALogon);
+                return Received::IGNORED;
+            }
+            State::LogoutSent | State::Disconnected => return Received::IGNORED,
+        }
+        self.heard(now);
+        let header = Header::of_fields(readable_fields(bytes));
+        let ours = header.begin_string == self.version.begin_string() && header.has_comp_ids_of(&self.identity);
+        let Some(number) = header.msg_seq_num.value().filter(|_| ours) else {
+            self.counters.garbled += 1;
+            self.notice(Notice::Garbled);
+            return Received::IGNORED;
+        };
+        let (reason, tag) = match error {
+            ParseError::InvalidTag { .. } => (RejectReason::InvalidTagNumber, None),
+            ParseError::DataLength { tag } => (RejectReason::IncorrectDataFormat, Some(tag)),
+            ParseError::TooManyFields { .. } => (RejectReason::Other, None),
+        };
+        match number.cmp(&self.numbers.next_in) {
+            Ordering::Equal => self.refuse(now, &header, number, reason, tag, out),
+            // Not held: it would not be readable later either. The resend shows whether it was the line's fault.
+            Ordering::Greater => {
+                self.request_resend(now, number, out);
+                Received::IGNORED
+            }
+            Ordering::Less => self.receive_too_low(now, &header, number, out),
+        }
+    }
+}
+
+/// The fields at the front, as far as they can be read.
+fn readable_fields(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
+    bytes.split(|byte| *byte == SOH).take(UNPARSABLE_FIELDS_MAX).map_while(|field| {
+        let equals = field.iter().position(|byte| *byte == b'=')?;
+        let tag = uint_of(&field[..equals]).and_then(|tag| u32::try_from(tag).ok())?;
+        Some((tag, &field[equals + 1..]))
+    })
+}

@@ -1,0 +1,304 @@
+//! From a connection to an established session, and resets by ResetSeqNumFlag(141).
+
+use super::header::{Header, Number};
+use super::outbound::Text;
+use super::{Action, DisconnectReason, Disposition, Notice, Now, Numbers, Outbox, Received, Role, Session, State};
+use crate::fix::{Message, tags};
+
+/// A Logon that breaks a rule.
+enum Fault {
+    /// Not worth an answer: the peer is not who it should be, or its clock cannot be believed.
+    Silent,
+    /// A duplicate of one that was processed before.
+    Duplicate,
+    /// Answered with a Logout that says this.
+    Invalid(&'static str),
+    TooLow {
+        expected: u64,
+        received: u64,
+    },
+    NextExpectedTooHigh {
+        next_out: u64,
+        next_expected: u64,
+    },
+}
+
+impl Session {
+    /// A connection stands. An initiator sends its Logon; an acceptor waits for one.
+    pub fn connected(&mut self, now: Now, out: &mut impl Outbox) {
+        assert!(!self.connected, "a session has one connection at a time");
+        self.connected = true;
+        self.last_received_ns = now.monotonic_ns;
+        self.last_sent_ns = now.monotonic_ns;
+        self.phase_deadline_ns = now.monotonic_ns.saturating_add(self.settings.logon_timeout_ns);
+        match self.settings.role {
+            Role::Acceptor => self.state = State::LogonAwaited,
+            Role::Initiator => {
+                self.state = State::LogonSent;
+                self.set_heart_bt_int(self.settings.heartbeat_interval_s);
+                let settings = &self.settings;
+                let resets = settings.reset_on_logon || settings.reset_on_logout || settings.reset_on_disconnect;
+                if settings.reset_on_logon && !self.is_at_start() {
+                    self.reset_numbers();
+                    out.numbers(self.numbers);
+                }
+                self.reset_sent = resets && self.is_at_start() && self.version.has_reset_seq_num_flag();
+                if !self.write_logon(now, self.reset_sent, out) {
+                    self.close(DisconnectReason::BackPressure);
+                }
+            }
+        }
+    }
+
+    /// The first message of a connection.
+    pub(super) fn receive_first(&mut self, now: Now, message: &Message<'_>, out: &mut impl Outbox) -> Received {
+        let header = Header::of(message);
+        self.counters.messages_in += 1;
+        if header.begin_string != self.version.begin_string() || !header.has_comp_ids_of(&self.identity) {
+            self.close(DisconnectReason::InvalidLogon);
+            return Received::IGNORED;
+        }
+        match header.msg_type {
+            b"A" => {}
+            // Its number is used up: our next Logon's answer follows it.
+            b"5" if self.state == State::LogonSent => {
+                let counted = header.msg_seq_num == Number::Value(self.numbers.next_in);
+                self.numbers.next_in += u64::from(counted);
+                self.close(DisconnectReason::LogonRefusedByPeer);
+                return Received::done(counted);
+            }
+            _ => {
+                self.close(DisconnectReason::NotALogon);
+                return Received::IGNORED;
+            }
+        }
+        match self.logon_fault(now, &header, message) {
+            None => {
+                self.logon_pending = true;
+                Received { counted: false, disposition: Disposition::Logon }
+            }
+            Some(fault) => {
+                self.answer_fault(now, fault, out);
+                Received::IGNORED
+            }
+        }
+    }
+
+    fn answer_fault(&mut self, now: Now, fault: Fault, out: &mut impl Outbox) {
+        let (text, reason) = match fault {
+            Fault::Silent => return self.close(DisconnectReason::InvalidLogon),
+            Fault::Duplicate => {
+                self.counters.duplicates_in += 1;
+                return;
+            }
+            Fault::Invalid(text) => (Text::of(format_args!("{text}")), DisconnectReason::InvalidLogon),
+            Fault::TooLow { expected, received } => {
+                self.notice(Notice::TooLow { expected, received });
+                (too_low_text(expected, received), DisconnectReason::MsgSeqNumTooLow)
+            }
+            Fault::NextExpectedTooHigh { next_out, next_expected } => {
+                self.notice(Notice::NextExpectedTooHigh { next_out, next_expected });
+                let text = Text::of(format_args!(
+                    "NextExpectedMsgSeqNum(789) too high, expecting at most {next_out} but received {next_expected}"
+                ));
+                (text, DisconnectReason::InvalidLogon)
+            }
+        };
+        self.logout_and_close(now, text.bytes(), reason, out);
+    }
+
+    fn logon_fault(&mut self, now: Now, header: &Header<'_>, logon: &Message<'_>) -> Option<Fault> {
+        if self.sending_time_fault(now, header).is_some() {
+            return Some(Fault::Silent);
+        }
+        let Some(number) = header.msg_seq_num.value() else {
+            self.notice(Notice::MsgSeqNumMissing);
+            return Some(Fault::Invalid("MsgSeqNum(34) is missing or invalid"));
+        };
+        if logon.field(tags::ENCRYPT_METHOD).is_some_and(|method| method != b"0") {
+            return Some(Fault::Invalid("EncryptMethod(98) must be 0"));
+        }
+        if self.settings.role == Role::Acceptor {
+            let max = u64::from(self.settings.heart_bt_int_s_max);
+            match Number::of(logon.field(tags::HEART_BT_INT)) {
+                Number::Value(seconds) if seconds <= max => {}
+                Number::Value(_) => return Some(Fault::Invalid("HeartBtInt(108) is too long")),
+                Number::Missing => return Some(Fault::Invalid("HeartBtInt(108) is missing")),
+                Number::Malformed => return Some(Fault::Invalid("HeartBtInt(108) is invalid")),
+            }
+            if self.version.has_default_appl_ver_id() && logon.field(tags::DEFAULT_APPL_VER_ID).is_none() {
+                return Some(Fault::Invalid("DefaultApplVerID(1137) is missing"));
+            }
+        }
+        let reset = self.asks_for_reset(logon);
+        if reset && number != 1 {
+            return Some(Fault::Invalid("ResetSeqNumFlag(141) requires MsgSeqNum(34) 1"));
+        }
+        if self.reset_sent && !reset {
+            if number != 1 {
+                return Some(Fault::Invalid("ResetSeqNumFlag(141) is not confirmed"));
+            }
+            self.notice(Notice::ResetNotConfirmed);
+        }
+        let fresh = (reset && !self.reset_sent) || self.resets_at_logon();
+        let numbers = if fresh { Numbers::default() } else { self.numbers };
+        if number < numbers.next_in {
+            if header.poss_dup {
+                return Some(Fault::Duplicate);
+            }
+            return Some(Fault::TooLow { expected: numbers.next_in, received: number });
+        }
+        match self.next_expected_of(logon) {
+            Number::Malformed => Some(Fault::Invalid("NextExpectedMsgSeqNum(789) is invalid")),
+            Number::Value(0) => Some(Fault::Invalid("NextExpectedMsgSeqNum(789) is invalid")),
+            Number::Value(next_expected) if !reset && next_expected > numbers.next_out => {
+                Some(Fault::NextExpectedTooHigh { next_out: numbers.next_out, next_expected })
+            }
+            Number::Value(_) | Number::Missing => None,
+        }
+    }
+
+    /// The application has accepted the Logon that `receive` has found valid in this step.
+    pub fn accept_logon(&mut self, now: Now, logon: &Message<'_>, out: &mut impl Outbox) -> Received {
+        let header = Header::of(logon);
+        let (true, Some(number)) = (std::mem::take(&mut self.logon_pending), header.msg_seq_num.value()) else {
+            return Received::IGNORED;
+        };
+        let reset = self.asks_for_reset(logon);
+        let answered = self.settings.role == Role::Acceptor || (reset && !self.reset_sent);
+        self.adopt_heart_bt_int(logon);
+        let fresh = (reset && !self.reset_sent) || self.resets_at_logon();
+        if fresh {
+            self.reset_numbers();
+        }
+        let next_expected = self.next_expected_of(logon).value().filter(|_| !reset);
+        let next_out_before = self.numbers.next_out;
+        let counted = number == self.numbers.next_in;
+        self.numbers.next_in += u64::from(counted);
+        if fresh {
+            out.numbers(self.numbers);
+        }
+        if answered && !self.write_logon(now, reset, out) {
+            self.close(DisconnectReason::BackPressure);
+            return Received::done(counted);
+        }
+        self.reset_sent = false;
+        self.state = State::Established;
+        self.logged_on = true;
+        self.phase_deadline_ns = u64::MAX;
+        self.last_received_ns = now.monotonic_ns;
+        self.counters.logons += 1;
+        self.actions.decide(Action::LoggedOn);
+        // The peer's 789 shows what it missed before our Logon. The answer covers the Logon itself, so that a peer
+        // which does not count it out of order closes its gap too.
+        if let Some(next_expected) = next_expected.filter(|next_expected| *next_expected < next_out_before) {
+            self.start_resend(next_expected, self.numbers.next_out - 1);
+        }
+        if !counted {
+            self.held.mark(number);
+            // The peer has read, or will read, our 789 and resends by itself.
+            if next_expected.is_some() {
+                self.expect_resend(now, number);
+            } else {
+                self.request_resend(now, number, out);
+            }
+        }
+        Received::done(counted)
+    }
+
+    /// The application has refused the Logon. Its number is not used up: whoever sent it has not been let in, and
+    /// must not move the numbers of the session that it names.
+    pub fn refuse_logon(&mut self, now: Now, _logon: &Message<'_>, text: &[u8], out: &mut impl Outbox) -> Received {
+        if std::mem::take(&mut self.logon_pending) {
+            self.logout_and_close(now, text, DisconnectReason::LogonRefused, out);
+        }
+        Received::IGNORED
+    }
+
+    /// A Logon with ResetSeqNumFlag(141) in a session that is logged on: both sides begin anew without a disconnect.
+    pub(super) fn receive_reset_in_session(
+        &mut self,
+        now: Now,
+        number: u64,
+        logon: &Message<'_>,
+        out: &mut impl Outbox,
+    ) -> Received {
+        if number != 1 {
+            let text = b"ResetSeqNumFlag(141) requires MsgSeqNum(34) 1";
+            self.logout_and_close(now, text, DisconnectReason::InvalidLogon, out);
+            return Received::IGNORED;
+        }
+        self.adopt_heart_bt_int(logon);
+        self.reset_numbers();
+        self.numbers.next_in = 2;
+        out.numbers(self.numbers);
+        if !self.write_logon(now, true, out) {
+            self.close(DisconnectReason::BackPressure);
+        }
+        Received::COUNTED
+    }
+
+    /// A Logon in order, without a reset, in a session that is logged on. The specification is silent; an acceptor
+    /// answers it, as the open-source engines do.
+    pub(super) fn receive_repeated_logon(&mut self, now: Now, out: &mut impl Outbox) -> Received {
+        self.notice(Notice::LogonRepeated);
+        self.count(out);
+        if self.settings.role == Role::Acceptor && self.state == State::Established {
+            self.write_logon(now, false, out);
+        }
+        Received::COUNTED
+    }
+
+    pub(super) fn asks_for_reset(&self, logon: &Message<'_>) -> bool {
+        self.version.has_reset_seq_num_flag() && logon.flag(tags::RESET_SEQ_NUM_FLAG)
+    }
+
+    pub(super) fn uses_next_expected(&self) -> bool {
+        self.settings.next_expected_msg_seq_num && self.version.has_next_expected_msg_seq_num()
+    }
+
+    /// [`Number::Missing`] too where we do not use it.
+    fn next_expected_of(&self, logon: &Message<'_>) -> Number {
+        if self.uses_next_expected() {
+            Number::of(logon.field(tags::NEXT_EXPECTED_MSG_SEQ_NUM))
+        } else {
+            Number::Missing
+        }
+    }
+
+    /// An initiator has reset already, when it sent its Logon.
+    fn resets_at_logon(&self) -> bool {
+        self.settings.role == Role::Acceptor && self.settings.reset_on_logon
+    }
+
+    fn adopt_heart_bt_int(&mut self, logon: &Message<'_>) {
+        let theirs =
+            Number::of(logon.field(tags::HEART_BT_INT)).value().and_then(|seconds| u32::try_from(seconds).ok());
+        match (self.settings.role, theirs) {
+            (Role::Acceptor, Some(seconds)) if seconds <= self.settings.heart_bt_int_s_max => {
+                self.set_heart_bt_int(seconds);
+            }
+            (Role::Initiator, Some(seconds)) if seconds != self.heart_bt_int_s => {
+                self.notice(Notice::HeartBtIntDiffers { ours_s: self.heart_bt_int_s });
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn is_at_start(&self) -> bool {
+        self.numbers.next_out == 1 && self.numbers.next_in == 1
+    }
+
+    /// Both numbers to 1, in a new epoch. The caller states them to the outbox.
+    pub(super) fn reset_numbers(&mut self) {
+        let epoch = self.numbers.epoch.saturating_add(1);
+        self.numbers = Numbers { next_out: 1, next_in: 1, epoch };
+        self.forget_gaps();
+        self.counters.resets += 1;
+        self.notice(Notice::NumbersReset { epoch });
+    }
+}
+
+pub(super) fn too_low_text(expected: u64, received: u64) -> Text {
+    Text::of(format_args!("MsgSeqNum too low, expecting {expected} but received {received}"))
+}

@@ -1,0 +1,331 @@
+//! Writing messages: the header that is ours, the administrative messages, the application's sends.
+
+use std::fmt::{self, Write as _};
+
+use super::{
+    BackPressure, DisconnectReason, Identity, Notice, Now, Outbox, Outgoing, OutgoingKind, RejectReason, SendError,
+    Session, State,
+};
+use crate::fix::{Encoder, Precision, tags};
+
+/// Text(58), at most. What we are given to say is cut there.
+const TEXT_BYTES_MAX: usize = 256;
+/// RefMsgType(372) is left out where the refused MsgType(35) is longer.
+const REF_MSG_TYPE_BYTES_MAX: usize = 16;
+/// TestReqID(112) of our TestRequests. Any message answers one, so that a constant does.
+const TEST_REQ_ID: &[u8] = b"TEST";
+
+/// The constant parts of the header, rendered once.
+#[derive(Debug)]
+pub(super) struct OutboundHeader {
+    /// SenderCompID(49) and SenderSubID(50).
+    sender: Box<[u8]>,
+    /// TargetCompID(56) and TargetSubID(57).
+    target: Box<[u8]>,
+    /// SenderLocationID(142) and TargetLocationID(143).
+    locations: Box<[u8]>,
+}
+
+impl OutboundHeader {
+    pub fn of(identity: &Identity) -> Self {
+        Self {
+            sender: rendered([(49, &identity.sender_comp_id), (50, &identity.sender_sub_id)]),
+            target: rendered([(56, &identity.target_comp_id), (57, &identity.target_sub_id)]),
+            locations: rendered([(142, &identity.sender_location_id), (143, &identity.target_location_id)]),
+        }
+    }
+}
+
+/// The fields whose values are not empty.
+fn rendered(fields: [(u32, &[u8]); 2]) -> Box<[u8]> {
+    let mut bytes = Vec::new();
+    for (tag, value) in fields.into_iter().filter(|(_, value)| !value.is_empty()) {
+        bytes.extend_from_slice(format!("{tag}=").as_bytes());
+        bytes.extend_from_slice(value);
+        bytes.push(crate::fix::SOH);
+    }
+    bytes.into_boxed_slice()
+}
+
+/// A short text composed on the stack.
+pub(super) struct Text {
+    bytes: [u8; TEXT_BYTES_MAX],
+    length: usize,
+}
+
+impl Text {
+    pub fn of(arguments: fmt::Arguments<'_>) -> Self {
+        let mut text = Self { bytes: [0; TEXT_BYTES_MAX], length: 0 };
+        // What does not fit is cut.
+        let _ = text.write_fmt(arguments);
+        text
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl fmt::Write for Text {
+    fn write_str(&mut self, part: &str) -> fmt::Result {
+        let room = &mut self.bytes[self.length..];
+        let length = part.len().min(room.len());
+        room[..length].copy_from_slice(&part.as_bytes()[..length]);
+        self.length += length;
+        if length == part.len() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
+/// What a Reject(3) says.
+pub(super) struct Refusal<'a> {
+    pub ref_seq_num: u64,
+    pub ref_msg_type: &'a [u8],
+    pub ref_tag_id: Option<u32>,
+    pub reason: RejectReason,
+}
+
+/// What makes a message a resent one.
+#[derive(Clone, Copy)]
+pub(super) struct Replay<'a> {
+    /// `None` stands for the new SendingTime(52).
+    pub orig_sending_time: Option<&'a [u8]>,
+}
+
+impl Session {
+    /// Sends one application message. Header, number and trailer are ours; `body` appends the rest.
+    /// Answers its MsgSeqNum(34).
+    pub fn send(
+        &mut self,
+        now: Now,
+        msg_type: &[u8],
+        out: &mut impl Outbox,
+        body: impl FnOnce(&mut Encoder<'_>),
+    ) -> Result<u64, SendError> {
+        if self.state != State::Established {
+            return Err(SendError::NotLoggedOn);
+        }
+        let number = self.numbers.next_out;
+        self.write_new(now, OutgoingKind::Application, msg_type, out, body)?;
+        self.counters.application_messages_out += 1;
+        Ok(number)
+    }
+
+    /// Writes a message under the next number and uses the number up.
+    #[inline]
+    fn write_new(
+        &mut self,
+        now: Now,
+        kind: OutgoingKind,
+        msg_type: &[u8],
+        out: &mut impl Outbox,
+        body: impl FnOnce(&mut Encoder<'_>),
+    ) -> Result<(), SendError> {
+        let outgoing = Outgoing { msg_seq_num: self.numbers.next_out, kind };
+        self.write(now, outgoing, msg_type, None, out, body)?;
+        self.numbers.next_out += 1;
+        Ok(())
+    }
+
+    /// Writes a message. The header's fields after MsgType(35) are in the order of their tags, as the open-source
+    /// engines write them.
+    #[inline]
+    pub(super) fn write(
+        &mut self,
+        now: Now,
+        outgoing: Outgoing,
+        msg_type: &[u8],
+        replay: Option<Replay<'_>>,
+        out: &mut impl Outbox,
+        body: impl FnOnce(&mut Encoder<'_>),
+    ) -> Result<(), SendError> {
+        let begin_string = self.version.begin_string();
+        let (header, precision) = (&self.header, self.precision);
+        let message_bytes_max = self.settings.message_bytes_max as usize;
+        let mut too_long = false;
+        let appended = out.append(outgoing, |buffer| {
+            let roomy = buffer.len() >= message_bytes_max;
+            let room = buffer.len().min(message_bytes_max);
+            let mut encoder = Encoder::begin(&mut buffer[..room], begin_string, msg_type);
+            encoder.uint(tags::MSG_SEQ_NUM, outgoing.msg_seq_num);
+            if replay.is_some() {
+                encoder.bool(tags::POSS_DUP_FLAG, true);
+            }
+            encoder.raw(&header.sender).timestamp(tags::SENDING_TIME, now.utc, precision).raw(&header.target);
+            if let Some(Replay { orig_sending_time }) = replay {
+                match orig_sending_time {
+                    Some(text) => encoder.bytes(tags::ORIG_SENDING_TIME, text),
+                    None => encoder.timestamp(tags::ORIG_SENDING_TIME, now.utc, precision),
+                };
+            }
+            encoder.raw(&header.locations);
+            body(&mut encoder);
+            let written = encoder.finish();
+            too_long = roomy && written.is_err();
+            written
+        });
+        match appended {
+            Ok(()) => {
+                self.last_sent_ns = now.monotonic_ns;
+                self.counters.messages_out += 1;
+                Ok(())
+            }
+            Err(BackPressure) if too_long => Err(SendError::TooLong),
+            Err(BackPressure) => {
+                self.counters.back_pressure += 1;
+                Err(SendError::BackPressure)
+            }
+        }
+    }
+
+    /// False where there was no room; a notice says so, and each caller knows what that means for it.
+    fn write_admin(
+        &mut self,
+        now: Now,
+        msg_type: u8,
+        out: &mut impl Outbox,
+        body: impl FnOnce(&mut Encoder<'_>),
+    ) -> bool {
+        let kind = if msg_type == b'A' { OutgoingKind::Logon } else { OutgoingKind::Admin };
+        let written = self.write_new(now, kind, &[msg_type], out, body).is_ok();
+        if !written {
+            self.notice(Notice::AdminBackPressure { msg_type });
+        }
+        written
+    }
+
+    pub(super) fn write_logon(&mut self, now: Now, reset: bool, out: &mut impl Outbox) -> bool {
+        let settings = self.settings.clone();
+        let (version, next_in, heart_bt_int_s) = (self.version, self.numbers.next_in, self.heart_bt_int_s);
+        let next_expected = self.uses_next_expected();
+        let credentials = self.state == State::LogonSent && version.has_username();
+        self.write_admin(now, b'A', out, |body| {
+            body.uint(tags::ENCRYPT_METHOD, 0).uint(tags::HEART_BT_INT, u64::from(heart_bt_int_s));
+            if reset {
+                body.bool(tags::RESET_SEQ_NUM_FLAG, true);
+            }
+            if let Some(username) = settings.username.as_deref().filter(|_| credentials) {
+                body.bytes(tags::USERNAME, username);
+            }
+            if let Some(password) = settings.password.as_deref().filter(|_| credentials) {
+                body.bytes(tags::PASSWORD, password);
+            }
+            if next_expected {
+                body.uint(tags::NEXT_EXPECTED_MSG_SEQ_NUM, next_in);
+            }
+            if version.has_default_appl_ver_id() {
+                body.bytes(tags::DEFAULT_APPL_VER_ID, &settings.default_appl_ver_id);
+            }
+        })
+    }
+
+    /// `text` may be empty. It is cut at [`TEXT_BYTES_MAX`] and at a delimiter.
+    pub(super) fn write_logout(&mut self, now: Now, text: &[u8], out: &mut impl Outbox) -> bool {
+        let text = text.split(|byte| *byte == crate::fix::SOH).next().unwrap_or_default();
+        let text = &text[..text.len().min(TEXT_BYTES_MAX)];
+        self.write_admin(now, b'5', out, |body| {
+            if !text.is_empty() {
+                body.bytes(tags::TEXT, text);
+            }
+        })
+    }
+
+    pub(super) fn write_reject(&mut self, now: Now, refusal: &Refusal<'_>, out: &mut impl Outbox) {
+        let &Refusal { ref_seq_num, ref_msg_type, ref_tag_id, reason } = refusal;
+        let version = self.version;
+        self.notice(Notice::RejectSent { ref_seq_num, ref_tag_id, reason });
+        let sent = self.write_admin(now, b'3', out, |body| {
+            body.uint(tags::REF_SEQ_NUM, ref_seq_num).bytes(tags::TEXT, reason.text());
+            if !version.has_session_reject_reason() {
+                return;
+            }
+            if let Some(tag) = ref_tag_id {
+                body.uint(tags::REF_TAG_ID, u64::from(tag));
+            }
+            if !ref_msg_type.is_empty() && ref_msg_type.len() <= REF_MSG_TYPE_BYTES_MAX {
+                body.bytes(tags::REF_MSG_TYPE, ref_msg_type);
+            }
+            if reason != RejectReason::Other || version.has_session_reject_reason_other() {
+                body.uint(tags::SESSION_REJECT_REASON, u64::from(reason.code()));
+            }
+        });
+        self.counters.rejects_out += u64::from(sent);
+    }
+
+    pub(super) fn write_heartbeat(&mut self, now: Now, test_req_id: Option<&[u8]>, out: &mut impl Outbox) -> bool {
+        self.write_admin(now, b'0', out, |body| {
+            if let Some(id) = test_req_id {
+                body.bytes(tags::TEST_REQ_ID, id);
+            }
+        })
+    }
+
+    pub(super) fn write_test_request(&mut self, now: Now, out: &mut impl Outbox) -> bool {
+        let sent = self.write_admin(now, b'1', out, |body| {
+            body.bytes(tags::TEST_REQ_ID, TEST_REQ_ID);
+        });
+        self.counters.test_requests_out += u64::from(sent);
+        sent
+    }
+
+    pub(super) fn write_resend_request(&mut self, now: Now, begin: u64, out: &mut impl Outbox) -> bool {
+        let infinity = self.version.end_seq_no_infinity();
+        let sent = self.write_admin(now, b'2', out, |body| {
+            body.uint(tags::BEGIN_SEQ_NO, begin).uint(tags::END_SEQ_NO, infinity);
+        });
+        self.counters.resend_requests_out += u64::from(sent);
+        sent
+    }
+
+    /// Sends a Logout and waits for its answer within the timeout. Nothing where one has been sent already.
+    pub(super) fn start_logout(&mut self, now: Now, text: &[u8], out: &mut impl Outbox) {
+        if self.state != State::Established {
+            return;
+        }
+        if self.write_logout(now, text, out) {
+            self.state = State::LogoutSent;
+            self.phase_deadline_ns = now.monotonic_ns.saturating_add(self.settings.logout_timeout_ns);
+        } else {
+            self.close(DisconnectReason::BackPressure);
+        }
+    }
+
+    /// Sends a Logout, unless one has been sent already, and does not wait for its answer.
+    pub(super) fn logout_and_close(&mut self, now: Now, text: &[u8], reason: DisconnectReason, out: &mut impl Outbox) {
+        if self.state != State::LogoutSent {
+            self.write_logout(now, text, out);
+        }
+        self.close(reason);
+    }
+
+    pub(super) fn notice(&mut self, notice: Notice) {
+        if !self.actions.notice(notice) {
+            self.counters.notices_dropped += 1;
+        }
+    }
+}
+
+/// Whole seconds for versions that know no fraction.
+pub(super) fn precision_of(version: super::Version, configured: Precision) -> Precision {
+    if version.has_fractions_of_seconds() { configured } else { Precision::Seconds }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_composed_text_is_cut_and_not_refused() {
+        let text = Text::of(format_args!("{}", "x".repeat(1_000)));
+        assert_eq!(text.bytes().len(), TEXT_BYTES_MAX);
+    }
+
+    #[test]
+    fn the_header_is_rendered_in_the_order_of_tags_and_without_what_is_not_configured() {
+        let mut identity = Identity::new(b"FIX.4.4", b"US", b"THEM");
+        identity.target_sub_id = Box::from(&b"SUB"[..]);
+        let header = OutboundHeader::of(&identity);
+        assert_eq!(&*header.sender, b"49=US\x01");
+        assert_eq!(&*header.target, b"56=THEM\x0157=SUB\x01");
+        assert!(header.locations.is_empty());
+    }
+}

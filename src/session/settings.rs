@@ -1,0 +1,101 @@
+//! What a session is told at its birth and never changes.
+
+use std::fmt;
+
+use crate::fix::Precision;
+
+/// Who dials, and who sends the first Logon.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    Acceptor,
+    Initiator,
+}
+
+/// One session's rules. Shared by all sessions of a template.
+#[derive(Clone)]
+pub struct Settings {
+    pub role: Role,
+    /// HeartBtInt(108) that an initiator proposes. An acceptor follows its peer's. 0 means no heartbeats.
+    pub heartbeat_interval_s: u32,
+    /// An acceptor refuses a longer HeartBtInt(108).
+    pub heart_bt_int_s_max: u32,
+    pub logon_timeout_ns: u64,
+    pub logout_timeout_ns: u64,
+    /// How far SendingTime(52) may lie from our clock, either way. 0 leaves it unchecked.
+    pub sending_time_tolerance_ns: u64,
+    /// What is added to the heartbeat interval before silence is a TestRequest, and again before it is a disconnect.
+    pub test_request_margin_percent: u32,
+    /// How long a probe's TestRequest may stay unanswered, see [`super::Session::probe`].
+    pub probe_timeout_ns: u64,
+    /// An outstanding ResendRequest is sent anew at the first message beyond the gap after this time without progress.
+    pub resend_request_repeat_ns: u64,
+    pub reset_on_logon: bool,
+    pub reset_on_logout: bool,
+    pub reset_on_disconnect: bool,
+    /// Send and use NextExpectedMsgSeqNum(789), FIX.4.4 and later.
+    pub next_expected_msg_seq_num: bool,
+    /// Messages beyond a gap that are kept until it closes. More are dropped: the resend brings them.
+    pub held_messages_max: u32,
+    pub held_bytes_max: u32,
+    /// DefaultApplVerID(1137) of a FIXT.1.1 session. "9" is FIX50SP2.
+    pub default_appl_ver_id: Box<[u8]>,
+    /// Username(553) and Password(554) of an initiator.
+    pub username: Option<Box<[u8]>>,
+    pub password: Option<Box<[u8]>>,
+    /// SendingTime(52)'s digits. Versions before FIX.4.2 know whole seconds only, whatever this says.
+    pub precision: Precision,
+    /// An outgoing message is at most this long.
+    pub message_bytes_max: u32,
+}
+
+const NS_PER_S: u64 = 1_000_000_000;
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            role: Role::Acceptor,
+            heartbeat_interval_s: 30,
+            heart_bt_int_s_max: 3_600,
+            logon_timeout_ns: 10 * NS_PER_S,
+            logout_timeout_ns: 2 * NS_PER_S,
+            sending_time_tolerance_ns: 120 * NS_PER_S,
+            test_request_margin_percent: 20,
+            probe_timeout_ns: 2 * NS_PER_S,
+            resend_request_repeat_ns: 30 * NS_PER_S,
+            reset_on_logon: false,
+            reset_on_logout: false,
+            reset_on_disconnect: false,
+            next_expected_msg_seq_num: false,
+            held_messages_max: 1_024,
+            held_bytes_max: 256 * 1_024,
+            default_appl_ver_id: Box::from(&b"9"[..]),
+            username: None,
+            password: None,
+            precision: Precision::Millis,
+            message_bytes_max: 64 * 1_024,
+        }
+    }
+}
+
+/// Only what cannot hold a secret.
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("role", &self.role)
+            .field("heartbeat_interval_s", &self.heartbeat_interval_s)
+            .field("next_expected_msg_seq_num", &self.next_expected_msg_seq_num)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_is_not_in_the_debug_form() {
+        let settings = Settings { password: Some(Box::from(&b"hunter2"[..])), ..Settings::default() };
+        assert!(!format!("{settings:?}").contains("hunter2"));
+        assert!(!format!("{settings:?}").contains("104"), "nor as a list of bytes");
+    }
+}
