@@ -1,2 +1,4 @@
 #![deny(unsafe_code)]
+pub mod config;
+pub mod control;
 pub mod fix;
