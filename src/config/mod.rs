@@ -20,7 +20,7 @@ mod values;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -28,6 +28,9 @@ use std::time::Duration;
 pub use errors::{ConfigErrors, Fault};
 pub use keys::{KEYS, SUPPORTED_BEGIN_STRINGS};
 pub use values::{format_bytes, format_duration};
+
+/// Room for tens of thousands of sessions.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// What the whole process does, resolved. [`Config::default`] is what runs with no file at all.
 #[derive(Clone, Debug)]
@@ -227,7 +230,7 @@ impl Config {
     /// Reads and resolves a file.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         let name = path.display().to_string();
-        match fs::read(path) {
+        match read_bounded(path) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => Config::parse(&text, &name),
                 Err(error) => {
@@ -279,6 +282,11 @@ impl Config {
             Some(location) => format!("{}:{}: {key}", self.locations.name, location.line),
             None => key.to_string(),
         }
+    }
+
+    /// Whether the file sets a key: `session[0].password`.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.locations.by_key.contains_key(key)
     }
 
     /// The `[[session]]` that a Logon with this identity belongs to: a single session before a template, and among
@@ -546,6 +554,21 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(redacted)")
     }
+}
+
+/// A path such as `/dev/zero` must not fill the memory.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!(
+            "it is longer than {}",
+            format_bytes(FILE_BYTES_MAX)
+        )));
+    }
+    Ok(bytes)
 }
 
 /// Where each key that the file sets stands in it.

@@ -524,10 +524,11 @@ impl<'i> Section<'_, 'i> {
         self.table?.get(key)
     }
 
-    /// ` = "60MiB"`, as the file has it; nothing of a password.
+    /// ` = "60MiB"`, as the file has it. Nothing of a password, and nothing of the keys beside it: a password that was
+    /// put into `password_env` by mistake is one too.
     fn shown(&self, reader: &Reader<'_>, key: &str) -> String {
         match self.find(key) {
-            Some(value) if key != "password" => {
+            Some(value) if !key.starts_with("password") => {
                 format!(" = {}", shown_text(reader.text, value.span()))
             }
             _ => String::new(),

@@ -442,7 +442,7 @@ fn password(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Option<Secret
             }),
         _ => env::var(&value).map(String::into_bytes).map_err(|_| Wrong {
             what: "names an environment variable that is not set".into(),
-            mend: format!("set {value} for the process"),
+            mend: "set that variable for the process".into(),
         }),
     };
     let checked = read.and_then(|bytes| match bytes.len() {
