@@ -1,4 +1,6 @@
 #![deny(unsafe_code)]
+pub mod config;
+pub mod control;
 pub mod fix;
 pub mod session;
 pub mod sys;

@@ -1,0 +1,97 @@
+//! The names that a configuration file may use. The reader refuses to ask for a key that is not listed here, and
+//! `tests/config.rs` proves that the commented `fixring.toml` documents each one, so the three cannot drift apart.
+
+/// What `begin_string` may say. `"*"` in a template stands for any of them.
+pub const SUPPORTED_BEGIN_STRINGS: [&str; 3] = ["FIX.4.2", "FIX.4.4", "FIXT.1.1"];
+
+/// Sections and their keys. `acceptor` and `session` are lists of tables.
+pub const KEYS: &[(&str, &[&str])] = &[
+    (
+        "engine",
+        &[
+            "data_dir",
+            "workers",
+            "cores",
+            "housekeeping_cores",
+            "wait",
+            "application",
+            "message_bytes_max",
+            "commit_bytes_max",
+            "connections_max",
+            "pending_connections_max",
+            "template_sessions_max",
+            "logon_timeout",
+            "logout_timeout",
+            "probe_timeout",
+        ],
+    ),
+    (
+        "persistence",
+        &[
+            "mode",
+            "ring_dir",
+            "ring_bytes",
+            "segment_bytes",
+            "segments",
+            "flush_interval",
+        ],
+    ),
+    ("control", &["listen"]),
+    ("acceptor", &["listen"]),
+    (
+        "session",
+        &[
+            "begin_string",
+            "sender_comp_id",
+            "sender_sub_id",
+            "sender_location_id",
+            "target_comp_id",
+            "target_sub_id",
+            "target_location_id",
+            "role",
+            "connect",
+            "heartbeat_seconds",
+            "mode",
+            "reset_on_logon",
+            "reset_on_logout",
+            "reset_on_disconnect",
+            "next_expected_msg_seq_num",
+            "sending_time_tolerance",
+            "held_messages_max",
+            "held_bytes_max",
+            "default_appl_ver_id",
+            "username",
+            "password",
+            "password_file",
+            "password_env",
+            "reconnect_min",
+            "reconnect_max",
+        ],
+    ),
+];
+
+/// The keys of a section.
+pub(super) fn keys_of(section: &str) -> &'static [&'static str] {
+    KEYS.iter()
+        .find(|(name, _)| *name == section)
+        .map_or(&[], |(_, keys)| keys)
+}
+
+/// The nearest of some names, if one is near enough to have been meant.
+pub(super) fn nearest<'a>(
+    wanted: &str,
+    names: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let wanted = wanted.to_ascii_lowercase();
+    names
+        .into_iter()
+        .map(|name| {
+            (
+                strsim::jaro_winkler(&wanted, &name.to_ascii_lowercase()),
+                name,
+            )
+        })
+        .filter(|(likeness, _)| *likeness >= 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}

@@ -1,0 +1,586 @@
+//! The configuration: one TOML file, read once at start-up into types that cannot hold a wrong value.
+//!
+//! [`Config::load`] answers either a whole [`Config`], every key resolved to its type and every relation between keys
+//! checked, or [`ConfigErrors`] with *all* faults of the file, each with its line, its key and the mend. Nothing
+//! later re-checks what is checked here. What only the machine can tell (does the core exist, is the port free, has
+//! the volume room) is no part of it: `fixring check` and the start of the engine ask that.
+//!
+//! Who calls it: the command line, the engine's builder, tests. It opens no socket and no data directory. The only
+//! files that it reads are the configuration itself and the files named by `password_file`.
+//!
+//! Why the file is walked as a spanned TOML table and not deserialized into structs: a derived deserializer stops
+//! at the first fault, and the operator would meet the others one restart at a time.
+
+mod errors;
+mod keys;
+mod reader;
+mod resolve;
+mod values;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::io::{self, Read};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use errors::{ConfigErrors, Fault};
+pub use keys::{KEYS, SUPPORTED_BEGIN_STRINGS};
+pub use values::{format_bytes, format_duration};
+
+/// Room for tens of thousands of sessions.
+const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// What the whole process does, resolved. [`Config::default`] is what runs with no file at all.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub engine: EngineConfig,
+    pub persistence: PersistenceConfig,
+    pub control: ControlConfig,
+    pub acceptors: Vec<AcceptorConfig>,
+    pub sessions: Vec<SessionConfig>,
+    locations: Locations,
+}
+
+/// `[engine]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EngineConfig {
+    /// Where manifest, lock and segments live. Relative to the working directory.
+    pub data_dir: PathBuf,
+    pub placement: Placement,
+    /// Cores for the flusher, staging, logging and the control plane. Empty: the operating system chooses.
+    pub housekeeping_cores: Vec<usize>,
+    pub wait: Wait,
+    pub application: BuiltInApplication,
+    /// A longer message is refused and its connection closed.
+    pub message_bytes_max: u32,
+    /// Journal space reserved before a message is handed to the application.
+    pub commit_bytes_max: u32,
+    pub connections_max: u32,
+    /// Connections that have not logged on yet; part of `connections_max`.
+    pub pending_connections_max: u32,
+    /// How many sessions all templates together may create in the life of the data directory.
+    pub template_sessions_max: u32,
+    /// A connection that has not logged on after so long is closed.
+    pub logon_timeout: Duration,
+    /// How long a Logout waits for its answer; it also bounds the graceful stop.
+    pub logout_timeout: Duration,
+    /// How long a second Logon for a live session waits for the first connection to prove that it is alive.
+    pub probe_timeout: Duration,
+}
+
+/// `workers` or `cores`: how many workers there are and where they run.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Placement {
+    /// So many workers; the engine chooses their cores.
+    Workers(u32),
+    /// One worker on each of these cores.
+    Cores(Vec<usize>),
+}
+
+impl Placement {
+    pub fn worker_count(&self) -> u32 {
+        match self {
+            Placement::Workers(count) => *count,
+            Placement::Cores(cores) => cores.len() as u32,
+        }
+    }
+}
+
+/// What a worker does when a turn found nothing to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wait {
+    /// Never yields its core. Lowest latency; wants a core of its own.
+    Spin,
+    /// Spins for a moment, then sleeps in the poller.
+    Adaptive,
+    /// Sleeps in the poller at once.
+    Park,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BuiltInApplication {
+    Exchange,
+    Echo,
+}
+
+/// `[persistence]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PersistenceConfig {
+    /// Of sessions that do not name their own.
+    pub mode: PersistenceMode,
+    /// Shared memory that outlives the process.
+    pub ring_dir: PathBuf,
+    /// A power of two, at least four commits.
+    pub ring_bytes: u64,
+    /// A multiple of `ring_bytes`.
+    pub segment_bytes: u64,
+    pub segments: u32,
+    /// How long the flusher may rest between two turns that found bytes to carry.
+    pub flush_interval: Duration,
+}
+
+/// When a commit is released. Ordered by strength.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum PersistenceMode {
+    /// Once the commit is whole in the ring: survives the death of the process.
+    Buffered,
+    /// Once the operating system has it: survives the death of the pod.
+    Flush,
+    /// Once it is on stable media: survives the death of the node.
+    Sync,
+}
+
+/// `[control]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ControlConfig {
+    /// Health and metrics over HTTP. `None` is `"off"`.
+    pub listen: Option<SocketAddr>,
+}
+
+/// `[[acceptor]]`
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AcceptorConfig {
+    pub listen: SocketAddr,
+}
+
+/// `[[session]]`: one session, or a template that makes sessions as counterparties log on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SessionConfig {
+    pub identity: IdentityPattern,
+    pub role: SessionRole,
+    /// Initiator: tried in order, names resolved anew for each attempt. Empty on acceptors.
+    pub connect: Vec<Endpoint>,
+    /// Proposed in HeartBtInt(108) by an initiator. An acceptor follows its peer.
+    pub heartbeat_seconds: u32,
+    /// Its own, or that of `[persistence]`.
+    pub mode: PersistenceMode,
+    pub reset_on_logon: bool,
+    pub reset_on_logout: bool,
+    pub reset_on_disconnect: bool,
+    /// Send and honour NextExpectedMsgSeqNum(789), from FIX.4.4 on.
+    pub next_expected_msg_seq_num: bool,
+    /// How far SendingTime(52) may be from our clock. Zero: not checked.
+    pub sending_time_tolerance: Duration,
+    /// Messages kept while a gap before them is being filled.
+    pub held_messages_max: u32,
+    pub held_bytes_max: u32,
+    /// DefaultApplVerID(1137), FIXT.1.1 alone.
+    pub default_appl_ver_id: String,
+    /// Username(553), initiator.
+    pub username: Option<String>,
+    /// Password(554), initiator; from `password`, `password_file` or `password_env`.
+    pub password: Option<Secret>,
+    /// The pause before the first new attempt to connect; doubles, with jitter, up to `reconnect_max`.
+    pub reconnect_min: Duration,
+    pub reconnect_max: Duration,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SessionRole {
+    Acceptor,
+    Initiator,
+}
+
+/// Who may be this session, seen from our side: sender is us. A SubID or LocationID that is not configured is empty
+/// and is not compared.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IdentityPattern {
+    pub begin_string: Pattern,
+    pub sender_comp_id: Pattern,
+    pub sender_sub_id: String,
+    pub sender_location_id: String,
+    pub target_comp_id: Pattern,
+    pub target_sub_id: String,
+    pub target_location_id: String,
+}
+
+/// One value, or `"*"`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Pattern {
+    Any,
+    Exactly(String),
+}
+
+/// The seven values of an identity as they stand in a message, seen from our side.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct IdentityValues<'a> {
+    pub begin_string: &'a [u8],
+    pub sender_comp_id: &'a [u8],
+    pub sender_sub_id: &'a [u8],
+    pub sender_location_id: &'a [u8],
+    pub target_comp_id: &'a [u8],
+    pub target_sub_id: &'a [u8],
+    pub target_location_id: &'a [u8],
+}
+
+/// `host:port`. The host is a name or an address; an IPv6 address has lost its brackets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Endpoint {
+    pub host: String,
+    pub port: u16,
+}
+
+/// A value that no log line, error or `Debug` output may show.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Box<[u8]>);
+
+impl Config {
+    /// Reads and resolves a file.
+    pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        let name = path.display().to_string();
+        match read_bounded(path) {
+            Ok(bytes) => match String::from_utf8(bytes) {
+                Ok(text) => Config::parse(&text, &name),
+                Err(error) => {
+                    let valid = error.utf8_error().valid_up_to();
+                    let line = 1 + error.as_bytes()[..valid]
+                        .iter()
+                        .filter(|&&b| b == b'\n')
+                        .count();
+                    Err(ConfigErrors::of_file(
+                        &name,
+                        format!("line {line} is not UTF-8"),
+                        "save the file as UTF-8 text".into(),
+                    ))
+                }
+            },
+            Err(error) => {
+                let mend = match error.kind() {
+                    io::ErrorKind::NotFound => {
+                        "name an existing file with --config, or leave --config out to run with the defaults"
+                    }
+                    io::ErrorKind::PermissionDenied => "let the user that runs fixring read it",
+                    _ => "name a readable file with --config",
+                };
+                Err(ConfigErrors::of_file(
+                    &name,
+                    format!("cannot be read: {error}"),
+                    mend.into(),
+                ))
+            }
+        }
+    }
+
+    /// Resolves a text. `name` is what errors call it.
+    pub fn parse(text: &str, name: &str) -> Result<Config, ConfigErrors> {
+        resolve::resolve(text, name)
+    }
+
+    /// The same configuration over another data directory: `--data-dir`.
+    pub fn with_data_dir(mut self, data_dir: impl Into<PathBuf>) -> Config {
+        self.engine.data_dir = data_dir.into();
+        self.locations.by_key.remove("engine.data_dir");
+        self
+    }
+
+    /// Where a key stands, for messages about it: `fixring.toml:12: engine.data_dir`, or `engine.data_dir` where
+    /// the file does not set it. Keys of lists carry their index: `session[0].connect`.
+    pub fn place_of(&self, key: &str) -> String {
+        match self.locations.by_key.get(key) {
+            Some(location) => format!("{}:{}: {key}", self.locations.name, location.line),
+            None => key.to_string(),
+        }
+    }
+
+    /// Whether the file sets a key: `session[0].password`.
+    pub fn is_set(&self, key: &str) -> bool {
+        self.locations.by_key.contains_key(key)
+    }
+
+    /// The `[[session]]` that a Logon with this identity belongs to: a single session before a template, and among
+    /// those the one that names more SubIDs and LocationIDs. The configuration refuses two that tie.
+    pub fn session_for(&self, role: SessionRole, identity: IdentityValues<'_>) -> Option<usize> {
+        (0..self.sessions.len())
+            .filter(|&index| {
+                self.sessions[index].role == role && self.sessions[index].identity.matches(identity)
+            })
+            .max_by_key(|&index| self.sessions[index].identity.specificity())
+    }
+}
+
+impl Default for Config {
+    /// An exchange on 127.0.0.1:9880 for any CompIDs of any supported version, its data in `./fixring-data`, health
+    /// and metrics on 127.0.0.1:9890. The commented `fixring.toml` says the same, and a test proves it.
+    fn default() -> Config {
+        Config {
+            engine: EngineConfig::default(),
+            persistence: PersistenceConfig::default(),
+            control: ControlConfig::default(),
+            acceptors: vec![AcceptorConfig::default()],
+            sessions: vec![SessionConfig::default()],
+            locations: Locations::default(),
+        }
+    }
+}
+
+/// Where the keys stood in a file is no part of what is configured.
+impl PartialEq for Config {
+    fn eq(&self, other: &Config) -> bool {
+        self.engine == other.engine
+            && self.persistence == other.persistence
+            && self.control == other.control
+            && self.acceptors == other.acceptors
+            && self.sessions == other.sessions
+    }
+}
+
+impl Default for EngineConfig {
+    fn default() -> EngineConfig {
+        EngineConfig {
+            data_dir: PathBuf::from("fixring-data"),
+            placement: Placement::Workers(1),
+            housekeeping_cores: Vec::new(),
+            wait: Wait::Adaptive,
+            application: BuiltInApplication::Exchange,
+            message_bytes_max: 64 << 10,
+            commit_bytes_max: 1 << 20,
+            connections_max: 4096,
+            pending_connections_max: 256,
+            template_sessions_max: 1024,
+            logon_timeout: Duration::from_secs(10),
+            logout_timeout: Duration::from_secs(5),
+            probe_timeout: Duration::from_secs(2),
+        }
+    }
+}
+
+impl Default for PersistenceConfig {
+    fn default() -> PersistenceConfig {
+        PersistenceConfig {
+            mode: PersistenceMode::Buffered,
+            ring_dir: PathBuf::from("/dev/shm"),
+            ring_bytes: 16 << 20,
+            segment_bytes: 64 << 20,
+            segments: 16,
+            flush_interval: Duration::from_millis(1),
+        }
+    }
+}
+
+impl Default for ControlConfig {
+    fn default() -> ControlConfig {
+        ControlConfig {
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 9890))),
+        }
+    }
+}
+
+impl Default for AcceptorConfig {
+    fn default() -> AcceptorConfig {
+        AcceptorConfig {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9880)),
+        }
+    }
+}
+
+impl Default for SessionConfig {
+    /// The template that takes any counterparty.
+    fn default() -> SessionConfig {
+        SessionConfig {
+            identity: IdentityPattern {
+                begin_string: Pattern::Any,
+                sender_comp_id: Pattern::Any,
+                sender_sub_id: String::new(),
+                sender_location_id: String::new(),
+                target_comp_id: Pattern::Any,
+                target_sub_id: String::new(),
+                target_location_id: String::new(),
+            },
+            role: SessionRole::Acceptor,
+            connect: Vec::new(),
+            heartbeat_seconds: 30,
+            mode: PersistenceMode::Buffered,
+            reset_on_logon: false,
+            reset_on_logout: false,
+            reset_on_disconnect: false,
+            next_expected_msg_seq_num: false,
+            sending_time_tolerance: Duration::from_secs(120),
+            held_messages_max: 1024,
+            held_bytes_max: 256 << 10,
+            default_appl_ver_id: "9".into(),
+            username: None,
+            password: None,
+            reconnect_min: Duration::from_secs(1),
+            reconnect_max: Duration::from_secs(30),
+        }
+    }
+}
+
+impl SessionConfig {
+    /// Makes sessions as counterparties log on, instead of being one.
+    pub fn is_template(&self) -> bool {
+        self.identity.is_template()
+    }
+}
+
+impl IdentityPattern {
+    pub fn is_template(&self) -> bool {
+        [
+            &self.begin_string,
+            &self.sender_comp_id,
+            &self.target_comp_id,
+        ]
+        .contains(&&Pattern::Any)
+    }
+
+    pub fn matches(&self, identity: IdentityValues<'_>) -> bool {
+        let unset_or_same = |own: &str, value: &[u8]| own.is_empty() || own.as_bytes() == value;
+        // "*" stands for any *supported* version.
+        let begin_string_fits = match &self.begin_string {
+            Pattern::Any => SUPPORTED_BEGIN_STRINGS
+                .iter()
+                .any(|known| known.as_bytes() == identity.begin_string),
+            pattern => pattern.matches(identity.begin_string),
+        };
+        begin_string_fits
+            && self.sender_comp_id.matches(identity.sender_comp_id)
+            && self.target_comp_id.matches(identity.target_comp_id)
+            && unset_or_same(&self.sender_sub_id, identity.sender_sub_id)
+            && unset_or_same(&self.sender_location_id, identity.sender_location_id)
+            && unset_or_same(&self.target_sub_id, identity.target_sub_id)
+            && unset_or_same(&self.target_location_id, identity.target_location_id)
+    }
+
+    /// Single sessions before templates, then by the number of SubIDs and LocationIDs named.
+    fn specificity(&self) -> (bool, usize) {
+        (
+            !self.is_template(),
+            self.qualifiers()
+                .iter()
+                .filter(|value| !value.is_empty())
+                .count(),
+        )
+    }
+
+    fn qualifiers(&self) -> [&str; 4] {
+        [
+            &self.sender_sub_id,
+            &self.sender_location_id,
+            &self.target_sub_id,
+            &self.target_location_id,
+        ]
+    }
+
+    /// Whether some message could belong to both.
+    fn overlaps(&self, other: &IdentityPattern) -> bool {
+        self.begin_string.overlaps(&other.begin_string)
+            && self.sender_comp_id.overlaps(&other.sender_comp_id)
+            && self.target_comp_id.overlaps(&other.target_comp_id)
+            && self
+                .qualifiers()
+                .iter()
+                .zip(other.qualifiers())
+                .all(|(own, other)| own.is_empty() || other.is_empty() || *own == other)
+    }
+}
+
+/// `FIX.4.4:VENUE->DESK1`, with `/sub/location` where set.
+impl fmt::Display for IdentityPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let side =
+            |f: &mut fmt::Formatter<'_>, comp_id: &Pattern, sub_id: &str, location_id: &str| {
+                write!(f, "{comp_id}")?;
+                if !sub_id.is_empty() || !location_id.is_empty() {
+                    write!(f, "/{sub_id}")?;
+                }
+                if !location_id.is_empty() {
+                    write!(f, "/{location_id}")?;
+                }
+                Ok(())
+            };
+        write!(f, "{}:", self.begin_string)?;
+        side(
+            f,
+            &self.sender_comp_id,
+            &self.sender_sub_id,
+            &self.sender_location_id,
+        )?;
+        f.write_str("->")?;
+        side(
+            f,
+            &self.target_comp_id,
+            &self.target_sub_id,
+            &self.target_location_id,
+        )
+    }
+}
+
+impl Pattern {
+    pub fn matches(&self, value: &[u8]) -> bool {
+        match self {
+            Pattern::Any => true,
+            Pattern::Exactly(own) => own.as_bytes() == value,
+        }
+    }
+
+    fn overlaps(&self, other: &Pattern) -> bool {
+        *self == Pattern::Any || *other == Pattern::Any || self == other
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Pattern::Any => f.write_str("*"),
+            Pattern::Exactly(value) => f.write_str(value),
+        }
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+impl Secret {
+    pub fn new(value: impl Into<Box<[u8]>>) -> Secret {
+        Secret(value.into())
+    }
+
+    /// The value itself. The caller answers for where it goes.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+/// A path such as `/dev/zero` must not fill the memory.
+fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        return Err(io::Error::other(format!(
+            "it is longer than {}",
+            format_bytes(FILE_BYTES_MAX)
+        )));
+    }
+    Ok(bytes)
+}
+
+/// Where each key that the file sets stands in it.
+#[derive(Clone, Debug, Default)]
+struct Locations {
+    name: String,
+    by_key: BTreeMap<String, Location>,
+}
+
+/// Both count from one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Location {
+    line: u32,
+    column: u32,
+}

@@ -1,0 +1,210 @@
+//! Every counter of the engine, in one table a kind: its name, its type and what it means, in plain words.
+//!
+//! Each counter has one writer, the thread that owns the thing counted, and any number of readers that may see it a
+//! moment late. So adding is a relaxed load and a relaxed store: no locked instruction on the message path. The
+//! counters of each worker, journal and session stand on cache lines of their own, so that no writer
+//! slows another down.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crossbeam_utils::CachePadded;
+
+/// A number with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds. For the owner alone: two writers would lose counts.
+    pub fn add(&self, n: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).wrapping_add(n),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// Takes away, for gauges. For the owner alone.
+    pub fn subtract(&self, n: u64) {
+        self.0.store(
+            self.0.load(Ordering::Relaxed).saturating_sub(n),
+            Ordering::Relaxed,
+        );
+    }
+
+    /// For the owner alone.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
+    }
+
+    /// Keeps the greatest. For the owner alone.
+    pub fn raise(&self, n: u64) {
+        if n > self.0.load(Ordering::Relaxed) {
+            self.0.store(n, Ordering::Relaxed);
+        }
+    }
+
+    pub fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether a number only grows, or goes both ways.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum CounterKind {
+    Counter,
+    Gauge,
+}
+
+/// One row of a table.
+#[derive(Clone, Copy, Debug)]
+pub struct CounterRow<T> {
+    /// As in the metrics, without prefix; a counter gets `_total` behind.
+    pub name: &'static str,
+    pub kind: CounterKind,
+    pub help: &'static str,
+    pub of: fn(&T) -> &Counter,
+}
+
+/// A struct of counters and the table that describes them, from one list, so that none can be left out of the
+/// metrics.
+macro_rules! counters {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $kind:ident, $help:literal;)+ }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        pub struct $name {
+            $(#[doc = $help] pub $field: Counter,)+
+        }
+
+        impl $name {
+            pub const TABLE: &[CounterRow<$name>] = &[
+                $(CounterRow {
+                    name: stringify!($field),
+                    kind: CounterKind::$kind,
+                    help: $help,
+                    of: |counters| &counters.$field,
+                },)+
+            ];
+        }
+    };
+}
+
+counters! {
+    /// Written by one worker.
+    WorkerCounters {
+        turns: Counter, "Turns of the worker's loop; stands still when the worker hangs";
+        busy_turns: Counter, "Turns that found work";
+        longest_turn_ns: Gauge, "The longest turn since the start, in nanoseconds";
+        messages_in: Counter, "Whole FIX messages received";
+        messages_out: Counter, "FIX messages released to the wire";
+        bytes_in: Counter, "Bytes received";
+        bytes_out: Counter, "Bytes sent";
+        garbled: Counter, "Messages ignored because framing, BodyLength or CheckSum was wrong";
+        connections_accepted: Counter, "Connections accepted";
+        connections_refused: Counter, "Connections closed at once because a limit was reached";
+        connections_open: Gauge, "Connections open now";
+        connections_pending: Gauge, "Open connections that have not logged on";
+        connects_failed: Counter, "Attempts of initiators to connect that failed";
+        logons: Counter, "Logons completed, in both roles";
+        logons_refused: Counter, "Logons refused: unknown session, wrong state, or the application said no";
+        logon_timeouts: Counter, "Connections closed because no Logon came in time";
+        logouts: Counter, "Sessions that ended with a Logout";
+        sessions_established: Gauge, "Sessions logged on now";
+        rejects_sent: Counter, "Rejects sent to peers";
+        sequence_gaps: Counter, "Gaps found in inbound sequence numbers";
+        resends_served: Counter, "ResendRequests answered to the end";
+        messages_resent: Counter, "Messages sent again with PossDupFlag";
+        back_pressure: Counter, "Sends or reads put off because ring or lease had no room";
+        slow_consumer_disconnects: Counter, "Connections closed because the peer read too slowly";
+        heartbeat_disconnects: Counter, "Connections closed because the peer fell silent";
+    }
+}
+
+counters! {
+    /// Written by the worker that owns the journal. Positions are byte offsets that never go back.
+    JournalCounters {
+        appended_bytes: Gauge, "Position up to which the journal is whole in the ring";
+        ring_full: Counter, "Times that the ring had no room for a commit";
+    }
+}
+
+counters! {
+    /// Written by the journal's flusher; apart from [`JournalCounters`], whose cache line the worker writes at every
+    /// commit.
+    FlusherCounters {
+        written_bytes: Gauge, "Position up to which the operating system has the journal";
+        synced_bytes: Gauge, "Position up to which the journal is on stable media";
+        flushes: Counter, "Writes of the flusher that were made durable";
+        last_sync_ns: Gauge, "How long the last sync took, in nanoseconds";
+        longest_sync_ns: Gauge, "The longest sync since the start, in nanoseconds";
+        segments_recycled: Counter, "Segments used again";
+    }
+}
+
+counters! {
+    /// Published by the worker that owns the session.
+    SessionCounters {
+        state: Gauge, "0 disconnected, 1 logging on, 2 established, 3 logging out";
+        next_out: Gauge, "Next outgoing MsgSeqNum";
+        next_in: Gauge, "Next expected MsgSeqNum";
+    }
+}
+
+/// What a session's `state` says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u64)]
+pub enum PublishedState {
+    Disconnected = 0,
+    LoggingOn = 1,
+    Established = 2,
+    LoggingOut = 3,
+}
+
+impl SessionCounters {
+    /// For the worker that owns the session, where one of the three has changed.
+    pub fn publish(&self, state: PublishedState, next_out: u64, next_in: u64) {
+        self.state.set(state as u64);
+        self.next_out.set(next_out);
+        self.next_in.set(next_in);
+    }
+}
+
+/// Sessions by name. It is locked when a session is made and when the metrics are read, by housekeeping alone: a
+/// worker holds its session's [`SessionCounters`] and never comes here.
+#[derive(Debug, Default)]
+pub struct SessionRegistry(Mutex<Vec<RegisteredSession>>);
+
+#[derive(Clone, Debug)]
+pub struct RegisteredSession {
+    /// The identity as people write it: `FIX.4.4:VENUE->DESK1`.
+    pub name: String,
+    pub counters: Arc<CachePadded<SessionCounters>>,
+}
+
+impl SessionRegistry {
+    /// Enters a session, or finds it by its name.
+    pub fn register(&self, name: &str) -> Arc<CachePadded<SessionCounters>> {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match sessions.binary_search_by(|session| session.name.as_str().cmp(name)) {
+            Ok(index) => Arc::clone(&sessions[index].counters),
+            Err(index) => {
+                let counters = Arc::<CachePadded<SessionCounters>>::default();
+                sessions.insert(
+                    index,
+                    RegisteredSession {
+                        name: name.into(),
+                        counters: Arc::clone(&counters),
+                    },
+                );
+                counters
+            }
+        }
+    }
+
+    /// Sorted by name.
+    pub fn sessions(&self) -> Vec<RegisteredSession> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+}

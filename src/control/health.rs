@@ -1,0 +1,177 @@
+//! What the engine's threads publish for the control plane, and what it concludes about the process's health.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_utils::CachePadded;
+
+use super::counters::{FlusherCounters, JournalCounters, SessionRegistry, WorkerCounters};
+
+/// A worker whose loop has not turned for so long is taken for hung. Even a parked worker turns several times a
+/// second, for its timers.
+pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Where the process is between start and stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Phase {
+    /// Reading the configuration, allocating rings and segments.
+    Starting = 0,
+    /// Reading the journal.
+    Recovering = 1,
+    /// Recovery is done and every acceptor listens.
+    Ready = 2,
+    /// Logging out.
+    Stopping = 3,
+}
+
+/// Shared by the engine's threads and the control plane. Made once, before the first worker starts.
+#[derive(Debug)]
+pub struct Shared {
+    phase: AtomicU8,
+    workers: Vec<Arc<CachePadded<WorkerCounters>>>,
+    journals: Vec<Arc<CachePadded<JournalCounters>>>,
+    flushers: Vec<Arc<CachePadded<FlusherCounters>>>,
+    pub sessions: SessionRegistry,
+    /// Housekeeping alone: what the last look at the workers saw.
+    pulse: Mutex<Vec<Pulse>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pulse {
+    turns: u64,
+    moved: Instant,
+}
+
+impl Shared {
+    pub fn new(worker_count: usize, journal_count: usize) -> Arc<Shared> {
+        let moved = Instant::now();
+        Arc::new(Shared {
+            phase: AtomicU8::new(Phase::Starting as u8),
+            workers: (0..worker_count).map(|_| Arc::default()).collect(),
+            journals: (0..journal_count).map(|_| Arc::default()).collect(),
+            flushers: (0..journal_count).map(|_| Arc::default()).collect(),
+            sessions: SessionRegistry::default(),
+            pulse: Mutex::new(vec![Pulse { turns: 0, moved }; worker_count]),
+        })
+    }
+
+    /// For the worker itself to keep.
+    pub fn worker(&self, index: usize) -> Arc<CachePadded<WorkerCounters>> {
+        Arc::clone(&self.workers[index])
+    }
+
+    /// For the journal's worker to keep.
+    pub fn journal(&self, index: usize) -> Arc<CachePadded<JournalCounters>> {
+        Arc::clone(&self.journals[index])
+    }
+
+    /// For the journal's flusher to keep.
+    pub fn flusher(&self, index: usize) -> Arc<CachePadded<FlusherCounters>> {
+        Arc::clone(&self.flushers[index])
+    }
+
+    pub fn workers(&self) -> &[Arc<CachePadded<WorkerCounters>>] {
+        &self.workers
+    }
+
+    pub fn journals(&self) -> &[Arc<CachePadded<JournalCounters>>] {
+        &self.journals
+    }
+
+    /// One a journal, in the same order.
+    pub fn flushers(&self) -> &[Arc<CachePadded<FlusherCounters>>] {
+        &self.flushers
+    }
+
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Release);
+    }
+
+    pub fn phase(&self) -> Phase {
+        match self.phase.load(Ordering::Acquire) {
+            0 => Phase::Starting,
+            1 => Phase::Recovering,
+            2 => Phase::Ready,
+            _ => Phase::Stopping,
+        }
+    }
+
+    /// `Err` says which worker has not turned for [`WORKER_SILENCE_MAX`]. Before [`Phase::Ready`] workers do not
+    /// turn yet, and that is no fault.
+    pub fn liveness(&self, now: Instant) -> Result<(), String> {
+        let mut pulses = self.pulse.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_started = matches!(self.phase(), Phase::Ready | Phase::Stopping);
+        for (index, (worker, pulse)) in self.workers.iter().zip(pulses.iter_mut()).enumerate() {
+            let turns = worker.turns.value();
+            if turns != pulse.turns || !has_started {
+                *pulse = Pulse { turns, moved: now };
+            }
+            let silence = now.saturating_duration_since(pulse.moved);
+            if silence >= WORKER_SILENCE_MAX {
+                return Err(format!(
+                    "worker {index} has not turned for {} s",
+                    silence.as_secs()
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// `Err` says why no counterparty should be sent here.
+    pub fn readiness(&self) -> Result<(), &'static str> {
+        match self.phase() {
+            Phase::Starting => Err("starting"),
+            Phase::Recovering => Err("recovering the journal"),
+            Phase::Ready => Ok(()),
+            Phase::Stopping => Err("stopping"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_worker_is_live_while_its_turns_advance() {
+        let shared = Shared::new(2, 1);
+        let start = Instant::now();
+        shared.set_phase(Phase::Ready);
+        for worker in shared.workers() {
+            worker.turns.add(1);
+        }
+        assert_eq!(shared.liveness(start), Ok(()));
+        shared.worker(0).turns.add(1);
+        assert_eq!(shared.liveness(start + WORKER_SILENCE_MAX / 2), Ok(()));
+        shared.worker(0).turns.add(1);
+        let silence = shared.liveness(start + WORKER_SILENCE_MAX);
+        assert_eq!(silence, Err("worker 1 has not turned for 10 s".into()));
+        shared.worker(1).turns.add(1);
+        assert_eq!(shared.liveness(start + WORKER_SILENCE_MAX), Ok(()));
+    }
+
+    #[test]
+    fn a_long_recovery_is_no_hung_worker() {
+        let shared = Shared::new(1, 1);
+        shared.set_phase(Phase::Recovering);
+        let start = Instant::now();
+        assert_eq!(shared.liveness(start + WORKER_SILENCE_MAX * 9), Ok(()));
+        shared.set_phase(Phase::Ready);
+        assert_eq!(shared.liveness(start + WORKER_SILENCE_MAX * 9), Ok(()));
+        assert!(shared.liveness(start + WORKER_SILENCE_MAX * 10).is_err());
+    }
+
+    #[test]
+    fn readiness_follows_the_phase_and_says_why_not() {
+        let shared = Shared::new(1, 1);
+        assert_eq!(shared.readiness(), Err("starting"));
+        shared.set_phase(Phase::Recovering);
+        assert_eq!(shared.readiness(), Err("recovering the journal"));
+        shared.set_phase(Phase::Ready);
+        assert_eq!(shared.readiness(), Ok(()));
+        shared.set_phase(Phase::Stopping);
+        assert_eq!(shared.readiness(), Err("stopping"));
+    }
+}

@@ -1,0 +1,170 @@
+//! The counters as Prometheus reads them (OpenMetrics text). Each scrape walks the tables of [`super::counters`];
+//! nothing is kept between two scrapes.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use super::counters::{
+    CounterKind, CounterRow, FlusherCounters, JournalCounters, SessionCounters, WorkerCounters,
+};
+use super::health::Shared;
+
+/// What `text` writes, for the Content-Type header.
+pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+pub(super) fn registry(shared: Arc<Shared>) -> Registry {
+    let mut registry = Registry::with_prefix("fixring");
+    registry.register_collector(Box::new(EngineCollector(shared)));
+    registry
+}
+
+pub(super) fn encode(registry: &Registry) -> Result<String, fmt::Error> {
+    let mut output = String::new();
+    text::encode(&mut output, registry)?;
+    Ok(output)
+}
+
+#[derive(Debug)]
+struct EngineCollector(Arc<Shared>);
+
+impl Collector for EngineCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
+        let shared = &*self.0;
+        let version = ("version", env!("CARGO_PKG_VERSION"));
+        gauges(
+            &mut encoder,
+            "build",
+            "1, labelled with the version",
+            version.0,
+            [(version.1, 1)],
+        )?;
+        let ready = shared.readiness().is_ok();
+        let ready_help =
+            "1 once recovery is done and every acceptor listens, until the stop begins";
+        ConstGauge::new(i64::from(ready)).encode(encoder.encode_descriptor(
+            "ready",
+            ready_help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+
+        table(
+            &mut encoder,
+            "worker",
+            "worker",
+            WorkerCounters::TABLE,
+            &numbered(shared.workers()),
+        )?;
+        table(
+            &mut encoder,
+            "journal",
+            "journal",
+            JournalCounters::TABLE,
+            &numbered(shared.journals()),
+        )?;
+        table(
+            &mut encoder,
+            "journal",
+            "journal",
+            FlusherCounters::TABLE,
+            &numbered(shared.flushers()),
+        )?;
+        gauges(
+            &mut encoder,
+            "journal_unsynced_bytes",
+            "What the death of the node would take: appended and not yet on stable media",
+            "journal",
+            shared
+                .journals()
+                .iter()
+                .zip(shared.flushers())
+                .enumerate()
+                .map(|(index, (journal, flusher))| {
+                    // Synced first: read the other way round, a flush in between would show less than there is.
+                    let synced = flusher.synced_bytes.value();
+                    (
+                        index.to_string(),
+                        journal.appended_bytes.value().saturating_sub(synced),
+                    )
+                }),
+        )?;
+        let sessions = shared.sessions.sessions();
+        let sessions: Vec<(String, &SessionCounters)> = sessions
+            .iter()
+            .map(|session| (session.name.clone(), &**session.counters))
+            .collect();
+        table(
+            &mut encoder,
+            "session",
+            "session",
+            SessionCounters::TABLE,
+            &sessions,
+        )
+    }
+}
+
+fn numbered<T>(items: &[Arc<CachePadded<T>>]) -> Vec<(String, &T)> {
+    items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| (index.to_string(), &***item))
+        .collect()
+}
+
+fn table<T>(
+    encoder: &mut DescriptorEncoder<'_>,
+    prefix: &str,
+    label: &str,
+    rows: &[CounterRow<T>],
+    items: &[(String, &T)],
+) -> Result<(), fmt::Error> {
+    // OpenMetrics has no family without a sample.
+    if items.is_empty() {
+        return Ok(());
+    }
+    for row in rows {
+        let name = format!("{prefix}_{}", row.name);
+        match row.kind {
+            CounterKind::Gauge => {
+                let values = items
+                    .iter()
+                    .map(|(item, counters)| (item.as_str(), (row.of)(counters).value()));
+                gauges(encoder, &name, row.help, label, values)?;
+            }
+            CounterKind::Counter => {
+                let mut family =
+                    encoder.encode_descriptor(&name, row.help, None, MetricType::Counter)?;
+                for (item, counters) in items {
+                    let labels = [(label, item.as_str())];
+                    ConstCounter::new((row.of)(counters).value())
+                        .encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn gauges<I: AsRef<str>>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &str,
+    values: impl IntoIterator<Item = (I, u64)>,
+) -> Result<(), fmt::Error> {
+    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (item, value) in values {
+        let labels = [(label, item.as_ref())];
+        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+            .encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}

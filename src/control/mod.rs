@@ -1,0 +1,15 @@
+//! The control plane: health and metrics over HTTP, on a thread of its own beside the workers.
+//!
+//! It reads published counters and takes no lock that a worker takes. It may allocate, wait and speak HTTP; it never
+//! touches a session, a connection or a journal.
+
+pub mod counters;
+mod health;
+mod metrics;
+mod server;
+
+pub use counters::{
+    Counter, JournalCounters, PublishedState, SessionCounters, SessionRegistry, WorkerCounters,
+};
+pub use health::{Phase, Shared, WORKER_SILENCE_MAX};
+pub use server::{ControlError, ControlServer};

@@ -1,0 +1,606 @@
+//! The configuration from outside: the commented template, defaults, and what an operator reads when a file is wrong.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use fixring::config::{
+    Config, ConfigErrors, IdentityValues, KEYS, Pattern, PersistenceMode, Placement,
+    SUPPORTED_BEGIN_STRINGS, SessionRole, Wait,
+};
+
+const TEMPLATE: &str = include_str!("../fixring.toml");
+
+fn parse(text: &str) -> Config {
+    Config::parse(text, "fixring.toml").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn faults(text: &str) -> Vec<String> {
+    match Config::parse(text, "fixring.toml") {
+        Ok(config) => panic!("no fault found: {config:?}"),
+        Err(errors) => errors.to_string().lines().map(str::to_string).collect(),
+    }
+}
+
+/// The one fault of a text.
+fn fault(text: &str) -> String {
+    let faults = faults(text);
+    assert_eq!(faults.len(), 1, "{faults:#?}");
+    faults[0].clone()
+}
+
+const INITIATOR: &str = r#"
+[[session]]
+begin_string = "FIX.4.4"
+sender_comp_id = "VENUE"
+target_comp_id = "DESK1"
+role = "initiator"
+connect = ["gateway.example:9880"]
+"#;
+
+/// The keys that a text sets below each section, and those that it shows in a comment.
+fn keys_in(text: &str) -> (BTreeSet<String>, BTreeSet<String>) {
+    let (mut set, mut shown) = (BTreeSet::new(), BTreeSet::new());
+    let mut section = String::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            section = line.trim_matches(['[', ']']).into();
+            continue;
+        }
+        let (line, keys) = match line.strip_prefix("# ") {
+            Some(line) => (line, &mut shown),
+            None => (line, &mut set),
+        };
+        if let Some((key, _)) = line.split_once(" = ")
+            && !key.contains(' ')
+        {
+            assert!(
+                keys.insert(format!("{section}.{key}")),
+                "{section}.{key} stands in the template twice"
+            );
+        }
+    }
+    (set, shown)
+}
+
+#[test]
+fn the_commented_template_equals_the_defaults() {
+    assert_eq!(parse(TEMPLATE), Config::default());
+    assert_eq!(parse(""), Config::default());
+}
+
+#[test]
+fn the_template_documents_every_key_and_no_other() {
+    let known: BTreeSet<String> = KEYS
+        .iter()
+        .flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}")))
+        .collect();
+    let (set, shown) = keys_in(TEMPLATE);
+    let documented: BTreeSet<String> = set.union(&shown).cloned().collect();
+    assert_eq!(documented, known);
+    // A key that stands commented out is one without a default.
+    let without_default = [
+        "engine.cores",
+        "engine.housekeeping_cores",
+        "session.connect",
+        "session.mode",
+        "session.password",
+        "session.password_env",
+        "session.password_file",
+        "session.username",
+    ];
+    assert_eq!(shown, without_default.map(str::to_string).into());
+}
+
+#[test]
+fn every_commented_example_of_the_template_is_valid() {
+    let directory = tempfile::tempdir().unwrap();
+    let password_file = directory.path().join("password");
+    fs::write(&password_file, "from a file\r\n").unwrap();
+    let initiator = TEMPLATE
+        .replace("[[acceptor]]\nlisten = \"127.0.0.1:9880\"\n", "")
+        .replace("begin_string = \"*\"", "begin_string = \"FIXT.1.1\"")
+        .replace("comp_id = \"*\"", "comp_id = \"X\"")
+        .replace("role = \"acceptor\"", "role = \"initiator\"")
+        .replace("workers = 1\n", "")
+        .replace("/run/secrets/desk1", password_file.to_str().unwrap())
+        .replace("DESK1_PASSWORD", "PATH");
+    for secret in ["password_file", "password_env", "password"] {
+        let mut text = initiator.clone();
+        for key in [
+            "cores",
+            "housekeeping_cores",
+            "connect",
+            "mode",
+            "username",
+            secret,
+        ] {
+            let uncommented = text.replace(&format!("\n# {key} = "), &format!("\n{key} = "));
+            assert_ne!(uncommented, text, "{key}");
+            text = uncommented;
+        }
+        let config = parse(&text);
+        let session = &config.sessions[0];
+        assert_eq!(config.engine.placement, Placement::Cores(vec![2, 3]));
+        assert_eq!(config.engine.housekeeping_cores, [0, 1]);
+        assert_eq!(session.mode, PersistenceMode::Sync);
+        assert_eq!(session.username.as_deref(), Some("desk1"));
+        assert_eq!(session.connect[1].to_string(), "10.0.0.7:9880");
+        let path = std::env::var("PATH").unwrap();
+        let expected = match secret {
+            "password_file" => "from a file",
+            "password_env" => path.as_str(),
+            _ => "secret",
+        };
+        assert_eq!(
+            session.password.as_ref().unwrap().expose(),
+            expected.as_bytes()
+        );
+    }
+}
+
+#[test]
+fn every_default_can_be_changed() {
+    // Each key of the template, set to another value, changes the configuration: none is read and forgotten.
+    let changes = [
+        ("data_dir = \"fixring-data\"", "data_dir = \"elsewhere\""),
+        ("workers = 1", "workers = 2"),
+        ("wait = \"adaptive\"", "wait = \"spin\""),
+        ("application = \"exchange\"", "application = \"echo\""),
+        ("message_bytes_max = \"64KiB\"", "message_bytes_max = 32768"),
+        (
+            "commit_bytes_max = \"1MiB\"",
+            "commit_bytes_max = \"512KiB\"",
+        ),
+        ("connections_max = 4096", "connections_max = 4_000"),
+        (
+            "pending_connections_max = 256",
+            "pending_connections_max = 16",
+        ),
+        ("template_sessions_max = 1024", "template_sessions_max = 0"),
+        ("logon_timeout = \"10s\"", "logon_timeout = \"20s\""),
+        ("logout_timeout = \"5s\"", "logout_timeout = \"500ms\""),
+        ("probe_timeout = \"2s\"", "probe_timeout = \"1s\""),
+        ("mode = \"buffered\"", "mode = \"flush\""),
+        ("ring_dir = \"/dev/shm\"", "ring_dir = \"/mnt/ring\""),
+        ("ring_bytes = \"16MiB\"", "ring_bytes = \"32MiB\""),
+        ("segment_bytes = \"64MiB\"", "segment_bytes = \"128MiB\""),
+        ("segments = 16", "segments = 3"),
+        ("flush_interval = \"1ms\"", "flush_interval = \"50us\""),
+        ("listen = \"127.0.0.1:9890\"", "listen = \"off\""),
+        ("listen = \"127.0.0.1:9880\"", "listen = \"[::]:9880\""),
+        ("begin_string = \"*\"", "begin_string = \"FIXT.1.1\""),
+        ("sender_comp_id = \"*\"", "sender_comp_id = \"VENUE\""),
+        ("target_comp_id = \"*\"", "target_comp_id = \"DESK1\""),
+        ("sender_sub_id = \"\"", "sender_sub_id = \"A\""),
+        ("sender_location_id = \"\"", "sender_location_id = \"A\""),
+        ("target_sub_id = \"\"", "target_sub_id = \"A\""),
+        ("target_location_id = \"\"", "target_location_id = \"A\""),
+        ("heartbeat_seconds = 30", "heartbeat_seconds = 1"),
+        ("reset_on_logon = false", "reset_on_logon = true"),
+        ("reset_on_logout = false", "reset_on_logout = true"),
+        ("reset_on_disconnect = false", "reset_on_disconnect = true"),
+        (
+            "next_expected_msg_seq_num = false",
+            "next_expected_msg_seq_num = true",
+        ),
+        (
+            "sending_time_tolerance = \"120s\"",
+            "sending_time_tolerance = \"0s\"",
+        ),
+        ("held_messages_max = 1024", "held_messages_max = 1"),
+        ("held_bytes_max = \"256KiB\"", "held_bytes_max = \"64KiB\""),
+        ("default_appl_ver_id = \"9\"", "default_appl_ver_id = \"7\""),
+        ("reconnect_min = \"1s\"", "reconnect_min = \"2s\""),
+        ("reconnect_max = \"30s\"", "reconnect_max = \"1min\""),
+    ];
+    for (from, to) in changes {
+        let line = format!("\n{from}\n");
+        assert_eq!(TEMPLATE.matches(&line).count(), 1, "{from}");
+        let config = parse(&TEMPLATE.replace(&line, &format!("\n{to}\n")));
+        assert_ne!(config, Config::default(), "{to}");
+    }
+    // The role is the one that cannot change alone; the initiator's test has it.
+    let (set, _) = keys_in(TEMPLATE);
+    assert_eq!(set.len(), changes.len() + 1);
+}
+
+#[test]
+fn an_initiator_opens_no_acceptor() {
+    let config = parse(INITIATOR);
+    assert_eq!(config.acceptors, []);
+    assert_eq!(config.sessions.len(), 1);
+    assert_eq!(config.sessions[0].role, SessionRole::Initiator);
+    assert_eq!(
+        config.sessions[0].identity.to_string(),
+        "FIX.4.4:VENUE->DESK1"
+    );
+    assert!(!config.sessions[0].is_template());
+}
+
+#[test]
+fn a_session_follows_the_mode_of_persistence_or_names_its_own() {
+    let text = format!("[persistence]\nmode = \"flush\"\n{INITIATOR}");
+    assert_eq!(parse(&text).sessions[0].mode, PersistenceMode::Flush);
+    assert_eq!(
+        parse(&format!("{text}mode = \"sync\"\n")).sessions[0].mode,
+        PersistenceMode::Sync
+    );
+    let default_session = parse("[persistence]\nmode = \"flush\"\n").sessions[0].mode;
+    assert_eq!(default_session, PersistenceMode::Flush);
+}
+
+#[test]
+fn the_data_dir_of_the_command_line_wins() {
+    let config = parse("[engine]\ndata_dir = \"a\"\n");
+    assert_eq!(
+        config.place_of("engine.data_dir"),
+        "fixring.toml:2: engine.data_dir"
+    );
+    let config = config.with_data_dir("b");
+    assert_eq!(config.engine.data_dir, Path::new("b"));
+    assert_eq!(config.place_of("engine.data_dir"), "engine.data_dir");
+}
+
+#[test]
+fn a_logon_belongs_to_the_single_session_before_the_template() {
+    let config = parse(
+        r#"
+        [[session]]
+        begin_string = "*"
+        sender_comp_id = "VENUE"
+        target_comp_id = "*"
+        [[session]]
+        begin_string = "FIX.4.4"
+        sender_comp_id = "VENUE"
+        target_comp_id = "DESK1"
+        [[session]]
+        begin_string = "FIX.4.4"
+        sender_comp_id = "VENUE"
+        target_comp_id = "DESK1"
+        target_sub_id = "ALGO"
+        "#,
+    );
+    let identity = |begin_string: &'static str, target: &'static str, target_sub: &'static str| {
+        IdentityValues {
+            begin_string: begin_string.as_bytes(),
+            sender_comp_id: b"VENUE",
+            target_comp_id: target.as_bytes(),
+            target_sub_id: target_sub.as_bytes(),
+            ..IdentityValues::default()
+        }
+    };
+    let index = |identity| config.session_for(SessionRole::Acceptor, identity);
+    assert_eq!(index(identity("FIX.4.4", "DESK1", "ALGO")), Some(2));
+    assert_eq!(index(identity("FIX.4.4", "DESK1", "OTHER")), Some(1));
+    assert_eq!(index(identity("FIX.4.4", "DESK2", "")), Some(0));
+    assert_eq!(index(identity("FIX.4.2", "DESK1", "")), Some(0));
+    assert_eq!(index(identity("FIX.4.1", "DESK1", "")), None);
+    assert_eq!(
+        index(IdentityValues {
+            sender_comp_id: b"OTHER",
+            ..identity("FIX.4.4", "DESK1", "")
+        }),
+        None
+    );
+    assert_eq!(
+        config.session_for(SessionRole::Initiator, identity("FIX.4.4", "DESK1", "")),
+        None
+    );
+}
+
+#[test]
+fn an_unknown_key_names_the_nearest_one() {
+    let line = fault("[persistence]\n\nsegment_byte = \"64MiB\"\n");
+    assert_eq!(
+        line,
+        "fixring.toml:3:1: persistence.segment_byte is not a key: did you mean segment_bytes?"
+    );
+    let line = fault("[engine]\nring_dir = \"/dev/shm\"\n");
+    assert_eq!(
+        line,
+        "fixring.toml:2:1: engine.ring_dir is not a key: it belongs below [persistence]"
+    );
+    let line = fault("[persistance]\nmode = \"sync\"\n");
+    assert_eq!(
+        line,
+        "fixring.toml:1:2: persistance is not a section: did you mean [persistence]?"
+    );
+    let line = fault("data_dir = \"x\"\n");
+    assert_eq!(
+        line,
+        "fixring.toml:1:1: data_dir is not a section: move it below [engine]"
+    );
+    assert!(fault("[engine]\nzzz = 1\n").contains("the keys of [engine] are data_dir, workers"));
+}
+
+#[test]
+fn a_size_that_does_not_divide_says_which_would() {
+    let text = "[persistence]\nring_bytes = \"16MiB\"\nsegment_bytes = \"60MiB\"\n";
+    assert_eq!(
+        fault(text),
+        "fixring.toml:3:17: persistence.segment_bytes = \"60MiB\" is not a multiple of ring_bytes (16MiB): \
+         use \"48MiB\" or \"64MiB\""
+    );
+    // Where the file sets the other key alone, that is where the fault lies.
+    let line = fault("[persistence]\nring_bytes = \"128MiB\"\n");
+    assert!(
+        line.starts_with(
+            "fixring.toml:2:14: persistence.segment_bytes = \"64MiB\" is not a multiple"
+        ),
+        "{line}"
+    );
+}
+
+/// Each row: the text, where the fault is, what must stand in its line.
+#[test]
+fn every_fault_has_its_place_its_key_and_its_mend() {
+    let session = "[[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"DESK1\"\n";
+    let of_session = |line: &str| format!("{session}{line}\n");
+    let of_initiator = |line: &str| format!("{}{line}\n", INITIATOR.trim_start());
+    let rows: Vec<(String, &str, &[&str])> = vec![
+        // Types and forms.
+        ("[engine]\nworkers = \"two\"".into(), "2:11", &["engine.workers = \"two\"", "use 1 to 64"]),
+        ("[engine]\nworkers = 0".into(), "2:11", &["engine.workers = 0 is out of range", "use 1 to 64"]),
+        ("[engine]\nworkers = 99999999999999999999999".into(), "2:11", &["use 1 to 64"]),
+        ("[engine]\nmessage_bytes_max = 1.5".into(), "2:21", &["is not a size"]),
+        ("[engine]\nmessage_bytes_max = \"1MB\"".into(), "2:21", &["use \"1MiB\""]),
+        ("[engine]\nmessage_bytes_max = -5".into(), "2:21", &["is not a size"]),
+        ("[engine]\nlogon_timeout = 10".into(), "2:17", &["has no unit", "\"10s\" or \"10ms\""]),
+        ("[engine]\nlogon_timeout = \"10\"".into(), "2:17", &["has no unit"]),
+        ("[engine]\nlogon_timeout = \"0s\"".into(), "2:17", &["out of range", "\"1ms\" to \"3600s\""]),
+        ("[engine]\nwait = \"adaptve\"".into(), "2:8", &["did you mean \"adaptive\"?"]),
+        ("[engine]\nwait = \"zzz\"".into(), "2:8", &["use one of \"spin\", \"adaptive\", \"park\""]),
+        ("[engine]\nwait = 3".into(), "2:8", &["is not a text", "quotes"]),
+        ("[engine]\ndata_dir = \"\"".into(), "2:12", &["engine.data_dir", "name a directory"]),
+        ("[engine]\ncores = 3".into(), "2:9", &["is not a list", "[2, 3]"]),
+        ("[engine]\ncores = []".into(), "2:9", &["names no core"]),
+        ("[engine]\ncores = [1, 1]".into(), "2:13", &["twice"]),
+        ("[engine]\ncores = [1, -1]".into(), "2:13", &["is not the number of a core"]),
+        ("[engine]\nworkers = 2\ncores = [1]".into(), "2:11", &["and so is cores", "remove workers"]),
+        ("[control]\nlisten = \"localhost:9890\"".into(), "2:10", &["\"127.0.0.1:9890\""]),
+        ("[control]\nlisten = false".into(), "2:10", &["is not a text"]),
+        ("[[control]]\nlisten = \"off\"".into(), "1:1", &["write [control]"]),
+        ("[acceptor]\nlisten = \"127.0.0.1:9880\"".into(), "1:1", &["write [[acceptor]]"]),
+        ("[[acceptor]]".into(), "1:1", &["acceptor[0].listen is missing"]),
+        ("acceptor = [3]".into(), "1:13", &["is not a table"]),
+        ("engine = 3".into(), "1:10", &["engine is not a table"]),
+        // Relations.
+        ("[engine]\ncommit_bytes_max = \"100KiB\"".into(), "2:20", &["less than twice", "at least \"128KiB\""]),
+        ("[engine]\ncommit_bytes_max = \"5MiB\"".into(), "2:20", &["four times", "at least \"32MiB\""]),
+        ("[persistence]\nring_bytes = \"24MiB\"\nsegment_bytes = \"48MiB\"".into(), "2:14", &["\"16MiB\" or \"32MiB\""]),
+        ("[persistence]\nsegments = 2".into(), "2:12", &["use 3 to"]),
+        ("[engine]\nconnections_max = 10".into(), "2:19", &["pending_connections_max = 256 is more than"]),
+        ("[engine]\nprobe_timeout = \"11s\"".into(), "2:17", &["longer than logon_timeout (10s)"]),
+        (of_session("held_bytes_max = \"1KiB\""), "5:18", &["engine.message_bytes_max (64KiB)", "\"64KiB\""]),
+        (of_initiator("reconnect_min = \"31s\""), "7:17", &["longer than reconnect_max (30s)"]),
+        // Addresses.
+        (
+            "[[acceptor]]\nlisten = \"127.0.0.1:1\"\n[[acceptor]]\nlisten = \"0.0.0.0:1\"\n[[session]]\n\
+             begin_string = \"*\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"".into(),
+            "4:10",
+            &["another [[acceptor]]"],
+        ),
+        ("[[acceptor]]\nlisten = \"127.0.0.1:9890\"".into(), "2:10", &["[control] too"]),
+        ("[control]\nlisten = \"127.0.0.1:9880\"".into(), "2:10", &["default acceptor"]),
+        ("[[acceptor]]\nlisten = \"0.0.0.0:9880\"".into(), "2:10", &["no [[session]] says who may log on"]),
+        (of_initiator("[[acceptor]]\nlisten = \"127.0.0.1:1\""), "8:10", &["no [[session]] has role = \"acceptor\""]),
+        // Sessions.
+        (session.replace("target_comp_id = \"DESK1\"\n", ""), "1:1", &["session[0].target_comp_id is missing"]),
+        (session.replace("FIX.4.4", "FIX.5.0SP2"), "2:16", &["FIXT.1.1"]),
+        (session.replace("FIX.4.4", "FIX.4.0"), "2:16", &["is not a supported version"]),
+        (session.replace("FIX.4.4", "FIX44"), "2:16", &["did you mean \"FIX.4.4\"?"]),
+        (session.replace("DESK1", "DESK*"), "4:18", &["\"*\" alone"]),
+        (session.replace("DESK1", "DESK\\u0001"), "4:18", &["printable ASCII"]),
+        (session.replace("DESK1", &"D".repeat(65)), "4:18", &["1 to 64 characters"]),
+        (of_session("target_sub_id = \"*\""), "5:17", &["leave the key out"]),
+        (of_session("role = \"initator\""), "5:8", &["did you mean \"initiator\"?"]),
+        (of_session("role = \"initiator\""), "1:1", &["names no endpoint", "connect = [\"host:port\"]"]),
+        (of_session("connect = [\"x:1\"]"), "5:11", &["is set on an acceptor", "role = \"initiator\""]),
+        (of_session("username = \"x\""), "5:12", &["is set on an acceptor"]),
+        (of_session("default_appl_ver_id = \"9\""), "5:23", &["only FIXT.1.1"]),
+        (of_session("reset_on_logon = \"yes\""), "5:18", &["true or false"]),
+        (of_session("heartbeat_seconds = 0"), "5:21", &["use 1 to 3600"]),
+        (
+            of_session("next_expected_msg_seq_num = true").replace("FIX.4.4", "FIX.4.2"),
+            "5:29",
+            &["NextExpectedMsgSeqNum(789)", "FIX.4.2"],
+        ),
+        (of_initiator("").replace("gateway.example:9880", "gateway.example"), "6:12", &["has no port"]),
+        (of_initiator("").replace("\"DESK1\"", "\"*\""), "4:18", &["an initiator cannot be one"]),
+        (of_initiator("password_file = \"/nonexistent/x\""), "7:17", &["cannot be read"]),
+        (of_initiator("password_env = \"FIXRING_TEST_UNSET\""), "7:16", &["is not set"]),
+        (of_initiator("password = \"a\"\npassword_env = \"PATH\""), "8:16", &["and so is password", "keep one"]),
+        (format!("{session}{session}"), "8:18", &["the same session as session[0]", "FIX.4.4:VENUE->DESK1"]),
+        (
+            session.replace("DESK1", "*") + &session.replace("VENUE", "*"),
+            "8:18",
+            &["overlaps session[0]", "could belong to either"],
+        ),
+        (
+            format!("{session}target_sub_id = \"A\"\n{session}sender_sub_id = \"B\"\n"),
+            "9:18",
+            &["as well as to session[0]"],
+        ),
+        // Syntax.
+        ("[engine]\nworkers = ".into(), "2:", &["this is not TOML"]),
+        ("[engine]\nworkers = 1\nworkers = 2".into(), "3:1", &["this is not TOML", "duplicate key"]),
+    ];
+    for (text, place, parts) in rows {
+        let line = fault(&text);
+        assert!(
+            line.starts_with(&format!("fixring.toml:{place}")),
+            "{text}\ngave {line}"
+        );
+        for part in parts {
+            assert!(line.contains(part), "{text}\ngave {line}\nwithout {part}");
+        }
+    }
+}
+
+#[test]
+fn sessions_that_differ_are_no_duplicates() {
+    let session = |target: &str, rest: &str| {
+        format!(
+            "[[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"{target}\"\n{rest}\n"
+        )
+    };
+    let config = parse(
+        &[
+            session("*", ""),
+            session("DESK1", ""),
+            session("DESK1", "target_sub_id = \"A\""),
+            session("DESK1", "target_sub_id = \"B\""),
+            session("DESK2", ""),
+        ]
+        .concat(),
+    );
+    assert_eq!(config.sessions.len(), 5);
+    assert_eq!(config.sessions[0].identity.target_comp_id, Pattern::Any);
+}
+
+#[test]
+fn all_faults_of_a_file_are_told_at_once_in_its_order() {
+    let lines = faults(
+        "[engine]\nworkers = 0\nwait = \"spn\"\n[persistence]\nring_bytes = \"17MB\"\nsegment_bytes = \"60MiB\"\n\
+         [[session]]\nrole = \"initiator\"\n",
+    );
+    let places: Vec<&str> = lines
+        .iter()
+        .map(|line| line.split(": ").next().unwrap())
+        .collect();
+    // ring_bytes has no value to relate segment_bytes to, so that is not judged.
+    assert_eq!(
+        places,
+        [
+            "fixring.toml:2:11",
+            "fixring.toml:3:8",
+            "fixring.toml:5:14",
+            "fixring.toml:7:1",
+            "fixring.toml:7:1",
+            "fixring.toml:7:1",
+            "fixring.toml:7:1"
+        ],
+        "{lines:#?}"
+    );
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("fixring.toml");
+    let line = Config::load(&path).unwrap_err().to_string();
+    assert!(
+        line.starts_with(&format!("{}: ", path.display())) && line.contains("--config"),
+        "{line}"
+    );
+    fs::write(&path, b"[engine]\nwait = \"\xff\"\n").unwrap();
+    assert!(
+        Config::load(&path)
+            .unwrap_err()
+            .to_string()
+            .contains("line 2 is not UTF-8")
+    );
+    fs::write(&path, TEMPLATE).unwrap();
+    assert_eq!(Config::load(&path).unwrap(), Config::default());
+}
+
+#[test]
+fn a_rendered_fault_begins_with_its_one_line_and_shows_the_source() {
+    let errors = Config::parse("[engine]\nwait = \"adaptve\"\n", "fixring.toml").unwrap_err();
+    for styled in [false, true] {
+        let text = errors.render(styled);
+        assert!(text.lines().count() > 3, "{text}");
+        assert!(text.contains("wait = \"adaptve\""), "{text}");
+    }
+    let text = errors.render(false);
+    assert_eq!(text.lines().next().unwrap(), errors.to_string(), "{text}");
+}
+
+#[test]
+fn no_password_is_ever_shown() {
+    let shown = |errors: ConfigErrors| {
+        format!(
+            "{errors} {errors:?} {} {}",
+            errors.render(false),
+            errors.render(true)
+        )
+    };
+    let initiator = INITIATOR.trim_start();
+    let long = "hunter2".repeat(200);
+    for text in [
+        format!("{initiator}password = \"{long}\"\n"),
+        format!("{initiator}password = [\"hunter2\"]\n"),
+        format!("{initiator}password = \"hunter2\"\npassword_env = \"PATH\"\n"),
+        format!("{initiator}password = \"hunter2\"\npasword = \"x\"\n"),
+        format!("{initiator}password_env = \"hunter2\"\n"),
+        format!("{initiator}password_file = \"hunter2\"\n"),
+        format!("{initiator}password = \"hunter2\n"),
+        format!("{initiator}password = \"\"\"\nhunter2\n"),
+        "session = [{ role = \"initator\", password = \"hunter2\" }]\n".into(),
+        "[[session]]\nrole = \"acceptor\"\npassword = \"hunter2\"\n".into(),
+    ] {
+        let text = shown(Config::parse(&text, "fixring.toml").unwrap_err());
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let config = parse(&format!("{initiator}password = \"hunter2\"\n"));
+    assert_eq!(
+        config.sessions[0].password.as_ref().unwrap().expose(),
+        b"hunter2"
+    );
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn no_text_panics_the_parser_or_its_errors() {
+    // Each prefix of the template, and the template with each byte replaced, by a fixed sequence of replacements.
+    let replacements = ["\"", "[", "]", "\n", "=", "*", "9", "µ", "\u{1}", "'''"];
+    let mut looked_at = 0;
+    for (count, (at, character)) in TEMPLATE.char_indices().enumerate() {
+        let replacement = replacements[count % replacements.len()];
+        let changed = format!(
+            "{}{replacement}{}",
+            &TEMPLATE[..at],
+            &TEMPLATE[at + character.len_utf8()..]
+        );
+        // Whole files are slow to take apart, and comments teach little: one in seven.
+        for text in [&TEMPLATE[..at], &changed] {
+            if count % 7 == 0
+                && let Err(errors) = Config::parse(text, "fixring.toml")
+            {
+                assert!(!errors.render(false).is_empty());
+                assert_eq!(errors.to_string().lines().count(), errors.faults().len());
+                looked_at += 1;
+            }
+        }
+    }
+    assert!(looked_at > 50, "{looked_at}");
+}
+
+#[test]
+fn the_defaults_are_those_of_the_documentation() {
+    let config = Config::default();
+    assert_eq!(
+        config.acceptors[0].listen,
+        "127.0.0.1:9880".parse::<SocketAddr>().unwrap()
+    );
+    assert_eq!(
+        config.control.listen,
+        Some("127.0.0.1:9890".parse().unwrap())
+    );
+    assert_eq!(config.engine.data_dir, Path::new("fixring-data"));
+    assert_eq!(config.engine.wait, Wait::Adaptive);
+    assert_eq!(config.persistence.flush_interval, Duration::from_millis(1));
+    assert!(config.sessions[0].is_template());
+    for version in SUPPORTED_BEGIN_STRINGS {
+        let identity = IdentityValues {
+            begin_string: version.as_bytes(),
+            sender_comp_id: b"ANY",
+            target_comp_id: b"BODY",
+            ..IdentityValues::default()
+        };
+        assert_eq!(config.session_for(SessionRole::Acceptor, identity), Some(0));
+    }
+}
