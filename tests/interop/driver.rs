@@ -4,18 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 /// Longer than any step takes on a busy machine with two cores, QuickFIX's reconnect interval of a second included.
 const DEADLINE: Duration = Duration::from_secs(30);
+const READY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Events of the counterparty that a failed test prints.
 const EVENTS_SHOWN_MAX: usize = 120;
 
@@ -363,6 +364,21 @@ impl Fixring {
         }
     }
 
+    /// Waits until `/readyz` says yes. Asked again at every line that fixring logs, and at an interval beside.
+    pub fn until_ready(&self, control_port: u16) {
+        let until = Instant::now() + DEADLINE;
+        let mut guard = self.log.heard.lock().unwrap();
+        while !is_ready(control_port) {
+            assert!(guard.streams_open > 0, "fixring ended before it was ready");
+            assert!(Instant::now() < until, "fixring is not ready in time");
+            (guard, _) = self
+                .log
+                .changed
+                .wait_timeout(guard, READY_POLL_INTERVAL)
+                .unwrap();
+        }
+    }
+
     /// SIGKILL: no farewell, no last sync. Answers once the process is gone.
     pub fn kill(&mut self) {
         assert!(
@@ -408,6 +424,20 @@ impl Drop for Fixring {
             print_log("fixring's log", &self.log);
         }
     }
+}
+
+fn is_ready(control_port: u16) -> bool {
+    let ask = || -> std::io::Result<bool> {
+        let mut stream = TcpStream::connect(("127.0.0.1", control_port))?;
+        stream.set_read_timeout(Some(DEADLINE))?;
+        stream
+            .write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer.starts_with("HTTP/1.1 200"))
+    };
+    // Refused or cut off is a "not yet": the control plane comes up with the rest.
+    ask().unwrap_or(false)
 }
 
 fn collect(stream: impl Read + Send + 'static, into: Arc<Said<String>>) -> JoinHandle<()> {
