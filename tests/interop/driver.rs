@@ -367,15 +367,16 @@ impl Fixring {
     /// Waits until `/readyz` says yes. Asked again at every line that fixring logs, and at an interval beside.
     pub fn until_ready(&self, control_port: u16) {
         let until = Instant::now() + DEADLINE;
-        let mut guard = self.log.heard.lock().unwrap();
         while !is_ready(control_port) {
-            assert!(guard.streams_open > 0, "fixring ended before it was ready");
+            let heard = self.log.heard.lock().unwrap();
+            assert!(heard.streams_open > 0, "fixring ended before it was ready");
             assert!(Instant::now() < until, "fixring is not ready in time");
-            (guard, _) = self
-                .log
-                .changed
-                .wait_timeout(guard, READY_POLL_INTERVAL)
-                .unwrap();
+            drop(
+                self.log
+                    .changed
+                    .wait_timeout(heard, READY_POLL_INTERVAL)
+                    .unwrap(),
+            );
         }
     }
 
