@@ -10,8 +10,7 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
 use fixring::fix::{
-    Decimal, Encoder, FieldIndex, Framing, Message, Precision, UtcTimestamp, checksum, frame,
-    parse, tags,
+    Decimal, Encoder, FieldIndex, Framing, Message, Precision, UtcTimestamp, checksum, frame, parse, tags,
 };
 use fixring::sys::simd::{BLOCK_BYTES, equal_mask};
 
@@ -71,9 +70,7 @@ fn execution_report(buffer: &mut [u8]) -> usize {
 
 fn decode<'a>(bytes: &'a [u8], index: &'a mut FieldIndex) -> Message<'a> {
     match frame(bytes, MESSAGE_BYTES_MAX) {
-        Framing::Complete(frame) => {
-            parse(&bytes[..frame.length as usize], index).expect("the message is well-formed")
-        }
+        Framing::Complete(frame) => parse(&bytes[..frame.length as usize], index).expect("the message is well-formed"),
         other => panic!("the message is whole: {other:?}"),
     }
 }
@@ -85,32 +82,22 @@ fn floor(bytes: &[u8]) -> (u32, u8) {
     for block in blocks {
         delimiters += equal_mask(block, 0x01).count_ones();
     }
-    let last = bytes
-        .last_chunk::<BLOCK_BYTES>()
-        .expect("the message is longer than a block");
-    delimiters += equal_mask(last, 0x01)
-        .unbounded_shr((BLOCK_BYTES - rest.len()) as u32)
-        .count_ones();
+    let last = bytes.last_chunk::<BLOCK_BYTES>().expect("the message is longer than a block");
+    delimiters += equal_mask(last, 0x01).unbounded_shr((BLOCK_BYTES - rest.len()) as u32).count_ones();
     (delimiters, checksum(bytes))
 }
 
 fn codec(criterion: &mut Criterion) {
     let mut buffer = [0; 512];
     let mut index = FieldIndex::with_capacity(FIELDS_MAX);
-    let messages: [(&str, fn(&mut [u8]) -> usize, usize, usize); 2] = [
-        ("NewOrderSingle", new_order_single, 200, 19),
-        ("ExecutionReport", execution_report, 258, 25),
-    ];
+    let messages: [(&str, fn(&mut [u8]) -> usize, usize, usize); 2] =
+        [("NewOrderSingle", new_order_single, 200, 19), ("ExecutionReport", execution_report, 258, 25)];
     for (name, encode, length, fields) in messages {
         let bytes = {
             let length = encode(&mut buffer);
             buffer[..length].to_vec()
         };
-        assert_eq!(
-            (bytes.len(), decode(&bytes, &mut index).fields().len()),
-            (length, fields),
-            "{name}"
-        );
+        assert_eq!((bytes.len(), decode(&bytes, &mut index).fields().len()), (length, fields), "{name}");
         let sum = checksum(&bytes);
         let mut group = criterion.benchmark_group(name);
         group.throughput(Throughput::Bytes(length as u64));
@@ -118,28 +105,15 @@ fn codec(criterion: &mut Criterion) {
             bencher.iter(|| assert_eq!(floor(black_box(&bytes)), (fields as u32, sum)));
         });
         group.bench_function("frame", |bencher| {
-            bencher.iter(|| {
-                assert!(matches!(
-                    frame(black_box(&bytes), MESSAGE_BYTES_MAX),
-                    Framing::Complete(_)
-                ))
-            });
+            bencher.iter(|| assert!(matches!(frame(black_box(&bytes), MESSAGE_BYTES_MAX), Framing::Complete(_))));
         });
         group.bench_function("frame and parse", |bencher| {
-            bencher.iter(|| {
-                assert_eq!(
-                    black_box(decode(black_box(&bytes), &mut index))
-                        .fields()
-                        .len(),
-                    fields
-                )
-            });
+            bencher.iter(|| assert_eq!(black_box(decode(black_box(&bytes), &mut index)).fields().len(), fields));
         });
         group.bench_function("frame, parse and six look-ups", |bencher| {
             bencher.iter(|| {
                 let message = decode(black_box(&bytes), &mut index);
-                let found =
-                    [34, 49, 56, 11, 38, 44].map(|tag| message.field(black_box(tag)).is_some());
+                let found = [34, 49, 56, 11, 38, 44].map(|tag| message.field(black_box(tag)).is_some());
                 assert_eq!(found, [true; 6]);
             });
         });
@@ -161,13 +135,6 @@ fn main() {
 /// The processor's name, since a figure without it says nothing.
 fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name"))
-        .unwrap_or(": unknown");
-    format!(
-        "machine: {} {}",
-        std::env::consts::ARCH,
-        model.trim_start_matches(['\t', ' ', ':'])
-    )
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    format!("machine: {} {}", std::env::consts::ARCH, model.trim_start_matches(['\t', ' ', ':']))
 }

@@ -1,6 +1,15 @@
+//! fixring: a FIX engine whose send buffer is a durable journal.
+//!
+//! ARCHITECTURE.md is the map. From below: [`fix`] knows the syntax, [`session`] the rules, [`journal`] what is stored,
+//! [`transport`] byte streams; [`engine`] joins them on pinned threads; [`application`] is what a user brings.
+
 #![deny(unsafe_code)]
+
+pub mod application;
 pub mod config;
 pub mod control;
+pub mod engine;
 pub mod fix;
 pub mod session;
 pub mod sys;
+pub mod transport;

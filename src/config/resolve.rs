@@ -12,16 +12,12 @@ use super::keys::{SUPPORTED_BEGIN_STRINGS, nearest};
 use super::reader::{Reader, Section};
 use super::values::{Wrong, format_bytes, format_duration, parse_endpoint, parse_listen};
 use super::{
-    AcceptorConfig, BuiltInApplication, Config, ControlConfig, EngineConfig, IdentityPattern,
-    Pattern, PersistenceConfig, PersistenceMode, Placement, Secret, SessionConfig, SessionRole,
-    Wait,
+    AcceptorConfig, BuiltInApplication, Config, ControlConfig, EngineConfig, IdentityPattern, Pattern,
+    PersistenceConfig, PersistenceMode, Placement, Secret, SessionConfig, SessionRole, Wait,
 };
 
-const MODES: [(&str, PersistenceMode); 3] = [
-    ("buffered", PersistenceMode::Buffered),
-    ("flush", PersistenceMode::Flush),
-    ("sync", PersistenceMode::Sync),
-];
+const MODES: [(&str, PersistenceMode); 3] =
+    [("buffered", PersistenceMode::Buffered), ("flush", PersistenceMode::Flush), ("sync", PersistenceMode::Sync)];
 
 /// Below it a Logon with a few custom fields would not fit.
 const MESSAGE_BYTES_MIN: u32 = 1 << 10;
@@ -43,8 +39,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 const ID_BYTES_MAX: usize = 64;
 const SECRET_BYTES_MAX: usize = 1024;
 
-const _: () =
-    assert!(MESSAGE_BYTES_MAX as u64 * MESSAGES_IN_COMMIT_MIN as u64 <= COMMIT_BYTES_MAX as u64);
+const _: () = assert!(MESSAGE_BYTES_MAX as u64 * MESSAGES_IN_COMMIT_MIN as u64 <= COMMIT_BYTES_MAX as u64);
 const _: () = assert!(COMMIT_BYTES_MAX as u64 * COMMITS_IN_RING_MIN <= RING_BYTES_MAX);
 const _: () = assert!(RING_BYTES_MAX <= SEGMENT_BYTES_MAX);
 
@@ -54,12 +49,7 @@ pub(super) fn resolve(text: &str, name: &str) -> Result<Config, ConfigErrors> {
     for error in syntax_errors {
         let what = format!("this is not TOML: {}", error.message());
         let span = error.span().unwrap_or(0..0);
-        reader.faults.add(
-            span,
-            "",
-            what,
-            "see https://toml.io for the form of the file".into(),
-        );
+        reader.faults.add(span, "", what, "see https://toml.io for the form of the file".into());
     }
     if !reader.faults.is_empty() {
         // What a broken text seems to set says nothing about what it was meant to set.
@@ -82,32 +72,17 @@ pub(super) fn resolve(text: &str, name: &str) -> Result<Config, ConfigErrors> {
         .map(|section| match section.has("listen") {
             true => section.parsed(&mut reader, "listen", parse_listen),
             false => {
-                section.blame(
-                    &mut reader,
-                    "listen",
-                    "is missing",
-                    "name an address, such as \"127.0.0.1:9880\"",
-                );
+                section.blame(&mut reader, "listen", "is missing", "name an address, such as \"127.0.0.1:9880\"");
                 None
             }
         })
         .collect();
-    let sessions: Vec<SessionConfig> = session_sections
-        .iter()
-        .map(|section| session(&mut reader, section, persistence.mode))
-        .collect();
+    let sessions: Vec<SessionConfig> =
+        session_sections.iter().map(|section| session(&mut reader, section, persistence.mode)).collect();
 
-    relate_sizes(
-        &mut reader,
-        (&engine_section, &engine),
-        (&persistence_section, &persistence),
-    );
+    relate_sizes(&mut reader, (&engine_section, &engine), (&persistence_section, &persistence));
     relate_engine(&mut reader, &engine_section, &engine);
-    relate_addresses(
-        &mut reader,
-        (&control_section, &control),
-        (&acceptor_sections, &acceptors),
-    );
+    relate_addresses(&mut reader, (&control_section, &control), (&acceptor_sections, &acceptors));
     for (section, session) in session_sections.iter().zip(&sessions) {
         relate_session(&mut reader, section, session, (&engine_section, &engine));
     }
@@ -117,33 +92,16 @@ pub(super) fn resolve(text: &str, name: &str) -> Result<Config, ConfigErrors> {
     if !reader.faults.is_empty() {
         return Err(reader.faults.into_errors());
     }
-    let mut acceptors: Vec<AcceptorConfig> = acceptors
-        .into_iter()
-        .flatten()
-        .map(|listen| AcceptorConfig { listen })
-        .collect();
+    let mut acceptors: Vec<AcceptorConfig> =
+        acceptors.into_iter().flatten().map(|listen| AcceptorConfig { listen }).collect();
     let sessions = match sessions.is_empty() {
-        true => vec![SessionConfig {
-            mode: persistence.mode,
-            ..SessionConfig::default()
-        }],
+        true => vec![SessionConfig { mode: persistence.mode, ..SessionConfig::default() }],
         false => sessions,
     };
-    if acceptors.is_empty()
-        && sessions
-            .iter()
-            .any(|session| session.role == SessionRole::Acceptor)
-    {
+    if acceptors.is_empty() && sessions.iter().any(|session| session.role == SessionRole::Acceptor) {
         acceptors.push(AcceptorConfig::default());
     }
-    Ok(Config {
-        engine,
-        persistence,
-        control,
-        acceptors,
-        sessions,
-        locations: reader.locations,
-    })
+    Ok(Config { engine, persistence, control, acceptors, sessions, locations: reader.locations })
 }
 
 fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {
@@ -153,50 +111,29 @@ fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {
     let placement = match section.cores(reader, "cores") {
         None => Placement::Workers(workers),
         Some(_) if section.has("workers") => {
-            section.blame(
-                reader,
-                "workers",
-                "is set, and so is cores",
-                "remove workers: there is one on each core",
-            );
+            section.blame(reader, "workers", "is set, and so is cores", "remove workers: there is one on each core");
             Placement::Workers(workers)
         }
         Some(cores) if cores.is_empty() => {
-            section.blame(
-                reader,
-                "cores",
-                "names no core",
-                "name one core a worker, or set workers = 1 instead",
-            );
+            section.blame(reader, "cores", "names no core", "name one core a worker, or set workers = 1 instead");
             Placement::Workers(workers)
         }
         Some(cores) => Placement::Cores(cores),
     };
     EngineConfig {
-        data_dir: section
-            .parsed(reader, "data_dir", parse_path)
-            .unwrap_or(default.data_dir),
+        data_dir: section.parsed(reader, "data_dir", parse_path).unwrap_or(default.data_dir),
         placement,
-        housekeeping_cores: section
-            .cores(reader, "housekeeping_cores")
-            .unwrap_or_default(),
+        housekeeping_cores: section.cores(reader, "housekeeping_cores").unwrap_or_default(),
         wait: section.choice(
             reader,
             "wait",
-            &[
-                ("spin", Wait::Spin),
-                ("adaptive", Wait::Adaptive),
-                ("park", Wait::Park),
-            ],
+            &[("spin", Wait::Spin), ("adaptive", Wait::Adaptive), ("park", Wait::Park)],
             default.wait,
         ),
         application: section.choice(
             reader,
             "application",
-            &[
-                ("exchange", BuiltInApplication::Exchange),
-                ("echo", BuiltInApplication::Echo),
-            ],
+            &[("exchange", BuiltInApplication::Exchange), ("echo", BuiltInApplication::Echo)],
             default.application,
         ),
         message_bytes_max: section.size_u32(
@@ -211,12 +148,7 @@ fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {
             MESSAGE_BYTES_MIN * MESSAGES_IN_COMMIT_MIN..=COMMIT_BYTES_MAX,
             default.commit_bytes_max,
         ),
-        connections_max: section.number(
-            reader,
-            "connections_max",
-            1..=65_536,
-            default.connections_max,
-        ),
+        connections_max: section.number(reader, "connections_max", 1..=65_536, default.connections_max),
         pending_connections_max: section.number(
             reader,
             "pending_connections_max",
@@ -229,18 +161,8 @@ fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {
             0..=1_000_000,
             default.template_sessions_max,
         ),
-        logon_timeout: section.duration(
-            reader,
-            "logon_timeout",
-            timeouts.clone(),
-            default.logon_timeout,
-        ),
-        logout_timeout: section.duration(
-            reader,
-            "logout_timeout",
-            timeouts.clone(),
-            default.logout_timeout,
-        ),
+        logon_timeout: section.duration(reader, "logon_timeout", timeouts.clone(), default.logon_timeout),
+        logout_timeout: section.duration(reader, "logout_timeout", timeouts.clone(), default.logout_timeout),
         probe_timeout: section.duration(reader, "probe_timeout", timeouts, default.probe_timeout),
     }
 }
@@ -250,33 +172,11 @@ fn persistence(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Persistenc
     let flush_intervals = Duration::from_micros(10)..=Duration::from_secs(1);
     PersistenceConfig {
         mode: section.choice(reader, "mode", &MODES, default.mode),
-        ring_dir: section
-            .parsed(reader, "ring_dir", parse_path)
-            .unwrap_or(default.ring_dir),
-        ring_bytes: section.size(
-            reader,
-            "ring_bytes",
-            RING_BYTES_MIN..=RING_BYTES_MAX,
-            default.ring_bytes,
-        ),
-        segment_bytes: section.size(
-            reader,
-            "segment_bytes",
-            RING_BYTES_MIN..=SEGMENT_BYTES_MAX,
-            default.segment_bytes,
-        ),
-        segments: section.number(
-            reader,
-            "segments",
-            SEGMENTS_MIN..=SEGMENTS_MAX,
-            default.segments,
-        ),
-        flush_interval: section.duration(
-            reader,
-            "flush_interval",
-            flush_intervals,
-            default.flush_interval,
-        ),
+        ring_dir: section.parsed(reader, "ring_dir", parse_path).unwrap_or(default.ring_dir),
+        ring_bytes: section.size(reader, "ring_bytes", RING_BYTES_MIN..=RING_BYTES_MAX, default.ring_bytes),
+        segment_bytes: section.size(reader, "segment_bytes", RING_BYTES_MIN..=SEGMENT_BYTES_MAX, default.segment_bytes),
+        segments: section.number(reader, "segments", SEGMENTS_MIN..=SEGMENTS_MAX, default.segments),
+        flush_interval: section.duration(reader, "flush_interval", flush_intervals, default.flush_interval),
     }
 }
 
@@ -285,24 +185,15 @@ fn control(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> ControlConfig 
         "off" => Ok(None),
         address => parse_listen(address).map(Some),
     });
-    ControlConfig {
-        listen: listen.unwrap_or(ControlConfig::default().listen),
-    }
+    ControlConfig { listen: listen.unwrap_or(ControlConfig::default().listen) }
 }
 
-fn session(
-    reader: &mut Reader<'_>,
-    section: &Section<'_, '_>,
-    mode: PersistenceMode,
-) -> SessionConfig {
+fn session(reader: &mut Reader<'_>, section: &Section<'_, '_>, mode: PersistenceMode) -> SessionConfig {
     let default = SessionConfig::default();
     let role = section.choice(
         reader,
         "role",
-        &[
-            ("acceptor", SessionRole::Acceptor),
-            ("initiator", SessionRole::Initiator),
-        ],
+        &[("acceptor", SessionRole::Acceptor), ("initiator", SessionRole::Initiator)],
         default.role,
     );
     let identity = identity(reader, section, role);
@@ -310,66 +201,32 @@ fn session(
     SessionConfig {
         identity,
         role,
-        connect: section
-            .parsed_list(reader, "connect", parse_endpoint)
-            .unwrap_or_default(),
-        heartbeat_seconds: section.number(
-            reader,
-            "heartbeat_seconds",
-            1..=3600,
-            default.heartbeat_seconds,
-        ),
+        connect: section.parsed_list(reader, "connect", parse_endpoint).unwrap_or_default(),
+        heartbeat_seconds: section.number(reader, "heartbeat_seconds", 1..=3600, default.heartbeat_seconds),
         mode: section.choice(reader, "mode", &MODES, mode),
         reset_on_logon: section.flag(reader, "reset_on_logon", default.reset_on_logon),
         reset_on_logout: section.flag(reader, "reset_on_logout", default.reset_on_logout),
-        reset_on_disconnect: section.flag(
-            reader,
-            "reset_on_disconnect",
-            default.reset_on_disconnect,
-        ),
-        next_expected_msg_seq_num: section.flag(
-            reader,
-            "next_expected_msg_seq_num",
-            default.next_expected_msg_seq_num,
-        ),
+        reset_on_disconnect: section.flag(reader, "reset_on_disconnect", default.reset_on_disconnect),
+        next_expected_msg_seq_num: section.flag(reader, "next_expected_msg_seq_num", default.next_expected_msg_seq_num),
         sending_time_tolerance: section.duration(
             reader,
             "sending_time_tolerance",
             Duration::ZERO..=TIMEOUT_MAX,
             default.sending_time_tolerance,
         ),
-        held_messages_max: section.number(
-            reader,
-            "held_messages_max",
-            1..=1_000_000,
-            default.held_messages_max,
-        ),
-        held_bytes_max: section.size_u32(
-            reader,
-            "held_bytes_max",
-            MESSAGE_BYTES_MIN..=1 << 30,
-            default.held_bytes_max,
-        ),
+        held_messages_max: section.number(reader, "held_messages_max", 1..=1_000_000, default.held_messages_max),
+        held_bytes_max: section.size_u32(reader, "held_bytes_max", MESSAGE_BYTES_MIN..=1 << 30, default.held_bytes_max),
         default_appl_ver_id: section
             .parsed(reader, "default_appl_ver_id", parse_appl_ver_id)
             .unwrap_or(default.default_appl_ver_id),
         username: section.parsed(reader, "username", parse_username),
         password: password(reader, section),
-        reconnect_min: section.duration(
-            reader,
-            "reconnect_min",
-            pauses.clone(),
-            default.reconnect_min,
-        ),
+        reconnect_min: section.duration(reader, "reconnect_min", pauses.clone(), default.reconnect_min),
         reconnect_max: section.duration(reader, "reconnect_max", pauses, default.reconnect_max),
     }
 }
 
-fn identity(
-    reader: &mut Reader<'_>,
-    section: &Section<'_, '_>,
-    role: SessionRole,
-) -> IdentityPattern {
+fn identity(reader: &mut Reader<'_>, section: &Section<'_, '_>, role: SessionRole) -> IdentityPattern {
     let mut pattern = |key: &str, parse: fn(&str) -> Result<Pattern, Wrong>, example: &str| {
         if !section.has(key) {
             let mend = match role {
@@ -382,10 +239,7 @@ fn identity(
             return Pattern::Any;
         }
         let pattern = section.parsed(reader, key, parse).unwrap_or(Pattern::Any);
-        if pattern == Pattern::Any
-            && role == SessionRole::Initiator
-            && reader.is_sound(&[section.key(key)])
-        {
+        if pattern == Pattern::Any && role == SessionRole::Initiator && reader.is_sound(&[section.key(key)]) {
             section.blame(
                 reader,
                 key,
@@ -398,11 +252,7 @@ fn identity(
     let begin_string = pattern("begin_string", parse_begin_string, "FIX.4.4");
     let sender_comp_id = pattern("sender_comp_id", parse_comp_id, "VENUE");
     let target_comp_id = pattern("target_comp_id", parse_comp_id, "DESK1");
-    let mut qualifier = |key: &str| {
-        section
-            .parsed(reader, key, parse_qualifier)
-            .unwrap_or_default()
-    };
+    let mut qualifier = |key: &str| section.parsed(reader, key, parse_qualifier).unwrap_or_default();
     IdentityPattern {
         begin_string,
         sender_comp_id,
@@ -416,17 +266,10 @@ fn identity(
 
 /// From whichever of the three keys is set.
 fn password(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Option<Secret> {
-    let set: Vec<&str> = ["password", "password_file", "password_env"]
-        .into_iter()
-        .filter(|key| section.has(key))
-        .collect();
+    let set: Vec<&str> =
+        ["password", "password_file", "password_env"].into_iter().filter(|key| section.has(key)).collect();
     if set.len() > 1 {
-        section.blame(
-            reader,
-            set[1],
-            format!("is set, and so is {}", set[0]),
-            "keep one of them",
-        );
+        section.blame(reader, set[1], format!("is set, and so is {}", set[0]), "keep one of them");
         return None;
     }
     let key = *set.first()?;
@@ -446,10 +289,7 @@ fn password(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Option<Secret
         }),
     };
     let checked = read.and_then(|bytes| match bytes.len() {
-        0 => Err(Wrong {
-            what: "gives an empty password".into(),
-            mend: "give one, or remove the key".into(),
-        }),
+        0 => Err(Wrong { what: "gives an empty password".into(), mend: "give one, or remove the key".into() }),
         length if length > SECRET_BYTES_MAX => Err(Wrong {
             what: "gives a password that is too long".into(),
             mend: format!("use at most {SECRET_BYTES_MAX} bytes"),
@@ -481,10 +321,7 @@ fn relate_sizes(
     if commit < commit_min {
         Section::blame_relation(
             reader,
-            &[
-                (engine_section, "commit_bytes_max"),
-                (engine_section, "message_bytes_max"),
-            ],
+            &[(engine_section, "commit_bytes_max"), (engine_section, "message_bytes_max")],
             format!(
                 "engine.commit_bytes_max = \"{}\" is less than twice message_bytes_max ({})",
                 format_bytes(commit),
@@ -499,41 +336,27 @@ fn relate_sizes(
             reader,
             "ring_bytes",
             "is not a power of two",
-            format!(
-                "use \"{}\" or \"{}\"",
-                format_bytes(below),
-                format_bytes(below * 2)
-            ),
+            format!("use \"{}\" or \"{}\"", format_bytes(below), format_bytes(below * 2)),
         );
     }
     let ring_min = commit * COMMITS_IN_RING_MIN;
     if ring < ring_min {
         Section::blame_relation(
             reader,
-            &[
-                (section, "ring_bytes"),
-                (engine_section, "commit_bytes_max"),
-            ],
+            &[(section, "ring_bytes"), (engine_section, "commit_bytes_max")],
             format!(
                 "persistence.ring_bytes = \"{}\" is less than four times engine.commit_bytes_max ({})",
                 format_bytes(ring),
                 format_bytes(commit)
             ),
-            format!(
-                "use a ring of at least \"{}\"",
-                format_bytes(ring_min.next_power_of_two())
-            ),
+            format!("use a ring of at least \"{}\"", format_bytes(ring_min.next_power_of_two())),
         );
     }
     if !segment.is_multiple_of(ring) {
         let below = segment / ring * ring;
         let mend = match below {
             0 => format!("use \"{}\"", format_bytes(ring)),
-            _ => format!(
-                "use \"{}\" or \"{}\"",
-                format_bytes(below),
-                format_bytes(below + ring)
-            ),
+            _ => format!("use \"{}\" or \"{}\"", format_bytes(below), format_bytes(below + ring)),
         };
         Section::blame_relation(
             reader,
@@ -552,10 +375,7 @@ fn relate_engine(reader: &mut Reader<'_>, section: &Section<'_, '_>, engine: &En
     if engine.pending_connections_max > engine.connections_max {
         Section::blame_relation(
             reader,
-            &[
-                (section, "pending_connections_max"),
-                (section, "connections_max"),
-            ],
+            &[(section, "pending_connections_max"), (section, "connections_max")],
             format!(
                 "engine.pending_connections_max = {} is more than connections_max ({})",
                 engine.pending_connections_max, engine.connections_max
@@ -585,45 +405,21 @@ fn relate_addresses(
     const MEND: &str = "give each listener a port of its own";
     for (index, (section, listen)) in sections.iter().zip(acceptors).enumerate() {
         let Some(listen) = listen else { continue };
-        if acceptors[..index]
-            .iter()
-            .flatten()
-            .any(|other| collide(other, listen))
-        {
-            section.blame(
-                reader,
-                "listen",
-                "is the address of another [[acceptor]] too",
-                MEND,
-            );
+        if acceptors[..index].iter().flatten().any(|other| collide(other, listen)) {
+            section.blame(reader, "listen", "is the address of another [[acceptor]] too", MEND);
         }
-        if control
-            .listen
-            .is_some_and(|control| collide(&control, listen))
-        {
+        if control.listen.is_some_and(|control| collide(&control, listen)) {
             Section::blame_relation(
                 reader,
                 &[(section, "listen"), (control_section, "listen")],
-                format!(
-                    "{} = \"{listen}\" is the address of [control] too",
-                    section.key("listen")
-                ),
+                format!("{} = \"{listen}\" is the address of [control] too", section.key("listen")),
                 MEND,
             );
         }
     }
     let default = AcceptorConfig::default().listen;
-    if acceptors.is_empty()
-        && control
-            .listen
-            .is_some_and(|control| collide(&control, &default))
-    {
-        control_section.blame(
-            reader,
-            "listen",
-            "is the address of the default acceptor too",
-            MEND,
-        );
+    if acceptors.is_empty() && control.listen.is_some_and(|control| collide(&control, &default)) {
+        control_section.blame(reader, "listen", "is the address of the default acceptor too", MEND);
     }
 }
 
@@ -634,9 +430,7 @@ fn collide(a: &SocketAddr, b: &SocketAddr) -> bool {
         IpAddr::V4(address) => address.is_unspecified() && other.is_ipv4(),
         IpAddr::V6(address) => address.is_unspecified(),
     };
-    a.port() == b.port()
-        && a.port() != 0
-        && (a.ip() == b.ip() || covers(&a.ip(), &b.ip()) || covers(&b.ip(), &a.ip()))
+    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || covers(&a.ip(), &b.ip()) || covers(&b.ip(), &a.ip()))
 }
 
 fn relate_session(
@@ -646,9 +440,7 @@ fn relate_session(
     (engine_section, engine): (&Section<'_, '_>, &EngineConfig),
 ) {
     match session.role {
-        SessionRole::Initiator
-            if session.connect.is_empty() && reader.is_sound(&[section.key("connect")]) =>
-        {
+        SessionRole::Initiator if session.connect.is_empty() && reader.is_sound(&[section.key("connect")]) => {
             section.blame(
                 reader,
                 "connect",
@@ -693,20 +485,14 @@ fn relate_session(
     if session.held_bytes_max < engine.message_bytes_max {
         Section::blame_relation(
             reader,
-            &[
-                (section, "held_bytes_max"),
-                (engine_section, "message_bytes_max"),
-            ],
+            &[(section, "held_bytes_max"), (engine_section, "message_bytes_max")],
             format!(
                 "{} = \"{}\" is less than engine.message_bytes_max ({}), so some messages could not be held at all",
                 section.key("held_bytes_max"),
                 format_bytes(session.held_bytes_max.into()),
                 format_bytes(engine.message_bytes_max.into())
             ),
-            format!(
-                "use at least \"{}\"",
-                format_bytes(engine.message_bytes_max.into())
-            ),
+            format!("use at least \"{}\"", format_bytes(engine.message_bytes_max.into())),
         );
     }
     if session.reconnect_min > session.reconnect_max {
@@ -725,15 +511,9 @@ fn relate_session(
 }
 
 /// An inbound Logon must belong to one `[[session]]`, and a journal must hold each identity once.
-fn relate_identities(
-    reader: &mut Reader<'_>,
-    sections: &[Section<'_, '_>],
-    sessions: &[SessionConfig],
-) {
+fn relate_identities(reader: &mut Reader<'_>, sections: &[Section<'_, '_>], sessions: &[SessionConfig]) {
     let keys = ["begin_string", "sender_comp_id", "target_comp_id", "role"];
-    let is_sound = |reader: &Reader<'_>, section: &Section<'_, '_>| {
-        reader.is_sound(&keys.map(|key| section.key(key)))
-    };
+    let is_sound = |reader: &Reader<'_>, section: &Section<'_, '_>| reader.is_sound(&keys.map(|key| section.key(key)));
     for (index, (section, session)) in sections.iter().zip(sessions).enumerate() {
         if !is_sound(reader, section) {
             continue;
@@ -748,10 +528,7 @@ fn relate_identities(
                 section.blame(
                     reader,
                     "target_comp_id",
-                    format!(
-                        "makes {} the same session as {other_name}",
-                        session.identity
-                    ),
+                    format!("makes {} the same session as {other_name}", session.identity),
                     "remove one of the two, or tell them apart by CompID, SubID or LocationID",
                 );
             } else if session.is_template() && other.is_template() {
@@ -764,9 +541,7 @@ fn relate_identities(
                     ),
                     "narrow one of the two until no identity fits both",
                 );
-            } else if session.role == other.role
-                && session.identity.specificity() == other.identity.specificity()
-            {
+            } else if session.role == other.role && session.identity.specificity() == other.identity.specificity() {
                 section.blame(
                     reader,
                     "target_comp_id",
@@ -796,11 +571,7 @@ fn relate_acceptors_and_sessions(
                 "add a [[session]] for each counterparty, or one with \"*\" if anybody may",
             );
         }
-        if !sessions.is_empty()
-            && sessions
-                .iter()
-                .all(|session| session.role == SessionRole::Initiator)
-        {
+        if !sessions.is_empty() && sessions.iter().all(|session| session.role == SessionRole::Initiator) {
             section.blame(
                 reader,
                 "listen",
@@ -813,10 +584,7 @@ fn relate_acceptors_and_sessions(
 
 fn parse_path(text: &str) -> Result<PathBuf, Wrong> {
     match text.is_empty() || text.contains('\0') {
-        true => Err(Wrong {
-            what: "is not a path".into(),
-            mend: "name a directory".into(),
-        }),
+        true => Err(Wrong { what: "is not a path".into(), mend: "name a directory".into() }),
         false => Ok(PathBuf::from(text)),
     }
 }
@@ -828,9 +596,7 @@ fn parse_begin_string(text: &str) -> Result<Pattern, Wrong> {
     if SUPPORTED_BEGIN_STRINGS.contains(&text) {
         return Ok(Pattern::Exactly(text.into()));
     }
-    let all = SUPPORTED_BEGIN_STRINGS
-        .map(|known| format!("\"{known}\""))
-        .join(", ");
+    let all = SUPPORTED_BEGIN_STRINGS.map(|known| format!("\"{known}\"")).join(", ");
     let mend = if text.to_ascii_uppercase().starts_with("FIX.5") {
         "FIX 5.0 and later speak over the session protocol \"FIXT.1.1\": use that, and default_appl_ver_id".into()
     } else if matches!(text, "FIX.4.0" | "FIX.4.1" | "FIX.4.3") {
@@ -843,10 +609,7 @@ fn parse_begin_string(text: &str) -> Result<Pattern, Wrong> {
             None => format!("use one of {all}, or \"*\" in a template"),
         }
     };
-    Err(Wrong {
-        what: "is not a supported version".into(),
-        mend,
-    })
+    Err(Wrong { what: "is not a supported version".into(), mend })
 }
 
 fn parse_comp_id(text: &str) -> Result<Pattern, Wrong> {
@@ -864,32 +627,18 @@ fn parse_qualifier(text: &str) -> Result<String, Wrong> {
     match text {
         // The template writes the empty default out.
         "" => Ok(String::new()),
-        "*" => Err(Wrong {
-            what: "cannot be a pattern".into(),
-            mend: "leave the key out: any value fits then".into(),
-        }),
+        "*" => Err(Wrong { what: "cannot be a pattern".into(), mend: "leave the key out: any value fits then".into() }),
         _ => check_id(text).map(|()| text.into()),
     }
 }
 
 fn check_id(text: &str) -> Result<(), Wrong> {
-    let wrong = |what: &str, mend: String| {
-        Err(Wrong {
-            what: what.into(),
-            mend,
-        })
-    };
+    let wrong = |what: &str, mend: String| Err(Wrong { what: what.into(), mend });
     if text.is_empty() || text.len() > ID_BYTES_MAX {
-        return wrong(
-            "is not an identifier",
-            format!("use 1 to {ID_BYTES_MAX} characters"),
-        );
+        return wrong("is not an identifier", format!("use 1 to {ID_BYTES_MAX} characters"));
     }
     if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) || text.trim() != text {
-        return wrong(
-            "is not an identifier",
-            "use printable ASCII without spaces at the ends".into(),
-        );
+        return wrong("is not an identifier", "use printable ASCII without spaces at the ends".into());
     }
     Ok(())
 }

@@ -19,11 +19,7 @@ pub(super) struct Delimiters<'a> {
 impl<'a> Delimiters<'a> {
     #[inline(always)]
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            bytes,
-            base: 0,
-            mask: mask_at(bytes, 0),
-        }
+        Self { bytes, base: 0, mask: mask_at(bytes, 0) }
     }
 
     /// Goes on at `offset`: delimiters before it are passed over. Only forwards.
@@ -102,15 +98,7 @@ mod tests {
 
     fn noise(length: usize, seed: u64) -> Vec<u8> {
         let mut random = fastrand::Rng::with_seed(seed);
-        (0..length)
-            .map(|_| {
-                if random.u8(..) < 40 {
-                    SOH
-                } else {
-                    random.u8(..)
-                }
-            })
-            .collect()
+        (0..length).map(|_| if random.u8(..) < 40 { SOH } else { random.u8(..) }).collect()
     }
 
     #[test]
@@ -118,11 +106,7 @@ mod tests {
         for length in 0..300 {
             let bytes = noise(length, length as u64);
             let expected: Vec<usize> = (0..length).filter(|at| bytes[*at] == SOH).collect();
-            assert_eq!(
-                Delimiters::new(&bytes).collect::<Vec<_>>(),
-                expected,
-                "length {length}"
-            );
+            assert_eq!(Delimiters::new(&bytes).collect::<Vec<_>>(), expected, "length {length}");
         }
     }
 
@@ -132,9 +116,7 @@ mod tests {
         for offset in 0..=bytes.len() {
             let mut delimiters = Delimiters::new(&bytes);
             delimiters.seek(offset);
-            let expected: Vec<usize> = (offset..bytes.len())
-                .filter(|at| bytes[*at] == SOH)
-                .collect();
+            let expected: Vec<usize> = (offset..bytes.len()).filter(|at| bytes[*at] == SOH).collect();
             assert_eq!(delimiters.collect::<Vec<_>>(), expected, "offset {offset}");
         }
     }
@@ -145,10 +127,7 @@ mod tests {
         for length in 0..tags.len() {
             for tag in 0..60 {
                 let tags = &tags[..length];
-                assert_eq!(
-                    position_of_tag(tags, tag),
-                    tags.iter().position(|candidate| *candidate == tag)
-                );
+                assert_eq!(position_of_tag(tags, tag), tags.iter().position(|candidate| *candidate == tag));
             }
         }
     }

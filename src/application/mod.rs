@@ -1,0 +1,96 @@
+//! What the engine runs: the [`Application`] trait and the two applications that come with it.
+//!
+//! An application lives on a worker, one instance a journal, and is called from the worker's loop only: it needs no
+//! lock and must not block. What it sends while it handles a message is stored in one commit with that message: after a
+//! crash either all of it is there or none. It sends through the [`Handle`] that a callback gets; a send that finds no
+//! room answers [`SendError::BackPressure`], a value to act on, not an error.
+
+mod echo;
+mod exchange;
+
+pub use crate::engine::{Handle, Sessions};
+pub use crate::session::SendError;
+pub use echo::Echo;
+pub use exchange::Exchange;
+
+use crate::fix::Message;
+
+/// A session's number in its journal, for life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionNumber(pub u32);
+
+/// How a message came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Delivery {
+    /// PossDupFlag(43): it was sent before under the same MsgSeqNum(34), and this session has not processed it.
+    pub poss_dup: bool,
+    /// PossResend(97): the same content may have come under another MsgSeqNum(34).
+    pub poss_resend: bool,
+}
+
+/// Which way a stored message went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Inbound,
+    Outbound,
+}
+
+/// Why a logon is refused; the text goes to the peer in the Logout(5).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    pub text: String,
+}
+
+/// A snapshot that this application cannot read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RestoreError(pub String);
+
+/// The business on top of the sessions. Every method but the first has a default that does nothing.
+pub trait Application: Send {
+    /// An application message, in order, its number counted. What is sent here is one commit with the message.
+    fn on_message(&mut self, session: &mut Handle<'_>, message: &Message<'_>, delivery: Delivery);
+
+    /// A valid Logon(A) has come; the session is not established yet and nothing can be sent.
+    fn on_logon(&mut self, session: &mut Handle<'_>, logon: &Message<'_>) -> Result<(), Refusal> {
+        let _ = (session, logon);
+        Ok(())
+    }
+
+    /// Both Logons have been exchanged: sending is possible from here on.
+    fn on_established(&mut self, session: &mut Handle<'_>) {
+        let _ = session;
+    }
+
+    /// The session has ended, by Logout(5) or because its connection did.
+    fn on_logout(&mut self, session: &mut Handle<'_>) {
+        let _ = session;
+    }
+
+    /// Called once in each turn of the worker, for sends that no message causes. Keep it to nanoseconds.
+    fn on_turn(&mut self, sessions: &mut Sessions<'_>) {
+        let _ = sessions;
+    }
+
+    /// The journal has lost the session's outgoing messages `lost_from..=lost_to`, or some of them, with a node: the
+    /// peer may have received them.
+    fn on_rollback(&mut self, session: SessionNumber, lost_from: u64, lost_to: u64) {
+        let _ = (session, lost_from, lost_to);
+    }
+
+    /// Appends the application's state to `state`, for the journal's state record. Called on the worker at each new
+    /// segment: keep it small, it is a pause. At most a quarter of the ring is stored.
+    fn snapshot(&self, state: &mut Vec<u8>) {
+        let _ = state;
+    }
+
+    /// Takes back what [`Application::snapshot`] wrote, at start-up, before any other call.
+    fn restore(&mut self, state: &[u8]) -> Result<(), RestoreError> {
+        let _ = state;
+        Ok(())
+    }
+
+    /// After [`Application::restore`]: each application message that was stored after the snapshot, in order.
+    fn on_replay(&mut self, session: SessionNumber, direction: Direction, message: &Message<'_>) {
+        let _ = (session, direction, message);
+    }
+}

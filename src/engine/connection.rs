@@ -1,0 +1,125 @@
+//! A connection's receive buffer and how far it has come.
+
+use std::net::SocketAddr;
+
+use crate::transport::ConnectionId;
+
+/// Room beyond the longest message, so that one read can bring several.
+const READ_AHEAD_BYTES: usize = 16 * 1024;
+
+pub(crate) struct Connection {
+    pub id: ConnectionId,
+    /// Tells this connection from others that had its slot before.
+    pub serial: u64,
+    pub peer: SocketAddr,
+    pub stage: Stage,
+    pub buffer: ReceiveBuffer,
+    /// More may be there to read: readiness is told once, so this stays until the transport has nothing.
+    pub readable: bool,
+    /// In the list of connections that this turn looks at.
+    pub listed: bool,
+    /// The transport took less than offered and has not said since that there is room.
+    pub socket_full: bool,
+    pub last_bytes_turn: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// Accepted; its Logon has not come whole. Closed at the deadline.
+    LogonAwaited,
+    /// Its Logon, still in the buffer, names a live session that is being probed.
+    Challenging {
+        ledger: u32,
+        session: u32,
+    },
+    /// An initiator's, not connected yet.
+    Connecting {
+        ledger: u32,
+        session: u32,
+    },
+    Attached {
+        ledger: u32,
+        session: u32,
+    },
+    /// What is pending goes out, then it closes. At the deadline it closes anyway.
+    Closing {
+        ledger: u32,
+        session: u32,
+    },
+}
+
+/// Bytes received and not yet consumed, in one fixed piece of memory.
+#[derive(Default)]
+pub(crate) struct ReceiveBuffer {
+    bytes: Box<[u8]>,
+    start: usize,
+    end: usize,
+}
+
+impl ReceiveBuffer {
+    /// The memory comes zeroed from the kernel and stays untouched until bytes come.
+    pub fn new(message_bytes_max: u32) -> Self {
+        Self { bytes: vec![0; message_bytes_max as usize + READ_AHEAD_BYTES].into_boxed_slice(), start: 0, end: 0 }
+    }
+
+    pub fn has_memory(&self) -> bool {
+        !self.bytes.is_empty()
+    }
+
+    pub fn clear(&mut self) {
+        (self.start, self.end) = (0, 0);
+    }
+
+    pub fn filled(&self) -> &[u8] {
+        &self.bytes[self.start..self.end]
+    }
+
+    /// Room for the next read. Never empty: framing refuses a message before it fills the buffer.
+    pub fn space(&mut self) -> &mut [u8] {
+        if self.start == self.end {
+            self.clear();
+        } else if self.bytes.len() - self.end < READ_AHEAD_BYTES / 2 {
+            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        &mut self.bytes[self.end..]
+    }
+
+    pub fn received(&mut self, count: usize) {
+        self.end += count;
+        debug_assert!(self.end <= self.bytes.len());
+    }
+
+    pub fn consume(&mut self, count: usize) {
+        self.start += count;
+        debug_assert!(self.start <= self.end);
+    }
+
+    /// Takes over bytes that another worker received. They fit: both sizes come from one configuration.
+    pub fn fill(&mut self, bytes: &[u8]) {
+        self.clear();
+        self.bytes[..bytes.len()].copy_from_slice(bytes);
+        self.end = bytes.len();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_buffer_has_room_for_a_read_behind_the_longest_unfinished_message() {
+        let mut buffer = ReceiveBuffer::new(1000);
+        for _ in 0..100 {
+            // An unfinished message of the greatest length that framing leaves waiting.
+            while buffer.filled().len() < 1000 {
+                let count = buffer.space().len().min(300);
+                assert!(count > 0);
+                buffer.received(count);
+            }
+            assert!(!buffer.space().is_empty());
+            let filled = buffer.filled().len();
+            buffer.consume(filled - 1);
+        }
+    }
+}

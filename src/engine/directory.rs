@@ -1,0 +1,150 @@
+//! Which session a Logon names: configured sessions and templates, the same table for every worker.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::config::{Config, IdentityPattern, IdentityValues, Pattern, PersistenceMode, SessionConfig, SessionRole};
+use crate::journal::Mode;
+use crate::session::{Identity, Role, Settings};
+
+/// What the configuration says of a session or a template, in the session layer's terms.
+#[derive(Clone, Debug)]
+pub struct SessionSpec {
+    pub settings: Arc<Settings>,
+    pub mode: Mode,
+    /// An initiator's counterparty, `host:port`, tried in order.
+    pub connect: Vec<String>,
+    pub reconnect_min_ns: u64,
+    pub reconnect_max_ns: u64,
+    pub is_template: bool,
+    pattern: IdentityPattern,
+}
+
+/// The sessions of a [`Config`], to be looked up by what a Logon says.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    config: Config,
+    /// In the order of the configuration's sessions.
+    specs: Vec<SessionSpec>,
+    /// Sessions without a pattern in their identity.
+    exact: HashMap<Identity, usize>,
+}
+
+impl Directory {
+    pub fn new(config: &Config) -> Self {
+        let specs: Vec<_> = config.sessions.iter().map(|session| SessionSpec::new(config, session)).collect();
+        let exact = specs.iter().enumerate().filter_map(|(at, spec)| Some((spec.identity()?, at))).collect();
+        Self { config: config.clone(), specs, exact }
+    }
+
+    /// The configured sessions, in a stable order, so that a new data directory numbers them the same each time.
+    pub fn configured(&self) -> Vec<(&Identity, &SessionSpec)> {
+        let mut sessions: Vec<_> = self.exact.iter().map(|(identity, at)| (identity, &self.specs[*at])).collect();
+        sessions.sort_unstable_by_key(|(identity, _)| *identity);
+        sessions
+    }
+
+    /// The session that a Logon with these ids means, and what is configured for it. Sub and location ids that are not
+    /// configured are no part of its identity.
+    pub fn resolve(&self, named: &Identity, role: Role) -> Option<(Identity, &SessionSpec)> {
+        if let Some(at) = self.exact.get(named)
+            && self.specs[*at].settings.role == role
+        {
+            return Some((named.clone(), &self.specs[*at]));
+        }
+        let values = IdentityValues {
+            begin_string: &named.begin_string,
+            sender_comp_id: &named.sender_comp_id,
+            sender_sub_id: &named.sender_sub_id,
+            sender_location_id: &named.sender_location_id,
+            target_comp_id: &named.target_comp_id,
+            target_sub_id: &named.target_sub_id,
+            target_location_id: &named.target_location_id,
+        };
+        let role = match role {
+            Role::Acceptor => SessionRole::Acceptor,
+            Role::Initiator => SessionRole::Initiator,
+        };
+        let spec = &self.specs[self.config.session_for(role, values)?];
+        let pattern = &spec.pattern;
+        let identity = Identity {
+            sender_sub_id: pattern.sender_sub_id.as_bytes().into(),
+            sender_location_id: pattern.sender_location_id.as_bytes().into(),
+            target_sub_id: pattern.target_sub_id.as_bytes().into(),
+            target_location_id: pattern.target_location_id.as_bytes().into(),
+            ..named.clone()
+        };
+        Some((identity, spec))
+    }
+
+    /// What is configured for a session that the journal knows.
+    pub fn spec_of(&self, identity: &Identity) -> Option<&SessionSpec> {
+        [Role::Initiator, Role::Acceptor].into_iter().find_map(|role| {
+            let (resolved, spec) = self.resolve(identity, role)?;
+            (resolved == *identity).then_some(spec)
+        })
+    }
+}
+
+impl SessionSpec {
+    fn new(config: &Config, session: &SessionConfig) -> Self {
+        let ns = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+        let settings = Settings {
+            role: match session.role {
+                SessionRole::Acceptor => Role::Acceptor,
+                SessionRole::Initiator => Role::Initiator,
+            },
+            heartbeat_interval_s: session.heartbeat_seconds,
+            logon_timeout_ns: ns(config.engine.logon_timeout),
+            logout_timeout_ns: ns(config.engine.logout_timeout),
+            probe_timeout_ns: ns(config.engine.probe_timeout),
+            sending_time_tolerance_ns: ns(session.sending_time_tolerance),
+            reset_on_logon: session.reset_on_logon,
+            reset_on_logout: session.reset_on_logout,
+            reset_on_disconnect: session.reset_on_disconnect,
+            next_expected_msg_seq_num: session.next_expected_msg_seq_num,
+            held_messages_max: session.held_messages_max,
+            held_bytes_max: session.held_bytes_max,
+            default_appl_ver_id: session.default_appl_ver_id.as_bytes().into(),
+            username: session.username.as_ref().map(|username| username.as_bytes().into()),
+            password: session.password.as_ref().map(|password| password.expose().into()),
+            message_bytes_max: config.engine.message_bytes_max,
+            ..Settings::default()
+        };
+        Self {
+            settings: Arc::new(settings),
+            mode: mode_of(session.mode),
+            connect: session.connect.iter().map(ToString::to_string).collect(),
+            reconnect_min_ns: ns(session.reconnect_min),
+            reconnect_max_ns: ns(session.reconnect_max),
+            is_template: session.is_template(),
+            pattern: session.identity.clone(),
+        }
+    }
+
+    /// The identity, unless a part of it is a pattern.
+    fn identity(&self) -> Option<Identity> {
+        let exactly = |pattern: &Pattern| match pattern {
+            Pattern::Any => None,
+            Pattern::Exactly(value) => Some(Box::from(value.as_bytes())),
+        };
+        let pattern = &self.pattern;
+        Some(Identity {
+            begin_string: exactly(&pattern.begin_string)?,
+            sender_comp_id: exactly(&pattern.sender_comp_id)?,
+            sender_sub_id: pattern.sender_sub_id.as_bytes().into(),
+            sender_location_id: pattern.sender_location_id.as_bytes().into(),
+            target_comp_id: exactly(&pattern.target_comp_id)?,
+            target_sub_id: pattern.target_sub_id.as_bytes().into(),
+            target_location_id: pattern.target_location_id.as_bytes().into(),
+        })
+    }
+}
+
+pub(crate) fn mode_of(mode: PersistenceMode) -> Mode {
+    match mode {
+        PersistenceMode::Buffered => Mode::Buffered,
+        PersistenceMode::Flush => Mode::Flush,
+        PersistenceMode::Sync => Mode::Sync,
+    }
+}

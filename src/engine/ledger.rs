@@ -1,0 +1,374 @@
+//! A journal and what lives in it: its writer, its sessions and their application.
+//!
+//! A ledger is where a step becomes a commit: it opens room in the journal, lets the session and the application append
+//! what they send, and closes the commit under the strongest mode of the sessions that took part. A worker owns one or
+//! more ledgers; nothing else touches them.
+
+use std::sync::Arc;
+
+use crossbeam_utils::CachePadded;
+
+use super::link::{Link, LinkOutbox};
+use crate::application::{Application, Delivery, SessionNumber};
+use crate::control::SessionCounters;
+use crate::fix::{Encoder, Message, ParseError, tags};
+use crate::journal::{Kind, Mode, NONE, NewRecord, Room, SessionState, Writer};
+use crate::session::{Disposition, Identity, Now, Received, SendError, Session, State};
+
+pub(crate) struct Slot {
+    pub session: Session,
+    pub link: Link,
+    pub counters: Arc<CachePadded<SessionCounters>>,
+}
+
+/// The commit that is being made: which sessions sent in it and how strongly it must be kept before it is released.
+pub(crate) struct Commit {
+    /// The journal has reserved room. Without it a send answers back-pressure.
+    pub open: bool,
+    pub mode: Mode,
+    /// Sessions with something new to send; duplicates are harmless. Bounded by the records of a commit.
+    pub touched: Vec<u32>,
+    pub appended: bool,
+}
+
+impl Commit {
+    fn new() -> Self {
+        Self { open: false, mode: Mode::Buffered, touched: Vec::with_capacity(256), appended: false }
+    }
+}
+
+pub(crate) struct Ledger<A> {
+    pub writer: Writer,
+    pub slots: Vec<Slot>,
+    pub application: A,
+    pub commit: Commit,
+    pub incarnation: u32,
+    pub commit_bytes_max: u32,
+    /// Reused for each snapshot.
+    snapshot: Vec<u8>,
+}
+
+/// The journal has no room: take no input until it has. Nothing has happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Full;
+
+impl<A: Application> Ledger<A> {
+    pub fn new(writer: Writer, slots: Vec<Slot>, application: A, incarnation: u32, commit_bytes_max: u32) -> Self {
+        Self { writer, slots, application, commit: Commit::new(), incarnation, commit_bytes_max, snapshot: Vec::new() }
+    }
+
+    /// Opens a commit; at the end of a segment, writes the next one's state record first.
+    pub fn open(&mut self) -> Result<(), Full> {
+        loop {
+            match self.writer.begin(self.commit_bytes_max) {
+                Room::Ready => break,
+                Room::Full => return Err(Full),
+                Room::RollDue => {
+                    self.snapshot.clear();
+                    self.application.snapshot(&mut self.snapshot);
+                    let states = self.slots.iter().map(Slot::state);
+                    // A state beyond its bound is our fault: sessions are bounded, and so is what an application may keep.
+                    let rolled = self.writer.roll(states, &self.snapshot).expect("the state fits a commit");
+                    if !rolled {
+                        return Err(Full);
+                    }
+                }
+            }
+        }
+        self.commit.open = true;
+        self.commit.mode = Mode::Buffered;
+        self.commit.appended = false;
+        Ok(())
+    }
+
+    /// Ends the commit. What it sent is released when its mode's watermark has passed its end.
+    pub fn close(&mut self) {
+        self.commit.open = false;
+        if self.commit.appended {
+            self.writer.commit(self.commit.mode);
+        } else {
+            self.writer.abandon();
+        }
+    }
+
+    /// Lets a session take a step by itself: a timer, a connect, a logout.
+    pub fn step<R>(
+        &mut self,
+        now: Now,
+        session: u32,
+        step: impl FnOnce(&mut Session, &mut LinkOutbox<'_>) -> R,
+    ) -> Result<R, Full> {
+        self.open()?;
+        let result = self.step_in_commit(now, session, step);
+        self.close();
+        Ok(result)
+    }
+
+    fn step_in_commit<R>(
+        &mut self,
+        now: Now,
+        session: u32,
+        step: impl FnOnce(&mut Session, &mut LinkOutbox<'_>) -> R,
+    ) -> R {
+        let slot = &mut self.slots[session as usize];
+        let mut outbox = LinkOutbox::new(&mut self.writer, &mut slot.link, &mut self.commit, now);
+        step(&mut slot.session, &mut outbox)
+    }
+
+    /// One inbound message: stored, processed, its answers stored, in one commit.
+    pub fn inbound(&mut self, now: Now, session: u32, message: &Message<'_>) -> Result<(), Full> {
+        self.open()?;
+        let msg_seq_num = message.uint(tags::MSG_SEQ_NUM).flatten().unwrap_or(0);
+        let is_logon = message.msg_type() == b"A";
+        let position = self.append_inbound(now, session, msg_seq_num, message.bytes(), is_logon);
+        let mut received = self.step_in_commit(now, session, |session, out| session.receive(now, message, out));
+        match received.disposition {
+            Disposition::Done => {}
+            Disposition::Deliver { poss_dup, poss_resend } => {
+                let mut handle =
+                    handle(&mut self.slots, &mut self.writer, &mut self.commit, now, self.incarnation, session);
+                self.application.on_message(&mut handle, message, Delivery { poss_dup, poss_resend });
+            }
+            Disposition::Logon => received = self.logon(now, session, message),
+        }
+        if received.counted {
+            self.writer.mark_counted(position);
+        }
+        if matches!(received.disposition, Disposition::Deliver { .. }) {
+            self.writer.mark_delivered(position);
+        }
+        self.close();
+        Ok(())
+    }
+
+    /// A framed message whose fields cannot be read.
+    pub fn inbound_unparsable(&mut self, now: Now, session: u32, bytes: &[u8], error: ParseError) -> Result<(), Full> {
+        self.open()?;
+        // Where the secrets of an unreadable Logon lie cannot be known: none of it is stored.
+        let stored = if crate::fix::raw_field(bytes, tags::MSG_TYPE) == Some(b"A") { &[][..] } else { bytes };
+        let position = self.append_inbound(now, session, 0, stored, false);
+        let received =
+            self.step_in_commit(now, session, |session, out| session.receive_unparsable(now, bytes, error, out));
+        if received.counted {
+            self.writer.mark_counted(position);
+        }
+        self.close();
+        Ok(())
+    }
+
+    fn logon(&mut self, now: Now, session: u32, logon: &Message<'_>) -> Received {
+        // Nothing can be sent before the Logon is answered.
+        self.commit.open = false;
+        let mut handle = handle(&mut self.slots, &mut self.writer, &mut self.commit, now, self.incarnation, session);
+        let verdict = self.application.on_logon(&mut handle, logon);
+        self.commit.open = true;
+        self.step_in_commit(now, session, |session, out| match verdict {
+            Ok(()) => session.accept_logon(now, logon, out),
+            Err(refusal) => session.refuse_logon(now, logon, refusal.text.as_bytes(), out),
+        })
+    }
+
+    fn append_inbound(&mut self, now: Now, session: u32, msg_seq_num: u64, bytes: &[u8], is_logon: bool) -> u64 {
+        let link = &mut self.slots[session as usize].link;
+        let record = NewRecord {
+            kind: Kind::Inbound,
+            session,
+            msg_seq_num,
+            time_ns: now.utc.unix_ns,
+            epoch: link.epoch,
+            previous: link.last_in,
+            origin: None,
+            sent_after: None,
+            flags: 0,
+        };
+        let appended = self.writer.append(record, |space| {
+            let target = space.get_mut(..bytes.len()).ok_or(crate::fix::Overflow)?;
+            if is_logon {
+                let mut stored = bytes.to_vec();
+                super::secrets::blank(&mut stored);
+                target.copy_from_slice(&stored);
+            } else {
+                target.copy_from_slice(bytes);
+            }
+            Ok(bytes.len())
+        });
+        let position = appended.expect("a commit's room holds the longest message, see the configuration's relations");
+        link.last_in = position;
+        self.commit.appended = true;
+        self.commit.mode = self.commit.mode.max(link.mode);
+        position
+    }
+
+    /// Calls the application with a session's handle. Where the journal has no room, its sends answer back-pressure.
+    pub fn call(&mut self, now: Now, session: u32, call: impl FnOnce(&mut A, &mut Handle<'_>)) {
+        let opened = self.open();
+        let mut handle = handle(&mut self.slots, &mut self.writer, &mut self.commit, now, self.incarnation, session);
+        call(&mut self.application, &mut handle);
+        if opened.is_ok() {
+            self.close();
+        }
+    }
+
+    /// The application's own turn.
+    pub fn application_turn(&mut self, now: Now) {
+        let opened = self.open();
+        let mut sessions = Sessions {
+            slots: &mut self.slots,
+            writer: &mut self.writer,
+            commit: &mut self.commit,
+            now,
+            incarnation: self.incarnation,
+        };
+        self.application.on_turn(&mut sessions);
+        if opened.is_ok() {
+            self.close();
+        }
+    }
+
+    /// A new session: its number, for life, is the next one. Recorded in a commit of its own.
+    pub fn define(&mut self, now: Now, slot: Slot) -> Result<u32, Full> {
+        self.open()?;
+        let number = self.slots.len() as u32;
+        let identity = slot.session.identity().to_bytes();
+        let appended = self.writer.append_session_defined(number, now.utc.unix_ns, &identity);
+        appended.expect("an identity's length is bounded");
+        self.commit.appended = true;
+        self.slots.push(slot);
+        self.close();
+        Ok(number)
+    }
+}
+
+impl Slot {
+    fn state(&self) -> SessionState<'_> {
+        let numbers = self.session.numbers();
+        SessionState {
+            number: self.link.number,
+            next_out: numbers.next_out,
+            next_in: numbers.next_in,
+            epoch: numbers.epoch,
+            lease: self.link.lease,
+            last_out: self.link.last_out,
+            last_in: self.link.last_in,
+            identity: &self.link.identity_bytes,
+        }
+    }
+}
+
+fn handle<'a>(
+    slots: &'a mut [Slot],
+    writer: &'a mut Writer,
+    commit: &'a mut Commit,
+    now: Now,
+    incarnation: u32,
+    number: u32,
+) -> Handle<'a> {
+    Handle { sessions: Sessions { slots, writer, commit, now, incarnation }, number: SessionNumber(number) }
+}
+
+/// All sessions of a journal, as its application sees them.
+pub struct Sessions<'a> {
+    slots: &'a mut [Slot],
+    writer: &'a mut Writer,
+    commit: &'a mut Commit,
+    now: Now,
+    incarnation: u32,
+}
+
+impl<'a> Sessions<'a> {
+    /// This turn's time.
+    pub fn now(&self) -> Now {
+        self.now
+    }
+
+    /// The number of the engine's start, for identifiers that must never come twice.
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    /// Every session that the journal knows, whether connected or not.
+    pub fn numbers(&self) -> impl Iterator<Item = SessionNumber> + use<> {
+        (0..self.slots.len() as u32).map(SessionNumber)
+    }
+
+    /// `None` for a number that this journal has not given out.
+    pub fn handle(&mut self, number: SessionNumber) -> Option<Handle<'_>> {
+        self.slots.get(number.0 as usize)?;
+        Some(Handle {
+            sessions: Sessions {
+                slots: self.slots,
+                writer: self.writer,
+                commit: self.commit,
+                now: self.now,
+                incarnation: self.incarnation,
+            },
+            number,
+        })
+    }
+}
+
+/// One session, in a callback of its application.
+pub struct Handle<'a> {
+    sessions: Sessions<'a>,
+    number: SessionNumber,
+}
+
+impl<'a> Handle<'a> {
+    pub fn session(&self) -> SessionNumber {
+        self.number
+    }
+
+    pub fn identity(&self) -> &Identity {
+        self.sessions.slots[self.number.0 as usize].session.identity()
+    }
+
+    /// Both Logons have been exchanged and no Logout(5) has.
+    pub fn is_established(&self) -> bool {
+        self.sessions.slots[self.number.0 as usize].session.state() == State::Established
+    }
+
+    /// Bytes that wait in the journal for this session's peer to take them.
+    pub fn unsent_bytes(&self) -> u64 {
+        self.sessions.slots[self.number.0 as usize].link.unsent_bytes(self.sessions.writer)
+    }
+
+    /// This turn's time.
+    pub fn now(&self) -> Now {
+        self.sessions.now
+    }
+
+    /// The number of the engine's start, for identifiers that must never come twice.
+    pub fn incarnation(&self) -> u32 {
+        self.sessions.incarnation
+    }
+
+    /// Sends an application message. The session writes the header and the trailer, `body` what is between. Answers the
+    /// MsgSeqNum(34) that the message got.
+    ///
+    /// The bytes leave after the callback, when the commit is as durable as the session's persistence mode says.
+    pub fn send(&mut self, msg_type: &[u8], body: impl FnOnce(&mut Encoder<'_>)) -> Result<u64, SendError> {
+        if !self.sessions.commit.open {
+            return Err(SendError::BackPressure);
+        }
+        let now = self.sessions.now;
+        let slot = &mut self.sessions.slots[self.number.0 as usize];
+        let mut outbox = LinkOutbox::new(self.sessions.writer, &mut slot.link, self.sessions.commit, now);
+        slot.session.send(now, msg_type, &mut outbox, body)
+    }
+
+    /// Starts an orderly end of the session.
+    pub fn logout(&mut self, text: &str) {
+        if !self.sessions.commit.open {
+            return;
+        }
+        let now = self.sessions.now;
+        let slot = &mut self.sessions.slots[self.number.0 as usize];
+        let mut outbox = LinkOutbox::new(self.sessions.writer, &mut slot.link, self.sessions.commit, now);
+        slot.session.logout(now, text.as_bytes(), &mut outbox);
+    }
+
+    /// Another session of the same journal: what is sent to it is part of the same commit.
+    pub fn other(&mut self, number: SessionNumber) -> Option<Handle<'_>> {
+        self.sessions.handle(number)
+    }
+}

@@ -1,0 +1,265 @@
+//! What joins a session to its journal and its connection: positions, the cursor of unsent bytes, the mode.
+//!
+//! The journal is the send buffer. A link holds no copy of what it sends: it remembers the position of the first record
+//! that its connection has not taken whole, and walks on from there. A peer that reads slowly is a cursor that lags; one
+//! whose cursor falls out of the ring is disconnected and recovers by resend.
+
+use std::io::{self, IoSlice};
+
+use super::initiate::Initiator;
+use super::ledger::Commit;
+use super::resend::ResendJob;
+use crate::fix::Overflow;
+use crate::journal::{Kind, Mode, NONE, NewRecord, StoredNumbers, Writer};
+use crate::session::{BackPressure, Now, Numbers, Outbox, Outgoing, OutgoingKind};
+use crate::transport::{ConnectionId, Send, Transport};
+
+/// Messages that one call of the operating system sends, at most.
+const SLICES_MAX: usize = 32;
+/// Our own Logon, at most.
+const LOGON_BYTES_MAX: usize = 16 * 1024;
+
+pub(crate) struct Link {
+    pub number: u32,
+    pub mode: Mode,
+    pub epoch: u32,
+    /// The durably reserved bound of outgoing numbers (DESIGN: sequence lease); 0 where none was taken.
+    pub lease: u64,
+    pub identity_bytes: Box<[u8]>,
+    /// The newest records of the session in the journal, or [`NONE`].
+    pub last_out: u64,
+    pub last_in: u64,
+    pub connection: Option<ConnectionId>,
+    queue: SendQueue,
+    /// A Logon with secrets as it goes out; the journal holds it blanked.
+    secret_logon: Option<(u64, Box<[u8]>)>,
+    /// The deadline that is in the worker's heap for this session, or `u64::MAX`.
+    pub timer_ns: u64,
+    pub resend: Option<ResendJob>,
+    /// A fresh connection whose Logon names this live session, waiting for the old one to prove alive.
+    pub challenger: Option<ConnectionId>,
+    pub initiator: Option<Initiator>,
+}
+
+/// The records that the connection has not taken yet: a chain in the journal, oldest first.
+#[derive(Clone, Copy, Debug, Default)]
+struct SendQueue {
+    head: Option<u64>,
+    /// Bytes of the head's payload that are sent.
+    head_sent: usize,
+    tail: Option<u64>,
+}
+
+/// How far [`Link::flush`] came.
+#[derive(Debug)]
+pub(crate) enum Flushed {
+    Everything,
+    /// The next record's commit is not as durable yet as its mode demands.
+    AwaitingRelease,
+    /// The operating system takes no more now.
+    SocketFull,
+    /// The ring has overwritten what was to be sent next.
+    FellBehind,
+    Failed(io::Error),
+}
+
+impl Link {
+    pub fn new(number: u32, mode: Mode, identity_bytes: Box<[u8]>) -> Self {
+        Self {
+            number,
+            mode,
+            epoch: 0,
+            lease: 0,
+            identity_bytes,
+            last_out: NONE,
+            last_in: NONE,
+            connection: None,
+            queue: SendQueue::default(),
+            secret_logon: None,
+            timer_ns: u64::MAX,
+            resend: None,
+            challenger: None,
+            initiator: None,
+        }
+    }
+
+    pub fn attach(&mut self, connection: ConnectionId) {
+        self.connection = Some(connection);
+        self.queue = SendQueue::default();
+    }
+
+    /// The connection is gone. What it has not taken stays in the journal, for a resend.
+    pub fn detach(&mut self) {
+        self.connection = None;
+        self.queue = SendQueue::default();
+        self.secret_logon = None;
+        self.resend = None;
+    }
+
+    pub fn has_unsent(&self) -> bool {
+        self.queue.head.is_some()
+    }
+
+    /// How far the cursor lags behind the journal's end; 0 when everything is sent.
+    pub fn unsent_bytes(&self, writer: &Writer) -> u64 {
+        self.queue.head.map_or(0, |head| writer.appended().saturating_sub(head))
+    }
+
+    /// Sends what is released, as far as the connection takes it. Answers the bytes sent and why it stopped.
+    pub fn flush<T: Transport>(&mut self, writer: &Writer, transport: &mut T) -> (usize, Flushed) {
+        let mut total = 0;
+        let Some(connection) = self.connection else { return (total, Flushed::Everything) };
+        loop {
+            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+            let (mut count, mut offered) = (0, 0);
+            let mut next = self.queue.head;
+            let mut skip = self.queue.head_sent;
+            while let Some(position) = next
+                && count < SLICES_MAX
+            {
+                if !writer.is_in_ring(position) {
+                    return (total, Flushed::FellBehind);
+                }
+                if !writer.released(position) {
+                    break;
+                }
+                let bytes = &self.bytes_of(writer, position)[skip..];
+                slices[count] = IoSlice::new(bytes);
+                (count, offered, skip) = (count + 1, offered + bytes.len(), 0);
+                next = self.after(writer, position);
+            }
+            if count == 0 {
+                let why = if self.queue.head.is_some() { Flushed::AwaitingRelease } else { Flushed::Everything };
+                return (total, why);
+            }
+            let sent = match transport.send(connection, &slices[..count]) {
+                Send::Bytes(sent) => sent,
+                Send::Full => return (total, Flushed::SocketFull),
+                Send::Failed(error) => return (total, Flushed::Failed(error)),
+            };
+            total += sent;
+            self.advance(writer, sent);
+            if sent < offered {
+                // Only a refusal arms the readiness that brings us back: ask again.
+                continue;
+            }
+        }
+    }
+
+    fn advance(&mut self, writer: &Writer, mut sent: usize) {
+        while let Some(head) = self.queue.head {
+            let left = self.bytes_of(writer, head).len() - self.queue.head_sent;
+            if sent < left {
+                self.queue.head_sent += sent;
+                return;
+            }
+            sent -= left;
+            self.queue.head_sent = 0;
+            self.queue.head = self.after(writer, head);
+            if self.secret_logon.as_ref().is_some_and(|(position, _)| *position == head) {
+                self.secret_logon = None;
+            }
+        }
+        self.queue.tail = None;
+    }
+
+    fn after(&self, writer: &Writer, position: u64) -> Option<u64> {
+        if self.queue.tail == Some(position) { None } else { writer.next_send(position) }
+    }
+
+    fn bytes_of<'a>(&'a self, writer: &'a Writer, position: u64) -> &'a [u8] {
+        match &self.secret_logon {
+            Some((logon, bytes)) if *logon == position => bytes,
+            _ => writer.payload(position),
+        }
+    }
+}
+
+/// Where a session's outgoing messages go: the journal's tail, chained for the connection.
+pub(crate) struct LinkOutbox<'a> {
+    writer: &'a mut Writer,
+    link: &'a mut Link,
+    commit: &'a mut Commit,
+    now: Now,
+}
+
+impl<'a> LinkOutbox<'a> {
+    pub fn new(writer: &'a mut Writer, link: &'a mut Link, commit: &'a mut Commit, now: Now) -> Self {
+        Self { writer, link, commit, now }
+    }
+
+    fn record(&self, kind: Kind, msg_seq_num: u64) -> NewRecord {
+        let sends = matches!(kind, Kind::Outbound | Kind::Replay) && self.link.connection.is_some();
+        NewRecord {
+            kind,
+            session: self.link.number,
+            msg_seq_num,
+            time_ns: self.now.utc.unix_ns,
+            epoch: self.link.epoch,
+            previous: if kind == Kind::Outbound { self.link.last_out } else { NONE },
+            origin: None,
+            sent_after: if sends { self.link.queue.tail } else { None },
+            flags: 0,
+        }
+    }
+
+    fn appended(&mut self, position: u64, kind: Kind) {
+        self.commit.appended = true;
+        self.commit.mode = self.commit.mode.max(self.link.mode);
+        if kind == Kind::Outbound {
+            self.link.last_out = position;
+        }
+        if self.link.connection.is_some() {
+            let queue = &mut self.link.queue;
+            queue.head = queue.head.or(Some(position));
+            queue.tail = Some(position);
+            self.commit.touched.push(self.link.number);
+        }
+    }
+}
+
+impl Outbox for LinkOutbox<'_> {
+    fn append(
+        &mut self,
+        outgoing: Outgoing,
+        encode: impl FnOnce(&mut [u8]) -> Result<usize, Overflow>,
+    ) -> Result<(), BackPressure> {
+        let kind = if outgoing.kind == OutgoingKind::Replay { Kind::Replay } else { Kind::Outbound };
+        let record = self.record(kind, outgoing.msg_seq_num);
+        let mut secret = None;
+        let is_logon = outgoing.kind == OutgoingKind::Logon;
+        let appended = self.writer.append(record, |space| {
+            if !is_logon {
+                return encode(space);
+            }
+            // A Logon is made beside the journal, so that its secrets are not there for a moment even.
+            let mut clear = vec![0; space.len().min(LOGON_BYTES_MAX)];
+            let length = encode(&mut clear)?;
+            clear.truncate(length);
+            let mut stored = clear.clone();
+            secret = super::secrets::blank(&mut stored).then(|| clear.into_boxed_slice());
+            space[..length].copy_from_slice(&stored);
+            Ok(length)
+        });
+        let position = appended.map_err(|_| BackPressure)?;
+        if let Some(clear) = secret {
+            self.link.secret_logon = Some((position, clear));
+        }
+        self.appended(position, kind);
+        Ok(())
+    }
+
+    fn numbers(&mut self, numbers: Numbers) {
+        if numbers.epoch != self.link.epoch {
+            // A new epoch is on stable media before anything of its commit is released, whatever the mode.
+            self.link.epoch = numbers.epoch;
+            self.commit.mode = Mode::Sync;
+        }
+        let Numbers { next_out, next_in, epoch } = numbers;
+        let stored = StoredNumbers { next_out, next_in, epoch, lease: self.link.lease };
+        let appended = self.writer.append_numbers(self.link.number, self.now.utc.unix_ns, stored);
+        appended.expect("the room that a commit reserves holds the session's own records");
+        self.commit.appended = true;
+        self.commit.mode = self.commit.mode.max(self.link.mode);
+    }
+}

@@ -1,0 +1,115 @@
+//! Turns workers' events into log lines, on housekeeping.
+
+use std::collections::HashMap;
+
+use rtrb::Consumer;
+use tracing::{debug, info, warn};
+
+use super::event::{DisconnectedWhy, Event, RefusedWhy, SessionKey};
+use crate::session::Notice;
+
+/// Events of one worker that are logged before the next worker's are, at most.
+const EVENTS_PER_TURN_MAX: usize = 256;
+
+/// The log's memory: how sessions are called.
+#[derive(Debug, Default)]
+pub(crate) struct EventLog {
+    names: HashMap<SessionKey, String>,
+}
+
+impl EventLog {
+    /// Logs what has come. Answers how much that was.
+    pub fn turn(&mut self, workers: &mut [Consumer<Event>]) -> u32 {
+        let mut work = 0;
+        for events in workers {
+            for _ in 0..EVENTS_PER_TURN_MAX {
+                let Ok(event) = events.pop() else { break };
+                self.log(event);
+                work += 1;
+            }
+        }
+        work
+    }
+
+    fn log(&mut self, event: Event) {
+        match event {
+            Event::SessionKnown { session, identity } => {
+                let name = identity.to_string();
+                debug!(session = name, number = session.number, journal = session.journal, "session known");
+                self.names.insert(session, name);
+            }
+            Event::Accepted { peer } => debug!(%peer, "connection accepted"),
+            Event::Refused { peer, why: RefusedWhy::Closed } => {
+                debug!(%peer, "connection closed by its peer before a logon")
+            }
+            Event::Refused { peer, why } => warn!(%peer, why = refused(why), "connection refused"),
+            Event::LoggedOn { session } => info!(session = self.name(session), "logged on"),
+            Event::LoggedOut { session } => info!(session = self.name(session), "logged out"),
+            Event::Disconnected { session, why } => {
+                info!(session = self.name(session), why = disconnected(why), "disconnected");
+            }
+            Event::Noticed { session, notice } => self.notice(session, notice),
+            Event::Garbled { session, peer, why } => {
+                let session = session.map_or("none", |session| self.name(session));
+                warn!(session, %peer, why = ?why, "garbled message ignored; no number was used");
+            }
+            Event::ConnectFailed { session, address, error, retry_in_ns } => {
+                let address = address.map_or_else(|| "name not resolved".into(), |address| address.to_string());
+                let retry_in_ms = retry_in_ns / 1_000_000;
+                warn!(session = self.name(session), address, %error, retry_in_ms, "cannot connect");
+            }
+            Event::ResendStarted { session, begin, end } => {
+                info!(session = self.name(session), begin, end, "resending");
+            }
+            Event::BackPressure { journal } => {
+                warn!(journal, "the ring is full: sockets are not read until the volume has caught up");
+            }
+            Event::PollFailed { error } => warn!(%error, "polling the sockets failed"),
+            Event::AcceptFailed { error } => {
+                warn!(%error, "accepting a connection failed; raise the limit of open files?")
+            }
+            Event::Dropped { events } => {
+                warn!(events, "log events were dropped: they came faster than they were written")
+            }
+        }
+    }
+
+    fn notice(&self, session: SessionKey, notice: Notice) {
+        let session = self.name(session);
+        match notice {
+            Notice::GapDetected { .. } | Notice::GapClosed { .. } | Notice::ResendRequested { .. } => {
+                info!(session, notice = ?notice, "sequence gap");
+            }
+            _ => warn!(session, notice = ?notice, "notice"),
+        }
+    }
+
+    fn name(&self, session: SessionKey) -> &str {
+        self.names.get(&session).map_or("unknown", String::as_str)
+    }
+}
+
+fn refused(why: RefusedWhy) -> &'static str {
+    match why {
+        RefusedWhy::NoLogonInTime => "no Logon came in time",
+        RefusedWhy::FirstMessageNotLogon => "the first message was not a Logon",
+        RefusedWhy::Garbled => "what came is not FIX",
+        RefusedWhy::UnknownSession => "no session is configured for its BeginString and CompIDs",
+        RefusedWhy::SessionLive => "the session is already logged on over a connection that is alive",
+        RefusedWhy::TooManySessions => "templates may not create more sessions (engine.template_sessions_max)",
+        RefusedWhy::TooManyConnections => "too many connections (engine.connections_max, pending_connections_max)",
+        RefusedWhy::Stopping => "the engine is stopping",
+        RefusedWhy::Closed => "the peer closed it",
+    }
+}
+
+fn disconnected(why: DisconnectedWhy) -> String {
+    match why {
+        DisconnectedWhy::PeerClosed => "the peer closed the connection".into(),
+        DisconnectedWhy::Failed(error) => format!("the connection failed: {error}"),
+        DisconnectedWhy::Session(reason) => format!("{reason:?}"),
+        DisconnectedWhy::SlowConsumer => "the peer read so slowly that the ring overtook it".into(),
+        DisconnectedWhy::Replaced => "another connection logged on, and this one did not answer".into(),
+        DisconnectedWhy::Stopping => "the engine is stopping".into(),
+    }
+}

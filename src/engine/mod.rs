@@ -1,0 +1,28 @@
+//! The engine: workers, the threads around them, and the hand-over of connections to the workers that own their sessions.
+//!
+//! Only this layer joins [`crate::session`], [`crate::journal`] and [`crate::transport`]. [`Engine::start`] recovers the data directory, starts the
+//! threads and comes back; what decides anything is in step functions ([`Worker::turn`], the journal's flusher and
+//! stager), so that a test can drive whole engines in one thread without this module's shells.
+
+mod clock;
+mod connection;
+mod directory;
+mod event;
+mod initiate;
+mod ledger;
+mod link;
+mod log;
+mod resend;
+mod secrets;
+mod start;
+mod threads;
+mod timers;
+mod worker;
+
+pub use clock::{Clock, SystemClock};
+pub use directory::{Directory, SessionSpec};
+pub use event::{Event, EventSink, events};
+pub use initiate::{ResolveRequest, Resolved};
+pub use ledger::{Handle, Sessions};
+pub use start::{Engine, EngineError, Environment, StartError, restore};
+pub use worker::{Adopted, HandOver, Limits, Mailbox, Worker};

@@ -1,0 +1,501 @@
+//! Start and stop of a whole engine.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rtrb::RingBuffer;
+
+use super::clock::{Clock, SystemClock};
+use super::directory::{Directory, mode_of};
+use super::event::events;
+use super::log::EventLog;
+use super::threads::{Signals, run_flushers, run_resolver, run_stagers, run_worker, spawn};
+use super::worker::{Adopted, Limits, Mailbox, Worker};
+use crate::application::{Application, Direction, RestoreError, SessionNumber};
+use crate::config::{Config, Placement, Wait};
+use crate::control::{ControlError, ControlServer, Phase, Shared};
+use crate::fix::{FieldIndex, parse};
+use crate::journal::{self, Geometry, Kind, Mode, OpenError, Recovered, Storage, StorageError};
+use crate::transport::tcp::{KernelTcp, bind};
+
+/// Stored messages that one ResendRequest may bring back before the stager asks for the rest anew: bounds its memory.
+const RESEND_MESSAGES_MAX: u32 = 100_000;
+/// Connections on their way from one worker to another, at most.
+const HAND_OVERS_MAX: usize = 64;
+/// Names that wait for the resolver, at most: one an initiator, as long as there are no more initiators than that.
+const RESOLVES_MAX: usize = 1024;
+/// How often [`Engine::wait`] looks whether threads have ended.
+const WAIT_INTERVAL: Duration = Duration::from_millis(5);
+const LOG_INTERVAL: Duration = Duration::from_millis(2);
+
+/// What an application learns about where it will run.
+#[derive(Clone, Copy, Debug)]
+pub struct Environment {
+    pub journal: u16,
+    /// The number of this start, in the life of the data directory.
+    pub incarnation: u32,
+    /// The bound of [`Application::snapshot`].
+    pub snapshot_bytes_max: u32,
+}
+
+/// Why an engine does not start. Each says its mend; nothing was changed that the next start would not do as well.
+#[derive(Debug)]
+pub enum StartError {
+    /// The operator's or the environment's, see there.
+    Journal(OpenError),
+    /// An acceptor's port is taken, or not ours to take.
+    Listen {
+        place: String,
+        address: SocketAddr,
+        error: io::Error,
+    },
+    Control {
+        place: String,
+        error: ControlError,
+    },
+    /// Cores that the machine does not have.
+    Cores {
+        place: String,
+        wanted: Vec<usize>,
+        available: Vec<usize>,
+    },
+    /// The application cannot read its snapshot.
+    Application {
+        journal: u16,
+        error: RestoreError,
+    },
+    Storage(StorageError),
+    Thread(io::Error),
+}
+
+/// How a running engine ended, other than by a graceful stop.
+#[derive(Debug)]
+pub enum EngineError {
+    /// The disk failed. Nothing was acknowledged that is not stored.
+    Storage(String),
+    /// A thread panicked: a bug.
+    Panicked { thread: String },
+}
+
+/// A running engine. Dropping it stops it gracefully.
+pub struct Engine {
+    signals: Arc<Signals>,
+    shared: Arc<Shared>,
+    control: Option<ControlServer>,
+    acceptors: Vec<SocketAddr>,
+    workers: Vec<JoinHandle<()>>,
+    others: Vec<JoinHandle<()>>,
+    log: Option<JoinHandle<()>>,
+    lock: Option<journal::DirectoryLock>,
+}
+
+impl Engine {
+    /// Recovers the data directory and starts the threads. `make` is called once a journal.
+    ///
+    /// When this returns, everything that the last run promised to keep is on stable media and the acceptors listen.
+    pub fn start<A: Application + 'static>(
+        config: &Config,
+        mut make: impl FnMut(Environment) -> A,
+    ) -> Result<Engine, StartError> {
+        let placement = Placement::of(config)?;
+        let worker_count = placement.workers.len();
+        let shared = Shared::new(worker_count, worker_count);
+        let acceptors = listen(config)?;
+        let control = match config.control.listen {
+            Some(address) => {
+                let started = ControlServer::start(address, Arc::clone(&shared));
+                let place = || config.place_of("control.listen");
+                Some(started.map_err(|error| StartError::Control { place: place(), error })?)
+            }
+            None => None,
+        };
+        shared.set_phase(Phase::Recovering);
+        let opened = journal::open(&journal_settings(config, worker_count as u16)).map_err(StartError::Journal)?;
+        for warning in &opened.warnings {
+            tracing::warn!("{warning}");
+        }
+
+        let directory = Arc::new(Directory::new(config));
+        let signals = Arc::new(Signals::default());
+        let limits = limits(config);
+        let strong = config.sessions.iter().any(|session| mode_of(session.mode) != Mode::Buffered);
+        let worker_of_journal: Vec<u32> = (0..opened.journals.len()).map(|at| (at % worker_count) as u32).collect();
+        let (mut flushers, mut stagers) = (Vec::new(), Vec::new());
+        let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
+        for mut journal in opened.journals {
+            tracing::info!(journal = journal.number, "{}", journal.recovered.report);
+            let at = usize::from(journal.number);
+            let environment = Environment {
+                journal: journal.number,
+                incarnation: opened.incarnation,
+                snapshot_bytes_max: journal.writer.geometry().snapshot_bytes_max(),
+            };
+            let mut application = make(environment);
+            restore(&mut application, &mut journal.recovered, limits.message_bytes_max).map_err(
+                |error| match error {
+                    Ok(error) => StartError::Application { journal: journal.number, error },
+                    Err(error) => StartError::Storage(error),
+                },
+            )?;
+            flushers.push((journal.flusher, shared.flusher(at)));
+            stagers.push(journal.stager);
+            adopted[worker_of_journal[at] as usize].push(Adopted {
+                number: journal.number,
+                writer: journal.writer,
+                incarnation: opened.incarnation,
+                application,
+                sessions: journal.recovered.sessions,
+                staging: journal.stager_port,
+                counters: shared.journal(at),
+            });
+        }
+
+        let mut engine = Engine {
+            signals,
+            shared,
+            control,
+            acceptors: acceptors.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
+            workers: Vec::new(),
+            others: Vec::new(),
+            log: None,
+            lock: opened.lock,
+        };
+        let interval = config.persistence.flush_interval;
+        engine.housekeeping("fixring-flush", placement.housekeeping, move |signals| {
+            run_flushers(&mut flushers, interval, strong, signals);
+        })?;
+        engine.housekeeping("fixring-stage", placement.housekeeping, move |signals| {
+            run_stagers(&mut stagers, signals);
+        })?;
+
+        let mut resolvers = Vec::new();
+        let mut event_rings = Vec::new();
+        let mut mailboxes = Vec::new();
+        let mut inboxes: Vec<Vec<_>> = (0..worker_count).map(|_| Vec::new()).collect();
+        let mut outboxes: Vec<Vec<_>> = (0..worker_count).map(|_| Vec::new()).collect();
+        for from in 0..worker_count {
+            for (to, inbox) in inboxes.iter_mut().enumerate() {
+                outboxes[from].push((from != to).then(|| {
+                    let (producer, consumer) = RingBuffer::new(HAND_OVERS_MAX);
+                    inbox.push(consumer);
+                    producer
+                }));
+            }
+        }
+        for (hand_over_to, handed_over) in outboxes.into_iter().zip(inboxes) {
+            let (sink, ring) = events();
+            let (resolve, requests) = RingBuffer::new(RESOLVES_MAX);
+            let (answers, resolved) = RingBuffer::new(RESOLVES_MAX);
+            event_rings.push(ring);
+            resolvers.push((requests, answers));
+            mailboxes.push(Mailbox { events: sink, resolve, resolved, hand_over_to, handed_over });
+        }
+        engine.housekeeping("fixring-resolve", placement.housekeeping, move |signals| {
+            run_resolver(&mut resolvers, signals);
+        })?;
+        let log_signals = Arc::clone(&engine.signals);
+        let log = spawn("fixring-log".into(), placement.housekeeping, move || {
+            let mut log = EventLog::default();
+            loop {
+                // Read first: what was said before the end is still logged.
+                let ends = log_signals.log_ends.load(Ordering::Acquire);
+                if log.turn(&mut event_rings) == 0 {
+                    if ends {
+                        return;
+                    }
+                    std::thread::sleep(LOG_INTERVAL);
+                }
+            }
+        });
+        engine.log = Some(log.map_err(StartError::Thread)?);
+
+        // All listeners are the first worker's: a connection goes to the worker of its session once its Logon names it.
+        let mut listeners = Some(acceptors);
+        for (number, (mailbox, adopted)) in mailboxes.into_iter().zip(adopted).enumerate() {
+            let listeners = listeners.take().unwrap_or_default();
+            let signals = Arc::clone(&engine.signals);
+            let shared = Arc::clone(&engine.shared);
+            let directory = Arc::clone(&directory);
+            let worker_of_journal = worker_of_journal.clone();
+            let wait = config.engine.wait;
+            let body = move || {
+                let mut clock = SystemClock::new();
+                let transport = KernelTcp::new(limits.connections_max).and_then(|mut transport| {
+                    listeners.into_iter().try_for_each(|listener| transport.listen(listener))?;
+                    Ok(transport)
+                });
+                let transport = transport.expect("epoll can be had on every Linux that FIX runs on");
+                let counters = shared.worker(number);
+                let now = clock.now();
+                let mut worker = Worker::new(
+                    number as u32,
+                    transport,
+                    adopted,
+                    worker_of_journal,
+                    directory,
+                    shared,
+                    limits,
+                    mailbox,
+                    counters,
+                    now,
+                );
+                run_worker(&mut worker, &mut clock, wait, &signals);
+            };
+            let thread = spawn(format!("fixring-worker-{number}"), placement.workers[number], body);
+            engine.workers.push(thread.map_err(StartError::Thread)?);
+        }
+        engine.shared.set_phase(Phase::Ready);
+        Ok(engine)
+    }
+
+    /// Where the acceptors listen, in the order of the configuration; port 0 has become a real one.
+    pub fn acceptors(&self) -> &[SocketAddr] {
+        &self.acceptors
+    }
+
+    /// Where health and metrics are served.
+    pub fn control(&self) -> Option<SocketAddr> {
+        self.control.as_ref().map(ControlServer::address)
+    }
+
+    /// What the engine's threads publish.
+    pub fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
+    /// Asks for the graceful stop: Logout to every session, a bounded wait, everything synced.
+    pub fn stop(&self) {
+        self.shared.set_phase(Phase::Stopping);
+        self.signals.stop.store(true, Ordering::Release);
+    }
+
+    /// Whether the engine has come to its end, so that [`Engine::wait`] does not wait.
+    pub fn is_over(&self) -> bool {
+        self.signals.fatal.load(Ordering::Acquire) || self.workers.iter().any(JoinHandle::is_finished)
+    }
+
+    /// Waits until the engine has stopped, gracefully or not.
+    pub fn wait(mut self) -> Result<(), EngineError> {
+        while !self.is_over() {
+            std::thread::sleep(WAIT_INTERVAL);
+        }
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<(), EngineError> {
+        let mut result = Ok(());
+        let mut join = |thread: JoinHandle<()>, signals: &Signals| {
+            let name = thread.thread().name().unwrap_or("unnamed").to_string();
+            if thread.join().is_err() {
+                // The others must not go on as if it were there.
+                signals.stop.store(true, Ordering::Release);
+                result = Err(EngineError::Panicked { thread: name });
+            }
+        };
+        // A worker that panicked leaves the others to stop gracefully.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while self.workers.iter().any(|worker| !worker.is_finished()) && Instant::now() < deadline {
+            if self.workers.iter().any(JoinHandle::is_finished) {
+                self.signals.stop.store(true, Ordering::Release);
+            }
+            std::thread::sleep(WAIT_INTERVAL);
+        }
+        for thread in self.workers.drain(..) {
+            join(thread, &self.signals);
+        }
+        self.signals.workers_done.store(true, Ordering::Release);
+        for thread in self.others.drain(..) {
+            join(thread, &self.signals);
+        }
+        self.signals.log_ends.store(true, Ordering::Release);
+        if let Some(log) = self.log.take() {
+            join(log, &self.signals);
+        }
+        drop(self.lock.take());
+        match self.signals.why() {
+            Some(why) => Err(EngineError::Storage(why)),
+            None => result,
+        }
+    }
+
+    fn housekeeping(
+        &mut self,
+        name: &str,
+        core: Option<usize>,
+        body: impl FnOnce(&Signals) + Send + 'static,
+    ) -> Result<(), StartError> {
+        let signals = Arc::clone(&self.signals);
+        let thread = spawn(name.into(), core, move || body(&signals)).map_err(StartError::Thread)?;
+        self.others.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if !self.workers.is_empty() || !self.others.is_empty() {
+            self.stop();
+            if let Err(error) = self.join() {
+                tracing::error!("{error}");
+            }
+        }
+    }
+}
+
+/// Brings an application to where the journal ends: its snapshot, then what was stored after it.
+///
+/// The error is the application's (`Ok`) or the storage's (`Err`).
+pub fn restore<A: Application, S: Storage>(
+    application: &mut A,
+    recovered: &mut Recovered<S>,
+    message_bytes_max: u32,
+) -> Result<(), Result<RestoreError, StorageError>> {
+    if !recovered.snapshot.is_empty() {
+        application.restore(&recovered.snapshot).map_err(Ok)?;
+    }
+    let mut index = FieldIndex::with_capacity(message_bytes_max / 4);
+    let mut records = recovered.records();
+    while let Some((header, payload)) = records.next_record().map_err(Err)? {
+        let direction = match header.kind {
+            Kind::Inbound if header.has(journal::flags::DELIVERED) => Direction::Inbound,
+            Kind::Outbound => Direction::Outbound,
+            _ => continue,
+        };
+        if let Ok(message) = parse(payload, &mut index)
+            && !crate::session::is_admin(message.msg_type())
+        {
+            application.on_replay(SessionNumber(header.session), direction, &message);
+        }
+    }
+    Ok(())
+}
+
+/// Which core each thread has. `None` lets the kernel choose.
+struct Cores {
+    workers: Vec<Option<usize>>,
+    housekeeping: Option<usize>,
+}
+
+impl Placement {
+    /// Workers have cores of their own wherever the machine has more cores than workers; the first core that is left is
+    /// housekeeping's.
+    fn of(config: &Config) -> Result<Cores, StartError> {
+        let available: Vec<usize> =
+            core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+        let workers = match &config.engine.placement {
+            Placement::Cores(cores) => {
+                if cores.iter().any(|core| !available.contains(core)) {
+                    let place = config.place_of("engine.cores");
+                    return Err(StartError::Cores { place, wanted: cores.clone(), available });
+                }
+                cores.iter().copied().map(Some).collect()
+            }
+            Placement::Workers(count) if (*count as usize) < available.len() => {
+                available[available.len() - *count as usize..].iter().copied().map(Some).collect()
+            }
+            Placement::Workers(count) => vec![None; *count as usize],
+        };
+        let taken: Vec<usize> = workers.iter().flatten().copied().collect();
+        let chosen = config.engine.housekeeping_cores.first().copied();
+        let housekeeping = chosen.or_else(|| available.into_iter().find(|core| !taken.contains(core)));
+        Ok(Cores { workers, housekeeping: housekeeping.filter(|_| !taken.is_empty()) })
+    }
+}
+
+fn listen(config: &Config) -> Result<Vec<std::net::TcpListener>, StartError> {
+    let bind_one = |(at, acceptor): (usize, &crate::config::AcceptorConfig)| {
+        let place = || config.place_of(&format!("acceptor[{at}].listen"));
+        let address = acceptor.listen;
+        bind(address).map_err(|error| StartError::Listen { place: place(), address, error })
+    };
+    config.acceptors.iter().enumerate().map(bind_one).collect()
+}
+
+fn limits(config: &Config) -> Limits {
+    let ns = |duration: Duration| duration.as_nanos() as u64;
+    Limits {
+        message_bytes_max: config.engine.message_bytes_max,
+        commit_bytes_max: config.engine.commit_bytes_max,
+        connections_max: config.engine.connections_max,
+        pending_connections_max: config.engine.pending_connections_max,
+        template_sessions_max: config.engine.template_sessions_max,
+        logon_timeout_ns: ns(config.engine.logon_timeout),
+        probe_timeout_ns: ns(config.engine.probe_timeout),
+        stop_timeout_ns: ns(config.engine.logout_timeout),
+    }
+}
+
+/// A clock for the flusher's own measurements.
+fn monotonic_ns() -> u64 {
+    use std::sync::OnceLock;
+    static START: OnceLock<Instant> = OnceLock::new();
+    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+fn journal_settings(config: &Config, journals: u16) -> journal::Settings {
+    let persistence = &config.persistence;
+    journal::Settings {
+        data_dir: config.engine.data_dir.clone(),
+        ring_dir: persistence.ring_dir.clone(),
+        geometry: Geometry {
+            journals,
+            ring_bytes: persistence.ring_bytes,
+            segment_bytes: persistence.segment_bytes,
+            segments: persistence.segments,
+        },
+        flush_interval_ns: persistence.flush_interval.as_nanos() as u64,
+        message_bytes_max: config.engine.message_bytes_max,
+        resend_messages_max: RESEND_MESSAGES_MAX,
+        clock: monotonic_ns,
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Journal(error) => error.fmt(f),
+            Self::Listen { place, address, error } => {
+                write!(
+                    f,
+                    "{place}: cannot listen on {address}: {error}; stop what listens there (ss -ltnp) or choose another port"
+                )
+            }
+            Self::Control { place, error } => write!(f, "{place}: {error}"),
+            Self::Cores { place, wanted, available } => {
+                write!(f, "{place} = {wanted:?}: this process may use cores {available:?} only; choose from them")
+            }
+            Self::Application { journal, error } => write!(
+                f,
+                "journal {journal}: the application cannot read its snapshot ({}); start the application that wrote it, or a new data directory",
+                error.0
+            ),
+            Self::Storage(error) => error.fmt(f),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}; raise the limit of processes"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(why) => {
+                write!(
+                    f,
+                    "storage failed: {why}; nothing was acknowledged that is not stored. Mend the volume, then start again"
+                )
+            }
+            Self::Panicked { thread } => {
+                write!(f, "thread {thread} panicked: this is a bug in fixring or its application")
+            }
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}

@@ -1,0 +1,201 @@
+//! The shells: threads that pin themselves, read the clock, call a step function and wait when it had nothing to do.
+//!
+//! Workers turn on their cores; flushers, the stagers, the resolver and the log live on housekeeping cores. Nothing here
+//! decides anything about FIX or the journal.
+
+use std::net::ToSocketAddrs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use core_affinity::CoreId;
+use rtrb::{Consumer, Producer};
+
+use super::clock::Clock;
+use super::initiate::{ResolveRequest, Resolved};
+use super::worker::Worker;
+use crate::application::Application;
+use crate::config::Wait;
+use crate::control::FlusherCounters;
+use crate::journal::{Flusher, Stager, Storage, StorageError};
+use crate::transport::Transport;
+
+/// An adaptive worker turns for so long without work before it sleeps in the poller.
+const ADAPTIVE_SPIN: Duration = Duration::from_micros(200);
+/// The longest sleep of a worker: mail from other threads and the stop wait no longer.
+const SLEEP_MAX: Duration = Duration::from_millis(10);
+/// The same while a staged resend is awaited.
+const SLEEP_AWAITING: Duration = Duration::from_millis(1);
+/// How long a flusher that is waited for keeps turning before it sleeps.
+const FLUSHER_SPIN: Duration = Duration::from_millis(2);
+/// A flusher's sleep where a session may begin to wait for it at any moment.
+const FLUSHER_NAP: Duration = Duration::from_micros(50);
+const STAGER_NAP: Duration = Duration::from_micros(500);
+const RESOLVER_NAP: Duration = Duration::from_millis(5);
+
+/// Flags that all threads of an engine see.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    /// Workers stop gracefully.
+    pub stop: AtomicBool,
+    /// Workers are gone: flushers carry what is left and end, as do the others.
+    pub workers_done: AtomicBool,
+    /// A storage error: everything ends at once, nothing more is released.
+    pub fatal: AtomicBool,
+    /// The log is the last to end.
+    pub log_ends: AtomicBool,
+    why: Mutex<Option<String>>,
+}
+
+impl Signals {
+    pub fn fail(&self, error: &StorageError) {
+        let mut why = self.why.lock().unwrap_or_else(PoisonError::into_inner);
+        why.get_or_insert_with(|| error.to_string());
+        drop(why);
+        self.fatal.store(true, Ordering::Release);
+    }
+
+    pub fn why(&self) -> Option<String> {
+        self.why.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn is_over(&self) -> bool {
+        self.workers_done.load(Ordering::Acquire) || self.fatal.load(Ordering::Acquire)
+    }
+}
+
+pub(crate) fn spawn(
+    name: String,
+    core: Option<usize>,
+    body: impl FnOnce() + Send + 'static,
+) -> std::io::Result<JoinHandle<()>> {
+    thread::Builder::new().name(name).spawn(move || {
+        if let Some(id) = core
+            && !core_affinity::set_for_current(CoreId { id })
+        {
+            tracing::warn!(core = id, "cannot pin the thread to its core: it runs where the kernel puts it");
+        }
+        body();
+    })
+}
+
+/// Turns a worker until its graceful stop is complete.
+pub(crate) fn run_worker<T: Transport, A: Application>(
+    worker: &mut Worker<T, A>,
+    clock: &mut impl Clock,
+    wait: Wait,
+    signals: &Signals,
+) {
+    let mut idle_since: Option<u64> = None;
+    let mut timeout = None;
+    while !worker.is_finished() && !signals.fatal.load(Ordering::Relaxed) {
+        let now = clock.now();
+        if signals.stop.load(Ordering::Relaxed) {
+            worker.request_stop(now);
+        }
+        if worker.turn(now, timeout) > 0 {
+            idle_since = None;
+            timeout = None;
+            continue;
+        }
+        let idle_ns = now.monotonic_ns - *idle_since.get_or_insert(now.monotonic_ns);
+        let sleeps = match wait {
+            Wait::Spin => false,
+            Wait::Adaptive => idle_ns > ADAPTIVE_SPIN.as_nanos() as u64,
+            Wait::Park => true,
+        };
+        if sleeps && worker.awaits_flush() {
+            // A commit is on its way to the volume, and nothing wakes us when it is there.
+            timeout = None;
+            thread::yield_now();
+            continue;
+        }
+        timeout = sleeps.then(|| {
+            let bound = if worker.awaits_stager() { SLEEP_AWAITING } else { SLEEP_MAX };
+            bound.min(Duration::from_nanos(worker.idle_ns(now)))
+        });
+        if !sleeps {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// Carries journals until the workers are done and everything is synced. `strong` says that a session may wait for it.
+pub(crate) fn run_flushers<S: Storage>(
+    flushers: &mut [(Flusher<S>, Arc<crossbeam_utils::CachePadded<FlusherCounters>>)],
+    interval: Duration,
+    strong: bool,
+    signals: &Signals,
+) {
+    let start = Instant::now();
+    let mut last_work = Instant::now();
+    while !signals.fatal.load(Ordering::Acquire) {
+        // Read first: what the workers appended before they ended is carried below.
+        let ends = signals.workers_done.load(Ordering::Acquire);
+        let now_ns = start.elapsed().as_nanos() as u64;
+        let mut work = 0;
+        for (flusher, published) in flushers.iter_mut() {
+            let turn = if ends { flusher.drain(now_ns).map(|()| 0) } else { flusher.turn(now_ns) };
+            match turn {
+                Ok(done) => work += done,
+                Err(error) => return signals.fail(&error),
+            }
+            publish(flusher, published);
+        }
+        if ends {
+            return;
+        }
+        if work > 0 {
+            last_work = Instant::now();
+        } else if strong && last_work.elapsed() < FLUSHER_SPIN {
+            thread::yield_now();
+        } else {
+            thread::sleep(if strong { FLUSHER_NAP } else { interval });
+        }
+    }
+}
+
+fn publish<S: Storage>(flusher: &Flusher<S>, published: &FlusherCounters) {
+    let counters = flusher.counters();
+    published.written_bytes.set(flusher.written());
+    published.synced_bytes.set(flusher.synced());
+    published.flushes.set(counters.syncs.load(Ordering::Relaxed));
+    published.last_sync_ns.set(counters.sync_ns_last.load(Ordering::Relaxed));
+    published.longest_sync_ns.set(counters.sync_ns_max.load(Ordering::Relaxed));
+}
+
+/// Serves resends until the workers are done.
+pub(crate) fn run_stagers<S: Storage>(stagers: &mut [Stager<S>], signals: &Signals) {
+    while !signals.is_over() {
+        let mut work = 0;
+        for stager in stagers.iter_mut() {
+            match stager.turn() {
+                Ok(done) => work += done,
+                Err(error) => return signals.fail(&error),
+            }
+        }
+        if work == 0 {
+            thread::sleep(STAGER_NAP);
+        }
+    }
+}
+
+/// Resolves initiators' host names, one after the other: this thread alone may wait for a name server.
+pub(crate) fn run_resolver(workers: &mut [(Consumer<ResolveRequest>, Producer<Resolved>)], signals: &Signals) {
+    while !signals.is_over() {
+        let mut work = 0;
+        for (requests, answers) in workers.iter_mut() {
+            while let Ok(request) = requests.pop() {
+                let addresses = request.endpoint.to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+                let (ledger, session) = (request.ledger, request.session);
+                // One request is under way for a session: the ring has room for all.
+                let _ = answers.push(Resolved { ledger, session, addresses });
+                work += 1;
+            }
+        }
+        if work == 0 {
+            thread::sleep(RESOLVER_NAP);
+        }
+    }
+}

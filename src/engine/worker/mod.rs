@@ -1,0 +1,325 @@
+//! The worker: a loop that owns sessions, their connections, their timers and one or more journals.
+//!
+//! [`Worker::turn`] is one pass of that loop, a step function over a transport and a clock: it never blocks but in the
+//! transport's poll, takes bounded batches of everything, and answers how much it did. Threads, pinning and waiting are
+//! the shell's affair (`super::threads`). Nothing that a worker owns is shared; other threads reach it through bounded
+//! rings ([`Mailbox`]) and read the counters that it publishes.
+
+mod connect;
+mod receive;
+mod send;
+mod step;
+mod stop;
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
+use rtrb::{Consumer, Producer};
+
+use super::connection::{Connection, ReceiveBuffer, Stage};
+use super::directory::Directory;
+use super::event::{Event, EventSink, SessionKey};
+use super::initiate::{ResolveRequest, Resolved};
+use super::ledger::{Ledger, Slot};
+use super::resend::ResendQueue;
+use super::timers::Timers;
+use crate::application::Application;
+use crate::control::{JournalCounters, Shared, WorkerCounters};
+use crate::fix::FieldIndex;
+use crate::journal::StagerPort;
+use crate::session::{Identity, Now};
+use crate::transport::{ConnectionId, Ready, Transport};
+use stop::Stop;
+
+/// Connections that are asked for bytes in each turn without waiting for readiness.
+const HOT_MAX: usize = 4;
+/// A hot connection that brought nothing for so many turns is left to readiness.
+const HOT_TURNS_MAX: u64 = 20_000;
+/// While there are hot connections, readiness of the others is asked for every so many turns.
+const POLL_TURNS: u64 = 16;
+/// Connections taken from a listener a turn, at most.
+const ACCEPTS_PER_TURN_MAX: u32 = 32;
+/// Due timers worked off a turn, at most.
+const TIMERS_PER_TURN_MAX: u32 = 64;
+
+/// The bounds that the configuration sets.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub message_bytes_max: u32,
+    pub commit_bytes_max: u32,
+    pub connections_max: u32,
+    /// Connections that have not logged on.
+    pub pending_connections_max: u32,
+    /// Sessions that templates may create, in all of a journal.
+    pub template_sessions_max: u32,
+    pub logon_timeout_ns: u64,
+    pub probe_timeout_ns: u64,
+    /// How long a graceful stop waits for the peers' Logouts.
+    pub stop_timeout_ns: u64,
+}
+
+/// A connection on its way to the worker that owns its session, with what it has sent so far.
+pub struct HandOver<D> {
+    pub detached: D,
+    pub peer: SocketAddr,
+    pub received: Box<[u8]>,
+}
+
+/// The bounded rings between a worker and the threads around it.
+pub struct Mailbox<D> {
+    pub events: EventSink,
+    pub resolve: Producer<ResolveRequest>,
+    pub resolved: Consumer<Resolved>,
+    /// By the number of the other worker; our own place stays empty.
+    pub hand_over_to: Vec<Option<Producer<HandOver<D>>>>,
+    pub handed_over: Vec<Consumer<HandOver<D>>>,
+}
+
+/// A journal that a worker adopts.
+pub struct Adopted<A> {
+    pub number: u16,
+    pub writer: crate::journal::Writer,
+    pub incarnation: u32,
+    pub application: A,
+    pub sessions: Vec<crate::journal::RecoveredSession>,
+    pub staging: StagerPort,
+    pub counters: Arc<CachePadded<JournalCounters>>,
+}
+
+struct Desk<A> {
+    ledger: Ledger<A>,
+    journal: u16,
+    staging: StagerPort,
+    /// Resends that were asked of the stager and are not over.
+    staging_open: u32,
+    by_identity: HashMap<Identity, u32>,
+    resending: ResendQueue,
+    counters: Arc<CachePadded<JournalCounters>>,
+    template_sessions: u32,
+    /// Sessions with records to send, or waiting for their release. Each at most once: see `queued`.
+    to_send: Vec<u32>,
+    queued: Vec<bool>,
+    /// The last message that came found no room in the ring.
+    full: bool,
+    /// The clean-stop record is written.
+    stopped: bool,
+}
+
+pub struct Worker<T: Transport, A> {
+    number: u32,
+    transport: T,
+    desks: Vec<Desk<A>>,
+    /// Which of our desks has a journal, by the journal's number; `None` for other workers' journals.
+    desk_of_journal: Vec<Option<u32>>,
+    /// Which worker has a journal.
+    worker_of_journal: Vec<u32>,
+    directory: Arc<Directory>,
+    shared: Arc<Shared>,
+    limits: Limits,
+    mailbox: Mailbox<T::Detached>,
+    counters: Arc<CachePadded<WorkerCounters>>,
+
+    connections: Vec<Option<Connection>>,
+    connections_open: u32,
+    connections_pending: u32,
+    next_serial: u64,
+    /// Buffers of closed connections.
+    spare_buffers: Vec<ReceiveBuffer>,
+    /// Connections that may have bytes, each at most once.
+    readable: Vec<ConnectionId>,
+    hot: Vec<ConnectionId>,
+    acceptable: bool,
+    ready: Vec<Ready>,
+
+    timers: Timers,
+    index: FieldIndex,
+    held: Vec<u8>,
+    next_token: u64,
+    turns: u64,
+    last_turn_ns: u64,
+    stop: Stop,
+}
+
+impl<T: Transport, A: Application> Worker<T, A> {
+    #[allow(clippy::too_many_arguments, reason = "made in one place, from parts that are made there")]
+    pub fn new(
+        number: u32,
+        transport: T,
+        adopted: Vec<Adopted<A>>,
+        worker_of_journal: Vec<u32>,
+        directory: Arc<Directory>,
+        shared: Arc<Shared>,
+        limits: Limits,
+        mailbox: Mailbox<T::Detached>,
+        counters: Arc<CachePadded<WorkerCounters>>,
+        now: Now,
+    ) -> Self {
+        let fields_max = limits.message_bytes_max / 4;
+        let mut desk_of_journal = vec![None; worker_of_journal.len()];
+        for (desk, journal) in adopted.iter().enumerate() {
+            desk_of_journal[usize::from(journal.number)] = Some(desk as u32);
+        }
+        let mut worker = Self {
+            number,
+            transport,
+            desks: Vec::with_capacity(adopted.len()),
+            desk_of_journal,
+            worker_of_journal,
+            directory,
+            shared,
+            limits,
+            mailbox,
+            counters,
+            connections: Vec::with_capacity(limits.connections_max as usize),
+            connections_open: 0,
+            connections_pending: 0,
+            next_serial: 0,
+            spare_buffers: Vec::new(),
+            readable: Vec::with_capacity(limits.connections_max as usize),
+            hot: Vec::with_capacity(HOT_MAX),
+            acceptable: false,
+            ready: Vec::with_capacity(limits.connections_max as usize + 1),
+            timers: Timers::with_capacity(4 * limits.connections_max + 64),
+            index: FieldIndex::with_capacity(fields_max),
+            held: Vec::with_capacity(limits.message_bytes_max as usize),
+            next_token: 0,
+            turns: 0,
+            last_turn_ns: now.monotonic_ns,
+            stop: Stop::default(),
+        };
+        for journal in adopted {
+            worker.adopt(now, journal);
+        }
+        worker
+    }
+
+    /// One pass of the loop. `timeout` is how long the transport may wait where there is nothing to do; `None` does not
+    /// wait. Answers the work done: 0 means that the shell may wait.
+    pub fn turn(&mut self, now: Now, timeout: Option<Duration>) -> u32 {
+        self.turns += 1;
+        let mut work = self.take_mail(now);
+        work += self.look_for_readiness(timeout);
+        if self.acceptable {
+            work += self.accept(now);
+        }
+        work += self.read(now);
+        work += self.fire_timers(now);
+        work += self.resend(now);
+        for desk in 0..self.desks.len() {
+            self.desks[desk].ledger.application_turn(now);
+            self.collect_touched(desk);
+            work += self.send(now, desk as u32);
+        }
+        work += self.stop_turn(now);
+        self.publish(now, work);
+        work
+    }
+
+    /// How long the shell may wait after a turn without work, until a timer is due.
+    pub fn idle_ns(&self, now: Now) -> u64 {
+        self.timers.next_ns().map_or(u64::MAX, |deadline_ns| deadline_ns.saturating_sub(now.monotonic_ns))
+    }
+
+    /// Outputs, or input that found no room, wait for the flusher.
+    pub fn awaits_flush(&self) -> bool {
+        self.desks.iter().any(|desk| desk.full || !desk.to_send.is_empty())
+    }
+
+    /// A resend waits for the stager or is being sent.
+    pub fn awaits_stager(&self) -> bool {
+        self.desks.iter().any(|desk| desk.staging_open > 0)
+    }
+
+    pub fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// The ledger's application, for tests.
+    pub fn application(&self, desk: usize) -> &A {
+        &self.desks[desk].ledger.application
+    }
+
+    /// Numbers of a session, for tests and drills: `(next_out, next_in)`.
+    pub fn numbers(&self, desk: usize, session: u32) -> (u64, u64) {
+        let numbers = self.desks[desk].ledger.slots[session as usize].session.numbers();
+        (numbers.next_out, numbers.next_in)
+    }
+
+    fn take_mail(&mut self, now: Now) -> u32 {
+        let mut work = 0;
+        while let Ok(resolved) = self.mailbox.resolved.pop() {
+            self.resolved(now, resolved);
+            work += 1;
+        }
+        for from in 0..self.mailbox.handed_over.len() {
+            while let Ok(hand_over) = self.mailbox.handed_over[from].pop() {
+                self.take_over(now, hand_over);
+                work += 1;
+            }
+        }
+        work
+    }
+
+    fn look_for_readiness(&mut self, timeout: Option<Duration>) -> u32 {
+        let skip = !self.hot.is_empty() && timeout.is_none() && !self.turns.is_multiple_of(POLL_TURNS);
+        if skip {
+            return 0;
+        }
+        // What is known to be readable does not wait for more.
+        let timeout = if self.readable.is_empty() && !self.acceptable { timeout } else { None };
+        if let Err(error) = self.transport.poll(timeout, &mut self.ready) {
+            self.mailbox.events.push(Event::PollFailed { error: error.kind() });
+        }
+        let mut ready = std::mem::take(&mut self.ready);
+        let work = ready.len() as u32;
+        for what in ready.drain(..) {
+            match what {
+                Ready::Acceptable => self.acceptable = true,
+                Ready::Connection { id, readable, writable } => self.connection_ready(id, readable, writable),
+            }
+        }
+        self.ready = ready;
+        work
+    }
+
+    fn connection_ready(&mut self, id: ConnectionId, readable: bool, writable: bool) {
+        let Some(connection) = self.connections.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+        if readable || (writable && matches!(connection.stage, Stage::Connecting { .. })) {
+            connection.readable = true;
+            if !connection.listed {
+                connection.listed = true;
+                self.readable.push(id);
+            }
+        }
+        if writable && connection.socket_full {
+            connection.socket_full = false;
+            if let Stage::Attached { ledger, session } | Stage::Closing { ledger, session } = connection.stage {
+                self.queue_send(ledger, session);
+            }
+        }
+    }
+
+    fn slot(&mut self, ledger: u32, session: u32) -> &mut Slot {
+        &mut self.desks[ledger as usize].ledger.slots[session as usize]
+    }
+
+    fn key(&self, ledger: u32, session: u32) -> SessionKey {
+        SessionKey { journal: self.desks[ledger as usize].journal, number: session }
+    }
+
+    fn publish(&mut self, now: Now, work: u32) {
+        self.counters.turns.set(self.turns);
+        if work > 0 {
+            self.counters.busy_turns.add(1);
+            for desk in &self.desks {
+                desk.counters.appended_bytes.set(desk.ledger.writer.appended());
+            }
+        }
+        // From one turn's clock to the next: what a message that came at the wrong moment had to wait.
+        self.counters.longest_turn_ns.raise(now.monotonic_ns.saturating_sub(self.last_turn_ns));
+        self.last_turn_ns = now.monotonic_ns;
+    }
+}

@@ -1,0 +1,446 @@
+//! From accepted connections and received bytes to steps of sessions.
+
+use std::net::SocketAddr;
+
+use super::{ACCEPTS_PER_TURN_MAX, HOT_MAX, HOT_TURNS_MAX, HandOver, Worker};
+use crate::application::Application;
+use crate::engine::connection::{Connection, ReceiveBuffer, Stage};
+use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
+use crate::engine::ledger::Full;
+use crate::engine::timers::Timer;
+use crate::fix::{Framing, frame, parse};
+use crate::journal::journal_of;
+use crate::session::{Identity, Now, Role, State};
+use crate::transport::{Connect, ConnectionId, Receive, Transport};
+
+/// Reads of one connection a turn, at most: others have their turn too.
+const READS_PER_TURN_MAX: u32 = 4;
+/// Buffers of closed connections that are kept for the next ones.
+const SPARE_BUFFERS_MAX: usize = 64;
+
+/// Whether the next message of the buffer may be looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    Message,
+    /// Not now: no room in the journal, or the connection waits for something.
+    Later,
+    /// The connection is gone or has gone elsewhere.
+    Gone,
+}
+
+impl<T: Transport, A: Application> Worker<T, A> {
+    pub(super) fn accept(&mut self, now: Now) -> u32 {
+        for count in 0..ACCEPTS_PER_TURN_MAX {
+            match self.transport.accept() {
+                Ok(Some((id, peer))) => self.accepted(now, id, peer),
+                Ok(None) => {
+                    self.acceptable = false;
+                    return count;
+                }
+                Err(error) => {
+                    // Out of descriptors, or the peer was gone before we came: the listener stays.
+                    self.mailbox.events.push(Event::AcceptFailed { error: error.kind() });
+                    self.acceptable = false;
+                    return count;
+                }
+            }
+        }
+        ACCEPTS_PER_TURN_MAX
+    }
+
+    fn accepted(&mut self, now: Now, id: ConnectionId, peer: SocketAddr) {
+        self.counters.connections_accepted.add(1);
+        let too_many = self.connections_open >= self.limits.connections_max
+            || self.connections_pending >= self.limits.pending_connections_max;
+        if too_many || self.stop.is_requested() {
+            let why = if too_many { RefusedWhy::TooManyConnections } else { RefusedWhy::Stopping };
+            self.counters.connections_refused.add(1);
+            self.mailbox.events.push(Event::Refused { peer, why });
+            self.transport.close(id);
+            return;
+        }
+        self.mailbox.events.push(Event::Accepted { peer });
+        self.insert(now, id, peer, Stage::LogonAwaited);
+    }
+
+    pub(super) fn take_over(&mut self, now: Now, hand_over: HandOver<T::Detached>) {
+        let HandOver { detached, peer, received } = hand_over;
+        match self.transport.attach(detached) {
+            Ok(id) => {
+                self.insert(now, id, peer, Stage::LogonAwaited);
+                self.connection(id).buffer.fill(&received);
+            }
+            Err(error) => self.mailbox.events.push(Event::AcceptFailed { error: error.kind() }),
+        }
+    }
+
+    pub(super) fn insert(&mut self, now: Now, id: ConnectionId, peer: SocketAddr, stage: Stage) {
+        let serial = self.next_serial;
+        self.next_serial += 1;
+        let buffer = match self.spare_buffers.pop() {
+            Some(mut buffer) => {
+                buffer.clear();
+                buffer
+            }
+            None => ReceiveBuffer::new(self.limits.message_bytes_max),
+        };
+        let connection = Connection {
+            id,
+            serial,
+            peer,
+            stage,
+            buffer,
+            readable: true,
+            listed: true,
+            socket_full: false,
+            last_bytes_turn: self.turns,
+        };
+        let slot = id.0 as usize;
+        if slot >= self.connections.len() {
+            self.connections.resize_with(slot + 1, || None);
+        }
+        self.connections[slot] = Some(connection);
+        self.readable.push(id);
+        self.connections_open += 1;
+        if stage == Stage::LogonAwaited {
+            self.connections_pending += 1;
+            let deadline_ns = now.monotonic_ns + self.limits.logon_timeout_ns;
+            self.timers.push(deadline_ns, Timer::Connection { id, serial });
+        }
+        self.publish_connections();
+    }
+
+    /// Takes a connection out of the table, closes it, and leaves its session as it is.
+    pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
+        let mut connection = self.connections.get_mut(id.0 as usize)?.take()?;
+        self.transport.close(id);
+        self.forget(&mut connection);
+        Some(connection)
+    }
+
+    fn forget(&mut self, connection: &mut Connection) {
+        let id = connection.id;
+        self.hot.retain(|hot| *hot != id);
+        if connection.listed {
+            self.readable.retain(|listed| *listed != id);
+        }
+        self.connections_open -= 1;
+        if matches!(connection.stage, Stage::LogonAwaited | Stage::Challenging { .. }) {
+            self.connections_pending -= 1;
+        }
+        self.keep_spare(std::mem::take(&mut connection.buffer));
+        self.publish_connections();
+    }
+
+    fn publish_connections(&self) {
+        self.counters.connections_open.set(u64::from(self.connections_open));
+        self.counters.connections_pending.set(u64::from(self.connections_pending));
+    }
+
+    pub(super) fn connection(&mut self, id: ConnectionId) -> &mut Connection {
+        self.connections[id.0 as usize].as_mut().expect("the connection is in the table")
+    }
+
+    /// Reads from hot connections, then from those that readiness named.
+    pub(super) fn read(&mut self, now: Now) -> u32 {
+        let mut work = 0;
+        for at in (0..self.hot.len()).rev() {
+            // A connection that closes takes itself out of the list.
+            let Some(id) = self.hot.get(at).copied() else { continue };
+            let idle_turns = self.turns - self.connection(id).last_bytes_turn;
+            if idle_turns > HOT_TURNS_MAX {
+                self.hot.remove(at);
+                self.list(id);
+            } else if !self.connection(id).listed {
+                work += self.read_connection(now, id);
+            }
+        }
+        let mut at = 0;
+        while let Some(id) = self.readable.get(at).copied() {
+            work += self.read_connection(now, id);
+            let Some(connection) = self.connections[id.0 as usize].as_mut() else { continue };
+            if connection.readable || self.readable.get(at) != Some(&id) {
+                at += 1;
+            } else {
+                connection.listed = false;
+                self.readable.swap_remove(at);
+            }
+        }
+        work
+    }
+
+    /// The connection is looked at in the next turn, whether or not readiness names it.
+    pub(super) fn list(&mut self, id: ConnectionId) {
+        let connection = self.connection(id);
+        connection.readable = true;
+        if !connection.listed {
+            connection.listed = true;
+            self.readable.push(id);
+        }
+    }
+
+    fn read_connection(&mut self, now: Now, id: ConnectionId) -> u32 {
+        let connection = self.connection(id);
+        if let Stage::Connecting { ledger, session } = connection.stage {
+            connection.readable = false;
+            match self.transport.connect_result(id) {
+                Connect::Pending => {}
+                Connect::Established => self.connected(now, id, ledger, session),
+                Connect::Failed(error) => {
+                    let peer = self.connection(id).peer;
+                    self.remove(id);
+                    self.connect_failed(now, ledger, session, Some(peer), error.kind());
+                }
+            }
+            return 1;
+        }
+        let mut work = 0;
+        // What an earlier turn left in the buffer, for want of room in the journal, comes first.
+        let mut next = if connection.buffer.filled().is_empty() { Next::Message } else { self.consume(now, id) };
+        for _ in 0..READS_PER_TURN_MAX {
+            if next != Next::Message {
+                break;
+            }
+            let connection = self.connections[id.0 as usize].as_mut().expect("the connection is in the table");
+            let space = connection.buffer.space();
+            let wanted = space.len();
+            match self.transport.receive(id, space) {
+                Receive::Bytes(count) => {
+                    connection.buffer.received(count);
+                    connection.last_bytes_turn = self.turns;
+                    self.counters.bytes_in.add(count as u64);
+                    work += 1;
+                    self.prove_alive(now, id);
+                    next = self.consume(now, id);
+                    if next == Next::Message && count < wanted {
+                        // Most likely all: the next turn, or readiness, brings the rest.
+                        self.warm(id);
+                        return work;
+                    }
+                }
+                Receive::Nothing => {
+                    connection.readable = false;
+                    return work;
+                }
+                Receive::End => {
+                    self.ended(now, id, DisconnectedWhy::PeerClosed);
+                    return work + 1;
+                }
+                Receive::Failed(error) => {
+                    self.ended(now, id, DisconnectedWhy::Failed(error.kind()));
+                    return work + 1;
+                }
+            }
+        }
+        work
+    }
+
+    /// Makes the connection one of those that are read in every turn.
+    fn warm(&mut self, id: ConnectionId) {
+        if self.hot.contains(&id) {
+            return;
+        }
+        if self.hot.len() == HOT_MAX {
+            let coldest = (0..HOT_MAX)
+                .min_by_key(|at| self.connections[self.hot[*at].0 as usize].as_ref().map(|hot| hot.last_bytes_turn));
+            let evicted = self.hot.swap_remove(coldest.unwrap_or(0));
+            self.list(evicted);
+        }
+        self.hot.push(id);
+    }
+
+    /// Works off the whole messages in the connection's buffer.
+    fn consume(&mut self, now: Now, id: ConnectionId) -> Next {
+        // The buffer is out of the table while its messages are worked on.
+        let mut buffer = std::mem::take(&mut self.connection(id).buffer);
+        let serial = self.connection(id).serial;
+        let mut next = Next::Message;
+        while next == Next::Message {
+            match frame(buffer.filled(), self.limits.message_bytes_max) {
+                Framing::Complete(frame) => {
+                    let length = frame.length as usize;
+                    next = self.message(now, id, &buffer.filled()[..length], &buffer);
+                    if next == Next::Message {
+                        buffer.consume(length);
+                    }
+                }
+                Framing::Incomplete => break,
+                Framing::Invalid { skip, why } => {
+                    next = self.garbled(now, id, why);
+                    buffer.consume(skip as usize);
+                }
+            }
+            if next == Next::Message
+                && self.connections[id.0 as usize].as_ref().is_none_or(|connection| connection.serial != serial)
+            {
+                next = Next::Gone;
+            }
+        }
+        match self.connections[id.0 as usize].as_mut() {
+            Some(connection) if connection.serial == serial && next != Next::Gone => connection.buffer = buffer,
+            _ => self.keep_spare(buffer),
+        }
+        next
+    }
+
+    /// Keeps a closed connection's memory for the next one. While its messages are worked on a connection has none.
+    fn keep_spare(&mut self, buffer: ReceiveBuffer) {
+        if buffer.has_memory() && self.spare_buffers.len() < SPARE_BUFFERS_MAX {
+            self.spare_buffers.push(buffer);
+        }
+    }
+
+    fn garbled(&mut self, now: Now, id: ConnectionId, why: crate::fix::Garbled) -> Next {
+        self.counters.garbled.add(1);
+        let connection = self.connection(id);
+        let peer = connection.peer;
+        match connection.stage {
+            Stage::Attached { ledger, session } => {
+                let session = Some(self.key(ledger, session));
+                self.mailbox.events.push(Event::Garbled { session, peer, why });
+                Next::Message
+            }
+            _ => {
+                self.refuse(now, id, RefusedWhy::Garbled);
+                Next::Gone
+            }
+        }
+    }
+
+    fn message(&mut self, now: Now, id: ConnectionId, bytes: &[u8], buffer: &ReceiveBuffer) -> Next {
+        match self.connection(id).stage {
+            Stage::Attached { ledger, session } => match self.step_inbound(now, ledger, session, bytes) {
+                Ok(()) => Next::Message,
+                Err(Full) => {
+                    self.back_pressure(ledger);
+                    Next::Later
+                }
+            },
+            Stage::LogonAwaited => self.first_message(now, id, bytes, buffer),
+            Stage::Challenging { .. } => Next::Later,
+            // The session has said its last word.
+            Stage::Closing { .. } | Stage::Connecting { .. } => Next::Message,
+        }
+    }
+
+    /// The first message of an accepted connection: a Logon(A) that names a session, or the end.
+    fn first_message(&mut self, now: Now, id: ConnectionId, bytes: &[u8], buffer: &ReceiveBuffer) -> Next {
+        let named = match parse(bytes, &mut self.index) {
+            Ok(message) if message.msg_type() == b"A" => Identity::of_peer(&message),
+            _ => {
+                self.refuse(now, id, RefusedWhy::FirstMessageNotLogon);
+                return Next::Gone;
+            }
+        };
+        let directory = std::sync::Arc::clone(&self.directory);
+        let resolved = named.as_ref().and_then(|named| directory.resolve(named, Role::Acceptor));
+        let Some((identity, spec)) = resolved else {
+            self.counters.logons_refused.add(1);
+            self.refuse(now, id, RefusedWhy::UnknownSession);
+            return Next::Gone;
+        };
+        let journal = journal_of(&identity.to_bytes(), self.worker_of_journal.len() as u16);
+        let Some(ledger) = self.desk_of_journal[usize::from(journal)] else {
+            return self.hand_over(now, id, self.worker_of_journal[usize::from(journal)], buffer);
+        };
+        let session = match self.find_or_define(now, ledger, &identity, spec) {
+            Ok(Some(session)) => session,
+            Ok(None) => {
+                self.counters.logons_refused.add(1);
+                self.refuse(now, id, RefusedWhy::TooManySessions);
+                return Next::Gone;
+            }
+            Err(Full) => {
+                self.back_pressure(ledger);
+                return Next::Later;
+            }
+        };
+        if self.slot(ledger, session).link.connection.is_some() {
+            return self.challenge(now, id, ledger, session);
+        }
+        match self.attach(now, id, ledger, session) {
+            Ok(()) => self.message(now, id, bytes, buffer),
+            Err(Full) => {
+                self.back_pressure(ledger);
+                Next::Later
+            }
+        }
+    }
+
+    fn hand_over(&mut self, now: Now, id: ConnectionId, worker: u32, buffer: &ReceiveBuffer) -> Next {
+        let target = self.mailbox.hand_over_to.get_mut(worker as usize).and_then(Option::as_mut);
+        let Some(target) = target.filter(|target| !target.is_full()) else {
+            // As many hand-overs wait as the ring holds: the peer comes again.
+            self.refuse(now, id, RefusedWhy::TooManyConnections);
+            return Next::Gone;
+        };
+        let received = buffer.filled().into();
+        let Some(mut connection) = self.connections[id.0 as usize].take() else { return Next::Gone };
+        let detached = self.transport.detach(id);
+        let pushed = target.push(HandOver { detached, peer: connection.peer, received });
+        assert!(pushed.is_ok(), "the ring had room, and we are its only producer");
+        self.forget(&mut connection);
+        Next::Gone
+    }
+
+    /// Another connection is the live one: ask it to prove that it is, and decide when it has or has not.
+    fn challenge(&mut self, now: Now, id: ConnectionId, ledger: u32, session: u32) -> Next {
+        let slot = self.slot(ledger, session);
+        if slot.link.challenger.is_some() || slot.session.state() != State::Established {
+            self.counters.logons_refused.add(1);
+            self.refuse(now, id, RefusedWhy::SessionLive);
+            return Next::Gone;
+        }
+        let probed = self.step_session(now, ledger, session, |session, out| session.probe(now, out));
+        if probed == Err(Full) {
+            self.back_pressure(ledger);
+            return Next::Later;
+        }
+        let deadline_ns = now.monotonic_ns + self.limits.probe_timeout_ns;
+        let connection = self.connection(id);
+        connection.stage = Stage::Challenging { ledger, session };
+        connection.readable = false;
+        let serial = connection.serial;
+        self.slot(ledger, session).link.challenger = Some(id);
+        self.timers.push(deadline_ns, Timer::Connection { id, serial });
+        Next::Later
+    }
+
+    /// Bytes on the live connection decide a challenge in its favour.
+    fn prove_alive(&mut self, now: Now, id: ConnectionId) {
+        let Stage::Attached { ledger, session } = self.connection(id).stage else { return };
+        if let Some(challenger) = self.slot(ledger, session).link.challenger.take() {
+            self.counters.logons_refused.add(1);
+            self.refuse(now, challenger, RefusedWhy::SessionLive);
+        }
+    }
+
+    /// The challenger's turn: its Logon is still in its buffer.
+    pub(super) fn admit_challenger(&mut self, ledger: u32, session: u32) {
+        if let Some(challenger) = self.slot(ledger, session).link.challenger.take() {
+            self.connection(challenger).stage = Stage::LogonAwaited;
+            self.list(challenger);
+        }
+    }
+
+    /// Closes a connection that has no session.
+    pub(super) fn refuse(&mut self, _now: Now, id: ConnectionId, why: RefusedWhy) {
+        if let Some(connection) = self.remove(id) {
+            if let Stage::Challenging { ledger, session } = connection.stage {
+                self.slot(ledger, session).link.challenger = None;
+            }
+            self.mailbox.events.push(Event::Refused { peer: connection.peer, why });
+        }
+    }
+
+    fn back_pressure(&mut self, ledger: u32) {
+        let desk = &mut self.desks[ledger as usize];
+        if !desk.full {
+            desk.full = true;
+            desk.counters.ring_full.add(1);
+            let journal = desk.journal;
+            self.counters.back_pressure.add(1);
+            self.mailbox.events.push(Event::BackPressure { journal });
+        }
+    }
+}

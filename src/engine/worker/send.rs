@@ -1,0 +1,81 @@
+//! The sending pass: each session with something new, or something that waited, gives its connection what is released.
+
+use super::Worker;
+use crate::application::Application;
+use crate::engine::connection::Stage;
+use crate::engine::event::DisconnectedWhy;
+use crate::engine::link::Flushed;
+use crate::session::Now;
+use crate::transport::Transport;
+
+impl<T: Transport, A: Application> Worker<T, A> {
+    /// The session is looked at in the next sending pass.
+    pub(super) fn queue_send(&mut self, ledger: u32, session: u32) {
+        let desk = &mut self.desks[ledger as usize];
+        if !std::mem::replace(&mut desk.queued[session as usize], true) {
+            desk.to_send.push(session);
+        }
+    }
+
+    /// Takes over which sessions the last commits sent something in.
+    pub(super) fn collect_touched(&mut self, ledger: usize) {
+        let desk = &mut self.desks[ledger];
+        for session in desk.ledger.commit.touched.drain(..) {
+            if !std::mem::replace(&mut desk.queued[session as usize], true) {
+                desk.to_send.push(session);
+            }
+        }
+    }
+
+    pub(super) fn send(&mut self, now: Now, ledger: u32) -> u32 {
+        let mut work = 0;
+        let mut at = 0;
+        while let Some(session) = self.desks[ledger as usize].to_send.get(at).copied() {
+            let (bytes, waits) = self.send_session(now, ledger, session);
+            work += u32::from(bytes > 0);
+            if waits {
+                at += 1;
+                continue;
+            }
+            // A session that closed may have queued itself again: then it stays, at its old place.
+            let desk = &mut self.desks[ledger as usize];
+            desk.queued[session as usize] = false;
+            desk.to_send.swap_remove(at);
+        }
+        work
+    }
+
+    /// Answers the bytes sent, and whether the session waits for a release: a full socket is told by readiness instead.
+    fn send_session(&mut self, now: Now, ledger: u32, session: u32) -> (usize, bool) {
+        let ledger_ref = &mut self.desks[ledger as usize].ledger;
+        let link = &mut ledger_ref.slots[session as usize].link;
+        let Some(id) = link.connection else { return (0, false) };
+        let (bytes, flushed) = link.flush(&ledger_ref.writer, &mut self.transport);
+        if bytes > 0 {
+            self.counters.bytes_out.add(bytes as u64);
+            self.counters.messages_out.add(1);
+        }
+        match flushed {
+            Flushed::Everything => {
+                if matches!(self.connection(id).stage, Stage::Closing { .. }) {
+                    self.close_now(now, id);
+                }
+                (bytes, false)
+            }
+            Flushed::AwaitingRelease => (bytes, true),
+            Flushed::SocketFull => {
+                self.connection(id).socket_full = true;
+                (bytes, false)
+            }
+            Flushed::FellBehind => {
+                self.counters.slow_consumer_disconnects.add(1);
+                self.ended(now, id, DisconnectedWhy::SlowConsumer);
+                (bytes, false)
+            }
+            Flushed::Failed(error) => {
+                self.ended(now, id, DisconnectedWhy::Failed(error.kind()));
+                (bytes, false)
+            }
+        }
+    }
+}

@@ -1,0 +1,452 @@
+//! Steps of sessions: a message, a timer, a connection that comes or goes; and what a session wants done after one.
+
+use std::sync::Arc;
+
+use super::{Adopted, Desk, TIMERS_PER_TURN_MAX, Worker};
+use crate::application::Application;
+use crate::control::PublishedState;
+use crate::engine::connection::Stage;
+use crate::engine::directory::SessionSpec;
+use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
+use crate::engine::initiate::Initiator;
+use crate::engine::ledger::{Full, Ledger, Slot};
+use crate::engine::link::{Link, LinkOutbox};
+use crate::engine::resend::{RESENDS_PER_TURN_MAX, ResendJob, Resending};
+use crate::engine::timers::Timer;
+use crate::fix::{FieldIndex, parse};
+use crate::journal::{Mode, Outcome, StageRequest};
+use crate::session::{Action, Identity, Notice, Now, Numbers, Role, Session, Settings, State};
+use crate::transport::{ConnectionId, Transport};
+
+/// How long a closing connection may take for its last bytes.
+const CLOSE_TIMEOUT_NS: u64 = 1_000_000_000;
+/// A timer that found no room in the journal tries again after this.
+const RETRY_NS: u64 = 1_000_000;
+
+impl<T: Transport, A: Application> Worker<T, A> {
+    /// Takes a recovered journal: its sessions as the journal knows them, those of the configuration that are new, and
+    /// the initiators' first attempts.
+    pub(super) fn adopt(&mut self, now: Now, adopted: Adopted<A>) {
+        let Adopted { number: journal, writer, incarnation, application, sessions, staging, counters } = adopted;
+        let ledger = self.desks.len() as u32;
+        let mut slots = Vec::with_capacity(sessions.len());
+        let mut template_sessions = 0;
+        let directory = Arc::clone(&self.directory);
+        for recovered in sessions {
+            let identity =
+                Identity::from_bytes(&recovered.identity).expect("the journal holds identities that we wrote");
+            let numbers = Numbers { next_out: recovered.next_out, next_in: recovered.next_in, epoch: recovered.epoch };
+            let spec = directory.spec_of(&identity);
+            template_sessions += u32::from(spec.is_none_or(|spec| spec.is_template));
+            let mut slot = self.make_slot(recovered.number, identity, spec, numbers);
+            slot.link.epoch = recovered.epoch;
+            slot.link.lease = recovered.lease;
+            (slot.link.last_out, slot.link.last_in) = (recovered.last_out, recovered.last_in);
+            slots.push(slot);
+        }
+        let commit_bytes_max = self.limits.commit_bytes_max;
+        let queued = vec![false; slots.len()];
+        let known: Vec<(u32, Identity)> =
+            slots.iter().map(|slot| (slot.link.number, slot.session.identity().clone())).collect();
+        self.desks.push(Desk {
+            ledger: Ledger::new(writer, slots, application, incarnation, commit_bytes_max),
+            journal,
+            staging,
+            resending: Default::default(),
+            counters,
+            template_sessions,
+            to_send: Vec::with_capacity(queued.len() + 64),
+            queued,
+            full: false,
+            stopped: false,
+            staging_open: 0,
+            by_identity: known.iter().map(|(number, identity)| (identity.clone(), *number)).collect(),
+        });
+        for (number, identity) in known {
+            let session = self.key(ledger, number);
+            self.mailbox.events.push(Event::SessionKnown { session, identity: Box::new(identity) });
+        }
+        let journals = self.worker_of_journal.len() as u16;
+        for (identity, spec) in directory.configured() {
+            if crate::journal::journal_of(&identity.to_bytes(), journals) != journal {
+                continue;
+            }
+            let defined = self.find_or_define(now, ledger, identity, spec);
+            let session = defined.expect("a recovered journal has room").expect("configured sessions are not bounded");
+            if spec.settings.role == Role::Initiator {
+                self.timers.push(now.monotonic_ns, Timer::Connect { ledger, session });
+            }
+        }
+    }
+
+    fn make_slot(&self, number: u32, identity: Identity, spec: Option<&SessionSpec>, numbers: Numbers) -> Slot {
+        let settings = spec.map_or_else(|| Arc::new(Settings::default()), |spec| Arc::clone(&spec.settings));
+        let mode = spec.map_or(Mode::Buffered, |spec| spec.mode);
+        let mut link = Link::new(number, mode, identity.to_bytes().into());
+        if let Some(spec) = spec.filter(|spec| spec.settings.role == Role::Initiator) {
+            let seed = fastrand::u64(..);
+            let initiator = Initiator::new(&spec.connect, spec.reconnect_min_ns, spec.reconnect_max_ns, seed);
+            link.initiator = Some(initiator);
+        }
+        let counters = self.shared.sessions.register(&identity.to_string());
+        Slot { session: Session::new(settings, identity, numbers), link, counters }
+    }
+
+    /// The session's number in the ledger. `None` where templates may not create another.
+    pub(super) fn find_or_define(
+        &mut self,
+        now: Now,
+        ledger: u32,
+        identity: &Identity,
+        spec: &SessionSpec,
+    ) -> Result<Option<u32>, Full> {
+        let desk = &self.desks[ledger as usize];
+        if let Some(number) = desk.by_identity.get(identity) {
+            return Ok(Some(*number));
+        }
+        if spec.is_template && desk.template_sessions >= self.limits.template_sessions_max {
+            return Ok(None);
+        }
+        let slot = self.make_slot(desk.ledger.slots.len() as u32, identity.clone(), Some(spec), Numbers::default());
+        let desk = &mut self.desks[ledger as usize];
+        let number = desk.ledger.define(now, slot)?;
+        desk.by_identity.insert(identity.clone(), number);
+        desk.template_sessions += u32::from(spec.is_template);
+        desk.queued.push(false);
+        desk.to_send.reserve(desk.ledger.slots.len());
+        let session = self.key(ledger, number);
+        self.mailbox.events.push(Event::SessionKnown { session, identity: Box::new(identity.clone()) });
+        Ok(Some(number))
+    }
+
+    /// Joins a connection to its session.
+    pub(super) fn attach(&mut self, now: Now, id: ConnectionId, ledger: u32, session: u32) -> Result<(), Full> {
+        let was_pending = matches!(self.connection(id).stage, Stage::LogonAwaited);
+        self.slot(ledger, session).link.attach(id);
+        if let Err(full) = self.step_session(now, ledger, session, |session, out| session.connected(now, out)) {
+            self.slot(ledger, session).link.detach();
+            return Err(full);
+        }
+        // The step may have ended in a disconnect already.
+        if let Some(connection) = self.connections[id.0 as usize].as_mut()
+            && matches!(connection.stage, Stage::LogonAwaited | Stage::Connecting { .. })
+        {
+            connection.stage = Stage::Attached { ledger, session };
+        }
+        self.connections_pending -= u32::from(was_pending);
+        self.counters.connections_pending.set(u64::from(self.connections_pending));
+        Ok(())
+    }
+
+    /// A framed message for an attached session, and what it sets off.
+    pub(super) fn step_inbound(&mut self, now: Now, ledger: u32, session: u32, bytes: &[u8]) -> Result<(), Full> {
+        self.counters.messages_in.add(1);
+        let desk = &mut self.desks[ledger as usize];
+        match parse(bytes, &mut self.index) {
+            Ok(message) => desk.ledger.inbound(now, session, &message)?,
+            Err(error) => desk.ledger.inbound_unparsable(now, session, bytes, error)?,
+        }
+        desk.full = false;
+        self.after_step(now, ledger, session);
+        self.step_held(now, ledger, session)
+    }
+
+    /// Messages that came too early and are now in order.
+    fn step_held(&mut self, now: Now, ledger: u32, session: u32) -> Result<(), Full> {
+        let mut held = std::mem::take(&mut self.held);
+        let mut result = Ok(());
+        while result.is_ok() && self.slot(ledger, session).session.take_held(&mut held) {
+            let desk = &mut self.desks[ledger as usize];
+            // It was framed and parsed once, when it was held.
+            if let Ok(message) = parse(&held, &mut self.index) {
+                result = desk.ledger.inbound(now, session, &message);
+            }
+            self.after_step(now, ledger, session);
+        }
+        self.held = held;
+        // A held message that found no room is asked for again: its number has not been counted.
+        result.or(Ok(()))
+    }
+
+    pub(super) fn step_session<R>(
+        &mut self,
+        now: Now,
+        ledger: u32,
+        session: u32,
+        step: impl FnOnce(&mut Session, &mut LinkOutbox<'_>) -> R,
+    ) -> Result<R, Full> {
+        let result = self.desks[ledger as usize].ledger.step(now, session, step)?;
+        self.after_step(now, ledger, session);
+        Ok(result)
+    }
+
+    /// Does what the session wants done, and brings its timer and its published numbers up to date.
+    pub(super) fn after_step(&mut self, now: Now, ledger: u32, session: u32) {
+        while let Some(action) = self.slot(ledger, session).session.poll() {
+            self.act(now, ledger, session, action);
+        }
+        self.collect_touched(ledger as usize);
+        self.arm(ledger, session);
+        let slot = self.slot(ledger, session);
+        let numbers = slot.session.numbers();
+        let state = match slot.session.state() {
+            State::Disconnected => PublishedState::Disconnected,
+            State::LogonSent | State::LogonAwaited => PublishedState::LoggingOn,
+            State::Established => PublishedState::Established,
+            State::LogoutSent => PublishedState::LoggingOut,
+        };
+        slot.counters.publish(state, numbers.next_out, numbers.next_in);
+    }
+
+    fn act(&mut self, now: Now, ledger: u32, session: u32, action: Action) {
+        let key = self.key(ledger, session);
+        match action {
+            Action::LoggedOn => {
+                self.counters.logons.add(1);
+                self.counters.sessions_established.add(1);
+                self.mailbox.events.push(Event::LoggedOn { session: key });
+                if let Some(initiator) = &mut self.slot(ledger, session).link.initiator {
+                    initiator.logged_on();
+                }
+                let desk = &mut self.desks[ledger as usize];
+                desk.ledger.call(now, session, |application, handle| application.on_established(handle));
+            }
+            Action::LoggedOut => {
+                self.counters.logouts.add(1);
+                self.counters.sessions_established.subtract(1);
+                self.mailbox.events.push(Event::LoggedOut { session: key });
+                let desk = &mut self.desks[ledger as usize];
+                desk.ledger.call(now, session, |application, handle| application.on_logout(handle));
+            }
+            Action::Disconnect(reason) => self.start_closing(now, ledger, session, DisconnectedWhy::Session(reason)),
+            Action::Resend { begin, end } => self.start_resend(ledger, session, begin, end),
+            Action::Notice(notice) => {
+                match notice {
+                    Notice::GapDetected { .. } => self.counters.sequence_gaps.add(1),
+                    Notice::RejectSent { .. } => self.counters.rejects_sent.add(1),
+                    _ => {}
+                }
+                self.mailbox.events.push(Event::Noticed { session: key, notice });
+            }
+        }
+    }
+
+    /// Puts the session's deadline into the heap, unless an earlier entry will find it.
+    fn arm(&mut self, ledger: u32, session: u32) {
+        let slot = self.slot(ledger, session);
+        let Some(deadline_ns) = slot.session.deadline_ns() else { return };
+        if deadline_ns < slot.link.timer_ns {
+            slot.link.timer_ns = deadline_ns;
+            self.timers.push(deadline_ns, Timer::Session { ledger, session });
+        }
+    }
+
+    pub(super) fn fire_timers(&mut self, now: Now) -> u32 {
+        for count in 0..TIMERS_PER_TURN_MAX {
+            let Some((due_ns, timer)) = self.timers.pop_due(now.monotonic_ns) else { return count };
+            match timer {
+                Timer::Session { ledger, session } => self.session_timer(now, due_ns, ledger, session),
+                Timer::Connect { ledger, session } => self.connect(now, ledger, session),
+                Timer::Connection { id, serial } => self.connection_timer(now, id, serial),
+            }
+        }
+        TIMERS_PER_TURN_MAX
+    }
+
+    fn session_timer(&mut self, now: Now, due_ns: u64, ledger: u32, session: u32) {
+        let slot = self.slot(ledger, session);
+        if slot.link.timer_ns != due_ns {
+            // An earlier deadline took this entry's place; its own entry looks after the session.
+            return;
+        }
+        slot.link.timer_ns = u64::MAX;
+        let Some(deadline_ns) = slot.session.deadline_ns() else { return };
+        if deadline_ns > now.monotonic_ns {
+            self.arm(ledger, session);
+        } else if self.step_session(now, ledger, session, |session, out| session.timer(now, out)) == Err(Full) {
+            let retry_ns = now.monotonic_ns + RETRY_NS;
+            self.slot(ledger, session).link.timer_ns = retry_ns;
+            self.timers.push(retry_ns, Timer::Session { ledger, session });
+        }
+    }
+
+    fn connection_timer(&mut self, now: Now, id: ConnectionId, serial: u64) {
+        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
+        let Some(connection) = connection.filter(|connection| connection.serial == serial) else { return };
+        match connection.stage {
+            Stage::LogonAwaited => self.refuse(now, id, RefusedWhy::NoLogonInTime),
+            Stage::Challenging { ledger, session } => {
+                if let Some(old) = self.slot(ledger, session).link.connection {
+                    self.ended(now, old, DisconnectedWhy::Replaced);
+                }
+            }
+            Stage::Closing { .. } => self.close_now(now, id),
+            Stage::Connecting { .. } | Stage::Attached { .. } => {}
+        }
+    }
+
+    /// The session is done with its connection: what is pending goes out first.
+    pub(super) fn start_closing(&mut self, now: Now, ledger: u32, session: u32, why: DisconnectedWhy) {
+        let Some(id) = self.slot(ledger, session).link.connection else { return };
+        let key = self.key(ledger, session);
+        let connection = self.connection(id);
+        if matches!(connection.stage, Stage::Closing { .. }) {
+            return;
+        }
+        if matches!(connection.stage, Stage::LogonAwaited) {
+            self.connections_pending -= 1;
+        }
+        let connection = self.connection(id);
+        connection.stage = Stage::Closing { ledger, session };
+        let serial = connection.serial;
+        self.timers.push(now.monotonic_ns + CLOSE_TIMEOUT_NS, Timer::Connection { id, serial });
+        self.mailbox.events.push(Event::Disconnected { session: key, why });
+        // Even with nothing to send: the sending pass is what closes it.
+        self.queue_send(ledger, session);
+    }
+
+    /// A connection has ended by itself, or has to.
+    pub(super) fn ended(&mut self, now: Now, id: ConnectionId, why: DisconnectedWhy) {
+        match self.connection(id).stage {
+            Stage::Attached { ledger, session } => {
+                let session = self.key(ledger, session);
+                self.mailbox.events.push(Event::Disconnected { session, why });
+                self.close_now(now, id);
+            }
+            Stage::Closing { .. } => self.close_now(now, id),
+            Stage::LogonAwaited | Stage::Challenging { .. } => self.refuse(now, id, RefusedWhy::Closed),
+            Stage::Connecting { ledger, session } => {
+                let peer = self.connection(id).peer;
+                self.remove(id);
+                self.connect_failed(now, ledger, session, Some(peer), std::io::ErrorKind::ConnectionAborted);
+            }
+        }
+    }
+
+    /// Closes a session's connection and tells the session.
+    pub(super) fn close_now(&mut self, now: Now, id: ConnectionId) {
+        let Some(connection) = self.remove(id) else { return };
+        let (Stage::Attached { ledger, session } | Stage::Closing { ledger, session }) = connection.stage else {
+            return;
+        };
+        let link = &mut self.slot(ledger, session).link;
+        link.detach();
+        // Without room the session's reset_on_disconnect could not be stored: it then logs on with its old numbers, as
+        // after a crash at this place.
+        let _ = self.step_session(now, ledger, session, |session, out| session.disconnected(now, out));
+        self.admit_challenger(ledger, session);
+        if self.slot(ledger, session).link.initiator.is_some() {
+            self.reconnect_later(now, ledger, session);
+        }
+    }
+
+    fn start_resend(&mut self, ledger: u32, session: u32, begin: u64, end: u64) {
+        self.next_token += 1;
+        let token = self.next_token;
+        let slot = self.slot(ledger, session);
+        let link = &mut slot.link;
+        link.resend = Some(ResendJob { token });
+        let request = StageRequest { token, session, begin, end, last_out: link.last_out, epoch: link.epoch };
+        let key = self.key(ledger, session);
+        let desk = &mut self.desks[ledger as usize];
+        if desk.staging.request(request).is_ok() {
+            desk.staging_open += 1;
+            self.mailbox.events.push(Event::ResendStarted { session: key, begin, end });
+        } else {
+            // As many resends wait as are bounded. The peer asks again, see `resend_request_repeat`.
+            self.slot(ledger, session).link.resend = None;
+            self.counters.back_pressure.add(1);
+        }
+    }
+
+    /// Sends on what the stager has brought, a bounded number of messages a turn.
+    pub(super) fn resend(&mut self, now: Now) -> u32 {
+        let mut work = 0;
+        for ledger in 0..self.desks.len() {
+            while let Some(batch) = self.desks[ledger].staging.take() {
+                self.desks[ledger].resending.push_back(Resending { batch, next_entry: 0 });
+                work += 1;
+            }
+            let mut budget = RESENDS_PER_TURN_MAX;
+            while budget > 0
+                && let Some(mut resending) = self.desks[ledger].resending.pop_front()
+            {
+                match self.resend_batch(now, ledger as u32, &mut resending, &mut budget) {
+                    Ok(true) => {
+                        let desk = &mut self.desks[ledger];
+                        desk.staging_open -= u32::from(resending.batch.outcome != Outcome::More);
+                        desk.staging.recycle(resending.batch);
+                    }
+                    Ok(false) | Err(Full) => {
+                        self.desks[ledger].resending.push_front(resending);
+                        break;
+                    }
+                }
+                work += 1;
+            }
+        }
+        work
+    }
+
+    /// `true` when the batch is worked off, or of no use any more.
+    fn resend_batch(
+        &mut self,
+        now: Now,
+        ledger: u32,
+        resending: &mut Resending,
+        budget: &mut u32,
+    ) -> Result<bool, Full> {
+        let session = resending.batch.session;
+        let token = resending.batch.token;
+        let ring_bytes = self.desks[ledger as usize].ledger.writer.geometry().ring_bytes;
+        while let Some(entry) = resending.batch.entries.get(resending.next_entry) {
+            let link = &self.desks[ledger as usize].ledger.slots[session as usize].link;
+            if link.resend != Some(ResendJob { token }) {
+                return Ok(true);
+            }
+            // A peer that does not read its resend must not push itself out of the ring.
+            let lags = link.unsent_bytes(&self.desks[ledger as usize].ledger.writer) > ring_bytes / 8;
+            if *budget == 0 || lags {
+                return Ok(false);
+            }
+            *budget -= 1;
+            let stored = &resending.batch.bytes[entry.offset as usize..][..entry.length as usize];
+            // The index is ours again before the session takes another step.
+            let mut index = std::mem::replace(&mut self.index, FieldIndex::with_capacity(0));
+            let result = match parse(stored, &mut index) {
+                Ok(message) => {
+                    self.step_session(now, ledger, session, |session, out| session.resend(now, &message, out))
+                }
+                // Stored by us, CRC verified: what cannot be parsed is gap-filled.
+                Err(_) => Ok(Ok(())),
+            };
+            self.index = index;
+            if result?.is_err() {
+                return Err(Full);
+            }
+            self.counters.messages_resent.add(1);
+            resending.next_entry += 1;
+        }
+        let link = &self.desks[ledger as usize].ledger.slots[session as usize].link;
+        if link.resend != Some(ResendJob { token }) {
+            return Ok(true);
+        }
+        match resending.batch.outcome {
+            Outcome::More => {}
+            Outcome::Done => {
+                let done = self.step_session(now, ledger, session, |session, out| session.resend_done(now, out))?;
+                if done.is_err() {
+                    return Err(Full);
+                }
+                self.slot(ledger, session).link.resend = None;
+                self.counters.resends_served.add(1);
+            }
+            Outcome::Truncated { begin } => {
+                if let Some((_, end)) = self.slot(ledger, session).session.resending() {
+                    self.start_resend(ledger, session, begin, end);
+                }
+            }
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,102 @@
+//! The graceful stop: Logout to every session, a bounded wait for the answers, a clean-stop record, everything synced.
+
+use super::Worker;
+use crate::application::Application;
+use crate::engine::connection::Stage;
+use crate::engine::event::{DisconnectedWhy, RefusedWhy};
+use crate::journal::{Mode, Room};
+use crate::session::{Now, State};
+use crate::transport::{ConnectionId, Transport};
+
+/// How far the stop has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Stop {
+    #[default]
+    Running,
+    /// Logouts are out; their answers are awaited until the deadline.
+    LoggingOut {
+        deadline_ns: u64,
+    },
+    /// All connections are closed; the clean-stop records wait for room, then for the volume.
+    Syncing,
+    Finished,
+}
+
+impl Stop {
+    pub fn is_requested(self) -> bool {
+        self != Stop::Running
+    }
+}
+
+impl<T: Transport, A: Application> Worker<T, A> {
+    /// Starts the graceful stop. The turns that follow carry it out.
+    pub fn request_stop(&mut self, now: Now) {
+        if self.stop.is_requested() {
+            return;
+        }
+        self.stop = Stop::LoggingOut { deadline_ns: now.monotonic_ns + self.limits.stop_timeout_ns };
+        self.transport.stop_listening();
+        self.acceptable = false;
+        for id in self.open_connections() {
+            match self.connection(id).stage {
+                Stage::LogonAwaited | Stage::Challenging { .. } => self.refuse(now, id, RefusedWhy::Stopping),
+                Stage::Connecting { .. } => drop(self.remove(id)),
+                Stage::Attached { ledger, session } => {
+                    if self.slot(ledger, session).session.state() == State::Established {
+                        // Without room in the journal there is no Logout: the deadline closes the connection.
+                        let text = &b"engine stops"[..];
+                        let _ = self.step_session(now, ledger, session, |session, out| session.logout(now, text, out));
+                    } else {
+                        self.ended(now, id, DisconnectedWhy::Stopping);
+                    }
+                }
+                Stage::Closing { .. } => {}
+            }
+        }
+    }
+
+    /// The stop is complete: every journal ends with a clean-stop record on stable media.
+    pub fn is_finished(&self) -> bool {
+        self.stop == Stop::Finished
+    }
+
+    pub(super) fn stop_turn(&mut self, now: Now) -> u32 {
+        match self.stop {
+            Stop::Running | Stop::Finished => return 0,
+            Stop::LoggingOut { deadline_ns } => {
+                if self.connections_open > 0 && now.monotonic_ns < deadline_ns {
+                    return 0;
+                }
+                for id in self.open_connections() {
+                    self.ended(now, id, DisconnectedWhy::Stopping);
+                }
+                self.stop = Stop::Syncing;
+            }
+            Stop::Syncing => {}
+        }
+        for desk in &mut self.desks {
+            if desk.stopped {
+                continue;
+            }
+            desk.stopped = match desk.ledger.open() {
+                Ok(()) => {
+                    desk.ledger.commit.open = false;
+                    desk.ledger.writer.abandon();
+                    desk.ledger.writer.clean_stop(now.utc.unix_ns) == Room::Ready
+                }
+                Err(_) => false,
+            };
+        }
+        let synced = |desk: &super::Desk<A>| {
+            desk.stopped && desk.ledger.writer.watermark(Mode::Sync) >= desk.ledger.writer.appended()
+        };
+        if self.desks.iter().all(synced) {
+            self.stop = Stop::Finished;
+        }
+        1
+    }
+
+    fn open_connections(&self) -> Vec<ConnectionId> {
+        self.connections.iter().flatten().map(|connection| connection.id).collect()
+    }
+}

@@ -1,0 +1,76 @@
+//! Byte streams behind one narrow, poll-style contract.
+//!
+//! A worker owns one [`Transport`] and is its only caller; a socket is made, used and closed on the worker's thread
+//! (the exception is the hand-over of a fresh connection, before its Logon is answered, to the worker that owns its
+//! session). No call blocks but [`Transport::poll`] with a timeout. Kernel TCP is [`tcp::KernelTcp`]; the simulator's
+//! network is [`simulated::SimulatedNetwork`]. Transports know nothing of FIX.
+
+pub mod simulated;
+pub mod tcp;
+
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A connection's slot in its transport. Slots are reused after [`Transport::close`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnectionId(pub u32);
+
+/// What [`Transport::poll`] saw. Spurious readiness is allowed; missed readiness is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// A listener has connections to accept.
+    Acceptable,
+    /// Bytes, an end of stream or an error may be read, or room to send has come back, or a connect has ended.
+    Connection { id: ConnectionId, readable: bool, writable: bool },
+}
+
+/// The answer of [`Transport::receive`].
+#[derive(Debug)]
+pub enum Receive {
+    Bytes(usize),
+    /// Nothing now; readiness will say when.
+    Nothing,
+    /// The peer ended the stream.
+    End,
+    Failed(io::Error),
+}
+
+/// The answer of [`Transport::send`].
+#[derive(Debug)]
+pub enum Send {
+    /// Taken; fewer than offered when the peer reads slowly.
+    Bytes(usize),
+    /// No room now; readiness will say when.
+    Full,
+    Failed(io::Error),
+}
+
+/// The answer of [`Transport::connect_result`].
+#[derive(Debug)]
+pub enum Connect {
+    Pending,
+    Established,
+    Failed(io::Error),
+}
+
+pub trait Transport {
+    /// A connection on its way to another worker's transport of the same kind.
+    type Detached: std::marker::Send;
+
+    /// Appends what is ready to `ready`. `None` does not wait at all.
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()>;
+    /// The next connection of any listener. `None` when there is none.
+    fn accept(&mut self) -> io::Result<Option<(ConnectionId, SocketAddr)>>;
+    /// Starts to connect; the end is readiness for writing, its result is [`Transport::connect_result`].
+    fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionId>;
+    fn connect_result(&mut self, id: ConnectionId) -> Connect;
+    fn receive(&mut self, id: ConnectionId, buffer: &mut [u8]) -> Receive;
+    fn send(&mut self, id: ConnectionId, slices: &[IoSlice<'_>]) -> Send;
+    fn close(&mut self, id: ConnectionId);
+    /// Takes a connection out, to be attached to another worker's transport.
+    fn detach(&mut self, id: ConnectionId) -> Self::Detached;
+    fn attach(&mut self, detached: Self::Detached) -> io::Result<ConnectionId>;
+    /// Accepts no further connections: the listeners close.
+    fn stop_listening(&mut self);
+}
