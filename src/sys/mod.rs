@@ -1,0 +1,8 @@
+//! The only unsafe code: mapped memory, file and process calls that std has no safe form of.
+//!
+//! Each unsafe block does one thing and proves it. What is exported is safe: no caller can alias memory,
+//! overrun a buffer or use a closed descriptor through it. Nothing here knows of records, sessions or FIX.
+
+pub mod file;
+pub mod memory;
+pub mod ring;
