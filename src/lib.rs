@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod fix;
+pub mod journal;
 pub mod session;
 pub mod sys;
 pub mod transport;

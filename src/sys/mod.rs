@@ -1,4 +1,10 @@
-//! The only code that may be `unsafe`: one operation a block, each with its proof.
+//! The only unsafe code: mapped memory, vector instructions, file and process calls that std has no safe form of.
+//!
+//! Each unsafe block does one thing and proves it. What is exported is safe: no caller can alias memory,
+//! overrun a buffer or use a closed descriptor through it. Nothing here knows of records, sessions or FIX.
 #![allow(unsafe_code)]
 
+pub mod file;
+pub mod memory;
+pub mod ring;
 pub mod simd;

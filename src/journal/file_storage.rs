@@ -1,0 +1,204 @@
+//! [`Storage`] in a directory.
+//!
+//! ```text
+//! <data_dir>/lock                          held while a process runs; holds its pid
+//! <data_dir>/manifest
+//! <data_dir>/journal-<n>/segment-<k>.seg   k < segments
+//! <data_dir>/quarantine/…                  only where recovery put something aside
+//! ```
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::sys::file;
+
+use super::ring_file::in_words;
+use super::{Geometry, ManifestError, OpenError, Slot, Storage, StorageError};
+
+#[derive(Clone)]
+pub struct FileStorage {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    data_dir: PathBuf,
+    geometry: Geometry,
+    /// By journal, then by number. Empty until [`FileStorage::open_segments`].
+    segments: std::sync::OnceLock<Vec<Vec<File>>>,
+}
+
+impl FileStorage {
+    /// The directory alone: its manifest can be read. Segments follow with [`FileStorage::allocate`] or [`FileStorage::open_segments`].
+    pub fn open(data_dir: &Path, geometry: Geometry) -> Self {
+        Self {
+            inner: Arc::new(Inner { data_dir: data_dir.to_owned(), geometry, segments: std::sync::OnceLock::new() }),
+        }
+    }
+
+    /// Opens every segment's file, creates those that are missing where `create` is set, and takes the space of all of them.
+    pub fn allocate(&self, create: bool) -> Result<(), OpenError> {
+        let geometry = self.inner.geometry;
+        let mut segments = Vec::new();
+        let mut missing_bytes = 0;
+        for journal in 0..geometry.journals {
+            let directory = self.journal_dir(journal);
+            if create {
+                file::create_private_directory(&directory)
+                    .map_err(|error| OpenError::Directory(format!("{directory:?} cannot be made: {error}")))?;
+            }
+            let mut files = Vec::new();
+            for number in 0..geometry.segments {
+                let path = self.segment_path(Slot { journal, number });
+                let file = file::open_private(&path, create)
+                    .map_err(|error| OpenError::Volume(format!("segment {path:?}: {error}")))?;
+                let metadata =
+                    file.metadata().map_err(|error| OpenError::Volume(format!("segment {path:?}: {error}")))?;
+                missing_bytes += geometry.segment_bytes.saturating_sub(metadata.blocks() * 512);
+                files.push(file);
+            }
+            segments.push(files);
+        }
+        for file in segments.iter().flatten() {
+            match file::allocate(file, geometry.segment_bytes) {
+                Ok(()) => {}
+                // A filesystem without allocation (overlay, some network ones): zero-writing takes the space instead.
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    let lengthen = || {
+                        if file.metadata()?.len() < geometry.segment_bytes {
+                            file.set_len(geometry.segment_bytes)
+                        } else {
+                            Ok(())
+                        }
+                    };
+                    lengthen().map_err(|error| self.no_room(missing_bytes, &error))?;
+                }
+                Err(error) => return Err(self.no_room(missing_bytes, &error)),
+            }
+        }
+        for journal in 0..geometry.journals {
+            sync_directory(&self.journal_dir(journal))?;
+        }
+        sync_directory(&self.inner.data_dir)?;
+        self.hold(segments);
+        Ok(())
+    }
+
+    /// Opens the segments for reading alone.
+    pub fn open_segments(&self) -> Result<(), StorageError> {
+        let geometry = self.inner.geometry;
+        let open = |slot: Slot| {
+            let path = self.segment_path(slot);
+            File::open(&path).map_err(|error| StorageError::new("open", path.display().to_string(), error))
+        };
+        let segments = (0..geometry.journals)
+            .map(|journal| (0..geometry.segments).map(|number| open(Slot { journal, number })).collect())
+            .collect::<Result<Vec<Vec<File>>, _>>()?;
+        self.hold(segments);
+        Ok(())
+    }
+
+    /// Whether a segment file is there that holds something, which without a manifest is nobody's.
+    pub fn check_unused(&self) -> Result<(), OpenError> {
+        let mut start = [0; 64];
+        for number in 0..self.inner.geometry.segments {
+            let path = self.segment_path(Slot { journal: 0, number });
+            let holds = File::open(&path).and_then(|file| file.read_exact_at(&mut start, 0)).is_ok()
+                && start.iter().any(|byte| *byte != 0);
+            if holds {
+                return Err(ManifestError::Missing.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn hold(&self, segments: Vec<Vec<File>>) {
+        assert!(self.inner.segments.set(segments).is_ok(), "the segments are opened once");
+    }
+
+    fn journal_dir(&self, journal: u16) -> PathBuf {
+        self.inner.data_dir.join(format!("journal-{journal}"))
+    }
+
+    fn segment_path(&self, slot: Slot) -> PathBuf {
+        self.journal_dir(slot.journal).join(format!("segment-{}.seg", slot.number))
+    }
+
+    fn file(&self, slot: Slot) -> &File {
+        let segments = self.inner.segments.get().expect("the segments are open");
+        &segments[usize::from(slot.journal)][slot.number as usize]
+    }
+
+    fn failed(&self, operation: &'static str, slot: Slot, error: io::Error) -> StorageError {
+        StorageError::new(operation, self.segment_path(slot).display().to_string(), error)
+    }
+
+    fn no_room(&self, needed_bytes: u64, error: &io::Error) -> OpenError {
+        let data_dir = &self.inner.data_dir;
+        let needed = in_words(needed_bytes);
+        let free =
+            file::space(data_dir).map_or_else(|_| "an unknown space".to_owned(), |space| in_words(space.free_bytes));
+        OpenError::Volume(format!(
+            "data_dir {data_dir:?} has {free} left, {needed} more were needed for its segments ({error}): enlarge the volume, or lower persistence.segments or segment_bytes in a new data directory"
+        ))
+    }
+}
+
+impl Storage for FileStorage {
+    fn write(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
+        self.file(slot).write_all_at(bytes, offset).map_err(|error| self.failed("write", slot, error))
+    }
+
+    fn sync(&self, slot: Slot) -> Result<(), StorageError> {
+        self.file(slot).sync_data().map_err(|error| self.failed("sync", slot, error))
+    }
+
+    fn read(&self, slot: Slot, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
+        self.file(slot).read_exact_at(buffer, offset).map_err(|error| self.failed("read", slot, error))
+    }
+
+    fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError> {
+        let path = self.inner.data_dir.join("manifest");
+        match std::fs::read(&path) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(StorageError::new("read", path.display().to_string(), error)),
+        }
+    }
+
+    fn replace_manifest(&self, bytes: &[u8]) -> Result<(), StorageError> {
+        let path = self.inner.data_dir.join("manifest");
+        let new = self.inner.data_dir.join("manifest.new");
+        let replace = || {
+            let mut file = file::open_private(&new, true)?;
+            file.set_len(0)?;
+            file.write_all(bytes)?;
+            file.sync_all()?;
+            std::fs::rename(&new, &path)
+        };
+        replace().map_err(|error| StorageError::new("replace", path.display().to_string(), error))?;
+        sync_directory(&self.inner.data_dir)
+    }
+
+    fn quarantine(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
+        let directory = self.inner.data_dir.join("quarantine");
+        let path = directory.join(name);
+        let keep = || {
+            file::create_private_directory(&directory)?;
+            let file = file::open_private(&path, true)?;
+            file.write_all_at(bytes, file.metadata()?.len())?;
+            file.sync_all()
+        };
+        keep().map_err(|error| StorageError::new("quarantine to", path.display().to_string(), error))?;
+        sync_directory(&directory)?;
+        sync_directory(&self.inner.data_dir)
+    }
+}
+
+fn sync_directory(path: &Path) -> Result<(), StorageError> {
+    File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| StorageError::new("sync", path.display().to_string(), error))
+}

@@ -1,0 +1,204 @@
+//! The data directory's durable identity: a small TOML text that closes with its own CRC, replaced in whole.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{FORMAT_VERSION, Geometry, Storage, StorageError};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    pub uuid: Uuid,
+    pub geometry: Geometry,
+    /// Of the last process that opened the directory; 0 when none has.
+    pub incarnation: u32,
+    /// Where that process had its rings. For those who only look; a process that opens the directory goes by its own configuration.
+    pub ring_dir: String,
+}
+
+/// Why a data directory cannot be opened as configured. The operator's to mend, save [`ManifestError::Damaged`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ManifestError {
+    /// Its text or CRC is wrong.
+    Damaged(String),
+    Newer {
+        found: u32,
+    },
+    Differs {
+        key: &'static str,
+        fixed: u64,
+        configured: u64,
+    },
+    /// The configuration cannot work; the text names the key.
+    Geometry(String),
+    /// Segments that hold data, but no manifest.
+    Missing,
+}
+
+impl fmt::Display for ManifestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Damaged(why) => write!(f, "the data directory's manifest is damaged ({why}): restore the directory from its volume snapshot, or move it aside to start anew"),
+            Self::Newer { found } => write!(f, "the data directory has format version {found}, this fixring reads up to {FORMAT_VERSION}: run a newer fixring"),
+            Self::Differs { key, fixed, configured } => write!(
+                f,
+                "{key} is {configured}, but the data directory was created with {fixed}, and that is fixed for its life: set {key} = {fixed}, or name a new engine.data_dir"
+            ),
+            Self::Geometry(why) => f.write_str(why),
+            Self::Missing => f.write_str("the data directory holds segments but no manifest: restore its file `manifest`, or name a new engine.data_dir"),
+        }
+    }
+}
+
+impl std::error::Error for ManifestError {}
+
+/// The journal that a session lives in, for life.
+pub fn journal_of(identity: &[u8], journals: u16) -> u16 {
+    (crc_fast::crc32_iscsi(identity) % u32::from(journals.max(1))) as u16
+}
+
+#[derive(Serialize, Deserialize)]
+struct Text {
+    format_version: u32,
+    uuid: String,
+    incarnation: u32,
+    journals: u16,
+    ring_bytes: u64,
+    segment_bytes: u64,
+    segments: u32,
+    ring_dir: String,
+}
+
+/// Read before anything else, so that a newer version is named even if the rest has changed.
+#[derive(Deserialize)]
+struct Version {
+    format_version: u32,
+}
+
+const TITLE: &str = "# The identity of a fixring data directory. Written by fixring at each start.\n";
+const CRC_PREFIX: &str = "# crc32c = ";
+
+impl Manifest {
+    pub fn to_text(&self) -> String {
+        let text = Text {
+            format_version: FORMAT_VERSION,
+            uuid: self.uuid.to_string(),
+            incarnation: self.incarnation,
+            journals: self.geometry.journals,
+            ring_bytes: self.geometry.ring_bytes,
+            segment_bytes: self.geometry.segment_bytes,
+            segments: self.geometry.segments,
+            ring_dir: self.ring_dir.clone(),
+        };
+        let mut out = TITLE.to_owned();
+        out.push_str(&toml::to_string(&text).expect("a flat table of integers and strings"));
+        let crc = crc_fast::crc32_iscsi(out.as_bytes());
+        out.push_str(&format!("{CRC_PREFIX}{crc:08x}\n"));
+        out
+    }
+
+    pub fn of_text(bytes: &[u8]) -> Result<Self, ManifestError> {
+        let damaged = |why: &str| ManifestError::Damaged(why.to_owned());
+        let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
+        let crc_at = text.rfind(CRC_PREFIX).ok_or_else(|| damaged("it has no crc32c line"))?;
+        let (body, crc) = text.split_at(crc_at);
+        let crc = u32::from_str_radix(crc[CRC_PREFIX.len()..].trim_end(), 16)
+            .map_err(|_| damaged("its crc32c line is not a number"))?;
+        if crc != crc_fast::crc32_iscsi(body.as_bytes()) {
+            return Err(damaged("its crc32c does not match"));
+        }
+        let version: Version = toml::from_str(body).map_err(|error| damaged(error.message()))?;
+        if version.format_version > FORMAT_VERSION {
+            return Err(ManifestError::Newer { found: version.format_version });
+        }
+        let text: Text = toml::from_str(body).map_err(|error| damaged(error.message()))?;
+        let geometry = Geometry {
+            journals: text.journals,
+            ring_bytes: text.ring_bytes,
+            segment_bytes: text.segment_bytes,
+            segments: text.segments,
+        };
+        geometry.check().map_err(ManifestError::Damaged)?;
+        let uuid = Uuid::parse_str(&text.uuid).map_err(|_| damaged("its uuid is not one"))?;
+        Ok(Self { uuid, geometry, incarnation: text.incarnation, ring_dir: text.ring_dir })
+    }
+
+    /// Whether a configuration fits this directory.
+    pub fn check(&self, configured: Geometry) -> Result<(), ManifestError> {
+        let fixed = self.geometry;
+        let pairs = [
+            ("the number of journals", u64::from(fixed.journals), u64::from(configured.journals)),
+            ("persistence.ring_bytes", fixed.ring_bytes, configured.ring_bytes),
+            ("persistence.segment_bytes", fixed.segment_bytes, configured.segment_bytes),
+            ("persistence.segments", u64::from(fixed.segments), u64::from(configured.segments)),
+        ];
+        match pairs.into_iter().find(|(_, fixed, configured)| fixed != configured) {
+            Some((key, fixed, configured)) => Err(ManifestError::Differs { key, fixed, configured }),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn read(storage: &impl Storage) -> Result<Option<Result<Self, ManifestError>>, StorageError> {
+        Ok(storage.manifest()?.map(|bytes| Self::of_text(&bytes)))
+    }
+
+    pub(super) fn write(&self, storage: &impl Storage) -> Result<(), StorageError> {
+        storage.replace_manifest(self.to_text().as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            uuid: Uuid::from_bytes([7; 16]),
+            geometry: Geometry::default(),
+            incarnation: 41,
+            ring_dir: "/dev/\"shm\"".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_manifest_comes_back_as_it_was_written() {
+        assert_eq!(Manifest::of_text(manifest().to_text().as_bytes()), Ok(manifest()));
+    }
+
+    #[test]
+    fn any_changed_byte_of_a_manifest_is_damage() {
+        let text = manifest().to_text();
+        for at in 0..text.trim_end().len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 1;
+            assert!(Manifest::of_text(&bytes).is_err(), "byte {at}");
+        }
+        assert!(Manifest::of_text(b"").is_err());
+    }
+
+    #[test]
+    fn a_newer_format_is_named_even_if_its_keys_are_unknown() {
+        let mut text = "format_version = 2\nnew_key = 1\n".to_owned();
+        let crc = crc_fast::crc32_iscsi(text.as_bytes());
+        text.push_str(&format!("{CRC_PREFIX}{crc:08x}\n"));
+        let error = Manifest::of_text(text.as_bytes()).unwrap_err();
+        assert_eq!(error, ManifestError::Newer { found: 2 });
+        assert!(error.to_string().contains("run a newer fixring"));
+    }
+
+    #[test]
+    fn a_configuration_that_differs_is_told_the_fixed_value() {
+        let configured = Geometry { segments: 8, ..Geometry::default() };
+        let error = manifest().check(configured).unwrap_err().to_string();
+        assert!(error.contains("set persistence.segments = 16"), "{error}");
+        assert_eq!(manifest().check(Geometry::default()), Ok(()));
+    }
+
+    #[test]
+    fn a_session_stays_in_its_journal() {
+        // Fixed for the life of a data directory: a change here strands every session of an existing one.
+        assert_eq!(journal_of(b"FIX.4.4\x01VENUE\x01\x01\x01DESK1\x01\x01", 4), 1);
+        assert_eq!(journal_of(b"anything", 1), 0);
+    }
+}

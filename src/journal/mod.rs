@@ -1,0 +1,182 @@
+//! The journal: every message in both directions, in a ring of shared memory that a flusher carries to segments on a volume.
+//!
+//! The worker appends ([`Writer`]), a housekeeping thread carries ([`Flusher`]) and reads back for resends ([`Stager`]), start-up
+//! recovers ([`open`]), and another process may look on ([`cat`]). All of these are step functions over [`Storage`]; threads and clocks belong to the engine.
+//! Nothing here knows FIX: payloads are bytes, an identity is bytes, and what a number means is the caller's affair.
+//!
+//! # Format, version 1
+//!
+//! A *position* is a byte offset in the journal that never goes back. The byte at position `p` lies in the ring at `p % ring_bytes`, and on
+//! the volume in segment `p / segment_bytes`, that is in file `segment-<(p / segment_bytes) % segments>.seg` at `p % segment_bytes`.
+//! `ring_bytes` divides `segment_bytes`; all three are fixed when the data directory is created. All integers are little-endian.
+//!
+//! A *record* begins at a multiple of 64:
+//!
+//! ```text
+//!  0               4               8       9      10      12              16
+//! ┌───────────────┬───────────────┬───────┬───────┬───────┬───────────────┐
+//! │ length        │ crc32c        │ kind  │ flags │ origin│ session       │  length: header and payload, without padding
+//! │               │               │       │       │journal│               │
+//! ├───────────────┴───────────────┼───────┴───────┴───────┴───────────────┤
+//! │ msg_seq_num                   │ time_ns (UTC)                         │ 16
+//! ├───────────────────────────────┼───────────────────────────────────────┤
+//! │ previous (position)           │ origin_position                       │ 32
+//! ├───────────────┬───────────────┼───────────────────┬───────────────────┤
+//! │ incarnation   │ epoch         │ commit_offset     │ spare (zero)      │ 48
+//! ├───────────────┴───────────────┴───────────────────┴───────────────────┤
+//! │ payload … and padding to a multiple of 64                             │ 64
+//! └───────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! `crc32c` (CRC-32/ISCSI) covers header bytes 8 to 64 and the payload (of a Pad the header alone), and is combined with position and length,
+//! so that a record of an earlier lap is none. `previous` is the session's newest earlier Inbound or Outbound record, each in its own chain.
+//!
+//! A *commit* is a run of records, each with its distance from the first in `commit_offset`, the last with COMMIT_END.
+//! A commit straddles neither the end of the ring nor, therefore, of a segment: a Pad, a commit of its own, fills what is left.
+//! The first commit of each segment is one State record (its payload: `state.rs`), the first commit of each incarnation otherwise one IncarnationStart.
+//! Along the positions the incarnation never decreases.
+//!
+//! A segment has no other header. The ring's file has a page before the data (`sys/ring.rs`; the first 128 bytes: `ring_file.rs`).
+//! The manifest is a text (`manifest.rs`).
+
+pub mod cat;
+mod file_storage;
+mod flusher;
+mod manifest;
+mod open;
+mod record;
+mod recovery;
+mod ring_file;
+mod scan;
+pub mod simulated;
+mod stager;
+mod state;
+mod storage;
+mod writer;
+
+pub use file_storage::FileStorage;
+pub use flusher::{Flusher, FlusherCounters};
+pub use manifest::{Manifest, ManifestError, journal_of};
+pub use open::{Journal, OpenError, Opened, Settings, open, open_over, prepare};
+pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
+pub use recovery::{Records, Recovered, RecoveryReport, RingFound, StoredRecord};
+pub use stager::{Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
+pub use state::{IncarnationStart, NUMBERS_BYTES, RecoveredSession, SessionState, StateTooLarge, StoredNumbers};
+pub use storage::{Slot, Storage, StorageError};
+pub use writer::{AppendError, NewRecord, Room, Writer};
+
+/// The version in the manifest and in every segment's head.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// When a commit is released, by rising strength.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Mode {
+    /// Once it is whole in the ring.
+    #[default]
+    Buffered = 0,
+    /// Once the operating system has it.
+    Flush = 1,
+    /// Once it is on stable media.
+    Sync = 2,
+}
+
+/// The sizes that a data directory fixes at its creation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Geometry {
+    pub journals: u16,
+    /// A power of two.
+    pub ring_bytes: u64,
+    /// A multiple of `ring_bytes`.
+    pub segment_bytes: u64,
+    /// Segments of one journal.
+    pub segments: u32,
+}
+
+/// A segment is overwritten while the one before it holds the newest synced head: one to read, one to write, one between.
+pub const SEGMENTS_MIN: u32 = 3;
+/// A Pad's length is a u32.
+pub const RING_BYTES_MAX: u64 = 1 << 31;
+/// One journal's files at most; the slot's number is decimal in their names.
+pub const SEGMENTS_MAX: u32 = 100_000;
+pub const JOURNALS_MAX: u16 = 256;
+
+impl Geometry {
+    /// The most that one commit may take: a quarter of the ring, so that a segment's end, a head and a commit fit it together.
+    pub const fn commit_bytes_max(&self) -> u64 {
+        self.ring_bytes / 4
+    }
+
+    /// What is wrong with it, and the mend.
+    pub fn check(&self) -> Result<(), String> {
+        use crate::sys::ring::RING_BYTES_MIN;
+        if !self.ring_bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&self.ring_bytes) {
+            return Err(format!(
+                "persistence.ring_bytes is {}: make it a power of two from 64KiB to 2GiB",
+                self.ring_bytes
+            ));
+        }
+        if self.segment_bytes == 0
+            || !self.segment_bytes.is_multiple_of(self.ring_bytes)
+            || self.segment_bytes > 1 << 40
+        {
+            return Err(format!(
+                "persistence.segment_bytes is {}: make it a multiple of persistence.ring_bytes ({}), at most 1TiB",
+                self.segment_bytes, self.ring_bytes
+            ));
+        }
+        if !(SEGMENTS_MIN..=SEGMENTS_MAX).contains(&self.segments) {
+            return Err(format!("persistence.segments is {}: make it {SEGMENTS_MIN} to {SEGMENTS_MAX}", self.segments));
+        }
+        if !(1..=JOURNALS_MAX).contains(&self.journals) {
+            return Err(format!("{} journals: make it 1 to {JOURNALS_MAX}", self.journals));
+        }
+        Ok(())
+    }
+
+    /// Where the byte at `position` lies on the volume.
+    pub(crate) fn slot(&self, journal: u16, position: u64) -> (Slot, u64) {
+        let segment = position / self.segment_bytes;
+        let number = (segment % u64::from(self.segments)) as u32;
+        (Slot { journal, number }, position % self.segment_bytes)
+    }
+
+    /// The oldest position whose segment is not overwritten while `newest` is written.
+    pub(crate) fn oldest_position(&self, newest: u64) -> u64 {
+        let segment = newest / self.segment_bytes;
+        (segment + 1).saturating_sub(u64::from(self.segments)) * self.segment_bytes
+    }
+}
+
+impl Default for Geometry {
+    fn default() -> Self {
+        Self { journals: 1, ring_bytes: 16 << 20, segment_bytes: 64 << 20, segments: 16 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_geometry_that_cannot_work_is_refused_with_the_key() {
+        let good = Geometry::default();
+        assert_eq!(good.check(), Ok(()));
+        let bad = [
+            (Geometry { ring_bytes: 3 << 20, ..good }, "ring_bytes"),
+            (Geometry { ring_bytes: 1 << 32, ..good }, "ring_bytes"),
+            (Geometry { segment_bytes: (64 << 20) + 4096, ..good }, "segment_bytes"),
+            (Geometry { segments: 2, ..good }, "segments"),
+            (Geometry { journals: 0, ..good }, "journals"),
+        ];
+        for (geometry, key) in bad {
+            assert!(geometry.check().unwrap_err().contains(key));
+        }
+    }
+
+    #[test]
+    fn the_oldest_position_leaves_out_the_segment_being_overwritten() {
+        let geometry = Geometry { journals: 1, ring_bytes: 1 << 16, segment_bytes: 1 << 16, segments: 3 };
+        assert_eq!(geometry.oldest_position(3 * (1 << 16) - 1), 0);
+        assert_eq!(geometry.oldest_position(3 * (1 << 16)), 1 << 16);
+    }
+}

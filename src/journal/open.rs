@@ -1,0 +1,290 @@
+//! Start-up: lock, manifest, files and rings, then recovery of each journal, then the new incarnation.
+
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use crate::sys::file;
+use crate::sys::ring::{RingMemory, Watermarks};
+
+use super::flusher::Carry;
+use super::recovery::{self, Found};
+use super::ring_file::{identity_of, open_ring};
+use super::writer::Resume;
+use super::{
+    FileStorage, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager, StagerPort, Storage, StorageError,
+    Writer,
+};
+
+/// What the configuration says of the journals.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub data_dir: PathBuf,
+    pub ring_dir: PathBuf,
+    pub geometry: Geometry,
+    pub flush_interval_ns: u64,
+    /// The longest payload of a record.
+    pub message_bytes_max: u32,
+    /// Messages that one stage request may find.
+    pub resend_messages_max: u32,
+    /// A monotonic clock in ns, to time syncs.
+    pub clock: fn() -> u64,
+}
+
+/// All journals of a data directory, recovered and ready.
+pub struct Opened<S: Storage> {
+    pub uuid: Uuid,
+    pub incarnation: u32,
+    pub journals: Vec<Journal<S>>,
+    /// Held until the process is done with the directory. `None` over a storage that is not a directory.
+    pub lock: Option<DirectoryLock>,
+    /// Worth one warning each.
+    pub warnings: Vec<String>,
+}
+
+/// One journal's parts, each for the thread that owns it.
+pub struct Journal<S: Storage> {
+    pub number: u16,
+    /// The worker's.
+    pub writer: Writer,
+    /// The worker's.
+    pub stager_port: StagerPort,
+    /// Housekeeping's.
+    pub flusher: Flusher<S>,
+    /// Housekeeping's.
+    pub stager: Stager<S>,
+    /// For whoever looks on.
+    pub watermarks: Watermarks,
+    pub recovered: Recovered<S>,
+}
+
+/// Why the journals cannot be opened. All but `Storage` are for the operator to mend, and say how.
+#[derive(Debug)]
+pub enum OpenError {
+    Manifest(ManifestError),
+    InUse { data_dir: PathBuf, pid: Option<u32> },
+    Directory(String),
+    Ring(String),
+    Volume(String),
+    Damaged { journal: u16, why: String },
+    Storage(StorageError),
+}
+
+/// A killed process may still be in a device write; the lock is its until that returns.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+const LOCK_WAIT_STEP: Duration = Duration::from_millis(10);
+
+/// The exclusive use of a data directory.
+#[derive(Debug)]
+pub struct DirectoryLock {
+    _file: File,
+}
+
+/// Opens a data directory, or creates it.
+pub fn open(settings: &Settings) -> Result<Opened<FileStorage>, OpenError> {
+    settings.geometry.check().map_err(|why| OpenError::Manifest(ManifestError::Geometry(why)))?;
+    let data_dir = &settings.data_dir;
+    file::create_private_directory(data_dir)
+        .map_err(|error| OpenError::Directory(format!("data_dir {data_dir:?} cannot be made: {error}")))?;
+    let lock = DirectoryLock::take(data_dir)?;
+    let storage = FileStorage::open(data_dir, settings.geometry);
+    let is_new = storage.manifest()?.is_none();
+    if is_new {
+        // The manifest comes last, so that a directory with one has all its segments.
+        storage.check_unused()?;
+        storage.allocate(true)?;
+    }
+    let manifest = prepare(&storage, settings)?;
+    if !is_new {
+        storage.allocate(false)?;
+    }
+    let mut rings = Vec::new();
+    let mut warnings = Vec::new();
+    for journal in 0..manifest.geometry.journals {
+        let (ring, lock_error) = open_ring(&settings.ring_dir, &manifest, journal)?;
+        if let Some(error) = lock_error {
+            warnings.push(format!("the ring of journal {journal} is not locked in memory ({error}): raise RLIMIT_MEMLOCK, or the kernel may swap it"));
+        }
+        rings.push(ring);
+    }
+    let mut opened = open_over(&storage, manifest, rings, settings)?;
+    opened.lock = Some(lock);
+    opened.warnings.extend(warnings);
+    Ok(opened)
+}
+
+/// Reads the manifest, or writes the first one. A manifest that this configuration does not fit is refused before anything is touched.
+pub fn prepare(storage: &impl Storage, settings: &Settings) -> Result<Manifest, OpenError> {
+    if let Some(manifest) = Manifest::read(storage)? {
+        let manifest = manifest?;
+        manifest.check(settings.geometry)?;
+        return Ok(manifest);
+    }
+    settings.geometry.check().map_err(ManifestError::Geometry)?;
+    let manifest = Manifest {
+        uuid: Uuid::new_v4(),
+        geometry: settings.geometry,
+        incarnation: 0,
+        ring_dir: ring_dir_text(settings),
+    };
+    manifest.write(storage)?;
+    Ok(manifest)
+}
+
+/// [`open`] over any storage and rings: recovers each journal and starts the next incarnation.
+///
+/// # Panics
+/// When there is not one ring a journal, of the manifest's length.
+pub fn open_over<S: Storage>(
+    storage: &S,
+    manifest: Manifest,
+    mut rings: Vec<RingMemory>,
+    settings: &Settings,
+) -> Result<Opened<S>, OpenError> {
+    let geometry = manifest.geometry;
+    assert_eq!(rings.len(), usize::from(geometry.journals), "one ring a journal");
+    assert!(rings.iter().all(|ring| ring.ring_bytes() == geometry.ring_bytes), "rings of the manifest's length");
+    if u64::from(settings.message_bytes_max) > geometry.commit_bytes_max() / 2 {
+        let why = format!(
+            "message_bytes_max is {}, more than an eighth of persistence.ring_bytes ({}): raise ring_bytes or lower message_bytes_max",
+            settings.message_bytes_max, geometry.ring_bytes
+        );
+        return Err(ManifestError::Geometry(why).into());
+    }
+    let mut found = Vec::new();
+    for (journal, ring) in (0..geometry.journals).zip(&rings) {
+        found.push(recovery::recover(storage, &manifest, journal, ring)?);
+    }
+    // Everything that any ring had beyond its segments is on stable media by now, so the rings may change owner.
+    let incarnation = manifest
+        .incarnation
+        .checked_add(1)
+        .ok_or_else(|| ManifestError::Damaged("its incarnation cannot rise".to_owned()))?;
+    let manifest = Manifest { incarnation, ring_dir: ring_dir_text(settings), ..manifest };
+    manifest.write(storage)?;
+    let mut journals = Vec::new();
+    for (found, mut ring) in found.into_iter().zip(rings.drain(..)) {
+        recovery::refill_last_page(storage, &manifest, &found, &mut ring)?;
+        ring.reset(&identity_of(&manifest, found.journal), u64::from(incarnation), found.end);
+        journals.push(assemble(storage, &manifest, found, ring, settings));
+    }
+    Ok(Opened { uuid: manifest.uuid, incarnation, journals, lock: None, warnings: Vec::new() })
+}
+
+fn assemble<S: Storage>(
+    storage: &S,
+    manifest: &Manifest,
+    found: Found<S>,
+    ring: RingMemory,
+    settings: &Settings,
+) -> Journal<S> {
+    let geometry = manifest.geometry;
+    let resume = Resume {
+        geometry,
+        uuid: *manifest.uuid.as_bytes(),
+        journal: found.journal,
+        incarnation: manifest.incarnation,
+        message_bytes_max: settings.message_bytes_max,
+        headed_segment: found.headed_segment,
+        after_clean_stop: found.recovered.report.clean_stop,
+    };
+    let carry = Carry {
+        storage: storage.clone(),
+        geometry,
+        journal: found.journal,
+        incarnation: manifest.incarnation,
+        flush_interval_ns: settings.flush_interval_ns,
+        clock: settings.clock,
+        unzeroed: found.unzeroed,
+    };
+    let wanted = Arc::new(AtomicU64::new(0));
+    let watermarks = ring.watermarks();
+    let (ring_writer, ring_reader) = ring.split();
+    let (stager, stager_port) =
+        Stager::new(storage.clone(), geometry, found.journal, watermarks.clone(), settings.resend_messages_max);
+    let mut recovered = found.recovered;
+    recovered.report.incarnation = manifest.incarnation;
+    Journal {
+        number: found.journal,
+        writer: Writer::new(ring_writer, &resume, Arc::clone(&wanted)),
+        stager_port,
+        flusher: Flusher::new(ring_reader, carry, wanted),
+        stager,
+        watermarks,
+        recovered,
+    }
+}
+
+impl DirectoryLock {
+    /// Waits a little for one that is just dying.
+    pub fn take(data_dir: &Path) -> Result<Self, OpenError> {
+        let path = data_dir.join("lock");
+        let failed = |error: io::Error| OpenError::Directory(format!("lock {path:?}: {error}"));
+        let file = file::open_private(&path, true).map_err(failed)?;
+        let steps = LOCK_WAIT_MAX.as_millis() / LOCK_WAIT_STEP.as_millis();
+        for _ in 0..steps {
+            if file::try_lock(&file).map_err(failed)? {
+                // Only a hint for whoever is refused; the lock is what counts.
+                let pid = format!("{}\n", std::process::id());
+                let _ =
+                    file.set_len(0).and_then(|()| std::os::unix::fs::FileExt::write_all_at(&file, pid.as_bytes(), 0));
+                return Ok(Self { _file: file });
+            }
+            std::thread::sleep(LOCK_WAIT_STEP);
+        }
+        let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+        Err(OpenError::InUse { data_dir: data_dir.to_owned(), pid })
+    }
+}
+
+fn ring_dir_text(settings: &Settings) -> String {
+    settings.ring_dir.to_string_lossy().into_owned()
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Manifest(error) => error.fmt(f),
+            Self::InUse { data_dir, pid: Some(pid) } => {
+                write!(
+                    f,
+                    "data directory {data_dir:?} is in use by process {pid}: stop that one, or name another engine.data_dir"
+                )
+            }
+            Self::InUse { data_dir, pid: None } => {
+                write!(
+                    f,
+                    "data directory {data_dir:?} is in use by another process: stop that one, or name another engine.data_dir"
+                )
+            }
+            Self::Directory(text) | Self::Ring(text) | Self::Volume(text) => f.write_str(text),
+            Self::Damaged { journal, why } => {
+                write!(
+                    f,
+                    "journal {journal} is damaged ({why}): restore the data directory from its volume snapshot, or move it aside to start anew"
+                )
+            }
+            Self::Storage(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<ManifestError> for OpenError {
+    fn from(error: ManifestError) -> Self {
+        Self::Manifest(error)
+    }
+}
+
+impl From<StorageError> for OpenError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}

@@ -1,0 +1,158 @@
+//! Walks records and commits over bytes that may be anything.
+
+use super::record::{header_at, is_valid};
+use super::{Geometry, HEADER_BYTES, Kind, RecordHeader, Storage, StorageError, flags};
+
+/// Read from a segment in one call. A walk backwards finds the records before it in the same window.
+const WINDOW_BYTES: u64 = 256 * 1024;
+
+/// Bytes of a journal by position.
+pub(super) trait Source {
+    /// The bytes from `position` on: `bytes` of them, or fewer where the source ends. `bytes` never crosses the end of a lap.
+    fn bytes(&mut self, position: u64, bytes: u64) -> Result<&[u8], StorageError>;
+}
+
+/// The segments, through a window of bounded size (that of the largest commit).
+pub(super) struct SegmentSource<S> {
+    storage: S,
+    geometry: Geometry,
+    journal: u16,
+    window: Vec<u8>,
+    window_start: u64,
+}
+
+impl<S: Storage> SegmentSource<S> {
+    pub fn new(storage: S, geometry: Geometry, journal: u16) -> Self {
+        Self { storage, geometry, journal, window: Vec::new(), window_start: 0 }
+    }
+
+    /// Forgets what was read, since the volume may have changed.
+    pub fn forget(&mut self) {
+        self.window.clear();
+    }
+
+    /// A window that has `position` near its end, for a walk backwards.
+    pub fn look_back(&mut self, position: u64) -> Result<(), StorageError> {
+        if self.holds(position, HEADER_BYTES) {
+            return Ok(());
+        }
+        let segment_start = position - position % self.geometry.segment_bytes;
+        let start = position.saturating_sub(WINDOW_BYTES * 7 / 8).max(segment_start);
+        self.load(start, WINDOW_BYTES)
+    }
+
+    fn holds(&self, position: u64, bytes: u64) -> bool {
+        position >= self.window_start && position + bytes <= self.window_start + self.window.len() as u64
+    }
+
+    fn load(&mut self, start: u64, bytes: u64) -> Result<(), StorageError> {
+        let (slot, offset) = self.geometry.slot(self.journal, start);
+        let bytes = bytes.min(self.geometry.segment_bytes - offset);
+        self.window.resize(bytes as usize, 0);
+        self.window_start = start;
+        let read = self.storage.read(slot, offset, &mut self.window);
+        if read.is_err() {
+            self.window.clear();
+        }
+        read
+    }
+}
+
+impl<S: Storage> Source for SegmentSource<S> {
+    fn bytes(&mut self, position: u64, bytes: u64) -> Result<&[u8], StorageError> {
+        if !self.holds(position, bytes) {
+            self.load(position, bytes.max(WINDOW_BYTES))?;
+        }
+        let rest = &self.window[(position - self.window_start) as usize..];
+        Ok(&rest[..rest.len().min(bytes as usize)])
+    }
+}
+
+/// A ring's data, of which `[start, end)` counts.
+pub(super) struct RingSource<'a> {
+    pub data: &'a [u8],
+    pub start: u64,
+    pub end: u64,
+}
+
+impl Source for RingSource<'_> {
+    fn bytes(&mut self, position: u64, bytes: u64) -> Result<&[u8], StorageError> {
+        if position < self.start || position >= self.end {
+            return Ok(&[]);
+        }
+        let bytes = bytes.min(self.end - position) as usize;
+        let rest = &self.data[(position % self.data.len() as u64) as usize..];
+        Ok(&rest[..rest.len().min(bytes)])
+    }
+}
+
+/// The whole, valid record at `position`, with its payload (of a Pad: none).
+pub(super) fn record_at<'a>(
+    source: &'a mut impl Source,
+    geometry: &Geometry,
+    position: u64,
+) -> Result<Option<(RecordHeader, &'a [u8])>, StorageError> {
+    if !position.is_multiple_of(super::RECORD_ALIGN) || position > u64::MAX / 2 {
+        return Ok(None);
+    }
+    let lap_end = (position / geometry.ring_bytes + 1) * geometry.ring_bytes;
+    let Some(header) = header_at(source.bytes(position, HEADER_BYTES)?, position, lap_end) else {
+        return Ok(None);
+    };
+    let length = u64::from(header.length);
+    // Only a Pad may be longer than a commit; its payload is not looked at.
+    let bytes = match header.kind {
+        Kind::Pad => HEADER_BYTES,
+        _ if length > geometry.commit_bytes_max() => return Ok(None),
+        _ => length,
+    };
+    let record = source.bytes(position, bytes)?;
+    if record.len() as u64 != bytes || !is_valid(record, position, &header) {
+        return Ok(None);
+    }
+    Ok(Some((header, &record[HEADER_BYTES as usize..])))
+}
+
+/// Which incarnations a scan accepts next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incarnations {
+    /// That of the newest commit so far: what is older was fenced.
+    pub newest: u32,
+    /// The manifest's last: nothing newer was ever started.
+    pub last: u32,
+}
+
+/// The whole commit at `position`: fills `records` and answers its end. `None` where there is none, or one of a fenced incarnation.
+pub(super) fn commit_at(
+    source: &mut impl Source,
+    geometry: &Geometry,
+    position: u64,
+    incarnations: &mut Incarnations,
+    records: &mut Vec<(u64, RecordHeader)>,
+) -> Result<Option<u64>, StorageError> {
+    records.clear();
+    let mut at = position;
+    let incarnation = loop {
+        // Commits are at most a quarter of a lap and do not leave it: so the walk is bounded, whatever the bytes say.
+        if at / geometry.ring_bytes != position / geometry.ring_bytes {
+            return Ok(None);
+        }
+        let Some((header, _)) = record_at(source, geometry, at)? else {
+            return Ok(None);
+        };
+        let is_first = records.is_empty();
+        let belongs = u64::from(header.commit_offset) == at - position
+            && (is_first || header.incarnation == records[0].1.incarnation)
+            && (is_first || header.kind != Kind::Pad);
+        if !belongs || header.incarnation < incarnations.newest || header.incarnation > incarnations.last {
+            return Ok(None);
+        }
+        records.push((at, header));
+        at += header.padded_bytes();
+        if header.has(flags::COMMIT_END) {
+            break header.incarnation;
+        }
+    };
+    incarnations.newest = incarnation;
+    Ok(Some(at))
+}

@@ -1,0 +1,57 @@
+//! What the journal asks of a volume. Six calls, so that a test can be the volume.
+
+use std::fmt;
+use std::io;
+
+/// One segment's file.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Slot {
+    pub journal: u16,
+    pub number: u32,
+}
+
+/// A volume that holds one data directory. Handles are cheap to clone and may be used from several threads.
+///
+/// Every slot is `segment_bytes` long from the start. Any error is fatal to the one who meets it: the journal never tries again,
+/// since after a failed sync nobody knows what the device holds.
+pub trait Storage: Clone + Send + 'static {
+    fn write(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), StorageError>;
+    /// Returns when everything written to the slot is on stable media.
+    fn sync(&self, slot: Slot) -> Result<(), StorageError>;
+    /// Fills `buffer`.
+    fn read(&self, slot: Slot, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError>;
+    /// `None` in a new data directory.
+    fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError>;
+    /// Replaces the manifest in whole, durably.
+    fn replace_manifest(&self, bytes: &[u8]) -> Result<(), StorageError>;
+    /// Keeps bytes that are not part of the journal, for whoever investigates. Durable. Adds to what the name already holds.
+    fn quarantine(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError>;
+}
+
+/// The environment's fault: the disk is gone, full, or not what it was.
+#[derive(Debug)]
+pub struct StorageError {
+    /// What was tried.
+    pub operation: &'static str,
+    /// On what.
+    pub target: String,
+    pub source: io::Error,
+}
+
+impl StorageError {
+    pub fn new(operation: &'static str, target: impl Into<String>, source: io::Error) -> Self {
+        Self { operation, target: target.into(), source }
+    }
+}
+
+impl fmt::Display for StorageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "cannot {} {}: {}", self.operation, self.target, self.source)
+    }
+}
+
+impl std::error::Error for StorageError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}

@@ -1,0 +1,542 @@
+//! The worker's pen: appends records to the ring and closes commits.
+//!
+//! A commit never straddles the end of the ring: where it might, [`Writer::begin`] pads up to the boundary first. So a commit is one
+//! contiguous slice of memory, a record's free space is known before it is filled, and a wrap costs at most one `bytes_max` a lap.
+//! Nothing here allocates, makes a system call or waits.
+
+use zerocopy::IntoBytes;
+use zerocopy::byteorder::little_endian::{U16, U32, U64};
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::sys::ring::{RingWriter, Watermarks};
+
+use super::record::{COVERED_OFFSET, CRC_OFFSET, FLAGS_OFFSET, RawHeader, align, header_at, record_bytes, record_crc};
+use super::state::{HeadIdentity, IncarnationStart, START_BYTES, StateTooLarge, write_head};
+use super::{
+    Geometry, HEADER_BYTES, Kind, Mode, NONE, Origin, RECORD_ALIGN, RecordHeader, SessionState, StoredNumbers, flags,
+};
+
+/// Owns the tail of one journal.
+pub struct Writer {
+    ring: RingWriter,
+    geometry: Geometry,
+    identity: HeadIdentity,
+    incarnation: u32,
+    message_bytes_max: u64,
+    /// Where the open commit begins, or the next one will.
+    commit_start: u64,
+    /// Where the next record goes.
+    tail: u64,
+    /// Where the open commit's room ends; equals `commit_start` when none is open.
+    reserve_end: u64,
+    /// The newest record of the open commit.
+    last_record: u64,
+    /// What lies before this was written by an earlier process and is not in the ring.
+    start: u64,
+    /// The highest end of room ever given out: bytes a ring's length before it may be overwritten.
+    dirty_end: u64,
+    /// The segment that has its head; `NONE` before the first.
+    headed_segment: u64,
+    /// The previous incarnation's end, until our IncarnationStart is written.
+    pending_start: Option<IncarnationStart>,
+    /// By position in the ring, in steps of RECORD_ALIGN.
+    sends: Box<[Send]>,
+    /// Links of the open commit, from each to its next. They hold only once it is committed.
+    links: Vec<(u64, u64)>,
+    wanted: Arc<AtomicU64>,
+}
+
+/// Answer of [`Writer::begin`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Room {
+    Ready,
+    /// The commit would not fit this segment: call [`Writer::roll`], then begin again.
+    RollDue,
+    /// The volume lags by a whole ring. Nothing was begun; try again when `synced` has moved.
+    Full,
+}
+
+/// A record to append.
+#[derive(Clone, Copy, Debug)]
+pub struct NewRecord {
+    pub kind: Kind,
+    pub session: u32,
+    pub msg_seq_num: u64,
+    pub time_ns: u64,
+    pub epoch: u32,
+    /// The session's previous record in this direction, or [`NONE`].
+    pub previous: u64,
+    pub origin: Option<Origin>,
+    /// Of the kinds that go on the wire ([`Kind::Outbound`], [`Kind::Replay`]): the record appended before it for the same
+    /// connection, so that [`Writer::next_send`] of that one answers this one.
+    pub sent_after: Option<u64>,
+    /// [`flags::SECRET_BLANKED`] where it applies; the others are set by the writer.
+    pub flags: u8,
+}
+
+/// Nothing was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AppendError {
+    /// The record would go beyond what was reserved with [`Writer::begin`]: back-pressure.
+    Full,
+    /// It is longer than a message may be.
+    Overflow,
+}
+
+/// What a connection that sends from the ring needs to know of a record.
+#[derive(Clone, Copy, Default)]
+struct Send {
+    /// To the next record for the same connection, in steps of RECORD_ALIGN; 0 where there is none.
+    next: u32,
+    /// To the end of the commit, in steps of RECORD_ALIGN, times four, plus the mode.
+    release: u32,
+}
+
+impl Writer {
+    /// Opens a commit of at most `bytes_max` bytes of records ([`record_bytes`] of each payload).
+    ///
+    /// # Panics
+    /// When a commit is open, or `bytes_max` is more than a quarter of the ring.
+    #[inline]
+    pub fn begin(&mut self, bytes_max: u32) -> Room {
+        assert!(!self.is_open(), "one commit at a time");
+        let bytes_max = align(u64::from(bytes_max));
+        assert!(bytes_max <= self.geometry.commit_bytes_max(), "a commit is at most a quarter of the ring");
+        if self.pending_start.is_some() || self.tail / self.geometry.segment_bytes != self.headed_segment {
+            match self.start_incarnation() {
+                Room::Ready => {}
+                other => return other,
+            }
+        }
+        self.reserve(bytes_max)
+    }
+
+    /// Ends the segment and opens the next with its head: every session's state and the application's snapshot.
+    /// `false` when the ring has no room now.
+    ///
+    /// # Panics
+    /// When a commit is open.
+    pub fn roll<'a>(
+        &mut self,
+        sessions: impl Iterator<Item = SessionState<'a>>,
+        snapshot: &[u8],
+    ) -> Result<bool, StateTooLarge> {
+        assert!(!self.is_open(), "a segment ends between commits");
+        let segment_bytes = self.geometry.segment_bytes;
+        let bytes_max = self.geometry.commit_bytes_max();
+        // The tail may already be at the boundary of a segment without a head.
+        let head = self.tail.next_multiple_of(segment_bytes);
+        if !self.ring.has_room(head + bytes_max) && !self.pad_as_room_allows(head, bytes_max) {
+            return Ok(false);
+        }
+        while self.tail < head {
+            self.pad_lap();
+        }
+        let identity = HeadIdentity { segment: head / segment_bytes, ..self.identity };
+        self.open(bytes_max);
+        let space = self.ring.mutable(head + HEADER_BYTES, bytes_max - HEADER_BYTES);
+        let payload_bytes = write_head(space, identity, sessions, snapshot) as u64;
+        if payload_bytes > bytes_max - HEADER_BYTES {
+            self.abandon();
+            return Err(StateTooLarge { bytes: payload_bytes + HEADER_BYTES, bytes_max });
+        }
+        self.put_header(&NewRecord::internal(Kind::State, 0), payload_bytes);
+        self.commit(Mode::Buffered);
+        self.headed_segment = identity.segment;
+        Ok(true)
+    }
+
+    /// Appends one record to the open commit. `fill` gets the free space for its payload, of the length that a message may have or of what
+    /// is left of the commit, and answers the length that it wrote. The answer is the record's position.
+    ///
+    /// # Panics
+    /// When no commit is open.
+    #[inline]
+    pub fn append<E>(
+        &mut self,
+        new: NewRecord,
+        fill: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<u64, AppendError> {
+        assert!(self.is_open(), "a record is appended to an open commit");
+        let position = self.tail;
+        let left = self.reserve_end - position;
+        if left < HEADER_BYTES {
+            return Err(AppendError::Full);
+        }
+        let space_bytes = (left - HEADER_BYTES).min(self.message_bytes_max);
+        let space = self.ring.mutable(position + HEADER_BYTES, space_bytes);
+        let Ok(payload_bytes) = fill(space) else {
+            return Err(if space_bytes == self.message_bytes_max { AppendError::Overflow } else { AppendError::Full });
+        };
+        assert!(payload_bytes as u64 <= space_bytes, "the payload is within the space that was given");
+        self.put_header(&new, payload_bytes as u64);
+        if matches!(new.kind, Kind::Outbound | Kind::Replay) {
+            let index = self.index(position);
+            self.sends[index] = Send::default();
+            if let Some(previous) = new.sent_after {
+                self.links.push((previous, position));
+            }
+        }
+        Ok(position)
+    }
+
+    /// [`Writer::append`] of bytes that exist already.
+    #[inline]
+    pub fn append_bytes(&mut self, new: NewRecord, payload: &[u8]) -> Result<u64, AppendError> {
+        self.append(new, |space| match space.get_mut(..payload.len()) {
+            Some(target) => {
+                target.copy_from_slice(payload);
+                Ok(payload.len())
+            }
+            None => Err(()),
+        })
+    }
+
+    /// States a session's numbers after this commit.
+    pub fn append_numbers(&mut self, session: u32, time_ns: u64, numbers: StoredNumbers) -> Result<u64, AppendError> {
+        let new = NewRecord { session, epoch: numbers.epoch, ..NewRecord::internal(Kind::Numbers, time_ns) };
+        self.append_bytes(new, &numbers.to_bytes())
+    }
+
+    /// Binds a session's number to its identity. Before the session's first record.
+    pub fn append_session_defined(&mut self, session: u32, time_ns: u64, identity: &[u8]) -> Result<u64, AppendError> {
+        self.append_bytes(NewRecord { session, ..NewRecord::internal(Kind::SessionDefined, time_ns) }, identity)
+    }
+
+    /// The inbound record's MsgSeqNum(34) is used up.
+    ///
+    /// # Panics
+    /// When the record is not of the open commit.
+    #[inline]
+    pub fn mark_counted(&mut self, position: u64) {
+        self.set_flag(position, flags::COUNTED);
+    }
+
+    /// The application saw the inbound record.
+    ///
+    /// # Panics
+    /// When the record is not of the open commit.
+    #[inline]
+    pub fn mark_delivered(&mut self, position: u64) {
+        self.set_flag(position, flags::DELIVERED);
+    }
+
+    /// Closes the commit: it is whole in the ring from here on. Its records are released when [`Writer::watermark`] of `mode` reaches
+    /// the answer. A commit without a record leaves nothing.
+    #[inline]
+    pub fn commit(&mut self, mode: Mode) -> u64 {
+        let (start, end) = (self.commit_start, self.tail);
+        self.reserve_end = end;
+        if start == end {
+            return end;
+        }
+        self.set_flag(self.last_record, flags::COMMIT_END);
+        let records = self.ring.mutable(start, end - start);
+        let mut at = 0;
+        while at < records.len() {
+            let record = &mut records[at..];
+            let length = u32::from_le_bytes([record[0], record[1], record[2], record[3]]) as usize;
+            let kind = record[COVERED_OFFSET];
+            let crc = record_crc(start + at as u64, &record[..length], kind);
+            record[CRC_OFFSET..COVERED_OFFSET].copy_from_slice(&crc.to_le_bytes());
+            if kind == Kind::Outbound as u8 || kind == Kind::Replay as u8 {
+                let position = start + at as u64;
+                let steps = ((end - position) / RECORD_ALIGN) as u32;
+                let index = (position & (self.geometry.ring_bytes - 1)) / RECORD_ALIGN;
+                self.sends[index as usize].release = steps << 2 | mode as u32;
+            }
+            at += align(length as u64) as usize;
+        }
+        self.ring.publish(end);
+        self.link();
+        self.commit_start = end;
+        if mode != Mode::Buffered {
+            self.wanted.store(end, Ordering::Release);
+        }
+        end
+    }
+
+    /// Drops the open commit, if one is open. Its bytes are overwritten by the next.
+    pub fn abandon(&mut self) {
+        self.tail = self.commit_start;
+        self.reserve_end = self.commit_start;
+        self.links.clear();
+    }
+
+    /// The last commit before the process ends in order. As with [`Writer::begin`], anything but `Ready` means that it was not written.
+    pub fn clean_stop(&mut self, time_ns: u64) -> Room {
+        let room = self.begin(HEADER_BYTES as u32);
+        if room == Room::Ready {
+            self.put_header(&NewRecord::internal(Kind::CleanStop, time_ns), 0);
+            self.commit(Mode::Sync);
+        }
+        room
+    }
+
+    /// How far commits of this mode are released.
+    #[inline]
+    pub fn watermark(&self, mode: Mode) -> u64 {
+        match mode {
+            Mode::Buffered => self.ring.appended(),
+            Mode::Flush => self.ring.written(),
+            Mode::Sync => self.ring.synced(),
+        }
+    }
+
+    /// The end of the last commit.
+    #[inline]
+    pub fn appended(&self) -> u64 {
+        self.ring.appended()
+    }
+
+    /// Whether a record at this position can still be read here. Of positions that this process wrote.
+    #[inline]
+    pub fn is_in_ring(&self, position: u64) -> bool {
+        position >= self.start && position < self.tail && position + self.geometry.ring_bytes >= self.dirty_end
+    }
+
+    /// The payload of a record in the ring.
+    ///
+    /// # Panics
+    /// When it [is not](Writer::is_in_ring).
+    #[inline]
+    pub fn payload(&self, position: u64) -> &[u8] {
+        let length = u64::from(self.header(position).length);
+        self.ring.read(position + HEADER_BYTES, length - HEADER_BYTES)
+    }
+
+    /// The header of a record in the ring.
+    ///
+    /// # Panics
+    /// When it [is not](Writer::is_in_ring).
+    #[inline]
+    pub fn header(&self, position: u64) -> RecordHeader {
+        assert!(self.is_in_ring(position), "the record is in the ring");
+        let bytes = self.ring.read(position, HEADER_BYTES);
+        header_at(bytes, position, self.tail).expect("a record begins at this position")
+    }
+
+    /// The next committed record for the connection that `position` was appended for.
+    /// `None` also when `position` is no longer in the ring.
+    #[inline]
+    pub fn next_send(&self, position: u64) -> Option<u64> {
+        if !self.is_in_ring(position) {
+            return None;
+        }
+        let steps = u64::from(self.sends[self.index(position)].next);
+        (steps != 0).then_some(position + steps * RECORD_ALIGN)
+    }
+
+    /// Whether a committed [`Kind::Outbound`] or [`Kind::Replay`] record in the ring may leave: its commit's mode holds for the whole commit.
+    #[inline]
+    pub fn released(&self, position: u64) -> bool {
+        if !self.is_in_ring(position) || position >= self.ring.appended() {
+            return false;
+        }
+        let release = self.sends[self.index(position)].release;
+        let mode = match release & 3 {
+            0 => Mode::Buffered,
+            1 => Mode::Flush,
+            _ => Mode::Sync,
+        };
+        self.watermark(mode) >= position + u64::from(release >> 2) * RECORD_ALIGN
+    }
+
+    pub fn watermarks(&self) -> Watermarks {
+        self.ring.watermarks()
+    }
+
+    pub fn incarnation(&self) -> u32 {
+        self.incarnation
+    }
+
+    pub fn geometry(&self) -> Geometry {
+        self.geometry
+    }
+}
+
+/// What recovery hands to a new writer.
+pub(super) struct Resume {
+    pub geometry: Geometry,
+    pub uuid: [u8; 16],
+    pub journal: u16,
+    pub incarnation: u32,
+    pub message_bytes_max: u32,
+    /// The segment whose head recovery read; `NONE` in an empty journal.
+    pub headed_segment: u64,
+    pub after_clean_stop: bool,
+}
+
+impl Writer {
+    pub(super) fn new(ring: RingWriter, resume: &Resume, wanted: Arc<AtomicU64>) -> Self {
+        let start = ring.appended();
+        let slots = (resume.geometry.ring_bytes / RECORD_ALIGN) as usize;
+        // Written, not only reserved: a page of the table must not be faulted in by an append.
+        let sends = (0..slots).map(|_| Send { next: 0, release: u32::MAX }).collect();
+        let links_max = (resume.geometry.commit_bytes_max() / RECORD_ALIGN) as usize;
+        Self {
+            ring,
+            geometry: resume.geometry,
+            identity: HeadIdentity { uuid: resume.uuid, journal: resume.journal, segment: 0 },
+            incarnation: resume.incarnation,
+            message_bytes_max: u64::from(resume.message_bytes_max),
+            commit_start: start,
+            tail: start,
+            reserve_end: start,
+            last_record: start,
+            start,
+            dirty_end: start,
+            headed_segment: resume.headed_segment,
+            pending_start: Some(IncarnationStart { position: start, after_clean_stop: resume.after_clean_stop }),
+            sends,
+            links: Vec::with_capacity(links_max),
+            wanted,
+        }
+    }
+
+    #[inline]
+    fn is_open(&self) -> bool {
+        self.reserve_end != self.commit_start
+    }
+
+    #[inline]
+    fn index(&self, position: u64) -> usize {
+        ((position & (self.geometry.ring_bytes - 1)) / RECORD_ALIGN) as usize
+    }
+
+    /// Room for a commit that lies in one lap of the ring and in this segment.
+    #[inline]
+    fn reserve(&mut self, bytes_max: u64) -> Room {
+        let lap_end = self.lap_end();
+        if self.tail + bytes_max > lap_end {
+            if lap_end.is_multiple_of(self.geometry.segment_bytes) {
+                return Room::RollDue;
+            }
+            if !self.ring.has_room(lap_end + bytes_max) {
+                return Room::Full;
+            }
+            self.pad_lap();
+        }
+        if !self.ring.has_room(self.tail + bytes_max) {
+            return Room::Full;
+        }
+        self.open(bytes_max);
+        Room::Ready
+    }
+
+    #[inline]
+    fn open(&mut self, bytes_max: u64) {
+        self.commit_start = self.tail;
+        self.reserve_end = self.tail + bytes_max;
+        self.dirty_end = self.dirty_end.max(self.reserve_end);
+    }
+
+    /// The end of the lap of the ring that the tail is in.
+    #[inline]
+    fn lap_end(&self) -> u64 {
+        (self.tail | (self.geometry.ring_bytes - 1)) + 1
+    }
+
+    /// The first commit of this incarnation, once the segment that it falls in has its head.
+    #[cold]
+    fn start_incarnation(&mut self) -> Room {
+        if self.tail / self.geometry.segment_bytes != self.headed_segment {
+            return Room::RollDue;
+        }
+        let Some(start) = self.pending_start else {
+            return Room::Ready;
+        };
+        match self.reserve(record_bytes(START_BYTES)) {
+            Room::Ready => {}
+            other => return other,
+        }
+        let payload = start.to_bytes();
+        self.append_bytes(NewRecord::internal(Kind::IncarnationStart, 0), &payload).expect("its room is reserved");
+        self.commit(Mode::Buffered);
+        self.pending_start = None;
+        Room::Ready
+    }
+
+    /// A Pad of its own commit, up to the end of the lap.
+    fn pad_lap(&mut self) {
+        let room = self.lap_end() - self.tail;
+        self.open(room);
+        self.put_header(&NewRecord::internal(Kind::Pad, 0), room - HEADER_BYTES);
+        self.commit(Mode::Buffered);
+    }
+
+    /// Pads as many laps before the segment's end as there is room for. Whether `bytes_max` has room behind them.
+    ///
+    /// Only a segment that is left early is more than one lap long here; its pads are synced lap by lap.
+    fn pad_as_room_allows(&mut self, head: u64, bytes_max: u64) -> bool {
+        while self.tail < head {
+            let lap_end = self.lap_end();
+            if !self.ring.has_room(lap_end) {
+                return false;
+            }
+            self.pad_lap();
+        }
+        self.ring.has_room(head + bytes_max)
+    }
+
+    #[inline]
+    fn put_header(&mut self, new: &NewRecord, payload_bytes: u64) {
+        let position = self.tail;
+        let length = HEADER_BYTES + payload_bytes;
+        let raw = RawHeader {
+            length: U32::new(length as u32),
+            crc32c: U32::ZERO,
+            kind: new.kind as u8,
+            flags: new.flags,
+            origin_journal: U16::new(new.origin.map_or(0, |origin| origin.journal)),
+            session: U32::new(new.session),
+            msg_seq_num: U64::new(new.msg_seq_num),
+            time_ns: U64::new(new.time_ns),
+            previous: U64::new(new.previous),
+            origin_position: U64::new(new.origin.map_or(NONE, |origin| origin.position)),
+            incarnation: U32::new(self.incarnation),
+            epoch: U32::new(new.epoch),
+            commit_offset: U32::new((position - self.commit_start) as u32),
+            spare: U32::ZERO,
+        };
+        self.ring.mutable(position, HEADER_BYTES).copy_from_slice(raw.as_bytes());
+        self.last_record = position;
+        self.tail = position + align(length);
+    }
+
+    #[inline]
+    fn set_flag(&mut self, position: u64, flag: u8) {
+        assert!(position >= self.commit_start && position < self.tail, "a record of the open commit");
+        self.ring.mutable(position, HEADER_BYTES)[FLAGS_OFFSET] |= flag;
+    }
+
+    fn link(&mut self) {
+        for at in 0..self.links.len() {
+            let (from, to) = self.links[at];
+            if self.is_in_ring(from) {
+                let index = self.index(from);
+                self.sends[index].next = ((to - from) / RECORD_ALIGN) as u32;
+            }
+        }
+        self.links.clear();
+    }
+}
+
+impl NewRecord {
+    /// A record of no session and no chain.
+    pub fn internal(kind: Kind, time_ns: u64) -> Self {
+        Self {
+            kind,
+            session: 0,
+            msg_seq_num: 0,
+            time_ns,
+            epoch: 0,
+            previous: NONE,
+            origin: None,
+            sent_after: None,
+            flags: 0,
+        }
+    }
+}

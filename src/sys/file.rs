@@ -1,0 +1,145 @@
+//! Files as the journal needs them: allocated in full, private, locked by one process.
+
+#![allow(unsafe_code)]
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+/// The space of a filesystem, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// For unprivileged users.
+    pub free_bytes: u64,
+    pub total_bytes: u64,
+}
+
+pub fn space(path: &Path) -> io::Result<Space> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut stat = std::mem::MaybeUninit::<libc::statvfs>::zeroed();
+    // SAFETY: the path is NUL-terminated and lives over the call; the buffer is of the type that statvfs fills.
+    let status = unsafe { libc::statvfs(path.as_ptr(), stat.as_mut_ptr()) };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was zeroed, a valid value of a struct of integers, and then filled.
+    let stat = unsafe { stat.assume_init() };
+    let fragment_bytes = stat.f_frsize;
+    Ok(Space { free_bytes: stat.f_bavail * fragment_bytes, total_bytes: stat.f_blocks * fragment_bytes })
+}
+
+/// Allocates `[0, bytes)` and makes the file at least that long. What it already holds stays.
+pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
+    let bytes = libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    loop {
+        // SAFETY: takes a descriptor that `file` keeps open, and integers.
+        let status = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes) };
+        if status == 0 {
+            return Ok(());
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+}
+
+/// Opens or creates a regular file that is ours alone: 0600, no symbolic link, owned by our effective user.
+pub fn open_private(path: &Path, create: bool) -> io::Result<File> {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(create)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .open(path)?;
+    let metadata = file.metadata()?;
+    let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
+    if !metadata.is_file() {
+        return refuse("it is not a regular file");
+    }
+    if metadata.uid() != effective_user() {
+        return refuse("it belongs to another user");
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return refuse("others may open it; its mode must be 0600");
+    }
+    Ok(file)
+}
+
+/// Creates a directory, with its parents, for our user alone. One that exists is left as it is.
+pub fn create_private_directory(path: &Path) -> io::Result<()> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
+/// Takes the file's open-file-description lock: it goes with the descriptor, not with the process, and the kernel drops it when the
+/// last write of a killed holder has returned. `false` when another holds it.
+pub fn try_lock(file: &File) -> io::Result<bool> {
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: F_OFD_SETLK takes a pointer to a flock, which lives over the call, and a descriptor that `file` keeps open.
+    let status = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw mut lock) };
+    if status == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    match error.raw_os_error() {
+        Some(libc::EAGAIN | libc::EACCES) => Ok(false),
+        _ => Err(error),
+    }
+}
+
+pub fn effective_user() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_is_held_by_one_description_at_a_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let first = open_private(&path, true).unwrap();
+        let second = open_private(&path, false).unwrap();
+        assert!(try_lock(&first).unwrap());
+        assert!(!try_lock(&second).unwrap());
+        drop(first);
+        assert!(try_lock(&second).unwrap());
+    }
+
+    #[test]
+    fn a_symbolic_link_or_a_file_for_others_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = directory.path().join("target");
+        open_private(&target, true).unwrap();
+        let link = directory.path().join("link");
+        std::os::unix::fs::symlink(&target, &link).unwrap();
+        assert!(open_private(&link, false).is_err());
+        std::fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!(open_private(&target, false).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn allocation_takes_the_space_and_keeps_the_content() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        std::fs::write(&path, b"kept").unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        allocate(&file, 1 << 20).unwrap();
+        assert_eq!(file.metadata().unwrap().len(), 1 << 20);
+        assert_eq!(&std::fs::read(&path).unwrap()[..4], b"kept");
+        assert!(space(directory.path()).unwrap().total_bytes > 0);
+    }
+}

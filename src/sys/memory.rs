@@ -1,0 +1,69 @@
+//! Memory that stays resident, and timers that wake on time.
+
+#![allow(unsafe_code)]
+
+use std::io;
+
+/// What became of [`lock_all`].
+#[derive(Debug)]
+pub enum Locked {
+    All,
+    /// RLIMIT_MEMLOCK is smaller than what we may come to use, so that locking would make a later allocation fail. Nothing was locked.
+    LimitTooLow {
+        limit_bytes: u64,
+    },
+    Refused(io::Error),
+}
+
+/// Locks all present and future memory of the process, where RLIMIT_MEMLOCK is unlimited or the process may exceed it.
+///
+/// A finite limit is left alone even if it would do now: with MCL_FUTURE, each later `mmap` beyond it fails.
+pub fn lock_all() -> Locked {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit of ours.
+    let status = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
+    if status != 0 {
+        return Locked::Refused(io::Error::last_os_error());
+    }
+    if limit.rlim_cur != libc::RLIM_INFINITY {
+        return Locked::LimitTooLow { limit_bytes: limit.rlim_cur };
+    }
+    // SAFETY: takes no pointers; it changes residency, not contents.
+    let status = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) };
+    if status == 0 { Locked::All } else { Locked::Refused(io::Error::last_os_error()) }
+}
+
+/// Lets the calling thread's sleeps and waits end within `slack_ns` of their time (the default is 50 µs).
+pub fn set_timer_slack(slack_ns: u64) -> io::Result<()> {
+    // SAFETY: PR_SET_TIMERSLACK takes one integer and no pointer.
+    let status = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, slack_ns as libc::c_ulong) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+impl std::fmt::Display for Locked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::All => f.write_str("all memory is locked"),
+            Self::LimitTooLow { limit_bytes } => {
+                write!(
+                    f,
+                    "memory is not locked: RLIMIT_MEMLOCK is {limit_bytes} bytes; raise it to unlimited (ulimit -l, or CAP_IPC_LOCK)"
+                )
+            }
+            Self::Refused(error) => write!(f, "memory is not locked: {error}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timer_slack_is_set_for_this_thread() {
+        set_timer_slack(1_000).unwrap();
+        // SAFETY: PR_GET_TIMERSLACK takes no argument.
+        let slack = unsafe { libc::prctl(libc::PR_GET_TIMERSLACK) };
+        assert_eq!(slack, 1_000);
+    }
+}
