@@ -19,13 +19,19 @@ pub(super) struct Delimiters<'a> {
 impl<'a> Delimiters<'a> {
     #[inline(always)]
     pub(super) fn new(bytes: &'a [u8]) -> Self {
+<<<<<<< HEAD
         Self { bytes, base: 0, mask: mask_at(bytes, 0) }
+=======
+        Self::from(bytes, 0)
+>>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
     }
 
-    /// Goes on at `offset`: delimiters before it are passed over. Only forwards.
-    pub(super) fn seek(&mut self, offset: usize) {
-        self.base = offset - offset % BLOCK_BYTES;
-        self.mask = mask_at(self.bytes, self.base) & (u64::MAX << (offset % BLOCK_BYTES));
+    /// Those at or after `offset`.
+    #[inline(always)]
+    pub(super) fn from(bytes: &'a [u8], offset: usize) -> Self {
+        let base = offset - offset % BLOCK_BYTES;
+        let mask = mask_at(bytes, base) & (u64::MAX << (offset % BLOCK_BYTES));
+        Self { bytes, base, mask }
     }
 }
 
@@ -111,12 +117,19 @@ mod tests {
     }
 
     #[test]
-    fn a_seek_passes_over_everything_before_it() {
+    fn a_scan_may_begin_anywhere() {
         let bytes = noise(200, 7);
         for offset in 0..=bytes.len() {
+<<<<<<< HEAD
             let mut delimiters = Delimiters::new(&bytes);
             delimiters.seek(offset);
             let expected: Vec<usize> = (offset..bytes.len()).filter(|at| bytes[*at] == SOH).collect();
+=======
+            let delimiters = Delimiters::from(&bytes, offset);
+            let expected: Vec<usize> = (offset..bytes.len())
+                .filter(|at| bytes[*at] == SOH)
+                .collect();
+>>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
             assert_eq!(delimiters.collect::<Vec<_>>(), expected, "offset {offset}");
         }
     }

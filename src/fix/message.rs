@@ -18,6 +18,17 @@ struct Span {
     end: u32,
 }
 
+impl Span {
+    /// Both are offsets in bytes of which [`FieldIndex::fill`] has made sure that they are fewer than 2^32.
+    #[inline(always)]
+    fn new(offset: usize, end: usize) -> Self {
+        Self {
+            offset: offset as u32,
+            end: end as u32,
+        }
+    }
+}
+
 /// The reusable memory of [`parse`]: one a worker, made at start.
 ///
 /// Tags lie apart from the places of the values, because a look-up compares many tags and reads one place.
@@ -73,7 +84,7 @@ pub fn parse<'a>(bytes: &'a [u8], index: &'a mut FieldIndex) -> Result<Message<'
 /// and MsgType(35). It reads from delimiter to delimiter and knows nothing of data fields.
 pub fn raw_field(bytes: &[u8], tag: u32) -> Option<&[u8]> {
     bytes.split(|byte| *byte == SOH).find_map(|field| {
-        let (found, value_offset) = tag_at_slow(field, 0).ok()?;
+        let (found, value_offset) = tag_at(field, 0).ok()?;
         (found == tag).then(|| &field[value_offset..])
     })
 }
@@ -85,44 +96,64 @@ impl FieldIndex {
             return Err(ParseError::InvalidTag { offset: u32::MAX });
         }
         let fields_max = self.spans.len();
+        let too_many = ParseError::TooManyFields {
+            fields_max: fields_max as u32,
+        };
         // Of one length, so that one check a field is enough for both.
         let (tags, spans) = (&mut self.tags[..fields_max], &mut self.spans[..fields_max]);
         let mut delimiters = Delimiters::new(bytes);
         let (mut count, mut start) = (0, 0);
+<<<<<<< HEAD
         let mut put = |tag: u32, offset: usize, end: usize| {
             if count == fields_max {
                 return Err(ParseError::TooManyFields { fields_max: fields_max as u32 });
             }
             tags[count] = tag;
             spans[count] = Span { offset: offset as u32, end: end as u32 };
-            count += 1;
-            Ok(())
-        };
+=======
         while let Some(end) = delimiters.next() {
-            let (tag, offset) = tag_at(bytes, start)?;
-            put(tag, offset, end)?;
+            let (tag, offset) = match short_tag_at(bytes, start) {
+                Some(found) => found,
+                None => tag_at(bytes, start)?,
+            };
+            if count >= fields_max {
+                return Err(too_many);
+            }
+            tags[count] = tag;
+            spans[count] = Span::new(offset, end);
+>>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
+            count += 1;
             start = end + 1;
             if is_length_tag(tag)
+<<<<<<< HEAD
                 && let Some((tag, offset, end)) = data_field(bytes, tag, &bytes[offset..end], start)?
+=======
+                && let Some((tag, span)) = data_field(bytes, tag, &bytes[offset..end], start)?
+>>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
             {
-                put(tag, offset, end)?;
-                start = end + 1;
-                delimiters.seek(start);
+                if count >= fields_max {
+                    return Err(too_many);
+                }
+                tags[count] = tag;
+                spans[count] = span;
+                count += 1;
+                start = span.end as usize + 1;
+                delimiters = Delimiters::from(bytes, start);
             }
         }
         if start == bytes.len() { Ok(count) } else { Err(ParseError::InvalidTag { offset: start as u32 }) }
     }
 }
 
-/// The data field at `start`, if it is the one that `length_tag` announces: its tag, where its value begins and ends.
+/// The data field at `start`, if it is the one that `length_tag` announces: its tag and where its value lies.
 #[cold]
 fn data_field(
     bytes: &[u8],
     length_tag: u32,
     length: &[u8],
     start: usize,
-) -> Result<Option<(u32, usize, usize)>, ParseError> {
-    let Ok((tag, offset)) = tag_at_slow(bytes, start) else {
+) -> Result<Option<(u32, Span)>, ParseError> {
+    let Ok((tag, offset)) = tag_at(bytes, start) else {
         return Ok(None);
     };
     if data_tag_of_length(length_tag) != Some(tag) {
@@ -134,40 +165,42 @@ fn data_field(
         .and_then(|length| offset.checked_add(length))
         .filter(|end| bytes.get(*end) == Some(&SOH))
         .ok_or(ParseError::DataLength { tag })?;
-    Ok(Some((tag, offset, end)))
+    Ok(Some((tag, Span::new(offset, end))))
 }
 
 const TAG_DIGITS_MAX: usize = 9;
 
-/// The tag at `start` and where its value begins. Reads eight bytes at once, without a branch on the tag's length.
+/// The tag at `start` and where its value begins, where the tag has at most four digits and eight bytes can be read
+/// at once. `None` is for [`tag_at`] to decide.
 #[inline(always)]
-fn tag_at(bytes: &[u8], start: usize) -> Result<(u32, usize), ParseError> {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let Some(text) = bytes.get(start..).and_then(<[u8]>::first_chunk) else {
-        return tag_at_slow(bytes, start);
-    };
-    let text = u64::from_le_bytes(*text);
-    // The lowest bit set marks the first `=`.
-    let difference = text ^ (u64::from(b'=') * ONES);
+fn short_tag_at(bytes: &[u8], start: usize) -> Option<(u32, usize)> {
+    const ONES: u32 = 0x0101_0101;
+    let text = u64::from_le_bytes(*bytes.get(start..)?.first_chunk()?);
+    // The digits after the first as numbers, and a bit at the first `=` among the bytes that follow.
+    let tail = (text >> 8) as u32;
+    let difference = tail ^ (u32::from(b'=') * ONES);
     let equals = difference.wrapping_sub(ONES) & !difference & (0x80 * ONES);
-    // Eight times the number of digits; 64 where there is no `=`, 0 where there is no digit.
-    let digit_bits = equals.trailing_zeros() & !7;
-    let first_is_zero = text as u8 == b'0';
-    // Digits as numbers 0 to 9, the last one in the top byte, zeros below the first.
-    let digits = (text ^ (u64::from(b'0') * ONES)) << (64u32.wrapping_sub(digit_bits) & 63);
-    let not_digits = (digits.wrapping_add(0x76 * ONES) | digits) & (0x80 * ONES);
-    if not_digits != 0 || first_is_zero || digit_bits.wrapping_sub(8) >= 56 {
-        return tag_at_slow(bytes, start);
+    if equals == 0 {
+        return None;
     }
-    // Pairs, then fours, then all eight, each in the top part of its lane.
-    let pairs = (digits.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs.wrapping_mul(100 << 16 | 1) >> 16) & 0x0000_ffff_0000_ffff;
-    let tag = (fours.wrapping_mul(10_000 << 32 | 1) >> 32) as u32;
-    Ok((tag, start + digit_bits as usize / 8 + 1))
+    // Eight times the number of digits after the first.
+    let tail_bits = equals.trailing_zeros() & 24;
+    // Digits as numbers 0 to 9, the last one in the top byte, zeros below the first.
+    let digits = (text as u32 ^ (u32::from(b'0') * ONES)) << (24 - tail_bits);
+    // A byte's top bit for each that is more than 9. A carry out of a byte comes only from one that has it anyway.
+    let not_digits = (digits.wrapping_add(0x76 * ONES) | digits) & (0x80 * ONES);
+    if not_digits != 0 || text as u8 == b'0' {
+        return None;
+    }
+    // Pairs, then all four, each in the top part of its lane.
+    let pairs = (digits.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff;
+    let tag = pairs.wrapping_mul(100 << 16 | 1) >> 16;
+    Some((tag, start + tail_bits as usize / 8 + 2))
 }
 
-/// The same byte by byte: near the end of a message, for tags of more than seven digits, and to tell errors.
-fn tag_at_slow(bytes: &[u8], start: usize) -> Result<(u32, usize), ParseError> {
+/// The tag at `start` and where its value begins, byte by byte.
+#[cold]
+fn tag_at(bytes: &[u8], start: usize) -> Result<(u32, usize), ParseError> {
     let mut tag = 0u32;
     for (digits, byte) in bytes.iter().skip(start).take(TAG_DIGITS_MAX + 1).enumerate() {
         match byte {

@@ -12,6 +12,8 @@ mod delimiters;
 mod encoder;
 mod framing;
 mod message;
+#[doc(hidden)]
+pub mod oracle;
 pub mod tags;
 mod value;
 

@@ -1,17 +1,30 @@
 //! FIX data types as Rust values, read from and written to bytes. Never floating point.
 
-/// An unsigned integer of up to 19 digits, leading zeros allowed.
+use std::cmp::Ordering;
+
+/// An unsigned integer of up to 20 digits, leading zeros allowed.
 pub fn uint_of(value: &[u8]) -> Option<u64> {
-    if value.is_empty() || value.len() > 19 {
+    // Nineteen digits cannot overflow a u64.
+    let (sure, rest) = value.split_at(value.len().min(19));
+    if sure.is_empty() || rest.len() > 1 {
         return None;
     }
-    value.iter().try_fold(0u64, |number, byte| {
+    let mut number = 0u64;
+    for byte in sure {
         let digit = byte.wrapping_sub(b'0');
-        (digit <= 9).then(|| number * 10 + u64::from(digit))
-    })
+        if digit > 9 {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+    }
+    let Some(byte) = rest.first() else {
+        return Some(number);
+    };
+    let digit = byte.checked_sub(b'0').filter(|digit| *digit <= 9)?;
+    number.checked_mul(10)?.checked_add(u64::from(digit))
 }
 
-/// A signed integer.
+/// A signed integer, without a plus sign.
 pub fn int_of(value: &[u8]) -> Option<i64> {
     match value.strip_prefix(b"-") {
         Some(digits) => uint_of(digits).and_then(|number| 0i64.checked_sub_unsigned(number)),
@@ -27,6 +40,7 @@ pub fn bool_of(value: &[u8]) -> Option<bool> {
     }
 }
 
+/// One printable character other than the space.
 pub fn char_of(value: &[u8]) -> Option<u8> {
     match value {
         [byte @ 0x21..=0x7e] => Some(*byte),
@@ -35,22 +49,55 @@ pub fn char_of(value: &[u8]) -> Option<u8> {
 }
 
 /// Writes `number` in decimal at the front of `buffer`; answers how many digits. At most 20 are needed.
-pub fn write_uint(buffer: &mut [u8; 20], mut number: u64) -> usize {
-    let mut reversed = [0u8; 20];
-    let mut at = 20;
-    loop {
-        at -= 1;
-        reversed[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
-    }
-    buffer[..20 - at].copy_from_slice(&reversed[at..]);
-    20 - at
+pub fn write_uint(buffer: &mut [u8; 20], number: u64) -> usize {
+    let count = digit_count(number);
+    put_digits(&mut buffer[..count], number);
+    count
 }
 
+/// How many decimal digits `number` has; 0 has one.
+#[inline(always)]
+pub(super) fn digit_count(number: u64) -> usize {
+    // Tags and most numbers of a message are small.
+    match number {
+        0..10 => 1,
+        10..100 => 2,
+        100..1_000 => 3,
+        1_000..10_000 => 4,
+        _ => number.ilog10() as usize + 1,
+    }
+}
+
+/// `00` to `99`.
+static DIGIT_PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
+
+/// Fills `places` with the last digits of `number`, zeros before the first.
+#[inline(always)]
+pub(super) fn put_digits(places: &mut [u8], mut number: u64) {
+    let (odd, pairs) = places.as_rchunks_mut::<2>();
+    for pair in pairs.iter_mut().rev() {
+        *pair = DIGIT_PAIRS[(number % 100) as usize];
+        number /= 100;
+    }
+    if let [first] = odd {
+        *first = b'0' + (number % 10) as u8;
+    }
+}
+
+/// A sign, 38 digits and a point are 40 bytes.
+const SCALE_WRITTEN_MAX: u8 = 37;
+
 /// A price, quantity or amount: `mantissa × 10^-scale`, exact.
+///
+/// Equality is of the written form; [`Decimal::compare`] goes by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Decimal {
     pub mantissa: i64,
@@ -87,20 +134,18 @@ impl Decimal {
         (count > 0).then_some(Self { mantissa: if negative { -mantissa } else { mantissa }, scale })
     }
 
-    /// Writes the number at the front of `buffer`; answers its length.
+    /// Writes the number at the front of `buffer`; answers its length. Places beyond the 37th after the point, which
+    /// no market has and the buffer could not hold, are cut off.
     pub fn write(self, buffer: &mut [u8; 40]) -> usize {
-        let mut digits = [0u8; 20];
-        let count = write_uint(&mut digits, self.mantissa.unsigned_abs());
-        let scale = usize::from(self.scale.min(18));
-        let mut at = 0;
-        let mut put = |byte: u8| {
-            buffer[at] = byte;
-            at += 1;
-        };
-        if self.mantissa < 0 {
-            put(b'-');
-        }
+        let excess = u32::from(self.scale.saturating_sub(SCALE_WRITTEN_MAX));
+        let magnitude = self.mantissa.unsigned_abs();
+        // Nineteen digits and more leave nothing.
+        let magnitude = 10u64.checked_pow(excess).map_or(0, |cut| magnitude / cut);
+        let scale = usize::from(self.scale.min(SCALE_WRITTEN_MAX));
+        let sign = usize::from(self.mantissa < 0);
+        buffer[0] = b'-';
         // At least one digit before the point.
+<<<<<<< HEAD
         let width = count.max(scale + 1);
         for place in 0..width {
             if scale > 0 && place == width - scale {
@@ -108,16 +153,37 @@ impl Decimal {
             }
             let skipped = width - count;
             put(if place < skipped { b'0' } else { digits[place - skipped] });
+=======
+        let whole = digit_count(magnitude).saturating_sub(scale).max(1);
+        let digits = whole + scale;
+        put_digits(&mut buffer[sign..sign + digits], magnitude);
+        if scale == 0 {
+            return sign + digits;
+>>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
         }
-        at
+        let point = sign + whole;
+        buffer.copy_within(point..point + scale, point + 1);
+        buffer[point] = b'.';
+        sign + digits + 1
     }
 
+<<<<<<< HEAD
     /// −1, 0 or 1 as `self` is less than, equal to or greater than `other`, whatever their scales.
     pub fn compare(self, other: Self) -> std::cmp::Ordering {
         let scaled =
             |number: Self, scale: u8| i128::from(number.mantissa) * 10i128.pow(u32::from(scale - number.scale));
         let scale = self.scale.max(other.scale);
         scaled(self, scale).cmp(&scaled(other, scale))
+=======
+    /// Less than, equal to or greater than `other` in value, whatever their scales: 1.5 equals 1.50.
+    pub fn compare(self, other: Self) -> Ordering {
+        if self.scale > other.scale {
+            return other.compare(self).reverse();
+        }
+        // `self` has as many places or fewer. Its mantissa, if it is not 0, outgrows any i64 by 10^19.
+        let places = u32::from(other.scale - self.scale).min(19);
+        (i128::from(self.mantissa) * 10i128.pow(places)).cmp(&i128::from(other.mantissa))
+>>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
     }
 }
 
@@ -146,7 +212,8 @@ impl UtcTimestamp {
         Self { unix_ns }
     }
 
-    /// `YYYYMMDD-HH:MM:SS[.s…]` with 0 to 9 digits of fraction. Second 60 (a leap second) counts as 59.
+    /// `YYYYMMDD-HH:MM:SS[.s…]` with up to 12 digits of fraction, of which those beyond the ninth are cut off. Second
+    /// 60 (a leap second) counts as 59. `None` for a time before 1970 or after July 2554, where the nanoseconds end.
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (whole, fraction) = value.split_at_checked(17)?;
         let number = |from: usize, to: usize| uint_of(&whole[from..to]);
@@ -163,8 +230,9 @@ impl UtcTimestamp {
         }
         let fraction_ns = match fraction {
             [] => 0,
-            [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => {
-                uint_of(digits)? * 10u64.pow(9 - digits.len() as u32)
+            [b'.', digits @ ..] if (1..=12).contains(&digits.len()) => {
+                let picoseconds = uint_of(digits)? * 10u64.pow(12 - digits.len() as u32);
+                picoseconds / 1_000
             }
             _ => return None,
         };
@@ -177,19 +245,8 @@ impl UtcTimestamp {
         let seconds = self.unix_ns / NS_PER_SECOND;
         let (year, month, day) = civil_from_days(seconds / SECONDS_PER_DAY);
         let of_day = seconds % SECONDS_PER_DAY;
-        let mut digits = |from: usize, count: usize, mut number: u64| {
-            for at in (from..from + count).rev() {
-                buffer[at] = b'0' + (number % 10) as u8;
-                number /= 10;
-            }
-        };
-        digits(0, 4, year);
-        digits(4, 2, month);
-        digits(6, 2, day);
-        digits(9, 2, of_day / 3600);
-        digits(12, 2, of_day / 60 % 60);
-        digits(15, 2, of_day % 60);
         let fraction_ns = self.unix_ns % NS_PER_SECOND;
+<<<<<<< HEAD
         let fraction_digits = match precision {
             Precision::Seconds => 0,
             Precision::Millis => 3,
@@ -197,11 +254,41 @@ impl UtcTimestamp {
             Precision::Nanos => 9,
         };
         digits(18, fraction_digits, fraction_ns / 10u64.pow(9 - fraction_digits as u32));
+=======
+        put_digits(&mut buffer[..4], year);
+        put_digits(&mut buffer[4..6], month);
+        put_digits(&mut buffer[6..8], day);
+>>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
         buffer[8] = b'-';
+        put_digits(&mut buffer[9..11], of_day / 3_600);
         buffer[11] = b':';
+        put_digits(&mut buffer[12..14], of_day / 60 % 60);
         buffer[14] = b':';
+        put_digits(&mut buffer[15..17], of_day % 60);
         buffer[17] = b'.';
+<<<<<<< HEAD
         if fraction_digits == 0 { 17 } else { 18 + fraction_digits }
+=======
+        match precision {
+            Precision::Seconds => return 17,
+            Precision::Millis => put_digits(&mut buffer[18..21], fraction_ns / 1_000_000),
+            Precision::Micros => put_digits(&mut buffer[18..24], fraction_ns / 1_000),
+            Precision::Nanos => put_digits(&mut buffer[18..27], fraction_ns),
+        }
+        precision.length()
+    }
+}
+
+impl Precision {
+    /// How many bytes a UTCTimestamp of this precision has.
+    pub const fn length(self) -> usize {
+        match self {
+            Self::Seconds => 17,
+            Self::Millis => 21,
+            Self::Micros => 24,
+            Self::Nanos => 27,
+        }
+>>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
     }
 }
 
@@ -231,4 +318,283 @@ fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
     let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unsigned_numbers_are_digits_alone_and_fit_in_64_bits() {
+        assert_eq!(uint_of(b"0"), Some(0));
+        assert_eq!(uint_of(b"007"), Some(7));
+        assert_eq!(
+            uint_of(b"9999999999999999999"),
+            Some(9_999_999_999_999_999_999)
+        );
+        assert_eq!(uint_of(b"18446744073709551615"), Some(u64::MAX));
+        for wrong in [
+            "",
+            "-1",
+            "+1",
+            " 1",
+            "1 ",
+            "1.0",
+            "x",
+            "1x",
+            "18446744073709551616",
+            "99999999999999999999",
+        ] {
+            assert_eq!(uint_of(wrong.as_bytes()), None, "{wrong:?}");
+        }
+        assert_eq!(uint_of(b"000000000000000000001"), None, "21 digits");
+        assert_eq!(uint_of(b"1234567890123456789\xff"), None);
+    }
+
+    #[test]
+    fn signed_numbers_reach_both_ends() {
+        assert_eq!(int_of(b"-9223372036854775808"), Some(i64::MIN));
+        assert_eq!(int_of(b"9223372036854775807"), Some(i64::MAX));
+        assert_eq!(int_of(b"-0"), Some(0));
+        for wrong in [
+            "",
+            "-",
+            "--1",
+            "+1",
+            "9223372036854775808",
+            "-9223372036854775809",
+            "1-",
+        ] {
+            assert_eq!(int_of(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn characters_and_flags_are_exact() {
+        assert_eq!(
+            (char_of(b"1"), char_of(b"12"), char_of(b""), char_of(b" ")),
+            (Some(b'1'), None, None, None)
+        );
+        assert_eq!(
+            (bool_of(b"Y"), bool_of(b"N"), bool_of(b"y"), bool_of(b"")),
+            (Some(true), Some(false), None, None)
+        );
+    }
+
+    #[test]
+    fn numbers_are_written_as_the_standard_library_does() {
+        let powers = (0..20).map(|power| 10u64.pow(power));
+        for number in powers
+            .flat_map(|power| [power - 1, power, power + 1, power + power / 5 * 4])
+            .chain([0, u64::MAX])
+        {
+            let mut buffer = [0; 20];
+            let count = write_uint(&mut buffer, number);
+            assert_eq!(
+                std::str::from_utf8(&buffer[..count]).unwrap(),
+                number.to_string()
+            );
+        }
+    }
+
+    fn written(decimal: Decimal) -> String {
+        let mut buffer = [0xff; 40];
+        let length = decimal.write(&mut buffer);
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    }
+
+    #[test]
+    fn decimals_keep_their_places() {
+        for (text, mantissa, scale) in [
+            ("1.50", 150, 2),
+            ("-0.05", -5, 2),
+            ("100", 100, 0),
+            ("0.000000000000000001", 1, 18),
+            ("-7.0", -70, 1),
+        ] {
+            if text.len() < 20 {
+                assert_eq!(
+                    Decimal::parse(text.as_bytes()),
+                    Some(Decimal::new(mantissa, scale))
+                );
+            }
+            assert_eq!(written(Decimal::new(mantissa, scale)), text);
+        }
+        assert_eq!(Decimal::parse(b".5"), Some(Decimal::new(5, 1)));
+        assert_eq!(Decimal::parse(b"5."), Some(Decimal::new(5, 0)));
+        assert_eq!(
+            Decimal::parse(b"-999999999999999999"),
+            Some(Decimal::new(-999_999_999_999_999_999, 0))
+        );
+        for wrong in [
+            "",
+            ".",
+            "-",
+            "-.",
+            "1.2.3",
+            "1e5",
+            "+1",
+            "1,5",
+            " 1",
+            "1-",
+            "1234567890123456789",
+            "0.1234567890123456789",
+        ] {
+            assert_eq!(Decimal::parse(wrong.as_bytes()), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn decimals_of_any_scale_are_written_into_40_bytes() {
+        assert_eq!(written(Decimal::new(i64::MIN, 0)), "-9223372036854775808");
+        assert_eq!(
+            written(Decimal::new(i64::MIN, 19)),
+            "-0.9223372036854775808"
+        );
+        assert_eq!(written(Decimal::new(i64::MIN, 18)), "-9.223372036854775808");
+        assert_eq!(
+            written(Decimal::new(-1, 37)),
+            format!("-0.{}1", "0".repeat(36))
+        );
+        assert_eq!(
+            written(Decimal::new(-19, 38)),
+            format!("-0.{}1", "0".repeat(36))
+        );
+        assert_eq!(
+            written(Decimal::new(i64::MAX, 255)),
+            format!("0.{}", "0".repeat(37))
+        );
+    }
+
+    #[test]
+    fn decimals_compare_by_value_at_any_scale() {
+        let ascending = [
+            Decimal::new(i64::MIN, 0),
+            Decimal::new(-1, 0),
+            Decimal::new(i64::MIN, 19),
+            Decimal::new(-1, 255),
+            Decimal::new(0, 255),
+            Decimal::new(i64::MAX, 255),
+            Decimal::new(i64::MAX, 20),
+            Decimal::new(1, 1),
+            Decimal::new(i64::MAX, 19),
+            Decimal::new(1, 0),
+            Decimal::new(11, 1),
+        ];
+        for (left, first) in ascending.iter().enumerate() {
+            for (right, second) in ascending.iter().enumerate() {
+                assert_eq!(
+                    first.compare(*second),
+                    left.cmp(&right),
+                    "{first:?} and {second:?}"
+                );
+            }
+        }
+        assert_eq!(
+            Decimal::new(150, 2).compare(Decimal::new(15, 1)),
+            Ordering::Equal
+        );
+        assert_eq!(
+            Decimal::new(0, 200).compare(Decimal::new(0, 0)),
+            Ordering::Equal
+        );
+    }
+
+    fn unix_ns(text: &str) -> Option<u64> {
+        UtcTimestamp::parse(text.as_bytes()).map(|time| time.unix_ns)
+    }
+
+    #[test]
+    fn timestamps_are_read_at_every_precision() {
+        const BASE: u64 = 1_790_000_000_000_000_000;
+        for (fraction, ns) in [
+            ("", 0),
+            (".1", 100_000_000),
+            (".123", 123_000_000),
+            (".123456", 123_456_000),
+            (".123456789", 123_456_789),
+            (".123456789999", 123_456_789),
+        ] {
+            assert_eq!(
+                unix_ns(&format!("20260921-14:13:20{fraction}")),
+                Some(BASE + ns),
+                "{fraction}"
+            );
+        }
+    }
+
+    #[test]
+    fn timestamps_that_no_clock_shows_are_refused() {
+        assert_eq!(unix_ns("19700101-00:00:00"), Some(0));
+        assert_eq!(
+            unix_ns("20240229-23:59:60.5"),
+            unix_ns("20240229-23:59:59.5")
+        );
+        assert!(unix_ns("20000229-00:00:00").is_some());
+        for wrong in [
+            "",
+            "20260921",
+            "20260921-14:13",
+            "20260921 14:13:20",
+            "20260921-14:13:20.",
+            "20260921-14:13:20,123",
+            "20260921-14:13:20.1234567890123",
+            "20260921-14:13:20Z",
+            "20260921-24:00:00",
+            "20260921-14:60:20",
+            "20260921-14:13:61",
+            "20261301-00:00:00",
+            "20260001-00:00:00",
+            "20260931-00:00:00",
+            "20260900-00:00:00",
+            "20250229-00:00:00",
+            "21000229-00:00:00",
+            "19691231-23:59:59",
+            "00000101-00:00:00",
+            "-0260921-14:13:20",
+            "20260921-14:13:2\u{e9}",
+            "20260921-14:13:20.12x",
+        ] {
+            assert_eq!(unix_ns(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn timestamps_end_with_the_64_bits_of_nanoseconds() {
+        assert_eq!(unix_ns("25540721-23:34:33.709551615"), Some(u64::MAX));
+        assert_eq!(unix_ns("25540721-23:34:33.709551616"), None);
+        assert_eq!(unix_ns("99991231-23:59:59.999"), None);
+    }
+
+    #[test]
+    fn every_day_until_the_end_is_written_and_read_back() {
+        let last_day = u64::MAX / NS_PER_SECOND / SECONDS_PER_DAY;
+        let mut previous = String::new();
+        for day in 0..=last_day {
+            let time = UtcTimestamp::from_unix_ns(
+                (day * SECONDS_PER_DAY + day % 80_000) * NS_PER_SECOND + day,
+            );
+            let mut buffer = [0; 27];
+            let length = time.write(&mut buffer, Precision::Nanos);
+            let text = std::str::from_utf8(&buffer[..length]).unwrap();
+            assert_eq!(UtcTimestamp::parse(text.as_bytes()), Some(time), "{text}");
+            assert!(text[..8] > *previous, "days follow each other");
+            previous = text[..8].to_owned();
+        }
+    }
+
+    #[test]
+    fn a_coarser_precision_cuts_off() {
+        let time = UtcTimestamp::from_unix_ns(1_790_000_000_999_999_999);
+        for (precision, text) in [
+            (Precision::Seconds, "20260921-14:13:20"),
+            (Precision::Millis, "20260921-14:13:20.999"),
+            (Precision::Micros, "20260921-14:13:20.999999"),
+            (Precision::Nanos, "20260921-14:13:20.999999999"),
+        ] {
+            let mut buffer = [0; 27];
+            assert_eq!(time.write(&mut buffer, precision), text.len());
+            assert_eq!(&buffer[..text.len()], text.as_bytes());
+        }
+    }
 }
