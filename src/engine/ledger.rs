@@ -11,8 +11,8 @@ use crossbeam_utils::CachePadded;
 use super::link::{Link, LinkOutbox};
 use crate::application::{Application, Delivery, SessionNumber};
 use crate::control::SessionCounters;
-use crate::fix::{Encoder, Message, ParseError, tags};
-use crate::journal::{Kind, Mode, NONE, NewRecord, Room, SessionState, Writer};
+use crate::fix::{Encoder, Message, Overflow, ParseError, tags};
+use crate::journal::{Kind, Mode, NewRecord, Room, SessionState, Writer};
 use crate::session::{Disposition, Identity, Now, Received, SendError, Session, State};
 
 pub(crate) struct Slot {
@@ -182,7 +182,7 @@ impl<A: Application> Ledger<A> {
             flags: 0,
         };
         let appended = self.writer.append(record, |space| {
-            let target = space.get_mut(..bytes.len()).ok_or(crate::fix::Overflow)?;
+            let target = space.get_mut(..bytes.len()).ok_or(Overflow)?;
             if is_logon {
                 let mut stored = bytes.to_vec();
                 super::secrets::blank(&mut stored);
@@ -190,7 +190,7 @@ impl<A: Application> Ledger<A> {
             } else {
                 target.copy_from_slice(bytes);
             }
-            Ok(bytes.len())
+            Ok::<_, Overflow>(bytes.len())
         });
         let position = appended.expect("a commit's room holds the longest message, see the configuration's relations");
         link.last_in = position;

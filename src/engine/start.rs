@@ -17,7 +17,7 @@ use super::log::EventLog;
 use super::threads::{Signals, run_flushers, run_resolver, run_stagers, run_worker, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
 use crate::application::{Application, Direction, RestoreError, SessionNumber};
-use crate::config::{Config, Placement, Wait};
+use crate::config::{Config, Placement};
 use crate::control::{ControlError, ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
 use crate::journal::{self, Geometry, Kind, Mode, OpenError, Recovered, Storage, StorageError};
@@ -31,6 +31,8 @@ const HAND_OVERS_MAX: usize = 64;
 const RESOLVES_MAX: usize = 1024;
 /// How often [`Engine::wait`] looks whether threads have ended.
 const WAIT_INTERVAL: Duration = Duration::from_millis(5);
+/// A session in a segment's head, with an identity of ordinary length.
+const SESSION_STATE_BYTES_MAX: u64 = 128;
 const LOG_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What an application learns about where it will run.
@@ -127,16 +129,16 @@ impl Engine {
         let worker_of_journal: Vec<u32> = (0..opened.journals.len()).map(|at| (at % worker_count) as u32).collect();
         let (mut flushers, mut stagers) = (Vec::new(), Vec::new());
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
-        for mut journal in opened.journals {
+        for journal in opened.journals {
             tracing::info!(journal = journal.number, "{}", journal.recovered.report);
             let at = usize::from(journal.number);
             let environment = Environment {
                 journal: journal.number,
                 incarnation: opened.incarnation,
-                snapshot_bytes_max: journal.writer.geometry().snapshot_bytes_max(),
+                snapshot_bytes_max: snapshot_bytes_max(journal.writer.geometry(), config.engine.template_sessions_max),
             };
             let mut application = make(environment);
-            restore(&mut application, &mut journal.recovered, limits.message_bytes_max).map_err(
+            restore(&mut application, &journal.recovered, limits.message_bytes_max).map_err(
                 |error| match error {
                     Ok(error) => StartError::Application { journal: journal.number, error },
                     Err(error) => StartError::Storage(error),
@@ -352,21 +354,22 @@ impl Drop for Engine {
 /// The error is the application's (`Ok`) or the storage's (`Err`).
 pub fn restore<A: Application, S: Storage>(
     application: &mut A,
-    recovered: &mut Recovered<S>,
+    recovered: &Recovered<S>,
     message_bytes_max: u32,
 ) -> Result<(), Result<RestoreError, StorageError>> {
     if !recovered.snapshot.is_empty() {
         application.restore(&recovered.snapshot).map_err(Ok)?;
     }
     let mut index = FieldIndex::with_capacity(message_bytes_max / 4);
-    let mut records = recovered.records();
-    while let Some((header, payload)) = records.next_record().map_err(Err)? {
+    let mut records = recovered.replay();
+    while let Some(record) = records.next().map_err(Err)? {
+        let header = record.header;
         let direction = match header.kind {
             Kind::Inbound if header.has(journal::flags::DELIVERED) => Direction::Inbound,
             Kind::Outbound => Direction::Outbound,
             _ => continue,
         };
-        if let Ok(message) = parse(payload, &mut index)
+        if let Ok(message) = parse(record.payload, &mut index)
             && !crate::session::is_admin(message.msg_type())
         {
             application.on_replay(SessionNumber(header.session), direction, &message);
@@ -405,6 +408,12 @@ impl Placement {
         let housekeeping = chosen.or_else(|| available.into_iter().find(|core| !taken.contains(core)));
         Ok(Cores { workers, housekeeping: housekeeping.filter(|_| !taken.is_empty()) })
     }
+}
+
+/// What a segment's head leaves for the application: a quarter of the ring, less the sessions' states.
+fn snapshot_bytes_max(geometry: Geometry, sessions_max: u32) -> u32 {
+    let sessions_bytes = u64::from(sessions_max) * SESSION_STATE_BYTES_MAX;
+    geometry.commit_bytes_max().saturating_sub(sessions_bytes).max(geometry.commit_bytes_max() / 4) as u32
 }
 
 fn listen(config: &Config) -> Result<Vec<std::net::TcpListener>, StartError> {

@@ -17,7 +17,7 @@ use super::initiate::{ResolveRequest, Resolved};
 use super::worker::Worker;
 use crate::application::Application;
 use crate::config::Wait;
-use crate::control::FlusherCounters;
+use crate::control::counters::FlusherCounters;
 use crate::journal::{Flusher, Stager, Storage, StorageError};
 use crate::transport::Transport;
 
@@ -158,8 +158,8 @@ pub(crate) fn run_flushers<S: Storage>(
 
 fn publish<S: Storage>(flusher: &Flusher<S>, published: &FlusherCounters) {
     let counters = flusher.counters();
-    published.written_bytes.set(flusher.written());
-    published.synced_bytes.set(flusher.synced());
+    published.written_bytes.set(flusher.watermarks().written());
+    published.synced_bytes.set(flusher.watermarks().synced());
     published.flushes.set(counters.syncs.load(Ordering::Relaxed));
     published.last_sync_ns.set(counters.sync_ns_last.load(Ordering::Relaxed));
     published.longest_sync_ns.set(counters.sync_ns_max.load(Ordering::Relaxed));

@@ -19,11 +19,7 @@ pub(super) struct Delimiters<'a> {
 impl<'a> Delimiters<'a> {
     #[inline(always)]
     pub(super) fn new(bytes: &'a [u8]) -> Self {
-<<<<<<< HEAD
-        Self { bytes, base: 0, mask: mask_at(bytes, 0) }
-=======
         Self::from(bytes, 0)
->>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
     }
 
     /// Those at or after `offset`.
@@ -120,16 +116,8 @@ mod tests {
     fn a_scan_may_begin_anywhere() {
         let bytes = noise(200, 7);
         for offset in 0..=bytes.len() {
-<<<<<<< HEAD
-            let mut delimiters = Delimiters::new(&bytes);
-            delimiters.seek(offset);
-            let expected: Vec<usize> = (offset..bytes.len()).filter(|at| bytes[*at] == SOH).collect();
-=======
             let delimiters = Delimiters::from(&bytes, offset);
-            let expected: Vec<usize> = (offset..bytes.len())
-                .filter(|at| bytes[*at] == SOH)
-                .collect();
->>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
+            let expected: Vec<usize> = (offset..bytes.len()).filter(|at| bytes[*at] == SOH).collect();
             assert_eq!(delimiters.collect::<Vec<_>>(), expected, "offset {offset}");
         }
     }

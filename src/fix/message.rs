@@ -22,10 +22,7 @@ impl Span {
     /// Both are offsets in bytes of which [`FieldIndex::fill`] has made sure that they are fewer than 2^32.
     #[inline(always)]
     fn new(offset: usize, end: usize) -> Self {
-        Self {
-            offset: offset as u32,
-            end: end as u32,
-        }
+        Self { offset: offset as u32, end: end as u32 }
     }
 }
 
@@ -96,21 +93,11 @@ impl FieldIndex {
             return Err(ParseError::InvalidTag { offset: u32::MAX });
         }
         let fields_max = self.spans.len();
-        let too_many = ParseError::TooManyFields {
-            fields_max: fields_max as u32,
-        };
+        let too_many = ParseError::TooManyFields { fields_max: fields_max as u32 };
         // Of one length, so that one check a field is enough for both.
         let (tags, spans) = (&mut self.tags[..fields_max], &mut self.spans[..fields_max]);
         let mut delimiters = Delimiters::new(bytes);
         let (mut count, mut start) = (0, 0);
-<<<<<<< HEAD
-        let mut put = |tag: u32, offset: usize, end: usize| {
-            if count == fields_max {
-                return Err(ParseError::TooManyFields { fields_max: fields_max as u32 });
-            }
-            tags[count] = tag;
-            spans[count] = Span { offset: offset as u32, end: end as u32 };
-=======
         while let Some(end) = delimiters.next() {
             let (tag, offset) = match short_tag_at(bytes, start) {
                 Some(found) => found,
@@ -121,15 +108,10 @@ impl FieldIndex {
             }
             tags[count] = tag;
             spans[count] = Span::new(offset, end);
->>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
             count += 1;
             start = end + 1;
             if is_length_tag(tag)
-<<<<<<< HEAD
-                && let Some((tag, offset, end)) = data_field(bytes, tag, &bytes[offset..end], start)?
-=======
                 && let Some((tag, span)) = data_field(bytes, tag, &bytes[offset..end], start)?
->>>>>>> 9776894e9935e50d5231a00808c8d495a0c1196b
             {
                 if count >= fields_max {
                     return Err(too_many);
@@ -147,12 +129,7 @@ impl FieldIndex {
 
 /// The data field at `start`, if it is the one that `length_tag` announces: its tag and where its value lies.
 #[cold]
-fn data_field(
-    bytes: &[u8],
-    length_tag: u32,
-    length: &[u8],
-    start: usize,
-) -> Result<Option<(u32, Span)>, ParseError> {
+fn data_field(bytes: &[u8], length_tag: u32, length: &[u8], start: usize) -> Result<Option<(u32, Span)>, ParseError> {
     let Ok((tag, offset)) = tag_at(bytes, start) else {
         return Ok(None);
     };

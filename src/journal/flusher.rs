@@ -10,7 +10,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use crate::sys::ring::{PAGE_BYTES, RingReader};
+use crate::sys::ring::{PAGE_BYTES, RingReader, Watermarks};
 
 use super::{Geometry, Slot, Storage, StorageError};
 
@@ -105,6 +105,10 @@ impl<S: Storage> Flusher<S> {
     /// Whether the worker waits for `written` or `synced`, so that the interval does not count.
     pub fn is_wanted(&self) -> bool {
         self.wanted.load(Ordering::Acquire) > self.ring.synced()
+    }
+
+    pub fn watermarks(&self) -> Watermarks {
+        self.ring.watermarks()
     }
 
     pub fn counters(&self) -> Arc<FlusherCounters> {

@@ -26,6 +26,7 @@ mod settings;
 mod timers;
 mod version;
 
+pub use resend::is_admin;
 pub use identity::{IDENTITY_VALUE_BYTES_MAX, Identity};
 pub use outcome::{
     Action, BackPressure, Counters, DisconnectReason, Disposition, Notice, Outbox, Outgoing, OutgoingKind, Received,

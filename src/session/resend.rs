@@ -123,7 +123,7 @@ impl Session {
 }
 
 /// Session-level messages, which are filled over instead of being sent again.
-fn is_admin(msg_type: &[u8]) -> bool {
+pub fn is_admin(msg_type: &[u8]) -> bool {
     matches!(msg_type, b"0" | b"1" | b"2" | b"3" | b"4" | b"5" | b"A")
 }
 
