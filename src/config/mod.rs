@@ -22,6 +22,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -232,7 +233,13 @@ impl Config {
         let name = path.display().to_string();
         match read_bounded(path) {
             Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Config::parse(&text, &name),
+                Ok(text) => {
+                    let mut config = Config::parse(&text, &name)?;
+                    config.locations.file_mode = fs::metadata(path)
+                        .ok()
+                        .map(|metadata| metadata.permissions().mode() & 0o7777);
+                    Ok(config)
+                }
                 Err(error) => {
                     let valid = error.utf8_error().valid_up_to();
                     let line = 1 + error.as_bytes()[..valid]
@@ -287,6 +294,11 @@ impl Config {
     /// Whether the file sets a key: `session[0].password`.
     pub fn is_set(&self, key: &str) -> bool {
         self.locations.by_key.contains_key(key)
+    }
+
+    /// The permission bits of the file that this was loaded from.
+    pub fn file_mode(&self) -> Option<u32> {
+        self.locations.file_mode
     }
 
     /// The `[[session]]` that a Logon with this identity belongs to: a single session before a template, and among
@@ -576,6 +588,8 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 struct Locations {
     name: String,
     by_key: BTreeMap<String, Location>,
+    /// Unset where the text is no file's.
+    file_mode: Option<u32>,
 }
 
 /// Both count from one.
