@@ -7,8 +7,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use fixring::config::{
-    Config, ConfigErrors, IdentityValues, KEYS, Pattern, PersistenceMode, Placement,
-    SUPPORTED_BEGIN_STRINGS, SessionRole, Wait,
+    Config, ConfigErrors, IdentityValues, KEYS, Pattern, PersistenceMode, Placement, SUPPORTED_BEGIN_STRINGS,
+    SessionRole, Wait,
 };
 
 const TEMPLATE: &str = include_str!("../fixring.toml");
@@ -56,10 +56,7 @@ fn keys_in(text: &str) -> (BTreeSet<String>, BTreeSet<String>) {
         if let Some((key, _)) = line.split_once(" = ")
             && !key.contains(' ')
         {
-            assert!(
-                keys.insert(format!("{section}.{key}")),
-                "{section}.{key} stands in the template twice"
-            );
+            assert!(keys.insert(format!("{section}.{key}")), "{section}.{key} stands in the template twice");
         }
     }
     (set, shown)
@@ -73,10 +70,8 @@ fn the_commented_template_equals_the_defaults() {
 
 #[test]
 fn the_template_documents_every_key_and_no_other() {
-    let known: BTreeSet<String> = KEYS
-        .iter()
-        .flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}")))
-        .collect();
+    let known: BTreeSet<String> =
+        KEYS.iter().flat_map(|(section, keys)| keys.iter().map(move |key| format!("{section}.{key}"))).collect();
     let (set, shown) = keys_in(TEMPLATE);
     let documented: BTreeSet<String> = set.union(&shown).cloned().collect();
     assert_eq!(documented, known);
@@ -109,14 +104,7 @@ fn every_commented_example_of_the_template_is_valid() {
         .replace("DESK1_PASSWORD", "PATH");
     for secret in ["password_file", "password_env", "password"] {
         let mut text = initiator.clone();
-        for key in [
-            "cores",
-            "housekeeping_cores",
-            "connect",
-            "mode",
-            "username",
-            secret,
-        ] {
+        for key in ["cores", "housekeeping_cores", "connect", "mode", "username", secret] {
             let uncommented = text.replace(&format!("\n# {key} = "), &format!("\n{key} = "));
             assert_ne!(uncommented, text, "{key}");
             text = uncommented;
@@ -134,10 +122,7 @@ fn every_commented_example_of_the_template_is_valid() {
             "password_env" => path.as_str(),
             _ => "secret",
         };
-        assert_eq!(
-            session.password.as_ref().unwrap().expose(),
-            expected.as_bytes()
-        );
+        assert_eq!(session.password.as_ref().unwrap().expose(), expected.as_bytes());
     }
 }
 
@@ -150,15 +135,9 @@ fn every_default_can_be_changed() {
         ("wait = \"adaptive\"", "wait = \"spin\""),
         ("application = \"exchange\"", "application = \"echo\""),
         ("message_bytes_max = \"64KiB\"", "message_bytes_max = 32768"),
-        (
-            "commit_bytes_max = \"1MiB\"",
-            "commit_bytes_max = \"512KiB\"",
-        ),
+        ("commit_bytes_max = \"1MiB\"", "commit_bytes_max = \"512KiB\""),
         ("connections_max = 4096", "connections_max = 4_000"),
-        (
-            "pending_connections_max = 256",
-            "pending_connections_max = 16",
-        ),
+        ("pending_connections_max = 256", "pending_connections_max = 16"),
         ("template_sessions_max = 1024", "template_sessions_max = 0"),
         ("logon_timeout = \"10s\"", "logon_timeout = \"20s\""),
         ("logout_timeout = \"5s\"", "logout_timeout = \"500ms\""),
@@ -182,14 +161,8 @@ fn every_default_can_be_changed() {
         ("reset_on_logon = false", "reset_on_logon = true"),
         ("reset_on_logout = false", "reset_on_logout = true"),
         ("reset_on_disconnect = false", "reset_on_disconnect = true"),
-        (
-            "next_expected_msg_seq_num = false",
-            "next_expected_msg_seq_num = true",
-        ),
-        (
-            "sending_time_tolerance = \"120s\"",
-            "sending_time_tolerance = \"0s\"",
-        ),
+        ("next_expected_msg_seq_num = false", "next_expected_msg_seq_num = true"),
+        ("sending_time_tolerance = \"120s\"", "sending_time_tolerance = \"0s\""),
         ("held_messages_max = 1024", "held_messages_max = 1"),
         ("held_bytes_max = \"256KiB\"", "held_bytes_max = \"64KiB\""),
         ("default_appl_ver_id = \"9\"", "default_appl_ver_id = \"7\""),
@@ -213,10 +186,7 @@ fn an_initiator_opens_no_acceptor() {
     assert_eq!(config.acceptors, []);
     assert_eq!(config.sessions.len(), 1);
     assert_eq!(config.sessions[0].role, SessionRole::Initiator);
-    assert_eq!(
-        config.sessions[0].identity.to_string(),
-        "FIX.4.4:VENUE->DESK1"
-    );
+    assert_eq!(config.sessions[0].identity.to_string(), "FIX.4.4:VENUE->DESK1");
     assert!(!config.sessions[0].is_template());
 }
 
@@ -224,10 +194,7 @@ fn an_initiator_opens_no_acceptor() {
 fn a_session_follows_the_mode_of_persistence_or_names_its_own() {
     let text = format!("[persistence]\nmode = \"flush\"\n{INITIATOR}");
     assert_eq!(parse(&text).sessions[0].mode, PersistenceMode::Flush);
-    assert_eq!(
-        parse(&format!("{text}mode = \"sync\"\n")).sessions[0].mode,
-        PersistenceMode::Sync
-    );
+    assert_eq!(parse(&format!("{text}mode = \"sync\"\n")).sessions[0].mode, PersistenceMode::Sync);
     let default_session = parse("[persistence]\nmode = \"flush\"\n").sessions[0].mode;
     assert_eq!(default_session, PersistenceMode::Flush);
 }
@@ -235,10 +202,7 @@ fn a_session_follows_the_mode_of_persistence_or_names_its_own() {
 #[test]
 fn the_data_dir_of_the_command_line_wins() {
     let config = parse("[engine]\ndata_dir = \"a\"\n");
-    assert_eq!(
-        config.place_of("engine.data_dir"),
-        "fixring.toml:2: engine.data_dir"
-    );
+    assert_eq!(config.place_of("engine.data_dir"), "fixring.toml:2: engine.data_dir");
     let config = config.with_data_dir("b");
     assert_eq!(config.engine.data_dir, Path::new("b"));
     assert_eq!(config.place_of("engine.data_dir"), "engine.data_dir");
@@ -263,14 +227,12 @@ fn a_logon_belongs_to_the_single_session_before_the_template() {
         target_sub_id = "ALGO"
         "#,
     );
-    let identity = |begin_string: &'static str, target: &'static str, target_sub: &'static str| {
-        IdentityValues {
-            begin_string: begin_string.as_bytes(),
-            sender_comp_id: b"VENUE",
-            target_comp_id: target.as_bytes(),
-            target_sub_id: target_sub.as_bytes(),
-            ..IdentityValues::default()
-        }
+    let identity = |begin_string: &'static str, target: &'static str, target_sub: &'static str| IdentityValues {
+        begin_string: begin_string.as_bytes(),
+        sender_comp_id: b"VENUE",
+        target_comp_id: target.as_bytes(),
+        target_sub_id: target_sub.as_bytes(),
+        ..IdentityValues::default()
     };
     let index = |identity| config.session_for(SessionRole::Acceptor, identity);
     assert_eq!(index(identity("FIX.4.4", "DESK1", "ALGO")), Some(2));
@@ -278,41 +240,20 @@ fn a_logon_belongs_to_the_single_session_before_the_template() {
     assert_eq!(index(identity("FIX.4.4", "DESK2", "")), Some(0));
     assert_eq!(index(identity("FIX.4.2", "DESK1", "")), Some(0));
     assert_eq!(index(identity("FIX.4.1", "DESK1", "")), None);
-    assert_eq!(
-        index(IdentityValues {
-            sender_comp_id: b"OTHER",
-            ..identity("FIX.4.4", "DESK1", "")
-        }),
-        None
-    );
-    assert_eq!(
-        config.session_for(SessionRole::Initiator, identity("FIX.4.4", "DESK1", "")),
-        None
-    );
+    assert_eq!(index(IdentityValues { sender_comp_id: b"OTHER", ..identity("FIX.4.4", "DESK1", "") }), None);
+    assert_eq!(config.session_for(SessionRole::Initiator, identity("FIX.4.4", "DESK1", "")), None);
 }
 
 #[test]
 fn an_unknown_key_names_the_nearest_one() {
     let line = fault("[persistence]\n\nsegment_byte = \"64MiB\"\n");
-    assert_eq!(
-        line,
-        "fixring.toml:3:1: persistence.segment_byte is not a key: did you mean segment_bytes?"
-    );
+    assert_eq!(line, "fixring.toml:3:1: persistence.segment_byte is not a key: did you mean segment_bytes?");
     let line = fault("[engine]\nring_dir = \"/dev/shm\"\n");
-    assert_eq!(
-        line,
-        "fixring.toml:2:1: engine.ring_dir is not a key: it belongs below [persistence]"
-    );
+    assert_eq!(line, "fixring.toml:2:1: engine.ring_dir is not a key: it belongs below [persistence]");
     let line = fault("[persistance]\nmode = \"sync\"\n");
-    assert_eq!(
-        line,
-        "fixring.toml:1:2: persistance is not a section: did you mean [persistence]?"
-    );
+    assert_eq!(line, "fixring.toml:1:2: persistance is not a section: did you mean [persistence]?");
     let line = fault("data_dir = \"x\"\n");
-    assert_eq!(
-        line,
-        "fixring.toml:1:1: data_dir is not a section: move it below [engine]"
-    );
+    assert_eq!(line, "fixring.toml:1:1: data_dir is not a section: move it below [engine]");
     assert!(fault("[engine]\nzzz = 1\n").contains("the keys of [engine] are data_dir, workers"));
 }
 
@@ -326,12 +267,7 @@ fn a_size_that_does_not_divide_says_which_would() {
     );
     // Where the file sets the other key alone, that is where the fault lies.
     let line = fault("[persistence]\nring_bytes = \"128MiB\"\n");
-    assert!(
-        line.starts_with(
-            "fixring.toml:2:14: persistence.segment_bytes = \"64MiB\" is not a multiple"
-        ),
-        "{line}"
-    );
+    assert!(line.starts_with("fixring.toml:2:14: persistence.segment_bytes = \"64MiB\" is not a multiple"), "{line}");
 }
 
 /// Each row: the text, where the fault is, what must stand in its line.
@@ -370,7 +306,11 @@ fn every_fault_has_its_place_its_key_and_its_mend() {
         // Relations.
         ("[engine]\ncommit_bytes_max = \"100KiB\"".into(), "2:20", &["less than twice", "at least \"128KiB\""]),
         ("[engine]\ncommit_bytes_max = \"5MiB\"".into(), "2:20", &["four times", "at least \"32MiB\""]),
-        ("[persistence]\nring_bytes = \"24MiB\"\nsegment_bytes = \"48MiB\"".into(), "2:14", &["\"16MiB\" or \"32MiB\""]),
+        (
+            "[persistence]\nring_bytes = \"24MiB\"\nsegment_bytes = \"48MiB\"".into(),
+            "2:14",
+            &["\"16MiB\" or \"32MiB\""],
+        ),
         ("[persistence]\nsegments = 2".into(), "2:12", &["use 3 to"]),
         ("[engine]\nconnections_max = 10".into(), "2:19", &["pending_connections_max = 256 is more than"]),
         ("[engine]\nprobe_timeout = \"11s\"".into(), "2:17", &["longer than logon_timeout (10s)"]),
@@ -379,7 +319,8 @@ fn every_fault_has_its_place_its_key_and_its_mend() {
         // Addresses.
         (
             "[[acceptor]]\nlisten = \"127.0.0.1:1\"\n[[acceptor]]\nlisten = \"0.0.0.0:1\"\n[[session]]\n\
-             begin_string = \"*\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"".into(),
+             begin_string = \"*\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\""
+                .into(),
             "4:10",
             &["another [[acceptor]]"],
         ),
@@ -411,6 +352,7 @@ fn every_fault_has_its_place_its_key_and_its_mend() {
         (of_initiator("").replace("gateway.example:9880", "gateway.example"), "6:12", &["has no port"]),
         (of_initiator("").replace("\"DESK1\"", "\"*\""), "4:18", &["an initiator cannot be one"]),
         (of_initiator("password_file = \"/nonexistent/x\""), "7:17", &["cannot be read"]),
+        (of_initiator("password_file = \"/dev/zero\""), "7:17", &["longer than"]),
         (of_initiator("password_env = \"FIXRING_TEST_UNSET\""), "7:16", &["is not set"]),
         (of_initiator("password = \"a\"\npassword_env = \"PATH\""), "8:16", &["and so is password", "keep one"]),
         (format!("{session}{session}"), "8:18", &["the same session as session[0]", "FIX.4.4:VENUE->DESK1"]),
@@ -430,10 +372,7 @@ fn every_fault_has_its_place_its_key_and_its_mend() {
     ];
     for (text, place, parts) in rows {
         let line = fault(&text);
-        assert!(
-            line.starts_with(&format!("fixring.toml:{place}")),
-            "{text}\ngave {line}"
-        );
+        assert!(line.starts_with(&format!("fixring.toml:{place}")), "{text}\ngave {line}");
         for part in parts {
             assert!(line.contains(part), "{text}\ngave {line}\nwithout {part}");
         }
@@ -467,10 +406,7 @@ fn all_faults_of_a_file_are_told_at_once_in_its_order() {
         "[engine]\nworkers = 0\nwait = \"spn\"\n[persistence]\nring_bytes = \"17MB\"\nsegment_bytes = \"60MiB\"\n\
          [[session]]\nrole = \"initiator\"\n",
     );
-    let places: Vec<&str> = lines
-        .iter()
-        .map(|line| line.split(": ").next().unwrap())
-        .collect();
+    let places: Vec<&str> = lines.iter().map(|line| line.split(": ").next().unwrap()).collect();
     // ring_bytes has no value to relate segment_bytes to, so that is not judged.
     assert_eq!(
         places,
@@ -492,17 +428,11 @@ fn a_file_that_cannot_be_read_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("fixring.toml");
     let line = Config::load(&path).unwrap_err().to_string();
-    assert!(
-        line.starts_with(&format!("{}: ", path.display())) && line.contains("--config"),
-        "{line}"
-    );
+    assert!(line.starts_with(&format!("{}: ", path.display())) && line.contains("--config"), "{line}");
     fs::write(&path, b"[engine]\nwait = \"\xff\"\n").unwrap();
-    assert!(
-        Config::load(&path)
-            .unwrap_err()
-            .to_string()
-            .contains("line 2 is not UTF-8")
-    );
+    assert!(Config::load(&path).unwrap_err().to_string().contains("line 2 is not UTF-8"));
+    let endless = Config::load(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(endless.contains("longer than 16MiB"), "{endless}");
     fs::write(&path, TEMPLATE).unwrap();
     assert_eq!(Config::load(&path).unwrap(), Config::default());
 }
@@ -521,13 +451,7 @@ fn a_rendered_fault_begins_with_its_one_line_and_shows_the_source() {
 
 #[test]
 fn no_password_is_ever_shown() {
-    let shown = |errors: ConfigErrors| {
-        format!(
-            "{errors} {errors:?} {} {}",
-            errors.render(false),
-            errors.render(true)
-        )
-    };
+    let shown = |errors: ConfigErrors| format!("{errors} {errors:?} {} {}", errors.render(false), errors.render(true));
     let initiator = INITIATOR.trim_start();
     let long = "hunter2".repeat(200);
     for text in [
@@ -546,10 +470,7 @@ fn no_password_is_ever_shown() {
         assert!(!text.contains("hunter2"), "{text}");
     }
     let config = parse(&format!("{initiator}password = \"hunter2\"\n"));
-    assert_eq!(
-        config.sessions[0].password.as_ref().unwrap().expose(),
-        b"hunter2"
-    );
+    assert_eq!(config.sessions[0].password.as_ref().unwrap().expose(), b"hunter2");
     assert!(!format!("{config:?}").contains("hunter2"));
 }
 
@@ -560,11 +481,7 @@ fn no_text_panics_the_parser_or_its_errors() {
     let mut looked_at = 0;
     for (count, (at, character)) in TEMPLATE.char_indices().enumerate() {
         let replacement = replacements[count % replacements.len()];
-        let changed = format!(
-            "{}{replacement}{}",
-            &TEMPLATE[..at],
-            &TEMPLATE[at + character.len_utf8()..]
-        );
+        let changed = format!("{}{replacement}{}", &TEMPLATE[..at], &TEMPLATE[at + character.len_utf8()..]);
         // Whole files are slow to take apart, and comments teach little: one in seven.
         for text in [&TEMPLATE[..at], &changed] {
             if count % 7 == 0
@@ -582,14 +499,8 @@ fn no_text_panics_the_parser_or_its_errors() {
 #[test]
 fn the_defaults_are_those_of_the_documentation() {
     let config = Config::default();
-    assert_eq!(
-        config.acceptors[0].listen,
-        "127.0.0.1:9880".parse::<SocketAddr>().unwrap()
-    );
-    assert_eq!(
-        config.control.listen,
-        Some("127.0.0.1:9890".parse().unwrap())
-    );
+    assert_eq!(config.acceptors[0].listen, "127.0.0.1:9880".parse::<SocketAddr>().unwrap());
+    assert_eq!(config.control.listen, Some("127.0.0.1:9890".parse().unwrap()));
     assert_eq!(config.engine.data_dir, Path::new("fixring-data"));
     assert_eq!(config.engine.wait, Wait::Adaptive);
     assert_eq!(config.persistence.flush_interval, Duration::from_millis(1));

@@ -40,11 +40,7 @@ pub fn check(config_path: Option<&Path>, data_dir: Option<&Path>) -> Exit {
         Ok(config) => config,
         Err(errors) => {
             let is_terminal = io::stdout().is_terminal();
-            let text = if is_terminal {
-                errors.render(true)
-            } else {
-                format!("{errors}\n")
-            };
+            let text = if is_terminal { errors.render(true) } else { format!("{errors}\n") };
             // A reader that has gone away changes nothing of the outcome.
             let _ = output.write_all(text.as_bytes());
             return Exit::Configuration;
@@ -55,10 +51,7 @@ pub fn check(config_path: Option<&Path>, data_dir: Option<&Path>) -> Exit {
         None => config,
     };
     let mut findings = vec![summary(config_path, &config)];
-    findings.extend(check_machine(
-        &config,
-        config.engine.placement.worker_count(),
-    ));
+    findings.extend(check_machine(&config, config.engine.placement.worker_count()));
     report(&findings, &mut output)
 }
 
@@ -70,16 +63,8 @@ pub fn report(findings: &[Finding], output: &mut impl Write) -> Exit {
             Level::Warning => "warning",
             Level::Wrong => "wrong",
         };
-        let mend = if finding.mend.is_empty() {
-            String::new()
-        } else {
-            format!(": {}", finding.mend)
-        };
-        let _ = writeln!(
-            output,
-            "{level:<7} {}: {}{mend}",
-            finding.place, finding.what
-        );
+        let mend = if finding.mend.is_empty() { String::new() } else { format!(": {}", finding.mend) };
+        let _ = writeln!(output, "{level:<7} {}: {}{mend}", finding.place, finding.what);
     }
     match findings.iter().any(|finding| finding.level == Level::Wrong) {
         true => Exit::Configuration,
@@ -88,21 +73,11 @@ pub fn report(findings: &[Finding], output: &mut impl Write) -> Exit {
 }
 
 fn summary(config_path: Option<&Path>, config: &Config) -> Finding {
-    let templates = config
-        .sessions
-        .iter()
-        .filter(|session| session.is_template())
-        .count();
-    let initiators = config
-        .sessions
-        .iter()
-        .filter(|session| session.role == SessionRole::Initiator)
-        .count();
+    let templates = config.sessions.iter().filter(|session| session.is_template()).count();
+    let initiators = config.sessions.iter().filter(|session| session.role == SessionRole::Initiator).count();
     Finding {
         level: Level::Ok,
-        place: config_path.map_or("the built-in defaults".into(), |path| {
-            path.display().to_string()
-        }),
+        place: config_path.map_or("the built-in defaults".into(), |path| path.display().to_string()),
         what: format!(
             "workers: {}, acceptors: {}, sessions: {} (templates: {templates}, initiators: {initiators})",
             config.engine.placement.worker_count(),
@@ -120,9 +95,6 @@ mod tests {
     #[test]
     fn a_broken_configuration_is_status_2() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(
-            check(Some(&directory.path().join("missing.toml")), None),
-            Exit::Configuration
-        );
+        assert_eq!(check(Some(&directory.path().join("missing.toml")), None), Exit::Configuration);
     }
 }

@@ -45,11 +45,7 @@ pub struct LogLevelError {
 pub fn init(options: &LogOptions) -> Result<(), LogLevelError> {
     let filter = filter(options, env::var(LEVEL_VARIABLE).ok())?;
     let is_terminal = io::stderr().is_terminal();
-    let format = options.log_format.unwrap_or(if is_terminal {
-        LogFormat::Human
-    } else {
-        LogFormat::Json
-    });
+    let format = options.log_format.unwrap_or(if is_terminal { LogFormat::Human } else { LogFormat::Json });
     let subscriber = subscriber(format, filter, is_terminal, io::stderr);
     // An application that embeds the engine may have set its own up already; then that one stays.
     let _ = tracing::subscriber::set_global_default(subscriber);
@@ -77,13 +73,8 @@ fn filter(options: &LogOptions, variable: Option<String>) -> Result<EnvFilter, L
     };
     // A bare word that is no level would be taken for a target, and silence everything.
     let is_known = |directive: &str| {
-        let level = directive
-            .rsplit_once('=')
-            .map_or(directive, |(_, level)| level)
-            .trim();
-        ["off", "error", "warn", "info", "debug", "trace"]
-            .iter()
-            .any(|known| level.eq_ignore_ascii_case(known))
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
+        ["off", "error", "warn", "info", "debug", "trace"].iter().any(|known| level.eq_ignore_ascii_case(known))
     };
     match EnvFilter::builder().parse(&level) {
         Ok(filter) if level.split(',').all(is_known) => Ok(filter),
@@ -100,20 +91,11 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(writer)
-        .with_span_events(FmtSpan::NONE);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_span_events(FmtSpan::NONE);
     match format {
         LogFormat::Human => Box::new(builder.with_ansi(has_colours).with_target(false).finish()),
         LogFormat::Json => Box::new(
-            builder
-                .with_ansi(false)
-                .json()
-                .flatten_event(true)
-                .with_current_span(false)
-                .with_span_list(false)
-                .finish(),
+            builder.with_ansi(false).json().flatten_event(true).with_current_span(false).with_span_list(false).finish(),
         ),
     }
 }
@@ -140,27 +122,17 @@ mod tests {
     }
 
     fn options(level: Option<&str>) -> LogOptions {
-        LogOptions {
-            log_format: None,
-            log_level: level.map(str::to_string),
-        }
+        LogOptions { log_format: None, log_level: level.map(str::to_string) }
     }
 
     fn logged(format: LogFormat, level: &str) -> String {
         let captured = Captured::default();
         let writer = captured.clone();
         let filter = filter(&options(Some(level)), None).unwrap();
-        tracing::subscriber::with_default(
-            subscriber(format, filter, false, move || writer.clone()),
-            || {
-                tracing::info!(
-                    session = "FIX.4.4:VENUE->DESK1",
-                    port = 9880,
-                    "logged on\nas asked"
-                );
-                tracing::debug!("not at this level");
-            },
-        );
+        tracing::subscriber::with_default(subscriber(format, filter, false, move || writer.clone()), || {
+            tracing::info!(session = "FIX.4.4:VENUE->DESK1", port = 9880, "logged on\nas asked");
+            tracing::debug!("not at this level");
+        });
         let bytes = captured.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -180,10 +152,7 @@ mod tests {
     #[test]
     fn a_human_line_is_plain_text_without_escapes() {
         let text = logged(LogFormat::Human, "info");
-        assert!(
-            text.contains("INFO") && text.contains("session=\"FIX.4.4:VENUE->DESK1\""),
-            "{text}"
-        );
+        assert!(text.contains("INFO") && text.contains("session=\"FIX.4.4:VENUE->DESK1\""), "{text}");
         assert!(!text.contains('\x1b'), "{text:?}");
     }
 
@@ -191,32 +160,17 @@ mod tests {
     fn the_level_decides_what_is_written() {
         assert_eq!(logged(LogFormat::Json, "warn"), "");
         assert_eq!(logged(LogFormat::Json, "debug").lines().count(), 2);
-        assert_eq!(
-            logged(LogFormat::Json, "warn,fixring=debug")
-                .lines()
-                .count(),
-            2
-        );
+        assert_eq!(logged(LogFormat::Json, "warn,fixring=debug").lines().count(), 2);
     }
 
     #[test]
     fn the_option_comes_before_the_variable_and_a_wrong_level_names_where_it_stands() {
         assert!(filter(&options(None), None).is_ok());
         assert!(filter(&options(Some("debug")), Some("loud".into())).is_ok());
-        let error = filter(&options(None), Some("loud".into()))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("FIXRING_LOG = \"loud\" is not a level: use error"),
-            "{error}"
-        );
-        let error = filter(&options(Some("info,x=loud")), None)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("--log-level = \"info,x=loud\""),
-            "{error}"
-        );
+        let error = filter(&options(None), Some("loud".into())).unwrap_err().to_string();
+        assert!(error.starts_with("FIXRING_LOG = \"loud\" is not a level: use error"), "{error}");
+        let error = filter(&options(Some("info,x=loud")), None).unwrap_err().to_string();
+        assert!(error.starts_with("--log-level = \"info,x=loud\""), "{error}");
         assert!(filter(&options(Some("")), None).is_err());
     }
 }

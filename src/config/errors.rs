@@ -31,19 +31,8 @@ pub struct Fault {
 impl ConfigErrors {
     /// The file cannot be read at all.
     pub(super) fn of_file(name: &str, what: String, mend: String) -> ConfigErrors {
-        let fault = Fault {
-            line: 0,
-            column: 0,
-            key: String::new(),
-            what,
-            mend,
-            span: None,
-        };
-        ConfigErrors {
-            name: name.into(),
-            text: String::new(),
-            faults: vec![fault],
-        }
+        let fault = Fault { line: 0, column: 0, key: String::new(), what, mend, span: None };
+        ConfigErrors { name: name.into(), text: String::new(), faults: vec![fault] }
     }
 
     pub fn faults(&self) -> &[Fault] {
@@ -52,26 +41,15 @@ impl ConfigErrors {
 
     /// For a person: under each fault's line the place in the file. `styled` adds colours.
     pub fn render(&self, styled: bool) -> String {
-        let renderer = if styled {
-            Renderer::styled()
-        } else {
-            Renderer::plain()
-        };
+        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
         let mut output = String::new();
         for fault in &self.faults {
             let title = self.line_of(fault);
             match &fault.span {
                 Some(span) if self.may_show(fault, span) => {
-                    let annotation = AnnotationKind::Primary
-                        .span(span.clone())
-                        .label(fault.mend.as_str());
-                    let snippet = Snippet::source(self.text.as_str())
-                        .path(self.name.as_str())
-                        .annotation(annotation);
-                    let group = Level::ERROR
-                        .no_name()
-                        .primary_title(title.as_str())
-                        .element(snippet);
+                    let annotation = AnnotationKind::Primary.span(span.clone()).label(fault.mend.as_str());
+                    let snippet = Snippet::source(self.text.as_str()).path(self.name.as_str()).annotation(annotation);
+                    let group = Level::ERROR.no_name().primary_title(title.as_str()).element(snippet);
                     output.push_str(&renderer.render(&[group]));
                 }
                 _ => output.push_str(&title),
@@ -88,9 +66,7 @@ impl ConfigErrors {
         };
         let line = format!("{place}: {}: {}", fault.what, fault.mend);
         // A key or a value may hold any character, and one fault is one line.
-        line.chars()
-            .map(|c| if c.is_control() { '?' } else { c })
-            .collect()
+        line.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
     }
 
     /// A line that holds a password is never shown. After a fault of syntax it is not known which lines those are.
@@ -100,9 +76,7 @@ impl ConfigErrors {
             return !has_secret(&self.text);
         }
         let begin = self.text[..span.start].rfind('\n').map_or(0, |at| at + 1);
-        let end = self.text[span.end..]
-            .find('\n')
-            .map_or(self.text.len(), |at| span.end + at);
+        let end = self.text[span.end..].find('\n').map_or(self.text.len(), |at| span.end + at);
         !has_secret(&self.text[begin..end])
     }
 }
@@ -123,10 +97,7 @@ impl fmt::Display for ConfigErrors {
 /// The text of the file may hold passwords, so it is left out.
 impl fmt::Debug for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ConfigErrors")
-            .field("name", &self.name)
-            .field("faults", &self.faults)
-            .finish_non_exhaustive()
+        f.debug_struct("ConfigErrors").field("name", &self.name).field("faults", &self.faults).finish_non_exhaustive()
     }
 }
 
@@ -141,24 +112,13 @@ pub(super) struct Faults<'t> {
 
 impl<'t> Faults<'t> {
     pub fn new(name: &'t str, text: &'t str) -> Faults<'t> {
-        Faults {
-            name,
-            text,
-            faults: Vec::new(),
-        }
+        Faults { name, text, faults: Vec::new() }
     }
 
     pub fn add(&mut self, span: Range<usize>, key: &str, what: String, mend: String) {
         let (line, column) = line_and_column(self.text, span.start);
         let span = span.start.min(self.text.len())..span.end.min(self.text.len());
-        self.faults.push(Fault {
-            line,
-            column,
-            key: key.into(),
-            what,
-            mend,
-            span: Some(span),
-        });
+        self.faults.push(Fault { line, column, key: key.into(), what, mend, span: Some(span) });
     }
 
     pub fn is_empty(&self) -> bool {
@@ -170,11 +130,7 @@ impl<'t> Faults<'t> {
         assert!(!self.faults.is_empty());
         self.faults.sort_by_key(|fault| (fault.line, fault.column));
         self.faults.dedup();
-        ConfigErrors {
-            name: self.name.into(),
-            text: self.text.into(),
-            faults: self.faults,
-        }
+        ConfigErrors { name: self.name.into(), text: self.text.into(), faults: self.faults }
     }
 }
 

@@ -25,17 +25,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "probe_timeout",
         ],
     ),
-    (
-        "persistence",
-        &[
-            "mode",
-            "ring_dir",
-            "ring_bytes",
-            "segment_bytes",
-            "segments",
-            "flush_interval",
-        ],
-    ),
+    ("persistence", &["mode", "ring_dir", "ring_bytes", "segment_bytes", "segments", "flush_interval"]),
     ("control", &["listen"]),
     ("acceptor", &["listen"]),
     (
@@ -72,25 +62,15 @@ pub const KEYS: &[(&str, &[&str])] = &[
 
 /// The keys of a section.
 pub(super) fn keys_of(section: &str) -> &'static [&'static str] {
-    KEYS.iter()
-        .find(|(name, _)| *name == section)
-        .map_or(&[], |(_, keys)| keys)
+    KEYS.iter().find(|(name, _)| *name == section).map_or(&[], |(_, keys)| keys)
 }
 
 /// The nearest of some names, if one is near enough to have been meant.
-pub(super) fn nearest<'a>(
-    wanted: &str,
-    names: impl IntoIterator<Item = &'a str>,
-) -> Option<&'a str> {
+pub(super) fn nearest<'a>(wanted: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let wanted = wanted.to_ascii_lowercase();
     names
         .into_iter()
-        .map(|name| {
-            (
-                strsim::jaro_winkler(&wanted, &name.to_ascii_lowercase()),
-                name,
-            )
-        })
+        .map(|name| (strsim::jaro_winkler(&wanted, &name.to_ascii_lowercase()), name))
         .filter(|(likeness, _)| *likeness >= 0.8)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)

@@ -14,7 +14,9 @@
 mod errors;
 mod keys;
 mod reader;
+mod relations;
 mod resolve;
+mod texts;
 mod values;
 
 use std::collections::BTreeMap;
@@ -231,21 +233,17 @@ impl Config {
     /// Reads and resolves a file.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         let name = path.display().to_string();
-        match read_bounded(path) {
+        match read_bounded(path, FILE_BYTES_MAX) {
             Ok(bytes) => match String::from_utf8(bytes) {
                 Ok(text) => {
                     let mut config = Config::parse(&text, &name)?;
-                    config.locations.file_mode = fs::metadata(path)
-                        .ok()
-                        .map(|metadata| metadata.permissions().mode() & 0o7777);
+                    config.locations.file_mode =
+                        fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & 0o7777);
                     Ok(config)
                 }
                 Err(error) => {
                     let valid = error.utf8_error().valid_up_to();
-                    let line = 1 + error.as_bytes()[..valid]
-                        .iter()
-                        .filter(|&&b| b == b'\n')
-                        .count();
+                    let line = 1 + error.as_bytes()[..valid].iter().filter(|&&b| b == b'\n').count();
                     Err(ConfigErrors::of_file(
                         &name,
                         format!("line {line} is not UTF-8"),
@@ -261,11 +259,7 @@ impl Config {
                     io::ErrorKind::PermissionDenied => "let the user that runs fixring read it",
                     _ => "name a readable file with --config",
                 };
-                Err(ConfigErrors::of_file(
-                    &name,
-                    format!("cannot be read: {error}"),
-                    mend.into(),
-                ))
+                Err(ConfigErrors::of_file(&name, format!("cannot be read: {error}"), mend.into()))
             }
         }
     }
@@ -305,9 +299,7 @@ impl Config {
     /// those the one that names more SubIDs and LocationIDs. The configuration refuses two that tie.
     pub fn session_for(&self, role: SessionRole, identity: IdentityValues<'_>) -> Option<usize> {
         (0..self.sessions.len())
-            .filter(|&index| {
-                self.sessions[index].role == role && self.sessions[index].identity.matches(identity)
-            })
+            .filter(|&index| self.sessions[index].role == role && self.sessions[index].identity.matches(identity))
             .max_by_key(|&index| self.sessions[index].identity.specificity())
     }
 }
@@ -373,17 +365,13 @@ impl Default for PersistenceConfig {
 
 impl Default for ControlConfig {
     fn default() -> ControlConfig {
-        ControlConfig {
-            listen: Some(SocketAddr::from(([127, 0, 0, 1], 9890))),
-        }
+        ControlConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9890))) }
     }
 }
 
 impl Default for AcceptorConfig {
     fn default() -> AcceptorConfig {
-        AcceptorConfig {
-            listen: SocketAddr::from(([127, 0, 0, 1], 9880)),
-        }
+        AcceptorConfig { listen: SocketAddr::from(([127, 0, 0, 1], 9880)) }
     }
 }
 
@@ -429,21 +417,14 @@ impl SessionConfig {
 
 impl IdentityPattern {
     pub fn is_template(&self) -> bool {
-        [
-            &self.begin_string,
-            &self.sender_comp_id,
-            &self.target_comp_id,
-        ]
-        .contains(&&Pattern::Any)
+        [&self.begin_string, &self.sender_comp_id, &self.target_comp_id].contains(&&Pattern::Any)
     }
 
     pub fn matches(&self, identity: IdentityValues<'_>) -> bool {
         let unset_or_same = |own: &str, value: &[u8]| own.is_empty() || own.as_bytes() == value;
         // "*" stands for any *supported* version.
         let begin_string_fits = match &self.begin_string {
-            Pattern::Any => SUPPORTED_BEGIN_STRINGS
-                .iter()
-                .any(|known| known.as_bytes() == identity.begin_string),
+            Pattern::Any => SUPPORTED_BEGIN_STRINGS.iter().any(|known| known.as_bytes() == identity.begin_string),
             pattern => pattern.matches(identity.begin_string),
         };
         begin_string_fits
@@ -457,22 +438,11 @@ impl IdentityPattern {
 
     /// Single sessions before templates, then by the number of SubIDs and LocationIDs named.
     fn specificity(&self) -> (bool, usize) {
-        (
-            !self.is_template(),
-            self.qualifiers()
-                .iter()
-                .filter(|value| !value.is_empty())
-                .count(),
-        )
+        (!self.is_template(), self.qualifiers().iter().filter(|value| !value.is_empty()).count())
     }
 
     fn qualifiers(&self) -> [&str; 4] {
-        [
-            &self.sender_sub_id,
-            &self.sender_location_id,
-            &self.target_sub_id,
-            &self.target_location_id,
-        ]
+        [&self.sender_sub_id, &self.sender_location_id, &self.target_sub_id, &self.target_location_id]
     }
 
     /// Whether some message could belong to both.
@@ -491,31 +461,20 @@ impl IdentityPattern {
 /// `FIX.4.4:VENUE->DESK1`, with `/sub/location` where set.
 impl fmt::Display for IdentityPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let side =
-            |f: &mut fmt::Formatter<'_>, comp_id: &Pattern, sub_id: &str, location_id: &str| {
-                write!(f, "{comp_id}")?;
-                if !sub_id.is_empty() || !location_id.is_empty() {
-                    write!(f, "/{sub_id}")?;
-                }
-                if !location_id.is_empty() {
-                    write!(f, "/{location_id}")?;
-                }
-                Ok(())
-            };
+        let side = |f: &mut fmt::Formatter<'_>, comp_id: &Pattern, sub_id: &str, location_id: &str| {
+            write!(f, "{comp_id}")?;
+            if !sub_id.is_empty() || !location_id.is_empty() {
+                write!(f, "/{sub_id}")?;
+            }
+            if !location_id.is_empty() {
+                write!(f, "/{location_id}")?;
+            }
+            Ok(())
+        };
         write!(f, "{}:", self.begin_string)?;
-        side(
-            f,
-            &self.sender_comp_id,
-            &self.sender_sub_id,
-            &self.sender_location_id,
-        )?;
+        side(f, &self.sender_comp_id, &self.sender_sub_id, &self.sender_location_id)?;
         f.write_str("->")?;
-        side(
-            f,
-            &self.target_comp_id,
-            &self.target_sub_id,
-            &self.target_location_id,
-        )
+        side(f, &self.target_comp_id, &self.target_sub_id, &self.target_location_id)
     }
 }
 
@@ -569,16 +528,12 @@ impl fmt::Debug for Secret {
 }
 
 /// A path such as `/dev/zero` must not fill the memory.
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!(
-            "it is longer than {}",
-            format_bytes(FILE_BYTES_MAX)
-        )));
+    fs::File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let reason = format!("it is longer than {}", format_bytes(bytes_max));
+        return Err(io::Error::other(reason));
     }
     Ok(bytes)
 }

@@ -37,10 +37,7 @@ impl<'t> Reader<'t> {
         Reader {
             text,
             faults: Faults::new(name, text),
-            locations: Locations {
-                name: name.into(),
-                ..Locations::default()
-            },
+            locations: Locations { name: name.into(), ..Locations::default() },
             faulty: Vec::new(),
         }
     }
@@ -52,25 +49,14 @@ impl<'t> Reader<'t> {
 
     fn fault(&mut self, span: Range<usize>, key: &str, what: String, mend: String) {
         // A table's span covers its lines; its first line is enough to point at.
-        let first_line_end = self.text[span.start..span.end]
-            .find('\n')
-            .map_or(span.end, |at| span.start + at);
+        let first_line_end = self.text[span.start..span.end].find('\n').map_or(span.end, |at| span.start + at);
         self.faulty.push(key.into());
         self.faults.add(span.start..first_line_end, key, what, mend);
     }
 
     /// The `[name]` table of the file.
-    pub fn section<'a, 'i>(
-        &mut self,
-        root: &'a DeTable<'i>,
-        name: &'static str,
-    ) -> Section<'a, 'i> {
-        let mut section = Section {
-            name,
-            path: name.into(),
-            table: None,
-            span: 0..0,
-        };
+    pub fn section<'a, 'i>(&mut self, root: &'a DeTable<'i>, name: &'static str) -> Section<'a, 'i> {
+        let mut section = Section { name, path: name.into(), table: None, span: 0..0 };
         if let Some(value) = root.get(name) {
             section.span = value.span();
             match value.get_ref() {
@@ -94,11 +80,7 @@ impl<'t> Reader<'t> {
     }
 
     /// The `[[name]]` tables of the file, in order.
-    pub fn sections<'a, 'i>(
-        &mut self,
-        root: &'a DeTable<'i>,
-        name: &'static str,
-    ) -> Vec<Section<'a, 'i>> {
+    pub fn sections<'a, 'i>(&mut self, root: &'a DeTable<'i>, name: &'static str) -> Vec<Section<'a, 'i>> {
         let Some(value) = root.get(name) else {
             return Vec::new();
         };
@@ -109,12 +91,7 @@ impl<'t> Reader<'t> {
                     match item.get_ref() {
                         DeValue::Table(table) => {
                             let path = format!("{name}[{index}]");
-                            found.push(Section {
-                                name,
-                                path,
-                                table: Some(table),
-                                span: item.span(),
-                            });
+                            found.push(Section { name, path, table: Some(table), span: item.span() });
                         }
                         _ => self.fault(
                             item.span(),
@@ -149,10 +126,7 @@ impl<'t> Reader<'t> {
                 Some((section, _)) => format!("move it below {}", header_of(section)),
                 None => match nearest(name, KEYS.iter().map(|(section, _)| *section)) {
                     Some(section) => format!("did you mean {}?", header_of(section)),
-                    None => format!(
-                        "the sections are {}",
-                        joined(KEYS.iter().map(|(section, _)| header_of(section)))
-                    ),
+                    None => format!("the sections are {}", joined(KEYS.iter().map(|(section, _)| header_of(section)))),
                 },
             };
             self.fault(key.span(), name, format!("{name} is not a section"), mend);
@@ -168,9 +142,7 @@ impl<'t> Reader<'t> {
             let path = format!("{}.{name}", section.path);
             if known.contains(&name) {
                 let (line, column) = line_and_column(self.text, key.span().start);
-                self.locations
-                    .by_key
-                    .insert(path, Location { line, column });
+                self.locations.by_key.insert(path, Location { line, column });
                 continue;
             }
             let elsewhere = KEYS.iter().find(|(_, keys)| keys.contains(&name));
@@ -201,19 +173,10 @@ impl<'i> Section<'_, 'i> {
 
     /// A fault of a key; the place is the section's header where the file does not set it. `what` follows the key
     /// and its value.
-    pub fn blame(
-        &self,
-        reader: &mut Reader<'_>,
-        key: &str,
-        what: impl Display,
-        mend: impl Into<String>,
-    ) {
+    pub fn blame(&self, reader: &mut Reader<'_>, key: &str, what: impl Display, mend: impl Into<String>) {
         let path = self.key(key);
         let (span, text) = match self.find(key) {
-            Some(value) => (
-                value.span(),
-                format!("{path}{} {what}", self.shown(reader, key)),
-            ),
+            Some(value) => (value.span(), format!("{path}{} {what}", self.shown(reader, key))),
             None => (self.span.clone(), format!("{path} {what}")),
         };
         reader.fault(span, &path, text, mend.into());
@@ -230,21 +193,13 @@ impl<'i> Section<'_, 'i> {
         if !reader.is_sound(&names) {
             return;
         }
-        let set = keys
-            .iter()
-            .find_map(|(section, key)| Some((section.find(key)?.span(), section.key(key))));
+        let set = keys.iter().find_map(|(section, key)| Some((section.find(key)?.span(), section.key(key))));
         let (span, key) = set.unwrap_or((0..0, names[0].clone()));
         reader.fault(span, &key, what, mend.into());
     }
 
     /// A whole number.
-    pub fn number(
-        &self,
-        reader: &mut Reader<'_>,
-        key: &str,
-        range: RangeInclusive<u32>,
-        default: u32,
-    ) -> u32 {
+    pub fn number(&self, reader: &mut Reader<'_>, key: &str, range: RangeInclusive<u32>, default: u32) -> u32 {
         let Some(value) = self.find(key) else {
             return default;
         };
@@ -252,31 +207,15 @@ impl<'i> Section<'_, 'i> {
         match integer_of(value.get_ref()).and_then(|number| u32::try_from(number).ok()) {
             Some(number) if range.contains(&number) => return number,
             _ if matches!(value.get_ref(), DeValue::Integer(_)) => {
-                self.blame(
-                    reader,
-                    key,
-                    "is out of range",
-                    format!("use {min} to {max}"),
-                );
+                self.blame(reader, key, "is out of range", format!("use {min} to {max}"));
             }
-            _ => self.blame(
-                reader,
-                key,
-                "is not a whole number",
-                format!("use {min} to {max}, without quotes"),
-            ),
+            _ => self.blame(reader, key, "is not a whole number", format!("use {min} to {max}, without quotes")),
         }
         default
     }
 
     /// Bytes, with a unit or without.
-    pub fn size(
-        &self,
-        reader: &mut Reader<'_>,
-        key: &str,
-        range: RangeInclusive<u64>,
-        default: u64,
-    ) -> u64 {
+    pub fn size(&self, reader: &mut Reader<'_>, key: &str, range: RangeInclusive<u64>, default: u64) -> u64 {
         let Some(value) = self.find(key) else {
             return default;
         };
@@ -284,20 +223,13 @@ impl<'i> Section<'_, 'i> {
             DeValue::String(text) => parse_bytes(text),
             other => match integer_of(other).and_then(|number| u64::try_from(number).ok()) {
                 Some(bytes) => Ok(bytes),
-                None => Err(Wrong {
-                    what: "is not a size".into(),
-                    mend: "use a text such as \"16MiB\"".into(),
-                }),
+                None => Err(Wrong { what: "is not a size".into(), mend: "use a text such as \"16MiB\"".into() }),
             },
         };
         match bytes {
             Ok(bytes) if range.contains(&bytes) => return bytes,
             Ok(_) => {
-                let mend = format!(
-                    "use \"{}\" to \"{}\"",
-                    format_bytes(*range.start()),
-                    format_bytes(*range.end())
-                );
+                let mend = format!("use \"{}\" to \"{}\"", format_bytes(*range.start()), format_bytes(*range.end()));
                 self.blame(reader, key, "is out of range", mend);
             }
             Err(wrong) => self.blame(reader, key, wrong.what, wrong.mend),
@@ -305,13 +237,7 @@ impl<'i> Section<'_, 'i> {
         default
     }
 
-    pub fn size_u32(
-        &self,
-        reader: &mut Reader<'_>,
-        key: &str,
-        range: RangeInclusive<u32>,
-        default: u32,
-    ) -> u32 {
+    pub fn size_u32(&self, reader: &mut Reader<'_>, key: &str, range: RangeInclusive<u32>, default: u32) -> u32 {
         let wide = u64::from(*range.start())..=u64::from(*range.end());
         // The range is one of u32, and so is the default.
         self.size(reader, key, wide, default.into()) as u32
@@ -331,29 +257,15 @@ impl<'i> Section<'_, 'i> {
             DeValue::String(text) => parse_duration(text),
             DeValue::Integer(number) => Err(Wrong {
                 what: "has no unit".into(),
-                mend: format!(
-                    "use a text with its unit: \"{0}s\" or \"{0}ms\"",
-                    number.as_str()
-                ),
+                mend: format!("use a text with its unit: \"{0}s\" or \"{0}ms\"", number.as_str()),
             }),
-            _ => Err(Wrong {
-                what: "is not a duration".into(),
-                mend: "use a text such as \"30s\" or \"1ms\"".into(),
-            }),
+            _ => Err(Wrong { what: "is not a duration".into(), mend: "use a text such as \"30s\" or \"1ms\"".into() }),
         };
         match duration {
             Ok(duration) if range.contains(&duration) => return duration,
             Ok(_) => {
-                let (min, max) = (
-                    format_duration(*range.start()),
-                    format_duration(*range.end()),
-                );
-                self.blame(
-                    reader,
-                    key,
-                    "is out of range",
-                    format!("use \"{min}\" to \"{max}\""),
-                );
+                let (min, max) = (format_duration(*range.start()), format_duration(*range.end()));
+                self.blame(reader, key, "is out of range", format!("use \"{min}\" to \"{max}\""));
             }
             Err(wrong) => self.blame(reader, key, wrong.what, wrong.mend),
         }
@@ -367,23 +279,12 @@ impl<'i> Section<'_, 'i> {
         if let DeValue::Boolean(flag) = value.get_ref() {
             return *flag;
         }
-        self.blame(
-            reader,
-            key,
-            "is not a truth value",
-            "use true or false, without quotes",
-        );
+        self.blame(reader, key, "is not a truth value", "use true or false, without quotes");
         default
     }
 
     /// One of a few names.
-    pub fn choice<T: Copy>(
-        &self,
-        reader: &mut Reader<'_>,
-        key: &str,
-        names: &[(&str, T)],
-        default: T,
-    ) -> T {
+    pub fn choice<T: Copy>(&self, reader: &mut Reader<'_>, key: &str, names: &[(&str, T)], default: T) -> T {
         let Some(text) = self.text(reader, key) else {
             return default;
         };
@@ -410,12 +311,7 @@ impl<'i> Section<'_, 'i> {
     }
 
     /// A text with a form of its own.
-    pub fn parsed<T>(
-        &self,
-        reader: &mut Reader<'_>,
-        key: &str,
-        parse: impl Fn(&str) -> Result<T, Wrong>,
-    ) -> Option<T> {
+    pub fn parsed<T>(&self, reader: &mut Reader<'_>, key: &str, parse: impl Fn(&str) -> Result<T, Wrong>) -> Option<T> {
         match parse(self.text(reader, key)?) {
             Ok(value) => Some(value),
             Err(wrong) => {
@@ -437,10 +333,7 @@ impl<'i> Section<'_, 'i> {
         for item in items {
             let parsed = match item.get_ref() {
                 DeValue::String(text) => parse(text),
-                _ => Err(Wrong {
-                    what: "is not a text".into(),
-                    mend: "put it in quotes".into(),
-                }),
+                _ => Err(Wrong { what: "is not a text".into(), mend: "put it in quotes".into() }),
             };
             match parsed {
                 Ok(value) => values.push(value),
@@ -458,17 +351,11 @@ impl<'i> Section<'_, 'i> {
         for item in items {
             match integer_of(item.get_ref()).and_then(|number| usize::try_from(number).ok()) {
                 Some(core) if core > CORE_MAX => {
-                    let wrong = Wrong {
-                        what: "is out of range".into(),
-                        mend: format!("use 0 to {CORE_MAX}"),
-                    };
+                    let wrong = Wrong { what: "is out of range".into(), mend: format!("use 0 to {CORE_MAX}") };
                     self.blame_item(reader, key, item, wrong);
                 }
                 Some(core) if cores.contains(&core) => {
-                    let wrong = Wrong {
-                        what: "stands in the list twice".into(),
-                        mend: "name each core once".into(),
-                    };
+                    let wrong = Wrong { what: "stands in the list twice".into(), mend: "name each core once".into() };
                     self.blame_item(reader, key, item, wrong);
                 }
                 Some(core) => cores.push(core),
@@ -484,12 +371,7 @@ impl<'i> Section<'_, 'i> {
         Some(cores)
     }
 
-    fn list<'s>(
-        &'s self,
-        reader: &mut Reader<'_>,
-        key: &str,
-        form: &str,
-    ) -> Option<Vec<&'s Spanned<DeValue<'i>>>> {
+    fn list<'s>(&'s self, reader: &mut Reader<'_>, key: &str, form: &str) -> Option<Vec<&'s Spanned<DeValue<'i>>>> {
         match self.find(key)?.get_ref() {
             DeValue::Array(items) => Some(items.iter().collect()),
             _ => {
@@ -499,28 +381,14 @@ impl<'i> Section<'_, 'i> {
         }
     }
 
-    fn blame_item(
-        &self,
-        reader: &mut Reader<'_>,
-        key: &str,
-        item: &Spanned<DeValue<'i>>,
-        wrong: Wrong,
-    ) {
+    fn blame_item(&self, reader: &mut Reader<'_>, key: &str, item: &Spanned<DeValue<'i>>, wrong: Wrong) {
         let path = self.key(key);
-        let what = format!(
-            "{path}: {} {}",
-            shown_text(reader.text, item.span()),
-            wrong.what
-        );
+        let what = format!("{path}: {} {}", shown_text(reader.text, item.span()), wrong.what);
         reader.fault(item.span(), &path, what, wrong.mend);
     }
 
     fn find(&self, key: &str) -> Option<&Spanned<DeValue<'i>>> {
-        assert!(
-            keys_of(self.name).contains(&key),
-            "{}.{key} is missing in the table of keys",
-            self.name
-        );
+        assert!(keys_of(self.name).contains(&key), "{}.{key} is missing in the table of keys", self.name);
         self.table?.get(key)
     }
 

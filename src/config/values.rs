@@ -13,18 +13,10 @@ pub(super) struct Wrong {
 }
 
 fn wrong(what: impl Into<String>, mend: impl Into<String>) -> Wrong {
-    Wrong {
-        what: what.into(),
-        mend: mend.into(),
-    }
+    Wrong { what: what.into(), mend: mend.into() }
 }
 
-const BYTES_UNITS: [(&str, u64); 4] = [
-    ("GiB", 1 << 30),
-    ("MiB", 1 << 20),
-    ("KiB", 1 << 10),
-    ("B", 1),
-];
+const BYTES_UNITS: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
 
 /// Longest first, so that `"ms"` is not read as `"m"` with a letter too many.
 const DURATION_UNITS: [(&str, u64); 7] = [
@@ -60,12 +52,7 @@ pub(super) fn parse_bytes(text: &str) -> Result<u64, Wrong> {
     };
     whole(digits)
         .and_then(|number| number.checked_mul(factor))
-        .ok_or_else(|| {
-            wrong(
-                "is not a size",
-                "write a whole number with B, KiB, MiB or GiB, such as \"16MiB\"",
-            )
-        })
+        .ok_or_else(|| wrong("is not a size", "write a whole number with B, KiB, MiB or GiB, such as \"16MiB\""))
 }
 
 /// `"1ms"`, `"30s"`, `"50us"`, `"2min"`.
@@ -73,10 +60,7 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, Wrong> {
     const MEND: &str = "write a whole number with ns, us, ms, s, min or h, such as \"30s\"";
     let (digits, unit) = split_unit(text);
     if unit.is_empty() && whole(digits).is_some() {
-        return Err(wrong(
-            "has no unit",
-            format!("use \"{digits}s\" or \"{digits}ms\""),
-        ));
+        return Err(wrong("has no unit", format!("use \"{digits}s\" or \"{digits}ms\"")));
     }
     let Some((_, factor)) = DURATION_UNITS.iter().find(|(name, _)| *name == unit) else {
         return Err(wrong("is not a duration", MEND));
@@ -97,15 +81,10 @@ pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, Wrong> {
     }
     let (host, port) = text.rsplit_once(':').unwrap_or((text, ""));
     let Ok(port) = port.parse::<u16>() else {
-        return Err(wrong(
-            "is not an address and a port",
-            "use a form such as \"127.0.0.1:9880\" or \"[::1]:9880\"",
-        ));
+        return Err(wrong("is not an address and a port", "use a form such as \"127.0.0.1:9880\" or \"[::1]:9880\""));
     };
     let mend = match host {
-        "" | "*" => format!(
-            "use \"0.0.0.0:{port}\" for every IPv4 interface, or \"[::]:{port}\" for every interface"
-        ),
+        "" | "*" => format!("use \"0.0.0.0:{port}\" for every IPv4 interface, or \"[::]:{port}\" for every interface"),
         "localhost" => format!("use \"127.0.0.1:{port}\" or \"[::1]:{port}\""),
         _ if host.contains(':') => format!("put the IPv6 address in brackets: \"[{host}]:{port}\""),
         _ => format!("use the address of an interface of this machine, such as \"0.0.0.0:{port}\""),
@@ -123,38 +102,25 @@ pub(super) fn parse_endpoint(text: &str) -> Result<Endpoint, Wrong> {
         Ok(0) | Err(_) => return Err(wrong("has no port between 1 and 65535", MEND)),
         Ok(port) => port,
     };
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
     let host = match bare {
         Some(address) if address.parse::<std::net::Ipv6Addr>().is_ok() => address,
         Some(_) => return Err(wrong("has no IPv6 address between its brackets", MEND)),
         None if host.contains(':') => {
-            return Err(wrong(
-                "is ambiguous",
-                format!("put the IPv6 address in brackets: \"[{host}]:{port}\""),
-            ));
+            return Err(wrong("is ambiguous", format!("put the IPv6 address in brackets: \"[{host}]:{port}\"")));
         }
         None => host,
     };
-    if host.is_empty()
-        || host.len() > 253
-        || host.bytes().any(|b| b <= b' ' || b == b'/' || b >= 0x7f)
-    {
+    if host.is_empty() || host.len() > 253 || host.bytes().any(|b| b <= b' ' || b == b'/' || b >= 0x7f) {
         return Err(wrong("has no host name", MEND));
     }
-    Ok(Endpoint {
-        host: host.into(),
-        port,
-    })
+    Ok(Endpoint { host: host.into(), port })
 }
 
 /// As the file would write it, in the largest unit that divides it.
 pub fn format_bytes(bytes: u64) -> String {
-    let (unit, factor) = BYTES_UNITS
-        .iter()
-        .find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor))
-        .unwrap_or(&("B", 1));
+    let (unit, factor) =
+        BYTES_UNITS.iter().find(|(_, factor)| bytes >= *factor && bytes.is_multiple_of(*factor)).unwrap_or(&("B", 1));
     format!("{}{unit}", bytes / factor)
 }
 
@@ -164,22 +130,15 @@ pub fn format_duration(duration: Duration) -> String {
     if ns == 0 {
         return "0s".into();
     }
-    let (unit, factor) = [
-        ("s", 1_000_000_000),
-        ("ms", 1_000_000),
-        ("us", 1_000),
-        ("ns", 1),
-    ]
-    .into_iter()
-    .find(|(_, factor)| ns.is_multiple_of(*factor))
-    .unwrap_or(("ns", 1));
+    let (unit, factor) = [("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1)]
+        .into_iter()
+        .find(|(_, factor)| ns.is_multiple_of(*factor))
+        .unwrap_or(("ns", 1));
     format!("{}{unit}", ns / factor)
 }
 
 fn split_unit(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     (&text[..end], text[end..].trim_start_matches(' '))
 }
 
@@ -193,31 +152,13 @@ mod tests {
 
     #[test]
     fn a_size_is_a_whole_number_with_a_binary_unit() {
-        for (text, bytes) in [
-            ("16MiB", 16 << 20),
-            ("64KiB", 64 << 10),
-            ("4 GiB", 4 << 30),
-            ("512B", 512),
-            ("7", 7),
-        ] {
+        for (text, bytes) in [("16MiB", 16 << 20), ("64KiB", 64 << 10), ("4 GiB", 4 << 30), ("512B", 512), ("7", 7)] {
             assert_eq!(parse_bytes(text).unwrap(), bytes, "{text}");
         }
-        for (text, mend) in [
-            ("16MB", "use \"16MiB\""),
-            ("16m", "use \"16MiB\""),
-            ("64kib", "use \"64KiB\""),
-        ] {
+        for (text, mend) in [("16MB", "use \"16MiB\""), ("16m", "use \"16MiB\""), ("64kib", "use \"64KiB\"")] {
             assert_eq!(parse_bytes(text).unwrap_err().mend, mend, "{text}");
         }
-        for text in [
-            "",
-            "MiB",
-            "-1",
-            "1.5MiB",
-            "99999999999999999999",
-            "99999999999999999GiB",
-            "xKiB",
-        ] {
+        for text in ["", "MiB", "-1", "1.5MiB", "99999999999999999999", "99999999999999999GiB", "xKiB"] {
             assert!(parse_bytes(text).is_err(), "{text}");
         }
     }
@@ -232,16 +173,9 @@ mod tests {
             ("2min", 120_000_000_000),
             ("0s", 0),
         ] {
-            assert_eq!(
-                parse_duration(text).unwrap(),
-                Duration::from_nanos(ns),
-                "{text}"
-            );
+            assert_eq!(parse_duration(text).unwrap(), Duration::from_nanos(ns), "{text}");
         }
-        assert_eq!(
-            parse_duration("30").unwrap_err().mend,
-            "use \"30s\" or \"30ms\""
-        );
+        assert_eq!(parse_duration("30").unwrap_err().mend, "use \"30s\" or \"30ms\"");
         for text in ["", "s", "1.5s", "-1s", "1d", "25h", "18446744073709551615h"] {
             assert!(parse_duration(text).is_err(), "{text}");
         }
@@ -262,24 +196,9 @@ mod tests {
     fn a_listener_needs_an_address_of_this_machine() {
         assert!(parse_listen("127.0.0.1:9880").is_ok());
         assert!(parse_listen("[::1]:0").is_ok());
-        assert!(
-            parse_listen(":9880")
-                .unwrap_err()
-                .mend
-                .contains("0.0.0.0:9880")
-        );
-        assert!(
-            parse_listen("localhost:9880")
-                .unwrap_err()
-                .mend
-                .contains("127.0.0.1:9880")
-        );
-        assert!(
-            parse_listen("::1:9880")
-                .unwrap_err()
-                .mend
-                .contains("[::1]:9880")
-        );
+        assert!(parse_listen(":9880").unwrap_err().mend.contains("0.0.0.0:9880"));
+        assert!(parse_listen("localhost:9880").unwrap_err().mend.contains("127.0.0.1:9880"));
+        assert!(parse_listen("::1:9880").unwrap_err().mend.contains("[::1]:9880"));
         assert!(parse_listen("127.0.0.1").is_err());
         assert!(parse_listen("127.0.0.1:99999").is_err());
     }
@@ -289,17 +208,7 @@ mod tests {
         for text in ["gateway.example:9880", "10.0.0.7:1", "[::1]:9880"] {
             assert_eq!(parse_endpoint(text).unwrap().to_string(), text);
         }
-        for text in [
-            "gateway",
-            ":9880",
-            "gateway:0",
-            "gateway:x",
-            "::1:9880",
-            "[x]:1",
-            "a b:1",
-            "http://a:1",
-            "",
-        ] {
+        for text in ["gateway", ":9880", "gateway:0", "gateway:x", "::1:9880", "[x]:1", "a b:1", "http://a:1", ""] {
             assert!(parse_endpoint(text).is_err(), "{text}");
         }
     }

@@ -17,18 +17,12 @@ pub struct Counter(AtomicU64);
 impl Counter {
     /// Adds. For the owner alone: two writers would lose counts.
     pub fn add(&self, n: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).wrapping_add(n),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
     /// Takes away, for gauges. For the owner alone.
     pub fn subtract(&self, n: u64) {
-        self.0.store(
-            self.0.load(Ordering::Relaxed).saturating_sub(n),
-            Ordering::Relaxed,
-        );
+        self.0.store(self.0.load(Ordering::Relaxed).saturating_sub(n), Ordering::Relaxed);
     }
 
     /// For the owner alone.
@@ -188,13 +182,7 @@ impl SessionRegistry {
             Ok(index) => Arc::clone(&sessions[index].counters),
             Err(index) => {
                 let counters = Arc::<CachePadded<SessionCounters>>::default();
-                sessions.insert(
-                    index,
-                    RegisteredSession {
-                        name: name.into(),
-                        counters: Arc::clone(&counters),
-                    },
-                );
+                sessions.insert(index, RegisteredSession { name: name.into(), counters: Arc::clone(&counters) });
                 counters
             }
         }
@@ -202,9 +190,6 @@ impl SessionRegistry {
 
     /// Sorted by name.
     pub fn sessions(&self) -> Vec<RegisteredSession> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

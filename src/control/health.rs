@@ -110,10 +110,7 @@ impl Shared {
             }
             let silence = now.saturating_duration_since(pulse.moved);
             if silence >= WORKER_SILENCE_MAX {
-                return Err(format!(
-                    "worker {index} has not turned for {} s",
-                    silence.as_secs()
-                ));
+                return Err(format!("worker {index} has not turned for {} s", silence.as_secs()));
             }
         }
         Ok(())

@@ -12,9 +12,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::counters::{
-    CounterKind, CounterRow, FlusherCounters, JournalCounters, SessionCounters, WorkerCounters,
-};
+use super::counters::{CounterKind, CounterRow, FlusherCounters, JournalCounters, SessionCounters, WorkerCounters};
 use super::health::Shared;
 
 /// What `text` writes, for the Content-Type header.
@@ -39,16 +37,9 @@ impl Collector for EngineCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
         let shared = &*self.0;
         let version = ("version", env!("CARGO_PKG_VERSION"));
-        gauges(
-            &mut encoder,
-            "build",
-            "1, labelled with the version",
-            version.0,
-            [(version.1, 1)],
-        )?;
+        gauges(&mut encoder, "build", "1, labelled with the version", version.0, [(version.1, 1)])?;
         let ready = shared.readiness().is_ok();
-        let ready_help =
-            "1 once recovery is done and every acceptor listens, until the stop begins";
+        let ready_help = "1 once recovery is done and every acceptor listens, until the stop begins";
         ConstGauge::new(i64::from(ready)).encode(encoder.encode_descriptor(
             "ready",
             ready_help,
@@ -56,67 +47,29 @@ impl Collector for EngineCollector {
             MetricType::Gauge,
         )?)?;
 
-        table(
-            &mut encoder,
-            "worker",
-            "worker",
-            WorkerCounters::TABLE,
-            &numbered(shared.workers()),
-        )?;
-        table(
-            &mut encoder,
-            "journal",
-            "journal",
-            JournalCounters::TABLE,
-            &numbered(shared.journals()),
-        )?;
-        table(
-            &mut encoder,
-            "journal",
-            "journal",
-            FlusherCounters::TABLE,
-            &numbered(shared.flushers()),
-        )?;
+        table(&mut encoder, "worker", "worker", WorkerCounters::TABLE, &numbered(shared.workers()))?;
+        table(&mut encoder, "journal", "journal", JournalCounters::TABLE, &numbered(shared.journals()))?;
+        table(&mut encoder, "journal", "journal", FlusherCounters::TABLE, &numbered(shared.flushers()))?;
         gauges(
             &mut encoder,
             "journal_unsynced_bytes",
             "What the death of the node would take: appended and not yet on stable media",
             "journal",
-            shared
-                .journals()
-                .iter()
-                .zip(shared.flushers())
-                .enumerate()
-                .map(|(index, (journal, flusher))| {
-                    // Synced first: read the other way round, a flush in between would show less than there is.
-                    let synced = flusher.synced_bytes.value();
-                    (
-                        index.to_string(),
-                        journal.appended_bytes.value().saturating_sub(synced),
-                    )
-                }),
+            shared.journals().iter().zip(shared.flushers()).enumerate().map(|(index, (journal, flusher))| {
+                // Synced first: read the other way round, a flush in between would show less than there is.
+                let synced = flusher.synced_bytes.value();
+                (index.to_string(), journal.appended_bytes.value().saturating_sub(synced))
+            }),
         )?;
         let sessions = shared.sessions.sessions();
-        let sessions: Vec<(String, &SessionCounters)> = sessions
-            .iter()
-            .map(|session| (session.name.clone(), &**session.counters))
-            .collect();
-        table(
-            &mut encoder,
-            "session",
-            "session",
-            SessionCounters::TABLE,
-            &sessions,
-        )
+        let sessions: Vec<(String, &SessionCounters)> =
+            sessions.iter().map(|session| (session.name.clone(), &**session.counters)).collect();
+        table(&mut encoder, "session", "session", SessionCounters::TABLE, &sessions)
     }
 }
 
 fn numbered<T>(items: &[Arc<CachePadded<T>>]) -> Vec<(String, &T)> {
-    items
-        .iter()
-        .enumerate()
-        .map(|(index, item)| (index.to_string(), &***item))
-        .collect()
+    items.iter().enumerate().map(|(index, item)| (index.to_string(), &***item)).collect()
 }
 
 fn table<T>(
@@ -134,18 +87,14 @@ fn table<T>(
         let name = format!("{prefix}_{}", row.name);
         match row.kind {
             CounterKind::Gauge => {
-                let values = items
-                    .iter()
-                    .map(|(item, counters)| (item.as_str(), (row.of)(counters).value()));
+                let values = items.iter().map(|(item, counters)| (item.as_str(), (row.of)(counters).value()));
                 gauges(encoder, &name, row.help, label, values)?;
             }
             CounterKind::Counter => {
-                let mut family =
-                    encoder.encode_descriptor(&name, row.help, None, MetricType::Counter)?;
+                let mut family = encoder.encode_descriptor(&name, row.help, None, MetricType::Counter)?;
                 for (item, counters) in items {
                     let labels = [(label, item.as_str())];
-                    ConstCounter::new((row.of)(counters).value())
-                        .encode(family.encode_family(&labels)?)?;
+                    ConstCounter::new((row.of)(counters).value()).encode(family.encode_family(&labels)?)?;
                 }
             }
         }
@@ -163,8 +112,7 @@ fn gauges<I: AsRef<str>>(
     let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
     for (item, value) in values {
         let labels = [(label, item.as_ref())];
-        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
-            .encode(family.encode_family(&labels)?)?;
+        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(family.encode_family(&labels)?)?;
     }
     Ok(())
 }

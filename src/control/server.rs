@@ -48,13 +48,8 @@ pub struct ControlServer {
 /// Why the control plane does not run. Each says its mend.
 #[derive(Debug)]
 pub enum ControlError {
-    PortTaken {
-        address: SocketAddr,
-    },
-    Bind {
-        address: SocketAddr,
-        error: io::Error,
-    },
+    PortTaken { address: SocketAddr },
+    Bind { address: SocketAddr, error: io::Error },
     Start(io::Error),
 }
 
@@ -64,15 +59,10 @@ impl ControlServer {
     pub fn start(listen: SocketAddr, shared: Arc<Shared>) -> Result<ControlServer, ControlError> {
         let listener = StdListener::bind(listen).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => ControlError::PortTaken { address: listen },
-            _ => ControlError::Bind {
-                address: listen,
-                error,
-            },
+            _ => ControlError::Bind { address: listen, error },
         })?;
         let address = listener.local_addr().map_err(ControlError::Start)?;
-        listener
-            .set_nonblocking(true)
-            .map_err(ControlError::Start)?;
+        listener.set_nonblocking(true).map_err(ControlError::Start)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -86,21 +76,14 @@ impl ControlServer {
         let thread = thread::Builder::new()
             .name("control".into())
             .spawn(move || {
-                let places = Places {
-                    listener,
-                    open: VecDeque::with_capacity(CONNECTIONS_MAX),
-                };
+                let places = Places { listener, open: VecDeque::with_capacity(CONNECTIONS_MAX) };
                 runtime.spawn(axum::serve(places, router(shared)).into_future());
                 // Both outcomes mean stop: the word was given, or the server was dropped.
                 let _ = runtime.block_on(stopped);
                 // With the runtime go the listener and every connection.
             })
             .map_err(ControlError::Start)?;
-        Ok(ControlServer {
-            address,
-            stop: Some(stop),
-            thread: Some(thread),
-        })
+        Ok(ControlServer { address, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Where it listens; the port is the real one where the configuration says 0.
@@ -196,9 +179,7 @@ async fn serve_metrics(State(served): State<Served>) -> Response {
 
 /// One request a connection: an idle one is worth less than its place.
 async fn close_after(mut response: Response) -> Response {
-    response
-        .headers_mut()
-        .insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }
 
@@ -224,15 +205,7 @@ impl axum::serve::Listener for Places {
                     let (place, evicted) = oneshot::channel();
                     self.open.push_back(place);
                     let deadline = Box::pin(sleep(CONNECTION_TIME_MAX));
-                    return (
-                        Connection {
-                            stream,
-                            deadline,
-                            evicted,
-                            request_bytes: 0,
-                        },
-                        peer,
-                    );
+                    return (Connection { stream, deadline, evicted, request_bytes: 0 }, peer);
                 }
                 Err(error) => {
                     tracing::debug!(%error, "the control plane could not accept a connection");
@@ -286,11 +259,7 @@ impl AsyncRead for Connection {
 }
 
 impl AsyncWrite for Connection {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_end(context)?;
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -311,9 +280,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream as StdStream;
 
-    use super::super::counters::{
-        FlusherCounters, JournalCounters, PublishedState, SessionCounters, WorkerCounters,
-    };
+    use super::super::counters::{FlusherCounters, JournalCounters, PublishedState, SessionCounters, WorkerCounters};
     use super::super::health::Phase;
     use super::*;
 
@@ -341,9 +308,7 @@ mod tests {
 
     fn request(server: &ControlServer, path: &str) -> (u16, String) {
         let mut stream = connect(server);
-        stream
-            .write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes())
-            .unwrap();
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
         let answer = read_all(&mut stream);
         let (head, body) = answer.split_once("\r\n\r\n").expect("an HTTP answer");
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
@@ -371,11 +336,7 @@ mod tests {
     }
 
     fn value(samples: &[(String, u64)], name: &str) -> u64 {
-        samples
-            .iter()
-            .find(|(sample, _)| sample == name)
-            .unwrap_or_else(|| panic!("no {name}"))
-            .1
+        samples.iter().find(|(sample, _)| sample == name).unwrap_or_else(|| panic!("no {name}")).1
     }
 
     #[test]
@@ -407,39 +368,13 @@ mod tests {
         let (status, body) = request(&server, "/metrics");
         assert_eq!(status, 200);
         let samples = samples(&body);
-        assert_eq!(
-            value(&samples, "fixring_worker_messages_in_total{worker=\"0\"}"),
-            0
-        );
-        assert_eq!(
-            value(&samples, "fixring_worker_messages_in_total{worker=\"1\"}"),
-            42
-        );
-        assert_eq!(
-            value(&samples, "fixring_journal_unsynced_bytes{journal=\"0\"}"),
-            96
-        );
-        assert_eq!(
-            value(
-                &samples,
-                "fixring_session_next_in{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"
-            ),
-            9
-        );
-        assert_eq!(
-            value(
-                &samples,
-                "fixring_session_state{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"
-            ),
-            2
-        );
+        assert_eq!(value(&samples, "fixring_worker_messages_in_total{worker=\"0\"}"), 0);
+        assert_eq!(value(&samples, "fixring_worker_messages_in_total{worker=\"1\"}"), 42);
+        assert_eq!(value(&samples, "fixring_journal_unsynced_bytes{journal=\"0\"}"), 96);
+        assert_eq!(value(&samples, "fixring_session_next_in{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"), 9);
+        assert_eq!(value(&samples, "fixring_session_state{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"), 2);
         assert_eq!(value(&samples, "fixring_ready"), 0);
-        let of = |prefix: &str| {
-            samples
-                .iter()
-                .filter(|(name, _)| name.starts_with(prefix))
-                .count()
-        };
+        let of = |prefix: &str| samples.iter().filter(|(name, _)| name.starts_with(prefix)).count();
         assert_eq!(of("fixring_worker_"), 2 * WORKER_ROWS);
         assert_eq!(of("fixring_journal_"), JOURNAL_ROWS);
         assert_eq!(of("fixring_session_"), SessionCounters::TABLE.len());
@@ -451,7 +386,9 @@ mod tests {
     #[test]
     fn a_taken_port_is_an_error_that_says_the_mend() {
         let shared = Shared::new(1, 1);
-        let first = start(&shared);
+        // An address that no other test uses, so that nobody takes the port once it is free again.
+        let listen = SocketAddr::from(([127, 0, 0, 77], 0));
+        let first = ControlServer::start(listen, Arc::clone(&shared)).unwrap();
         let error = ControlServer::start(first.address(), Arc::clone(&shared)).unwrap_err();
         assert!(matches!(error, ControlError::PortTaken { address } if address == first.address()));
         assert!(error.to_string().contains("set control.listen"), "{error}");
@@ -464,14 +401,8 @@ mod tests {
     fn a_hostile_client_gets_an_answer_or_a_close_and_others_are_served() {
         let shared = Shared::new(1, 1);
         let server = start(&shared);
-        let endless_header = format!(
-            "GET /livez HTTP/1.1\r\nX: {}",
-            "x".repeat(REQUEST_BYTES_MAX * 4)
-        );
-        let long_path = format!(
-            "GET /{} HTTP/1.1\r\nHost: x\r\n\r\n",
-            "y".repeat(REQUEST_BYTES_MAX / 2)
-        );
+        let endless_header = format!("GET /livez HTTP/1.1\r\nX: {}", "x".repeat(REQUEST_BYTES_MAX * 4));
+        let long_path = format!("GET /{} HTTP/1.1\r\nHost: x\r\n\r\n", "y".repeat(REQUEST_BYTES_MAX / 2));
         for hostile in [
             endless_header.as_bytes(),
             long_path.as_bytes(),
@@ -485,10 +416,7 @@ mod tests {
             // The server may have closed before the last byte was sent.
             let _ = stream.write_all(hostile);
             let answer = read_all(&mut stream);
-            assert!(
-                answer.is_empty() || !answer.starts_with("HTTP/1.1 200"),
-                "{answer}"
-            );
+            assert!(answer.is_empty() || !answer.starts_with("HTTP/1.1 200"), "{answer}");
             assert_eq!(request(&server, "/livez").0, 200);
         }
     }
@@ -503,10 +431,7 @@ mod tests {
         // result, so the time tells.
         let start = Instant::now();
         assert_eq!(read_all(&mut idle[0]), "");
-        assert!(
-            start.elapsed() < CONNECTION_TIME_MAX,
-            "closed by the deadline and not for its place"
-        );
+        assert!(start.elapsed() < CONNECTION_TIME_MAX, "closed by the deadline and not for its place");
     }
 
     #[test]

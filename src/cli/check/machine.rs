@@ -23,11 +23,7 @@ const ENTRIES_MAX: usize = 100_000;
 
 /// `journal_count` is the number of workers for a new data directory, and for an old one what its manifest says.
 pub fn check_machine(config: &Config, journal_count: u32) -> Vec<Finding> {
-    let mut findings = Findings {
-        config,
-        found: Vec::new(),
-        journal_count: journal_count.into(),
-    };
+    let mut findings = Findings { config, found: Vec::new(), journal_count: journal_count.into() };
     findings.cores();
     findings.open_files();
     findings.inline_passwords();
@@ -45,12 +41,7 @@ struct Findings<'c> {
 
 impl Findings<'_> {
     fn add(&mut self, level: Level, key: &str, what: String, mend: String) {
-        self.found.push(Finding {
-            level,
-            place: self.config.place_of(key),
-            what,
-            mend,
-        });
+        self.found.push(Finding { level, place: self.config.place_of(key), what, mend });
     }
 
     fn ok(&mut self, key: &str, what: impl Into<String>) {
@@ -66,17 +57,10 @@ impl Findings<'_> {
     }
 
     fn cores(&mut self) {
-        let allowed: Vec<usize> = core_affinity::get_core_ids()
-            .unwrap_or_default()
-            .into_iter()
-            .map(|core| core.id)
-            .collect();
+        let allowed: Vec<usize> =
+            core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
         if allowed.is_empty() {
-            self.warning(
-                "engine.cores",
-                "the cores of this machine cannot be read",
-                "nothing will be pinned",
-            );
+            self.warning("engine.cores", "the cores of this machine cannot be read", "nothing will be pinned");
             return;
         }
         let engine = &self.config.engine;
@@ -84,10 +68,7 @@ impl Findings<'_> {
             Placement::Cores(cores) => cores.as_slice(),
             Placement::Workers(_) => &[],
         };
-        let named = [
-            ("engine.cores", worker_cores),
-            ("engine.housekeeping_cores", &engine.housekeeping_cores),
-        ];
+        let named = [("engine.cores", worker_cores), ("engine.housekeeping_cores", &engine.housekeeping_cores)];
         for (key, cores) in named {
             for core in cores.iter().filter(|core| !allowed.contains(core)) {
                 self.wrong(
@@ -100,10 +81,7 @@ impl Findings<'_> {
                 self.ok(key, format!("{} of {}", ranges(cores), ranges(&allowed)));
             }
         }
-        if let Some(core) = worker_cores
-            .iter()
-            .find(|core| engine.housekeeping_cores.contains(core))
-        {
+        if let Some(core) = worker_cores.iter().find(|core| engine.housekeeping_cores.contains(core)) {
             self.warning(
                 "engine.housekeeping_cores",
                 format!("core {core} is a worker's too"),
@@ -114,10 +92,7 @@ impl Findings<'_> {
         if engine.wait == Wait::Spin && workers >= allowed.len() {
             self.warning(
                 "engine.wait",
-                format!(
-                    "{workers} spinning workers leave none of {} cores to housekeeping",
-                    allowed.len()
-                ),
+                format!("{workers} spinning workers leave none of {} cores to housekeeping", allowed.len()),
                 "use wait = \"adaptive\", or fewer workers than cores",
             );
         }
@@ -135,10 +110,7 @@ impl Findings<'_> {
                 format!("raise the limit (ulimit -n {needed}), or lower connections_max"),
             );
         } else {
-            self.ok(
-                KEY,
-                format!("{needed} open files may be needed and are allowed"),
-            );
+            self.ok(KEY, format!("{needed} open files may be needed and are allowed"));
         }
     }
 
@@ -147,12 +119,8 @@ impl Findings<'_> {
         let Some(mode) = self.config.file_mode() else {
             return;
         };
-        let keys =
-            (0..self.config.sessions.len()).map(|index| format!("session[{index}].password"));
-        for key in keys
-            .filter(|key| self.config.is_set(key))
-            .collect::<Vec<_>>()
-        {
+        let keys = (0..self.config.sessions.len()).map(|index| format!("session[{index}].password"));
+        for key in keys.filter(|key| self.config.is_set(key)).collect::<Vec<_>>() {
             if mode & 0o077 != 0 {
                 self.warning(
                     &key,
@@ -177,13 +145,7 @@ impl Findings<'_> {
             Ok(metadata) => {
                 if self.directory_is_ours(KEY, data_dir, &metadata) {
                     let held = allocated_bytes(data_dir);
-                    self.room(
-                        KEY,
-                        data_dir,
-                        needed.saturating_sub(held),
-                        "segments",
-                        Level::Wrong,
-                    );
+                    self.room(KEY, data_dir, needed.saturating_sub(held), "segments", Level::Wrong);
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -195,10 +157,7 @@ impl Findings<'_> {
                     }
                     Err(error) => self.wrong(
                         KEY,
-                        format!(
-                            "{shown} does not exist and cannot be made in {}: {error}",
-                            parent.display()
-                        ),
+                        format!("{shown} does not exist and cannot be made in {}: {error}", parent.display()),
                         "name a directory that this user can write to",
                     ),
                 }
@@ -215,11 +174,7 @@ impl Findings<'_> {
     fn directory_is_ours(&mut self, key: &str, path: &Path, metadata: &Metadata) -> bool {
         let shown = path.display();
         if !metadata.is_dir() {
-            self.wrong(
-                key,
-                format!("{shown} is not a directory"),
-                "name a directory, or move the file away",
-            );
+            self.wrong(key, format!("{shown} is not a directory"), "name a directory, or move the file away");
             return false;
         }
         let own = geteuid().as_raw();
@@ -232,20 +187,12 @@ impl Findings<'_> {
             return false;
         }
         if let Err(error) = writable(path) {
-            self.wrong(
-                key,
-                format!("{shown} cannot be written to: {error}"),
-                "make it writable for this user",
-            );
+            self.wrong(key, format!("{shown} cannot be written to: {error}"), "make it writable for this user");
             return false;
         }
         let mode = metadata.permissions().mode() & 0o7777;
         if mode & 0o077 != 0 {
-            self.warning(
-                key,
-                format!("{shown} is open to others (mode {mode:04o})"),
-                format!("chmod 700 {shown}"),
-            );
+            self.warning(key, format!("{shown} is open to others (mode {mode:04o})"), format!("chmod 700 {shown}"));
         } else {
             self.ok(key, format!("{shown} is ours and writable"));
         }
@@ -257,18 +204,11 @@ impl Findings<'_> {
         let config = self.config;
         let ring_dir = &config.persistence.ring_dir;
         let shown = ring_dir.display();
-        let needed = config
-            .persistence
-            .ring_bytes
-            .saturating_mul(self.journal_count);
+        let needed = config.persistence.ring_bytes.saturating_mul(self.journal_count);
         match fs::metadata(ring_dir) {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) => {
-                return self.wrong(
-                    KEY,
-                    format!("{shown} is not a directory"),
-                    "name a directory on tmpfs",
-                );
+                return self.wrong(KEY, format!("{shown} is not a directory"), "name a directory on tmpfs");
             }
             Err(error) => {
                 let mend = "mount shared memory there (in a pod: an emptyDir of medium Memory), or name /dev/shm";
@@ -283,34 +223,19 @@ impl Findings<'_> {
             );
         }
         match statfs(ring_dir) {
-            Ok(volume) if volume.f_type == TMPFS_MAGIC => {
-                self.ok(KEY, format!("{shown} is shared memory"))
-            }
+            Ok(volume) if volume.f_type == TMPFS_MAGIC => self.ok(KEY, format!("{shown} is shared memory")),
             Ok(_) => self.warning(
                 KEY,
                 format!("{shown} is not on tmpfs"),
                 "it works, with twice the writes and a longer tail; shared memory is faster",
             ),
-            Err(error) => self.warning(
-                KEY,
-                format!("the kind of {shown} cannot be told: {error}"),
-                "see that it is a tmpfs",
-            ),
+            Err(error) => {
+                self.warning(KEY, format!("the kind of {shown} cannot be told: {error}"), "see that it is a tmpfs")
+            }
         }
         // The rings of an earlier run are there already, and which files they are is the journal's to know.
-        let has_run =
-            fs::read_dir(&config.engine.data_dir).is_ok_and(|mut entries| entries.next().is_some());
-        self.room(
-            KEY,
-            ring_dir,
-            needed,
-            "rings",
-            if has_run {
-                Level::Warning
-            } else {
-                Level::Wrong
-            },
-        );
+        let has_run = fs::read_dir(&config.engine.data_dir).is_ok_and(|mut entries| entries.next().is_some());
+        self.room(KEY, ring_dir, needed, "rings", if has_run { Level::Warning } else { Level::Wrong });
     }
 
     fn room(&mut self, key: &str, path: &Path, needed: u64, what: &str, shortage: Level) {
@@ -326,27 +251,17 @@ impl Findings<'_> {
             }
         };
         if free >= needed {
-            return self.ok(
-                key,
-                format!("{} free for {} of {what}", rounded(free), rounded(needed)),
-            );
+            return self.ok(key, format!("{} free for {} of {what}", rounded(free), rounded(needed)));
         }
         let (smaller, reuse) = match (what, shortage) {
             ("rings", Level::Wrong) => ("persistence.ring_bytes", ""),
-            ("rings", _) => (
-                "persistence.ring_bytes",
-                ", unless the rings of the last run are still there",
-            ),
+            ("rings", _) => ("persistence.ring_bytes", ", unless the rings of the last run are still there"),
             _ => ("persistence.segments or segment_bytes", ""),
         };
         self.add(
             shortage,
             key,
-            format!(
-                "{shown} has {} free and {} of {what} are needed",
-                rounded(free),
-                rounded(needed)
-            ),
+            format!("{shown} has {} free and {} of {what} are needed", rounded(free), rounded(needed)),
             format!("make room{reuse}, or lower {smaller}"),
         );
     }
@@ -370,9 +285,7 @@ impl Findings<'_> {
                 self.wrong(
                     key,
                     format!("{listen} is taken"),
-                    format!(
-                        "`ss -ltnp 'sport = :{port}'` shows by whom; stop it, or use another port"
-                    ),
+                    format!("`ss -ltnp 'sport = :{port}'` shows by whom; stop it, or use another port"),
                 );
             }
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.wrong(
@@ -398,13 +311,7 @@ fn writable(directory: &Path) -> io::Result<()> {
 fn nearest_existing(path: &Path) -> PathBuf {
     path.ancestors()
         .skip(1)
-        .map(|ancestor| {
-            if ancestor.as_os_str().is_empty() {
-                Path::new(".")
-            } else {
-                ancestor
-            }
-        })
+        .map(|ancestor| if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor })
         .find(|ancestor| ancestor.is_dir())
         .unwrap_or(Path::new("/"))
         .to_path_buf()
@@ -440,11 +347,7 @@ fn free_bytes(volume: &StatVfs) -> u64 {
 /// Free space is rarely a round number; whole MiB are enough to compare by eye.
 fn rounded(bytes: u64) -> String {
     const MIB: u64 = 1 << 20;
-    if bytes < 10 * MIB {
-        format_bytes(bytes)
-    } else {
-        format_bytes(bytes / MIB * MIB)
-    }
+    if bytes < 10 * MIB { format_bytes(bytes) } else { format_bytes(bytes / MIB * MIB) }
 }
 
 /// `0-3, 6`.
@@ -460,13 +363,7 @@ fn ranges(numbers: &[usize]) -> String {
     }
     let shown: Vec<String> = parts
         .iter()
-        .map(|(first, last)| {
-            if first == last {
-                first.to_string()
-            } else {
-                format!("{first}-{last}")
-            }
-        })
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
         .collect();
     shown.join(", ")
 }
@@ -491,12 +388,8 @@ mod tests {
 
     fn wrong(config: &Config) -> Vec<String> {
         let findings = check_machine(config, 1);
-        let wrong = findings
-            .iter()
-            .filter(|finding| finding.level == Level::Wrong);
-        wrong
-            .map(|finding| format!("{}: {}: {}", finding.place, finding.what, finding.mend))
-            .collect()
+        let wrong = findings.iter().filter(|finding| finding.level == Level::Wrong);
+        wrong.map(|finding| format!("{}: {}: {}", finding.place, finding.what, finding.mend)).collect()
     }
 
     #[test]
@@ -507,14 +400,8 @@ mod tests {
         let mut output = Vec::new();
         assert_eq!(report(&findings, &mut output), Exit::Ok, "{findings:#?}");
         let output = String::from_utf8(output).unwrap();
-        assert!(
-            output.contains("ok      x.toml:2: engine.data_dir: "),
-            "{output}"
-        );
-        assert!(
-            output.contains("x.toml:11: control.listen: 127.0.0.1:0 is free"),
-            "{output}"
-        );
+        assert!(output.contains("ok      x.toml:2: engine.data_dir: "), "{output}");
+        assert!(output.contains("x.toml:11: control.listen: 127.0.0.1:0 is free"), "{output}");
         assert_eq!(output.lines().count(), findings.len());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
@@ -522,24 +409,14 @@ mod tests {
     #[test]
     fn a_taken_port_is_named_with_its_line_and_how_to_find_its_owner() {
         let directory = tempfile::tempdir().unwrap();
-        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        // An address that no other test uses, so that nobody takes the port once it is free again.
+        let taken = TcpListener::bind("127.0.0.78:0").unwrap();
         let address = taken.local_addr().unwrap();
-        let config = fitting(
-            &directory,
-            &format!("[[acceptor]]\nlisten = \"{address}\"\n"),
-        );
+        let config = fitting(&directory, &format!("[[acceptor]]\nlisten = \"{address}\"\n"));
         let wrong = wrong(&config);
         assert_eq!(wrong.len(), 1, "{wrong:#?}");
-        assert!(
-            wrong[0].starts_with(&format!(
-                "x.toml:15: acceptor[1].listen: {address} is taken"
-            )),
-            "{wrong:#?}"
-        );
-        assert!(
-            wrong[0].contains(&format!("ss -ltnp 'sport = :{}'", address.port())),
-            "{wrong:#?}"
-        );
+        assert!(wrong[0].starts_with(&format!("x.toml:15: acceptor[1].listen: {address} is taken")), "{wrong:#?}");
+        assert!(wrong[0].contains(&format!("ss -ltnp 'sport = :{}'", address.port())), "{wrong:#?}");
         drop(taken);
         assert_eq!(self::wrong(&config), [""; 0]);
     }
@@ -548,18 +425,11 @@ mod tests {
     fn an_address_of_another_machine_cannot_be_bound() {
         let directory = tempfile::tempdir().unwrap();
         // TEST-NET-1 of RFC 5737 belongs to nobody.
-        let session =
-            "[[session]]\nbegin_string = \"*\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"\n";
-        let config = fitting(
-            &directory,
-            &format!("[[acceptor]]\nlisten = \"192.0.2.1:9880\"\n{session}"),
-        );
+        let session = "[[session]]\nbegin_string = \"*\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"\n";
+        let config = fitting(&directory, &format!("[[acceptor]]\nlisten = \"192.0.2.1:9880\"\n{session}"));
         let wrong = wrong(&config);
         assert_eq!(wrong.len(), 1, "{wrong:#?}");
-        assert!(
-            wrong[0].contains("192.0.2.1:9880 cannot be bound"),
-            "{wrong:#?}"
-        );
+        assert!(wrong[0].contains("192.0.2.1:9880 cannot be bound"), "{wrong:#?}");
     }
 
     #[test]
@@ -570,14 +440,8 @@ mod tests {
         config.engine.housekeeping_cores = vec![4094];
         let wrong = wrong(&config);
         assert_eq!(wrong.len(), 2, "{wrong:#?}");
-        assert!(
-            wrong[0].starts_with("engine.cores: core 4095 does not exist here"),
-            "{wrong:#?}"
-        );
-        assert!(
-            wrong[1].starts_with("engine.housekeeping_cores: core 4094"),
-            "{wrong:#?}"
-        );
+        assert!(wrong[0].starts_with("engine.cores: core 4095 does not exist here"), "{wrong:#?}");
+        assert!(wrong[1].starts_with("engine.housekeeping_cores: core 4094"), "{wrong:#?}");
     }
 
     #[test]
@@ -588,14 +452,8 @@ mod tests {
         config.persistence.ring_bytes = 1 << 50;
         let wrong = wrong(&config);
         assert_eq!(wrong.len(), 2, "{wrong:#?}");
-        assert!(
-            wrong[0].contains(&format!("{}GiB of segments are needed", 3 << 20)),
-            "{wrong:#?}"
-        );
-        assert!(
-            wrong[1].contains("lower persistence.ring_bytes"),
-            "{wrong:#?}"
-        );
+        assert!(wrong[0].contains(&format!("{}GiB of segments are needed", 3 << 20)), "{wrong:#?}");
+        assert!(wrong[1].contains("lower persistence.ring_bytes"), "{wrong:#?}");
     }
 
     #[test]
@@ -622,18 +480,11 @@ mod tests {
         fs::create_dir(&data_dir).unwrap();
         fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o755)).unwrap();
         let findings = check_machine(&config, 1);
-        let warning = findings
-            .iter()
-            .find(|finding| finding.what.contains("open to others"))
-            .unwrap();
+        let warning = findings.iter().find(|finding| finding.what.contains("open to others")).unwrap();
         assert_eq!(warning.level, Level::Warning);
         assert_eq!(warning.mend, format!("chmod 700 {}", data_dir.display()));
         fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o700)).unwrap();
-        assert!(
-            !check_machine(&config, 1)
-                .iter()
-                .any(|finding| finding.what.contains("open to others"))
-        );
+        assert!(!check_machine(&config, 1).iter().any(|finding| finding.what.contains("open to others")));
     }
 
     #[test]
@@ -643,10 +494,7 @@ mod tests {
         config.persistence.ring_dir = directory.path().join("missing");
         let wrong = wrong(&config);
         assert_eq!(wrong.len(), 1, "{wrong:#?}");
-        assert!(
-            wrong[0].starts_with("x.toml:6: persistence.ring_dir: "),
-            "{wrong:#?}"
-        );
+        assert!(wrong[0].starts_with("x.toml:6: persistence.ring_dir: "), "{wrong:#?}");
         assert!(wrong[0].contains("emptyDir of medium Memory"), "{wrong:#?}");
     }
 
@@ -663,9 +511,7 @@ mod tests {
         let warned = |mode: u32| {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
             let findings = check_machine(&Config::load(&path).unwrap(), 1);
-            findings
-                .iter()
-                .any(|finding| finding.place.ends_with(":7: session[0].password"))
+            findings.iter().any(|finding| finding.place.ends_with(":7: session[0].password"))
         };
         assert!(warned(0o644));
         assert!(!warned(0o600));
@@ -680,13 +526,7 @@ mod tests {
     #[test]
     fn a_missing_directory_is_made_in_the_nearest_that_exists() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(
-            nearest_existing(&directory.path().join("a/b/c")),
-            directory.path()
-        );
-        assert_eq!(
-            nearest_existing(Path::new("fixring-data-that-is-not-here")),
-            Path::new(".")
-        );
+        assert_eq!(nearest_existing(&directory.path().join("a/b/c")), directory.path());
+        assert_eq!(nearest_existing(Path::new("fixring-data-that-is-not-here")), Path::new("."));
     }
 }
