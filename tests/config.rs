@@ -352,6 +352,7 @@ fn every_fault_has_its_place_its_key_and_its_mend() {
         (of_initiator("").replace("gateway.example:9880", "gateway.example"), "6:12", &["has no port"]),
         (of_initiator("").replace("\"DESK1\"", "\"*\""), "4:18", &["an initiator cannot be one"]),
         (of_initiator("password_file = \"/nonexistent/x\""), "7:17", &["cannot be read"]),
+        (of_initiator("password_file = \"/dev/zero\""), "7:17", &["longer than"]),
         (of_initiator("password_env = \"FIXRING_TEST_UNSET\""), "7:16", &["is not set"]),
         (of_initiator("password = \"a\"\npassword_env = \"PATH\""), "8:16", &["and so is password", "keep one"]),
         (format!("{session}{session}"), "8:18", &["the same session as session[0]", "FIX.4.4:VENUE->DESK1"]),
@@ -430,6 +431,8 @@ fn a_file_that_cannot_be_read_is_named() {
     assert!(line.starts_with(&format!("{}: ", path.display())) && line.contains("--config"), "{line}");
     fs::write(&path, b"[engine]\nwait = \"\xff\"\n").unwrap();
     assert!(Config::load(&path).unwrap_err().to_string().contains("line 2 is not UTF-8"));
+    let endless = Config::load(Path::new("/dev/zero")).unwrap_err().to_string();
+    assert!(endless.contains("longer than 16MiB"), "{endless}");
     fs::write(&path, TEMPLATE).unwrap();
     assert_eq!(Config::load(&path).unwrap(), Config::default());
 }

@@ -14,7 +14,9 @@
 mod errors;
 mod keys;
 mod reader;
+mod relations;
 mod resolve;
+mod texts;
 mod values;
 
 use std::collections::BTreeMap;
@@ -22,6 +24,7 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -230,9 +233,14 @@ impl Config {
     /// Reads and resolves a file.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
         let name = path.display().to_string();
-        match read_bounded(path) {
+        match read_bounded(path, FILE_BYTES_MAX) {
             Ok(bytes) => match String::from_utf8(bytes) {
-                Ok(text) => Config::parse(&text, &name),
+                Ok(text) => {
+                    let mut config = Config::parse(&text, &name)?;
+                    config.locations.file_mode =
+                        fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & 0o7777);
+                    Ok(config)
+                }
                 Err(error) => {
                     let valid = error.utf8_error().valid_up_to();
                     let line = 1 + error.as_bytes()[..valid].iter().filter(|&&b| b == b'\n').count();
@@ -280,6 +288,11 @@ impl Config {
     /// Whether the file sets a key: `session[0].password`.
     pub fn is_set(&self, key: &str) -> bool {
         self.locations.by_key.contains_key(key)
+    }
+
+    /// The permission bits of the file that this was loaded from.
+    pub fn file_mode(&self) -> Option<u32> {
+        self.locations.file_mode
     }
 
     /// The `[[session]]` that a Logon with this identity belongs to: a single session before a template, and among
@@ -515,11 +528,12 @@ impl fmt::Debug for Secret {
 }
 
 /// A path such as `/dev/zero` must not fill the memory.
-fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
+fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    fs::File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(io::Error::other(format!("it is longer than {}", format_bytes(FILE_BYTES_MAX))));
+    fs::File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        let reason = format!("it is longer than {}", format_bytes(bytes_max));
+        return Err(io::Error::other(reason));
     }
     Ok(bytes)
 }
@@ -529,6 +543,8 @@ fn read_bounded(path: &Path) -> io::Result<Vec<u8>> {
 struct Locations {
     name: String,
     by_key: BTreeMap<String, Location>,
+    /// Unset where the text is no file's.
+    file_mode: Option<u32>,
 }
 
 /// Both count from one.

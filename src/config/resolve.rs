@@ -1,19 +1,25 @@
 //! From the text to a [`Config`]: each key with its range, then the relations between keys.
 
-use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::env;
+use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
-use std::{env, fs};
 
 use toml::de::DeTable;
 
 use super::errors::ConfigErrors;
-use super::keys::{SUPPORTED_BEGIN_STRINGS, nearest};
 use super::reader::{Reader, Section};
-use super::values::{Wrong, format_bytes, format_duration, parse_endpoint, parse_listen};
+use super::relations::{
+    relate_acceptors_and_sessions, relate_addresses, relate_engine, relate_identities, relate_session, relate_sizes,
+};
+use super::texts::{
+    CREDENTIAL_BYTES_MAX, parse_appl_ver_id, parse_begin_string, parse_comp_id, parse_path, parse_qualifier,
+    parse_username,
+};
+use super::values::{Wrong, parse_endpoint, parse_listen};
 use super::{
     AcceptorConfig, BuiltInApplication, Config, ControlConfig, EngineConfig, IdentityPattern, Pattern,
-    PersistenceConfig, PersistenceMode, Placement, Secret, SessionConfig, SessionRole, Wait,
+    PersistenceConfig, PersistenceMode, Placement, Secret, SessionConfig, SessionRole, Wait, read_bounded,
 };
 
 const MODES: [(&str, PersistenceMode); 3] =
@@ -31,13 +37,11 @@ const SEGMENT_BYTES_MAX: u64 = 64 << 30;
 const SEGMENTS_MIN: u32 = 3;
 const SEGMENTS_MAX: u32 = 65_536;
 /// A ring holds the commit that is open, the one before it and what the flusher has not carried yet.
-const COMMITS_IN_RING_MIN: u64 = 4;
+pub(super) const COMMITS_IN_RING_MIN: u64 = 4;
 /// A commit holds at least the inbound message and one answer.
-const MESSAGES_IN_COMMIT_MIN: u32 = 2;
+pub(super) const MESSAGES_IN_COMMIT_MIN: u32 = 2;
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
-const ID_BYTES_MAX: usize = 64;
-const SECRET_BYTES_MAX: usize = 1024;
 
 const _: () = assert!(MESSAGE_BYTES_MAX as u64 * MESSAGES_IN_COMMIT_MIN as u64 <= COMMIT_BYTES_MAX as u64);
 const _: () = assert!(COMMIT_BYTES_MAX as u64 * COMMITS_IN_RING_MIN <= RING_BYTES_MAX);
@@ -276,7 +280,7 @@ fn password(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Option<Secret
     let value = section.text(reader, key)?.to_string();
     let read = match key {
         "password" => Ok(value.into_bytes()),
-        "password_file" => fs::read(&value)
+        "password_file" => read_bounded(Path::new(&value), CREDENTIAL_BYTES_MAX as u64 * 2)
             // Editors and `kubectl create secret` from a file leave a line end that is no part of the password.
             .map(|bytes| bytes.trim_ascii_end().to_vec())
             .map_err(|error| Wrong {
@@ -290,9 +294,9 @@ fn password(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Option<Secret
     };
     let checked = read.and_then(|bytes| match bytes.len() {
         0 => Err(Wrong { what: "gives an empty password".into(), mend: "give one, or remove the key".into() }),
-        length if length > SECRET_BYTES_MAX => Err(Wrong {
+        length if length > CREDENTIAL_BYTES_MAX => Err(Wrong {
             what: "gives a password that is too long".into(),
-            mend: format!("use at most {SECRET_BYTES_MAX} bytes"),
+            mend: format!("use at most {CREDENTIAL_BYTES_MAX} bytes"),
         }),
         _ if bytes.contains(&0x01) => Err(Wrong {
             what: "gives a password with a SOH character".into(),
@@ -306,360 +310,5 @@ fn password(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Option<Secret
             section.blame(reader, key, wrong.what, wrong.mend);
             None
         }
-    }
-}
-
-fn relate_sizes(
-    reader: &mut Reader<'_>,
-    (engine_section, engine): (&Section<'_, '_>, &EngineConfig),
-    (section, persistence): (&Section<'_, '_>, &PersistenceConfig),
-) {
-    let commit = u64::from(engine.commit_bytes_max);
-    let message = u64::from(engine.message_bytes_max);
-    let (ring, segment) = (persistence.ring_bytes, persistence.segment_bytes);
-    let commit_min = message * u64::from(MESSAGES_IN_COMMIT_MIN);
-    if commit < commit_min {
-        Section::blame_relation(
-            reader,
-            &[(engine_section, "commit_bytes_max"), (engine_section, "message_bytes_max")],
-            format!(
-                "engine.commit_bytes_max = \"{}\" is less than twice message_bytes_max ({})",
-                format_bytes(commit),
-                format_bytes(message)
-            ),
-            format!("use at least \"{}\"", format_bytes(commit_min)),
-        );
-    }
-    if !ring.is_power_of_two() {
-        let below = 1u64 << ring.ilog2();
-        section.blame(
-            reader,
-            "ring_bytes",
-            "is not a power of two",
-            format!("use \"{}\" or \"{}\"", format_bytes(below), format_bytes(below * 2)),
-        );
-    }
-    let ring_min = commit * COMMITS_IN_RING_MIN;
-    if ring < ring_min {
-        Section::blame_relation(
-            reader,
-            &[(section, "ring_bytes"), (engine_section, "commit_bytes_max")],
-            format!(
-                "persistence.ring_bytes = \"{}\" is less than four times engine.commit_bytes_max ({})",
-                format_bytes(ring),
-                format_bytes(commit)
-            ),
-            format!("use a ring of at least \"{}\"", format_bytes(ring_min.next_power_of_two())),
-        );
-    }
-    if !segment.is_multiple_of(ring) {
-        let below = segment / ring * ring;
-        let mend = match below {
-            0 => format!("use \"{}\"", format_bytes(ring)),
-            _ => format!("use \"{}\" or \"{}\"", format_bytes(below), format_bytes(below + ring)),
-        };
-        Section::blame_relation(
-            reader,
-            &[(section, "segment_bytes"), (section, "ring_bytes")],
-            format!(
-                "persistence.segment_bytes = \"{}\" is not a multiple of ring_bytes ({})",
-                format_bytes(segment),
-                format_bytes(ring)
-            ),
-            mend,
-        );
-    }
-}
-
-fn relate_engine(reader: &mut Reader<'_>, section: &Section<'_, '_>, engine: &EngineConfig) {
-    if engine.pending_connections_max > engine.connections_max {
-        Section::blame_relation(
-            reader,
-            &[(section, "pending_connections_max"), (section, "connections_max")],
-            format!(
-                "engine.pending_connections_max = {} is more than connections_max ({})",
-                engine.pending_connections_max, engine.connections_max
-            ),
-            format!("use at most {}", engine.connections_max),
-        );
-    }
-    if engine.probe_timeout > engine.logon_timeout {
-        Section::blame_relation(
-            reader,
-            &[(section, "probe_timeout"), (section, "logon_timeout")],
-            format!(
-                "engine.probe_timeout = \"{}\" is longer than logon_timeout ({}), so the second Logon would never be let in",
-                format_duration(engine.probe_timeout),
-                format_duration(engine.logon_timeout)
-            ),
-            format!("use at most \"{}\"", format_duration(engine.logon_timeout)),
-        );
-    }
-}
-
-fn relate_addresses(
-    reader: &mut Reader<'_>,
-    (control_section, control): (&Section<'_, '_>, &ControlConfig),
-    (sections, acceptors): (&[Section<'_, '_>], &[Option<SocketAddr>]),
-) {
-    const MEND: &str = "give each listener a port of its own";
-    for (index, (section, listen)) in sections.iter().zip(acceptors).enumerate() {
-        let Some(listen) = listen else { continue };
-        if acceptors[..index].iter().flatten().any(|other| collide(other, listen)) {
-            section.blame(reader, "listen", "is the address of another [[acceptor]] too", MEND);
-        }
-        if control.listen.is_some_and(|control| collide(&control, listen)) {
-            Section::blame_relation(
-                reader,
-                &[(section, "listen"), (control_section, "listen")],
-                format!("{} = \"{listen}\" is the address of [control] too", section.key("listen")),
-                MEND,
-            );
-        }
-    }
-    let default = AcceptorConfig::default().listen;
-    if acceptors.is_empty() && control.listen.is_some_and(|control| collide(&control, &default)) {
-        control_section.blame(reader, "listen", "is the address of the default acceptor too", MEND);
-    }
-}
-
-/// Whether two listeners cannot both be bound. Port 0 is another port each time; an unspecified IPv6 address takes
-/// IPv4 too.
-fn collide(a: &SocketAddr, b: &SocketAddr) -> bool {
-    let covers = |wide: &IpAddr, other: &IpAddr| match wide {
-        IpAddr::V4(address) => address.is_unspecified() && other.is_ipv4(),
-        IpAddr::V6(address) => address.is_unspecified(),
-    };
-    a.port() == b.port() && a.port() != 0 && (a.ip() == b.ip() || covers(&a.ip(), &b.ip()) || covers(&b.ip(), &a.ip()))
-}
-
-fn relate_session(
-    reader: &mut Reader<'_>,
-    section: &Section<'_, '_>,
-    session: &SessionConfig,
-    (engine_section, engine): (&Section<'_, '_>, &EngineConfig),
-) {
-    match session.role {
-        SessionRole::Initiator if session.connect.is_empty() && reader.is_sound(&[section.key("connect")]) => {
-            section.blame(
-                reader,
-                "connect",
-                "names no endpoint, and an initiator needs one",
-                "add connect = [\"host:port\"]",
-            );
-        }
-        SessionRole::Acceptor => {
-            for (key, why) in [
-                ("connect", "an acceptor waits for its peer"),
-                ("username", "only an initiator sends it"),
-                ("password", "only an initiator sends it"),
-                ("password_file", "only an initiator sends it"),
-                ("password_env", "only an initiator sends it"),
-            ] {
-                if section.has(key) {
-                    let mend = format!("remove it, or set role = \"initiator\": {why}");
-                    section.blame(reader, key, "is set on an acceptor", mend);
-                }
-            }
-        }
-        SessionRole::Initiator => {}
-    }
-    if let Pattern::Exactly(begin_string) = &session.identity.begin_string {
-        if session.next_expected_msg_seq_num && begin_string.as_str() < "FIX.4.4" {
-            section.blame(
-                reader,
-                "next_expected_msg_seq_num",
-                format!("needs NextExpectedMsgSeqNum(789), which {begin_string} does not have"),
-                "set it to false, or use FIX.4.4 or FIXT.1.1",
-            );
-        }
-        if section.has("default_appl_ver_id") && begin_string != "FIXT.1.1" {
-            section.blame(
-                reader,
-                "default_appl_ver_id",
-                format!("is set on {begin_string}, and only FIXT.1.1 sends DefaultApplVerID(1137)"),
-                "remove it",
-            );
-        }
-    }
-    if session.held_bytes_max < engine.message_bytes_max {
-        Section::blame_relation(
-            reader,
-            &[(section, "held_bytes_max"), (engine_section, "message_bytes_max")],
-            format!(
-                "{} = \"{}\" is less than engine.message_bytes_max ({}), so some messages could not be held at all",
-                section.key("held_bytes_max"),
-                format_bytes(session.held_bytes_max.into()),
-                format_bytes(engine.message_bytes_max.into())
-            ),
-            format!("use at least \"{}\"", format_bytes(engine.message_bytes_max.into())),
-        );
-    }
-    if session.reconnect_min > session.reconnect_max {
-        Section::blame_relation(
-            reader,
-            &[(section, "reconnect_min"), (section, "reconnect_max")],
-            format!(
-                "{} = \"{}\" is longer than reconnect_max ({})",
-                section.key("reconnect_min"),
-                format_duration(session.reconnect_min),
-                format_duration(session.reconnect_max)
-            ),
-            format!("use at most \"{}\"", format_duration(session.reconnect_max)),
-        );
-    }
-}
-
-/// An inbound Logon must belong to one `[[session]]`, and a journal must hold each identity once.
-fn relate_identities(reader: &mut Reader<'_>, sections: &[Section<'_, '_>], sessions: &[SessionConfig]) {
-    let keys = ["begin_string", "sender_comp_id", "target_comp_id", "role"];
-    let is_sound = |reader: &Reader<'_>, section: &Section<'_, '_>| reader.is_sound(&keys.map(|key| section.key(key)));
-    for (index, (section, session)) in sections.iter().zip(sessions).enumerate() {
-        if !is_sound(reader, section) {
-            continue;
-        }
-        for (other_section, other) in sections[..index].iter().zip(sessions) {
-            if !is_sound(reader, other_section) || !session.identity.overlaps(&other.identity) {
-                continue;
-            }
-            let other_name = other_section.key("target_comp_id");
-            let other_name = other_name.trim_end_matches(".target_comp_id");
-            if session.identity == other.identity && !session.is_template() {
-                section.blame(
-                    reader,
-                    "target_comp_id",
-                    format!("makes {} the same session as {other_name}", session.identity),
-                    "remove one of the two, or tell them apart by CompID, SubID or LocationID",
-                );
-            } else if session.is_template() && other.is_template() {
-                section.blame(
-                    reader,
-                    "target_comp_id",
-                    format!(
-                        "makes a template, {}, that overlaps {other_name}, {}: a counterparty could belong to either",
-                        session.identity, other.identity
-                    ),
-                    "narrow one of the two until no identity fits both",
-                );
-            } else if session.role == other.role && session.identity.specificity() == other.identity.specificity() {
-                section.blame(
-                    reader,
-                    "target_comp_id",
-                    format!(
-                        "makes {}, which a message could belong to as well as to {other_name}, {}",
-                        session.identity, other.identity
-                    ),
-                    "name the same SubIDs and LocationIDs in both",
-                );
-            }
-        }
-    }
-}
-
-fn relate_acceptors_and_sessions(
-    reader: &mut Reader<'_>,
-    (sections, acceptors): (&[Section<'_, '_>], &[Option<SocketAddr>]),
-    sessions: &[SessionConfig],
-) {
-    for (section, listen) in sections.iter().zip(acceptors) {
-        let Some(listen) = listen else { continue };
-        if sessions.is_empty() && !listen.ip().is_loopback() {
-            section.blame(
-                reader,
-                "listen",
-                "is open to other machines, and no [[session]] says who may log on",
-                "add a [[session]] for each counterparty, or one with \"*\" if anybody may",
-            );
-        }
-        if !sessions.is_empty() && sessions.iter().all(|session| session.role == SessionRole::Initiator) {
-            section.blame(
-                reader,
-                "listen",
-                "waits for counterparties, and no [[session]] has role = \"acceptor\"",
-                "add such a session, or remove the [[acceptor]]",
-            );
-        }
-    }
-}
-
-fn parse_path(text: &str) -> Result<PathBuf, Wrong> {
-    match text.is_empty() || text.contains('\0') {
-        true => Err(Wrong { what: "is not a path".into(), mend: "name a directory".into() }),
-        false => Ok(PathBuf::from(text)),
-    }
-}
-
-fn parse_begin_string(text: &str) -> Result<Pattern, Wrong> {
-    if text == "*" {
-        return Ok(Pattern::Any);
-    }
-    if SUPPORTED_BEGIN_STRINGS.contains(&text) {
-        return Ok(Pattern::Exactly(text.into()));
-    }
-    let all = SUPPORTED_BEGIN_STRINGS.map(|known| format!("\"{known}\"")).join(", ");
-    let mend = if text.to_ascii_uppercase().starts_with("FIX.5") {
-        "FIX 5.0 and later speak over the session protocol \"FIXT.1.1\": use that, and default_appl_ver_id".into()
-    } else if matches!(text, "FIX.4.0" | "FIX.4.1" | "FIX.4.3") {
-        format!("use one of {all}, or \"*\" in a template")
-    } else {
-        match nearest(text, SUPPORTED_BEGIN_STRINGS) {
-            Some(near) => {
-                format!("did you mean \"{near}\"? It is one of {all}, or \"*\" in a template")
-            }
-            None => format!("use one of {all}, or \"*\" in a template"),
-        }
-    };
-    Err(Wrong { what: "is not a supported version".into(), mend })
-}
-
-fn parse_comp_id(text: &str) -> Result<Pattern, Wrong> {
-    match text {
-        "*" => Ok(Pattern::Any),
-        _ if text.contains('*') => Err(Wrong {
-            what: "holds a \"*\" beside other characters".into(),
-            mend: "use \"*\" alone for any CompID, or the whole CompID".into(),
-        }),
-        _ => check_id(text).map(|()| Pattern::Exactly(text.into())),
-    }
-}
-
-fn parse_qualifier(text: &str) -> Result<String, Wrong> {
-    match text {
-        // The template writes the empty default out.
-        "" => Ok(String::new()),
-        "*" => Err(Wrong { what: "cannot be a pattern".into(), mend: "leave the key out: any value fits then".into() }),
-        _ => check_id(text).map(|()| text.into()),
-    }
-}
-
-fn check_id(text: &str) -> Result<(), Wrong> {
-    let wrong = |what: &str, mend: String| Err(Wrong { what: what.into(), mend });
-    if text.is_empty() || text.len() > ID_BYTES_MAX {
-        return wrong("is not an identifier", format!("use 1 to {ID_BYTES_MAX} characters"));
-    }
-    if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) || text.trim() != text {
-        return wrong("is not an identifier", "use printable ASCII without spaces at the ends".into());
-    }
-    Ok(())
-}
-
-/// ApplVerID(1128): FIX.4.0 is 2, FIX.5.0SP2 is 9.
-fn parse_appl_ver_id(text: &str) -> Result<String, Wrong> {
-    match text.as_bytes() {
-        [b'2'..=b'9'] => Ok(text.into()),
-        _ => Err(Wrong {
-            what: "is not an ApplVerID(1128)".into(),
-            mend: "use \"7\" for FIX.5.0, \"8\" for FIX.5.0SP1 or \"9\" for FIX.5.0SP2".into(),
-        }),
-    }
-}
-
-fn parse_username(text: &str) -> Result<String, Wrong> {
-    match text.is_empty() || text.len() > SECRET_BYTES_MAX || text.contains('\x01') {
-        true => Err(Wrong {
-            what: "is not a user name".into(),
-            mend: format!("use 1 to {SECRET_BYTES_MAX} characters without SOH"),
-        }),
-        false => Ok(text.into()),
     }
 }

@@ -386,7 +386,9 @@ mod tests {
     #[test]
     fn a_taken_port_is_an_error_that_says_the_mend() {
         let shared = Shared::new(1, 1);
-        let first = start(&shared);
+        // An address that no other test uses, so that nobody takes the port once it is free again.
+        let listen = SocketAddr::from(([127, 0, 0, 77], 0));
+        let first = ControlServer::start(listen, Arc::clone(&shared)).unwrap();
         let error = ControlServer::start(first.address(), Arc::clone(&shared)).unwrap_err();
         assert!(matches!(error, ControlError::PortTaken { address } if address == first.address()));
         assert!(error.to_string().contains("set control.listen"), "{error}");

@@ -1,0 +1,532 @@
+//! What only the machine can tell of a configuration: cores, limits, directories, room and ports.
+//!
+//! What is inside the data directory is the journal's to judge; here it is a directory with an owner and a volume.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{FsWord, StatVfs, statfs, statvfs};
+use rustix::process::{Resource, geteuid, getrlimit};
+
+use super::{Finding, Level};
+use crate::config::{Config, Placement, Wait, format_bytes};
+
+/// Files that the process needs beside its connections: segments, rings, sockets that listen, logs.
+const OTHER_FILES: u64 = 128;
+/// f_type of tmpfs, from linux/magic.h.
+const TMPFS_MAGIC: FsWord = 0x0102_1994;
+/// How many entries of the data directory are looked at for the space that it holds already.
+const ENTRIES_MAX: usize = 100_000;
+
+/// `journal_count` is the number of workers for a new data directory, and for an old one what its manifest says.
+pub fn check_machine(config: &Config, journal_count: u32) -> Vec<Finding> {
+    let mut findings = Findings { config, found: Vec::new(), journal_count: journal_count.into() };
+    findings.cores();
+    findings.open_files();
+    findings.inline_passwords();
+    findings.data_dir();
+    findings.ring_dir();
+    findings.ports();
+    findings.found
+}
+
+struct Findings<'c> {
+    config: &'c Config,
+    found: Vec<Finding>,
+    journal_count: u64,
+}
+
+impl Findings<'_> {
+    fn add(&mut self, level: Level, key: &str, what: String, mend: String) {
+        self.found.push(Finding { level, place: self.config.place_of(key), what, mend });
+    }
+
+    fn ok(&mut self, key: &str, what: impl Into<String>) {
+        self.add(Level::Ok, key, what.into(), String::new());
+    }
+
+    fn warning(&mut self, key: &str, what: impl Into<String>, mend: impl Into<String>) {
+        self.add(Level::Warning, key, what.into(), mend.into());
+    }
+
+    fn wrong(&mut self, key: &str, what: impl Into<String>, mend: impl Into<String>) {
+        self.add(Level::Wrong, key, what.into(), mend.into());
+    }
+
+    fn cores(&mut self) {
+        let allowed: Vec<usize> =
+            core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
+        if allowed.is_empty() {
+            self.warning("engine.cores", "the cores of this machine cannot be read", "nothing will be pinned");
+            return;
+        }
+        let engine = &self.config.engine;
+        let worker_cores = match &engine.placement {
+            Placement::Cores(cores) => cores.as_slice(),
+            Placement::Workers(_) => &[],
+        };
+        let named = [("engine.cores", worker_cores), ("engine.housekeeping_cores", &engine.housekeeping_cores)];
+        for (key, cores) in named {
+            for core in cores.iter().filter(|core| !allowed.contains(core)) {
+                self.wrong(
+                    key,
+                    format!("core {core} does not exist here, or this process may not run on it"),
+                    format!("use cores among {}", ranges(&allowed)),
+                );
+            }
+            if !cores.is_empty() && cores.iter().all(|core| allowed.contains(core)) {
+                self.ok(key, format!("{} of {}", ranges(cores), ranges(&allowed)));
+            }
+        }
+        if let Some(core) = worker_cores.iter().find(|core| engine.housekeeping_cores.contains(core)) {
+            self.warning(
+                "engine.housekeeping_cores",
+                format!("core {core} is a worker's too"),
+                "give housekeeping cores of its own, or the worker will wait for it",
+            );
+        }
+        let workers = engine.placement.worker_count() as usize;
+        if engine.wait == Wait::Spin && workers >= allowed.len() {
+            self.warning(
+                "engine.wait",
+                format!("{workers} spinning workers leave none of {} cores to housekeeping", allowed.len()),
+                "use wait = \"adaptive\", or fewer workers than cores",
+            );
+        }
+    }
+
+    fn open_files(&mut self) {
+        const KEY: &str = "engine.connections_max";
+        let needed = u64::from(self.config.engine.connections_max) + OTHER_FILES;
+        // None is no limit.
+        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        if limit < needed {
+            self.warning(
+                KEY,
+                format!("{needed} open files may be needed and {limit} are allowed"),
+                format!("raise the limit (ulimit -n {needed}), or lower connections_max"),
+            );
+        } else {
+            self.ok(KEY, format!("{needed} open files may be needed and are allowed"));
+        }
+    }
+
+    /// A file with a password in it that others may read.
+    fn inline_passwords(&mut self) {
+        let Some(mode) = self.config.file_mode() else {
+            return;
+        };
+        let keys = (0..self.config.sessions.len()).map(|index| format!("session[{index}].password"));
+        for key in keys.filter(|key| self.config.is_set(key)).collect::<Vec<_>>() {
+            if mode & 0o077 != 0 {
+                self.warning(
+                    &key,
+                    format!("a password stands in a file that others may read (mode {mode:04o})"),
+                    "close the file (chmod 600), or use password_file or password_env",
+                );
+            }
+        }
+    }
+
+    fn data_dir(&mut self) {
+        const KEY: &str = "engine.data_dir";
+        let config = self.config;
+        let data_dir = &config.engine.data_dir;
+        let shown = data_dir.display();
+        let needed = config
+            .persistence
+            .segment_bytes
+            .saturating_mul(config.persistence.segments.into())
+            .saturating_mul(self.journal_count);
+        match fs::metadata(data_dir) {
+            Ok(metadata) => {
+                if self.directory_is_ours(KEY, data_dir, &metadata) {
+                    let held = allocated_bytes(data_dir);
+                    self.room(KEY, data_dir, needed.saturating_sub(held), "segments", Level::Wrong);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let parent = nearest_existing(data_dir);
+                match writable(&parent) {
+                    Ok(()) => {
+                        self.ok(KEY, format!("{shown} does not exist yet and can be made"));
+                        self.room(KEY, &parent, needed, "segments", Level::Wrong);
+                    }
+                    Err(error) => self.wrong(
+                        KEY,
+                        format!("{shown} does not exist and cannot be made in {}: {error}", parent.display()),
+                        "name a directory that this user can write to",
+                    ),
+                }
+            }
+            Err(error) => self.wrong(
+                KEY,
+                format!("{shown} cannot be looked at: {error}"),
+                "let this user pass through the directories above it",
+            ),
+        }
+    }
+
+    /// Whether it is a directory of this user that it can write to; says so, or what is in the way.
+    fn directory_is_ours(&mut self, key: &str, path: &Path, metadata: &Metadata) -> bool {
+        let shown = path.display();
+        if !metadata.is_dir() {
+            self.wrong(key, format!("{shown} is not a directory"), "name a directory, or move the file away");
+            return false;
+        }
+        let own = geteuid().as_raw();
+        if metadata.uid() != own {
+            self.wrong(
+                key,
+                format!("{shown} belongs to user {} and this is user {own}", metadata.uid()),
+                format!("run as its owner, or name a directory below it, such as {shown}/fixring: it is made on start"),
+            );
+            return false;
+        }
+        if let Err(error) = writable(path) {
+            self.wrong(key, format!("{shown} cannot be written to: {error}"), "make it writable for this user");
+            return false;
+        }
+        let mode = metadata.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            self.warning(key, format!("{shown} is open to others (mode {mode:04o})"), format!("chmod 700 {shown}"));
+        } else {
+            self.ok(key, format!("{shown} is ours and writable"));
+        }
+        true
+    }
+
+    fn ring_dir(&mut self) {
+        const KEY: &str = "persistence.ring_dir";
+        let config = self.config;
+        let ring_dir = &config.persistence.ring_dir;
+        let shown = ring_dir.display();
+        let needed = config.persistence.ring_bytes.saturating_mul(self.journal_count);
+        match fs::metadata(ring_dir) {
+            Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) => {
+                return self.wrong(KEY, format!("{shown} is not a directory"), "name a directory on tmpfs");
+            }
+            Err(error) => {
+                let mend = "mount shared memory there (in a pod: an emptyDir of medium Memory), or name /dev/shm";
+                return self.wrong(KEY, format!("{shown} cannot be used: {error}"), mend);
+            }
+        }
+        if let Err(error) = writable(ring_dir) {
+            return self.wrong(
+                KEY,
+                format!("{shown} cannot be written to: {error}"),
+                "make it writable for this user, or name another",
+            );
+        }
+        match statfs(ring_dir) {
+            Ok(volume) if volume.f_type == TMPFS_MAGIC => self.ok(KEY, format!("{shown} is shared memory")),
+            Ok(_) => self.warning(
+                KEY,
+                format!("{shown} is not on tmpfs"),
+                "it works, with twice the writes and a longer tail; shared memory is faster",
+            ),
+            Err(error) => {
+                self.warning(KEY, format!("the kind of {shown} cannot be told: {error}"), "see that it is a tmpfs")
+            }
+        }
+        // The rings of an earlier run are there already, and which files they are is the journal's to know.
+        let has_run = fs::read_dir(&config.engine.data_dir).is_ok_and(|mut entries| entries.next().is_some());
+        self.room(KEY, ring_dir, needed, "rings", if has_run { Level::Warning } else { Level::Wrong });
+    }
+
+    fn room(&mut self, key: &str, path: &Path, needed: u64, what: &str, shortage: Level) {
+        let shown = path.display();
+        let free = match statvfs(path) {
+            Ok(volume) => free_bytes(&volume),
+            Err(error) => {
+                return self.warning(
+                    key,
+                    format!("the room on {shown} cannot be told: {error}"),
+                    format!("see that there is room for {}", rounded(needed)),
+                );
+            }
+        };
+        if free >= needed {
+            return self.ok(key, format!("{} free for {} of {what}", rounded(free), rounded(needed)));
+        }
+        let (smaller, reuse) = match (what, shortage) {
+            ("rings", Level::Wrong) => ("persistence.ring_bytes", ""),
+            ("rings", _) => ("persistence.ring_bytes", ", unless the rings of the last run are still there"),
+            _ => ("persistence.segments or segment_bytes", ""),
+        };
+        self.add(
+            shortage,
+            key,
+            format!("{shown} has {} free and {} of {what} are needed", rounded(free), rounded(needed)),
+            format!("make room{reuse}, or lower {smaller}"),
+        );
+    }
+
+    fn ports(&mut self) {
+        let config = self.config;
+        if let Some(listen) = config.control.listen {
+            self.port("control.listen", listen);
+        }
+        for (index, acceptor) in config.acceptors.iter().enumerate() {
+            self.port(&format!("acceptor[{index}].listen"), acceptor.listen);
+        }
+    }
+
+    /// Binds it as the engine would, and lets it go at once.
+    fn port(&mut self, key: &str, listen: SocketAddr) {
+        match TcpListener::bind(listen) {
+            Ok(_) => self.ok(key, format!("{listen} is free")),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                let port = listen.port();
+                self.wrong(
+                    key,
+                    format!("{listen} is taken"),
+                    format!("`ss -ltnp 'sport = :{port}'` shows by whom; stop it, or use another port"),
+                );
+            }
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.wrong(
+                key,
+                format!("{listen} may not be bound by this user"),
+                "use a port from 1024 up, or grant CAP_NET_BIND_SERVICE",
+            ),
+            Err(error) => self.wrong(
+                key,
+                format!("{listen} cannot be bound: {error}"),
+                "use an address of this machine; `ip address` lists them",
+            ),
+        }
+    }
+}
+
+/// Makes an unnamed file and lets it go.
+fn writable(directory: &Path) -> io::Result<()> {
+    tempfile::tempfile_in(directory).map(drop)
+}
+
+/// The directory in which the first missing part of a path would be made.
+fn nearest_existing(path: &Path) -> PathBuf {
+    path.ancestors()
+        .skip(1)
+        .map(|ancestor| if ancestor.as_os_str().is_empty() { Path::new(".") } else { ancestor })
+        .find(|ancestor| ancestor.is_dir())
+        .unwrap_or(Path::new("/"))
+        .to_path_buf()
+}
+
+/// What the files below a directory take of their volume.
+fn allocated_bytes(directory: &Path) -> u64 {
+    let mut bytes = 0u64;
+    let mut left = ENTRIES_MAX;
+    let mut directories = vec![directory.to_path_buf()];
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            left -= 1;
+            if left == 0 {
+                return bytes;
+            }
+            // Of a link itself, so that no loop is walked.
+            match entry.metadata() {
+                Ok(metadata) if metadata.is_dir() => directories.push(entry.path()),
+                // st_blocks counts 512 bytes, whatever the block size of the volume.
+                Ok(metadata) if metadata.is_file() => bytes += metadata.blocks() * 512,
+                _ => {}
+            }
+        }
+    }
+    bytes
+}
+
+fn free_bytes(volume: &StatVfs) -> u64 {
+    volume.f_bavail.saturating_mul(volume.f_frsize)
+}
+
+/// Free space is rarely a round number; whole MiB are enough to compare by eye.
+fn rounded(bytes: u64) -> String {
+    const MIB: u64 = 1 << 20;
+    if bytes < 10 * MIB { format_bytes(bytes) } else { format_bytes(bytes / MIB * MIB) }
+}
+
+/// `0-3, 6`.
+fn ranges(numbers: &[usize]) -> String {
+    let mut numbers = numbers.to_vec();
+    numbers.sort_unstable();
+    let mut parts: Vec<(usize, usize)> = Vec::new();
+    for number in numbers {
+        match parts.last_mut() {
+            Some((_, last)) if *last + 1 == number => *last = number,
+            _ => parts.push((number, number)),
+        }
+    }
+    let shown: Vec<String> = parts
+        .iter()
+        .map(|(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") })
+        .collect();
+    shown.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::super::{Exit, report};
+    use super::*;
+
+    /// A configuration whose every port is free and whose directories are in a temporary one.
+    fn fitting(directory: &TempDir, more: &str) -> Config {
+        let path = directory.path().display();
+        let text = format!(
+            "[engine]\ndata_dir = \"{path}/data\"\ncommit_bytes_max = \"128KiB\"\nconnections_max = 300\n\
+             [persistence]\nring_dir = \"{path}\"\nring_bytes = \"1MiB\"\nsegment_bytes = \"1MiB\"\nsegments = 3\n\
+             [control]\nlisten = \"127.0.0.1:0\"\n[[acceptor]]\nlisten = \"127.0.0.1:0\"\n{more}"
+        );
+        Config::parse(&text, "x.toml").unwrap_or_else(|errors| panic!("{errors}"))
+    }
+
+    fn wrong(config: &Config) -> Vec<String> {
+        let findings = check_machine(config, 1);
+        let wrong = findings.iter().filter(|finding| finding.level == Level::Wrong);
+        wrong.map(|finding| format!("{}: {}: {}", finding.place, finding.what, finding.mend)).collect()
+    }
+
+    #[test]
+    fn a_machine_that_fits_has_nothing_wrong_and_nothing_is_left_behind() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = fitting(&directory, "");
+        let findings = check_machine(&config, 1);
+        let mut output = Vec::new();
+        assert_eq!(report(&findings, &mut output), Exit::Ok, "{findings:#?}");
+        let output = String::from_utf8(output).unwrap();
+        assert!(output.contains("ok      x.toml:2: engine.data_dir: "), "{output}");
+        assert!(output.contains("x.toml:11: control.listen: 127.0.0.1:0 is free"), "{output}");
+        assert_eq!(output.lines().count(), findings.len());
+        assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn a_taken_port_is_named_with_its_line_and_how_to_find_its_owner() {
+        let directory = tempfile::tempdir().unwrap();
+        // An address that no other test uses, so that nobody takes the port once it is free again.
+        let taken = TcpListener::bind("127.0.0.78:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        let config = fitting(&directory, &format!("[[acceptor]]\nlisten = \"{address}\"\n"));
+        let wrong = wrong(&config);
+        assert_eq!(wrong.len(), 1, "{wrong:#?}");
+        assert!(wrong[0].starts_with(&format!("x.toml:15: acceptor[1].listen: {address} is taken")), "{wrong:#?}");
+        assert!(wrong[0].contains(&format!("ss -ltnp 'sport = :{}'", address.port())), "{wrong:#?}");
+        drop(taken);
+        assert_eq!(self::wrong(&config), [""; 0]);
+    }
+
+    #[test]
+    fn an_address_of_another_machine_cannot_be_bound() {
+        let directory = tempfile::tempdir().unwrap();
+        // TEST-NET-1 of RFC 5737 belongs to nobody.
+        let session = "[[session]]\nbegin_string = \"*\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"\n";
+        let config = fitting(&directory, &format!("[[acceptor]]\nlisten = \"192.0.2.1:9880\"\n{session}"));
+        let wrong = wrong(&config);
+        assert_eq!(wrong.len(), 1, "{wrong:#?}");
+        assert!(wrong[0].contains("192.0.2.1:9880 cannot be bound"), "{wrong:#?}");
+    }
+
+    #[test]
+    fn a_core_that_is_not_there_is_named() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = fitting(&directory, "");
+        config.engine.placement = Placement::Cores(vec![4095]);
+        config.engine.housekeeping_cores = vec![4094];
+        let wrong = wrong(&config);
+        assert_eq!(wrong.len(), 2, "{wrong:#?}");
+        assert!(wrong[0].starts_with("engine.cores: core 4095 does not exist here"), "{wrong:#?}");
+        assert!(wrong[1].starts_with("engine.housekeeping_cores: core 4094"), "{wrong:#?}");
+    }
+
+    #[test]
+    fn too_little_room_says_what_there_is_and_what_is_needed() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = fitting(&directory, "");
+        config.persistence.segment_bytes = 1 << 50;
+        config.persistence.ring_bytes = 1 << 50;
+        let wrong = wrong(&config);
+        assert_eq!(wrong.len(), 2, "{wrong:#?}");
+        assert!(wrong[0].contains(&format!("{}GiB of segments are needed", 3 << 20)), "{wrong:#?}");
+        assert!(wrong[1].contains("lower persistence.ring_bytes"), "{wrong:#?}");
+    }
+
+    #[test]
+    fn segments_that_are_there_already_need_no_room() {
+        let directory = tempfile::tempdir().unwrap();
+        let data_dir = directory.path().join("data");
+        fs::create_dir_all(data_dir.join("journal")).unwrap();
+        fs::write(data_dir.join("journal/segment"), vec![1u8; 1 << 20]).unwrap();
+        assert!(allocated_bytes(&data_dir) >= 1 << 20);
+        assert!(allocated_bytes(&data_dir) < 2 << 20);
+    }
+
+    #[test]
+    fn a_data_directory_that_is_a_file_or_open_to_others_is_found() {
+        let directory = tempfile::tempdir().unwrap();
+        let config = fitting(&directory, "");
+        let data_dir = directory.path().join("data");
+        fs::write(&data_dir, "").unwrap();
+        let wrong = wrong(&config);
+        assert_eq!(wrong.len(), 1, "{wrong:#?}");
+        assert!(wrong[0].contains("is not a directory"), "{wrong:#?}");
+
+        fs::remove_file(&data_dir).unwrap();
+        fs::create_dir(&data_dir).unwrap();
+        fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o755)).unwrap();
+        let findings = check_machine(&config, 1);
+        let warning = findings.iter().find(|finding| finding.what.contains("open to others")).unwrap();
+        assert_eq!(warning.level, Level::Warning);
+        assert_eq!(warning.mend, format!("chmod 700 {}", data_dir.display()));
+        fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o700)).unwrap();
+        assert!(!check_machine(&config, 1).iter().any(|finding| finding.what.contains("open to others")));
+    }
+
+    #[test]
+    fn a_ring_directory_that_is_missing_says_what_belongs_there() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = fitting(&directory, "");
+        config.persistence.ring_dir = directory.path().join("missing");
+        let wrong = wrong(&config);
+        assert_eq!(wrong.len(), 1, "{wrong:#?}");
+        assert!(wrong[0].starts_with("x.toml:6: persistence.ring_dir: "), "{wrong:#?}");
+        assert!(wrong[0].contains("emptyDir of medium Memory"), "{wrong:#?}");
+    }
+
+    #[test]
+    fn a_password_in_a_file_that_others_may_read_is_a_warning() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.toml");
+        fs::write(
+            &path,
+            "[[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"A\"\ntarget_comp_id = \"B\"\n\
+             role = \"initiator\"\nconnect = [\"127.0.0.1:1\"]\npassword = \"hunter2\"\n",
+        )
+        .unwrap();
+        let warned = |mode: u32| {
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+            let findings = check_machine(&Config::load(&path).unwrap(), 1);
+            findings.iter().any(|finding| finding.place.ends_with(":7: session[0].password"))
+        };
+        assert!(warned(0o644));
+        assert!(!warned(0o600));
+    }
+
+    #[test]
+    fn numbers_are_shown_as_ranges() {
+        assert_eq!(ranges(&[3, 0, 1, 2, 6]), "0-3, 6");
+        assert_eq!(ranges(&[5]), "5");
+    }
+
+    #[test]
+    fn a_missing_directory_is_made_in_the_nearest_that_exists() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(nearest_existing(&directory.path().join("a/b/c")), directory.path());
+        assert_eq!(nearest_existing(Path::new("fixring-data-that-is-not-here")), Path::new("."));
+    }
+}

@@ -1,0 +1,176 @@
+//! Logs: for a person on a terminal, as JSON lines for a collector otherwise, on standard error in both cases, so
+//! that standard output belongs to results.
+
+use std::env;
+use std::fmt;
+use std::io::{self, IsTerminal};
+
+use clap::{Args, ValueEnum};
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::format::FmtSpan;
+
+/// Read where `--log-level` is not given.
+pub const LEVEL_VARIABLE: &str = "FIXRING_LOG";
+const LEVEL_DEFAULT: &str = "info";
+
+/// The options that every subcommand takes.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LogOptions {
+    /// How log lines look; by default for a person on a terminal, and JSON otherwise
+    #[arg(long, value_name = "FORMAT", global = true)]
+    pub log_format: Option<LogFormat>,
+
+    /// error, warn, info, debug or trace; also by part: "info,fixring::session=debug"
+    /// [default: the environment variable FIXRING_LOG, or info]
+    #[arg(long, value_name = "LEVEL", global = true)]
+    pub log_level: Option<String>,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    Human,
+    Json,
+}
+
+/// The operator's: a level that does not parse.
+#[derive(Debug)]
+pub struct LogLevelError {
+    source_name: &'static str,
+    level: String,
+}
+
+/// Sets the process's logs up. Call once, before the first thread starts; a second call changes nothing.
+pub fn init(options: &LogOptions) -> Result<(), LogLevelError> {
+    let filter = filter(options, env::var(LEVEL_VARIABLE).ok())?;
+    let is_terminal = io::stderr().is_terminal();
+    let format = options.log_format.unwrap_or(if is_terminal { LogFormat::Human } else { LogFormat::Json });
+    let subscriber = subscriber(format, filter, is_terminal, io::stderr);
+    // An application that embeds the engine may have set its own up already; then that one stays.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+    Ok(())
+}
+
+impl fmt::Display for LogLevelError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} = {:?} is not a level: use error, warn, info, debug or trace, or a list such as \
+             \"info,fixring::session=debug\"",
+            self.source_name, self.level
+        )
+    }
+}
+
+impl std::error::Error for LogLevelError {}
+
+fn filter(options: &LogOptions, variable: Option<String>) -> Result<EnvFilter, LogLevelError> {
+    let (source_name, level) = match (&options.log_level, variable) {
+        (Some(level), _) => ("--log-level", level.clone()),
+        (None, Some(level)) => (LEVEL_VARIABLE, level),
+        (None, None) => (LEVEL_VARIABLE, LEVEL_DEFAULT.into()),
+    };
+    // A bare word that is no level would be taken for a target, and silence everything.
+    let is_known = |directive: &str| {
+        let level = directive.rsplit_once('=').map_or(directive, |(_, level)| level).trim();
+        ["off", "error", "warn", "info", "debug", "trace"].iter().any(|known| level.eq_ignore_ascii_case(known))
+    };
+    match EnvFilter::builder().parse(&level) {
+        Ok(filter) if level.split(',').all(is_known) => Ok(filter),
+        _ => Err(LogLevelError { source_name, level }),
+    }
+}
+
+fn subscriber<W>(
+    format: LogFormat,
+    filter: EnvFilter,
+    has_colours: bool,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_span_events(FmtSpan::NONE);
+    match format {
+        LogFormat::Human => Box::new(builder.with_ansi(has_colours).with_target(false).finish()),
+        LogFormat::Json => Box::new(
+            builder.with_ansi(false).json().flatten_event(true).with_current_span(false).with_span_list(false).finish(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Captured(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Captured {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn options(level: Option<&str>) -> LogOptions {
+        LogOptions { log_format: None, log_level: level.map(str::to_string) }
+    }
+
+    fn logged(format: LogFormat, level: &str) -> String {
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let filter = filter(&options(Some(level)), None).unwrap();
+        tracing::subscriber::with_default(subscriber(format, filter, false, move || writer.clone()), || {
+            tracing::info!(session = "FIX.4.4:VENUE->DESK1", port = 9880, "logged on\nas asked");
+            tracing::debug!("not at this level");
+        });
+        let bytes = captured.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn a_json_line_holds_time_level_message_and_fields() {
+        let text = logged(LogFormat::Json, "info");
+        assert_eq!(text.lines().count(), 1, "{text}");
+        let line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(line["level"], "INFO");
+        assert_eq!(line["message"], "logged on\nas asked");
+        assert_eq!(line["session"], "FIX.4.4:VENUE->DESK1");
+        assert_eq!(line["port"], 9880);
+        assert!(line["timestamp"].is_string());
+    }
+
+    #[test]
+    fn a_human_line_is_plain_text_without_escapes() {
+        let text = logged(LogFormat::Human, "info");
+        assert!(text.contains("INFO") && text.contains("session=\"FIX.4.4:VENUE->DESK1\""), "{text}");
+        assert!(!text.contains('\x1b'), "{text:?}");
+    }
+
+    #[test]
+    fn the_level_decides_what_is_written() {
+        assert_eq!(logged(LogFormat::Json, "warn"), "");
+        assert_eq!(logged(LogFormat::Json, "debug").lines().count(), 2);
+        assert_eq!(logged(LogFormat::Json, "warn,fixring=debug").lines().count(), 2);
+    }
+
+    #[test]
+    fn the_option_comes_before_the_variable_and_a_wrong_level_names_where_it_stands() {
+        assert!(filter(&options(None), None).is_ok());
+        assert!(filter(&options(Some("debug")), Some("loud".into())).is_ok());
+        let error = filter(&options(None), Some("loud".into())).unwrap_err().to_string();
+        assert!(error.starts_with("FIXRING_LOG = \"loud\" is not a level: use error"), "{error}");
+        let error = filter(&options(Some("info,x=loud")), None).unwrap_err().to_string();
+        assert!(error.starts_with("--log-level = \"info,x=loud\""), "{error}");
+        assert!(filter(&options(Some("")), None).is_err());
+    }
+}
