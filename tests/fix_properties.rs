@@ -52,20 +52,16 @@ fn message() -> impl Strategy<Value = Vec<u8>> {
 
 /// A stream of pieces with a few bytes changed.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
-    (
-        vec(piece(), 0..12),
-        vec((any::<prop::sample::Index>(), any::<u8>()), 0..3),
-    )
-        .prop_map(|(pieces, changes)| {
-            let mut stream = pieces.concat();
-            for (index, byte) in changes {
-                if !stream.is_empty() {
-                    let at = index.index(stream.len());
-                    stream[at] = byte;
-                }
+    (vec(piece(), 0..12), vec((any::<prop::sample::Index>(), any::<u8>()), 0..3)).prop_map(|(pieces, changes)| {
+        let mut stream = pieces.concat();
+        for (index, byte) in changes {
+            if !stream.is_empty() {
+                let at = index.index(stream.len());
+                stream[at] = byte;
             }
-            stream
-        })
+        }
+        stream
+    })
 }
 
 proptest! {

@@ -26,10 +26,7 @@ static LENGTH_TAGS: [u64; WORDS] = {
     let mut words = [0; WORDS];
     let mut at = 0;
     while at < PAIRS.len() {
-        assert!(
-            at == 0 || PAIRS[at - 1].0 < PAIRS[at].0,
-            "the binary search needs the order"
-        );
+        assert!(at == 0 || PAIRS[at - 1].0 < PAIRS[at].0, "the binary search needs the order");
         words[PAIRS[at].0 as usize / 64] |= 1 << (PAIRS[at].0 % 64);
         at += 1;
     }
@@ -38,9 +35,7 @@ static LENGTH_TAGS: [u64; WORDS] = {
 
 #[inline(always)]
 pub(super) fn is_length_tag(tag: u32) -> bool {
-    LENGTH_TAGS
-        .get(tag as usize / 64)
-        .is_some_and(|word| word >> (tag % 64) & 1 == 1)
+    LENGTH_TAGS.get(tag as usize / 64).is_some_and(|word| word >> (tag % 64) & 1 == 1)
 }
 
 /// The data field that a length field announces, e.g. RawData(96) for RawDataLength(95).
@@ -61,11 +56,7 @@ mod tests {
     #[test]
     fn the_bits_and_the_table_say_the_same() {
         for tag in (0..50_000).chain([u32::MAX]) {
-            assert_eq!(
-                is_length_tag(tag),
-                data_tag_of_length(tag).is_some(),
-                "tag {tag}"
-            );
+            assert_eq!(is_length_tag(tag), data_tag_of_length(tag).is_some(), "tag {tag}");
         }
     }
 

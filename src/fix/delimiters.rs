@@ -100,15 +100,7 @@ mod tests {
 
     fn noise(length: usize, seed: u64) -> Vec<u8> {
         let mut random = fastrand::Rng::with_seed(seed);
-        (0..length)
-            .map(|_| {
-                if random.u8(..) < 40 {
-                    SOH
-                } else {
-                    random.u8(..)
-                }
-            })
-            .collect()
+        (0..length).map(|_| if random.u8(..) < 40 { SOH } else { random.u8(..) }).collect()
     }
 
     #[test]
@@ -116,11 +108,7 @@ mod tests {
         for length in 0..300 {
             let bytes = noise(length, length as u64);
             let expected: Vec<usize> = (0..length).filter(|at| bytes[*at] == SOH).collect();
-            assert_eq!(
-                Delimiters::new(&bytes).collect::<Vec<_>>(),
-                expected,
-                "length {length}"
-            );
+            assert_eq!(Delimiters::new(&bytes).collect::<Vec<_>>(), expected, "length {length}");
         }
     }
 
@@ -129,9 +117,7 @@ mod tests {
         let bytes = noise(200, 7);
         for offset in 0..=bytes.len() {
             let delimiters = Delimiters::from(&bytes, offset);
-            let expected: Vec<usize> = (offset..bytes.len())
-                .filter(|at| bytes[*at] == SOH)
-                .collect();
+            let expected: Vec<usize> = (offset..bytes.len()).filter(|at| bytes[*at] == SOH).collect();
             assert_eq!(delimiters.collect::<Vec<_>>(), expected, "offset {offset}");
         }
     }
@@ -142,10 +128,7 @@ mod tests {
         for length in 0..tags.len() {
             for tag in 0..60 {
                 let tags = &tags[..length];
-                assert_eq!(
-                    position_of_tag(tags, tag),
-                    tags.iter().position(|candidate| *candidate == tag)
-                );
+                assert_eq!(position_of_tag(tags, tag), tags.iter().position(|candidate| *candidate == tag));
             }
         }
     }

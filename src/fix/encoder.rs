@@ -29,13 +29,7 @@ const LENGTH_DIGITS_EXPECTED: usize = 3;
 
 impl<'b> Encoder<'b> {
     pub fn begin(buffer: &'b mut [u8], begin_string: &[u8], msg_type: &[u8]) -> Self {
-        let mut encoder = Self {
-            buffer,
-            at: 0,
-            length_offset: 0,
-            body_offset: 0,
-            overflowed: false,
-        };
+        let mut encoder = Self { buffer, at: 0, length_offset: 0, body_offset: 0, overflowed: false };
         encoder.field(8, begin_string).raw(b"9=");
         encoder.length_offset = encoder.at;
         encoder.raw(b"000\x01");
@@ -55,15 +49,8 @@ impl<'b> Encoder<'b> {
     /// A field of any type whose bytes are at hand.
     #[inline]
     pub fn bytes(&mut self, tag: u32, value: &[u8]) -> &mut Self {
-        debug_assert!(
-            !value.contains(&SOH) || is_data_tag(tag),
-            "a value of field {tag} contains the delimiter"
-        );
-        if value.is_empty() {
-            self
-        } else {
-            self.field(tag, value)
-        }
+        debug_assert!(!value.contains(&SOH) || is_data_tag(tag), "a value of field {tag} contains the delimiter");
+        if value.is_empty() { self } else { self.field(tag, value) }
     }
 
     #[inline]
@@ -125,30 +112,14 @@ impl<'b> Encoder<'b> {
             if end > self.buffer.len() {
                 return Err(Overflow);
             }
-            self.buffer
-                .copy_within(self.body_offset..self.at, body_offset);
+            self.buffer.copy_within(self.body_offset..self.at, body_offset);
             (self.body_offset, self.at) = (body_offset, end);
             self.buffer[body_offset - 1] = SOH;
         }
-        put_digits(
-            &mut self.buffer[self.length_offset..self.body_offset - 1],
-            body_length as u64,
-        );
+        put_digits(&mut self.buffer[self.length_offset..self.body_offset - 1], body_length as u64);
         let sum = checksum(&self.buffer[..self.at]);
-        self.raw(&[
-            b'1',
-            b'0',
-            b'=',
-            b'0' + sum / 100,
-            b'0' + sum / 10 % 10,
-            b'0' + sum % 10,
-            SOH,
-        ]);
-        if self.overflowed {
-            Err(Overflow)
-        } else {
-            Ok(self.at)
-        }
+        self.raw(&[b'1', b'0', b'=', b'0' + sum / 100, b'0' + sum / 10 % 10, b'0' + sum % 10, SOH]);
+        if self.overflowed { Err(Overflow) } else { Ok(self.at) }
     }
 
     /// The next `length` bytes of the buffer, now used.
@@ -218,13 +189,7 @@ mod tests {
                 .raw(b"58=x\x01");
         });
         assert_eq!(
-            written
-                .split_once("35=0|")
-                .unwrap()
-                .1
-                .rsplit_once("10=")
-                .unwrap()
-                .0,
+            written.split_once("35=0|").unwrap().1.rsplit_once("10=").unwrap().0,
             "34=18446744073709551615|1128=0|108=-9223372036854775808|5=30|54=1|43=Y|141=N|44=-1.05|\
              52=19700101-00:00:00.000|95=3|96=a|b|58=x|"
         );
@@ -232,10 +197,7 @@ mod tests {
 
     #[test]
     fn a_field_without_a_value_is_left_out() {
-        assert_eq!(
-            text(|encoder| _ = encoder.bytes(58, b"").data(95, 96, b"")),
-            text(|_| ())
-        );
+        assert_eq!(text(|encoder| _ = encoder.bytes(58, b"").data(95, 96, b"")), text(|_| ()));
     }
 
     #[test]
@@ -251,18 +213,12 @@ mod tests {
             let value = vec![b'x'; body];
             let encode = |buffer: &mut [u8]| {
                 let mut encoder = Encoder::begin(buffer, b"FIXT.1.1", b"AE");
-                encoder.uint(34, 7).bytes(58, &value).timestamp(
-                    52,
-                    UtcTimestamp::default(),
-                    Precision::Nanos,
-                );
+                encoder.uint(34, 7).bytes(58, &value).timestamp(52, UtcTimestamp::default(), Precision::Nanos);
                 encoder.finish()
             };
             let mut buffer = vec![0xff; 11_000];
             let length = encode(&mut buffer).unwrap();
-            let Framing::Complete(frame) = frame(&buffer[..length], 11_000) else {
-                panic!("body of {body}")
-            };
+            let Framing::Complete(frame) = frame(&buffer[..length], 11_000) else { panic!("body of {body}") };
             assert_eq!(frame.length as usize, length);
             let mut index = FieldIndex::with_capacity(9);
             let message = parse(&buffer[..length], &mut index).unwrap();
@@ -273,11 +229,7 @@ mod tests {
             assert_eq!(encode(&mut buffer[..length + moved]), Ok(length));
             assert_eq!(buffer[..length], whole);
             for shorter in (0..length.min(200)).chain(length - 20..length) {
-                assert_eq!(
-                    encode(&mut buffer[..shorter]),
-                    Err(Overflow),
-                    "{shorter} of {length}"
-                );
+                assert_eq!(encode(&mut buffer[..shorter]), Err(Overflow), "{shorter} of {length}");
             }
         }
     }

@@ -68,35 +68,20 @@ pub fn frame(bytes: &[u8], message_bytes_max: u32) -> Framing {
     match frame_at_front(bytes, message_bytes_max as usize) {
         Ok(Some(frame)) => Framing::Complete(frame),
         Ok(None) => Framing::Incomplete,
-        Err((why, skip)) => Framing::Invalid {
-            skip: u32::try_from(skip).unwrap_or(u32::MAX),
-            why,
-        },
+        Err((why, skip)) => Framing::Invalid { skip: u32::try_from(skip).unwrap_or(u32::MAX), why },
     }
 }
 
-fn frame_at_front(
-    bytes: &[u8],
-    message_bytes_max: usize,
-) -> Result<Option<Frame>, (Garbled, usize)> {
-    let extent =
-        extent(bytes, message_bytes_max).map_err(|why| (why, bytes_to_next_start(bytes)))?;
-    let Some(Extent {
-        body_offset,
-        length,
-        stated,
-    }) = extent
-    else {
+fn frame_at_front(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Frame>, (Garbled, usize)> {
+    let extent = extent(bytes, message_bytes_max).map_err(|why| (why, bytes_to_next_start(bytes)))?;
+    let Some(Extent { body_offset, length, stated }) = extent else {
         return Ok(None);
     };
     let computed = checksum(&bytes[..length - TRAILER_BYTES]);
     if stated != computed {
         return Err((Garbled::CheckSum { stated, computed }, length));
     }
-    Ok(Some(Frame {
-        length: length as u32,
-        body_offset: body_offset as u32,
-    }))
+    Ok(Some(Frame { length: length as u32, body_offset: body_offset as u32 }))
 }
 
 /// A message whose first three fields and trailer are in their places.
@@ -111,9 +96,7 @@ fn extent(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Extent>, Garb
     let Some(body_length_offset) = body_length_offset(bytes)? else {
         return Ok(None);
     };
-    let Some((body_offset, body_length)) =
-        body_length(bytes, body_length_offset, message_bytes_max)?
-    else {
+    let Some((body_offset, body_length)) = body_length(bytes, body_length_offset, message_bytes_max)? else {
         return Ok(None);
     };
     let length = body_offset + body_length + TRAILER_BYTES;
@@ -126,42 +109,20 @@ fn extent(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Extent>, Garb
     // The body's last delimiter and the trailer, or as much of them as there is.
     let end = bytes.get(length - TRAILER_BYTES - 1..).unwrap_or_default();
     let Some(end) = end.first_chunk::<{ TRAILER_BYTES + 1 }>() else {
-        return if may_become_trailer(end) {
-            Ok(None)
-        } else {
-            Err(Garbled::Trailer)
-        };
+        return if may_become_trailer(end) { Ok(None) } else { Err(Garbled::Trailer) };
     };
-    let &[
-        SOH,
-        b'1',
-        b'0',
-        b'=',
-        hundreds @ b'0'..=b'2',
-        tens @ b'0'..=b'9',
-        ones @ b'0'..=b'9',
-        SOH,
-    ] = end
-    else {
+    let &[SOH, b'1', b'0', b'=', hundreds @ b'0'..=b'2', tens @ b'0'..=b'9', ones @ b'0'..=b'9', SOH] = end else {
         return Err(Garbled::Trailer);
     };
-    let stated =
-        u16::from(hundreds - b'0') * 100 + u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
+    let stated = u16::from(hundreds - b'0') * 100 + u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
     let stated = u8::try_from(stated).map_err(|_| Garbled::Trailer)?;
-    Ok(Some(Extent {
-        body_offset,
-        length,
-        stated,
-    }))
+    Ok(Some(Extent { body_offset, length, stated }))
 }
 
 /// Whether `bytes` agree with `expected` as far as both go.
 #[inline(always)]
 fn begins_like(bytes: &[u8], expected: &[u8]) -> bool {
-    bytes
-        .iter()
-        .zip(expected)
-        .all(|(byte, expected)| byte == expected)
+    bytes.iter().zip(expected).all(|(byte, expected)| byte == expected)
 }
 
 /// Whether an incomplete trailer, with the delimiter before it, is right as far as it goes.
@@ -179,33 +140,8 @@ fn may_become_trailer(end: &[u8]) -> bool {
 fn body_length_offset(bytes: &[u8]) -> Result<Option<usize>, Garbled> {
     // Nearly all messages: `FIX.4.2` and its like, or `FIXT.1.1`.
     match bytes {
-        [
-            b'8',
-            b'=',
-            b'F',
-            b'I',
-            b'X',
-            b'.',
-            b'0'..=b'9',
-            b'.',
-            b'0'..=b'9',
-            SOH,
-            ..,
-        ] => return Ok(Some(10)),
-        [
-            b'8',
-            b'=',
-            b'F',
-            b'I',
-            b'X',
-            b'T',
-            b'.',
-            b'0'..=b'9',
-            b'.',
-            b'0'..=b'9',
-            SOH,
-            ..,
-        ] => return Ok(Some(11)),
+        [b'8', b'=', b'F', b'I', b'X', b'.', b'0'..=b'9', b'.', b'0'..=b'9', SOH, ..] => return Ok(Some(10)),
+        [b'8', b'=', b'F', b'I', b'X', b'T', b'.', b'0'..=b'9', b'.', b'0'..=b'9', SOH, ..] => return Ok(Some(11)),
         _ => {}
     }
     if !begins_like(bytes, START) {
@@ -223,11 +159,7 @@ fn body_length_offset(bytes: &[u8]) -> Result<Option<usize>, Garbled> {
 
 /// The body's offset and length.
 #[inline(always)]
-fn body_length(
-    bytes: &[u8],
-    at: usize,
-    message_bytes_max: usize,
-) -> Result<Option<(usize, usize)>, Garbled> {
+fn body_length(bytes: &[u8], at: usize, message_bytes_max: usize) -> Result<Option<(usize, usize)>, Garbled> {
     let field = &bytes[at..];
     if !begins_like(field, b"9=") {
         return Err(Garbled::BodyLength);
@@ -276,10 +208,7 @@ mod tests {
     }
 
     fn invalid(skip: usize, why: Garbled) -> Framing {
-        Framing::Invalid {
-            skip: skip as u32,
-            why,
-        }
+        Framing::Invalid { skip: skip as u32, why }
     }
 
     #[track_caller]
@@ -287,11 +216,7 @@ mod tests {
         let bytes = bytes(text);
         assert_eq!(frame(&bytes, MAX), invalid(bytes.len(), why), "{text}");
         // And not a byte earlier: what comes before may still become a message.
-        assert_eq!(
-            frame(&bytes[..bytes.len() - 1], MAX),
-            Framing::Incomplete,
-            "{text} less its last byte"
-        );
+        assert_eq!(frame(&bytes[..bytes.len() - 1], MAX), Framing::Incomplete, "{text} less its last byte");
     }
 
     #[test]
@@ -299,67 +224,30 @@ mod tests {
         let mut stream = message("35=0|34=7|");
         let length = stream.len() as u32;
         for end in 0..stream.len() {
-            assert_eq!(
-                frame(&stream[..end], MAX),
-                Framing::Incomplete,
-                "{end} bytes"
-            );
+            assert_eq!(frame(&stream[..end], MAX), Framing::Incomplete, "{end} bytes");
         }
         stream.extend(message("35=1|"));
-        let complete = Framing::Complete(Frame {
-            length,
-            body_offset: 15,
-        });
+        let complete = Framing::Complete(Frame { length, body_offset: 15 });
         assert_eq!(frame(&stream, MAX), complete);
     }
 
     #[test]
     fn every_version_frames() {
-        for version in [
-            "FIX.4.0",
-            "FIX.4.4",
-            "FIXT.1.1",
-            "FIX.5.0SP2",
-            "FIX.4.10",
-            "FIX4",
-        ] {
+        for version in ["FIX.4.0", "FIX.4.4", "FIXT.1.1", "FIX.5.0SP2", "FIX.4.10", "FIX4"] {
             let mut text = bytes(&format!("8={version}|9=005|35=0|"));
             let sum = checksum(&text);
             text.extend(bytes(&format!("10={sum:03}|")));
-            assert!(
-                matches!(frame(&text, MAX), Framing::Complete(_)),
-                "{version}"
-            );
+            assert!(matches!(frame(&text, MAX), Framing::Complete(_)), "{version}");
         }
     }
 
     #[test]
     fn a_hopeless_prefix_is_invalid_with_its_first_wrong_byte() {
-        for text in [
-            "x",
-            "8x",
-            "8=x",
-            "8=FIY",
-            "8=FIX|",
-            "8=FIX ",
-            "8=FIXED ",
-            "8=FIX.4.4|8",
-        ] {
-            let why = if text.len() < 10 {
-                Garbled::BeginString
-            } else {
-                Garbled::BodyLength
-            };
+        for text in ["x", "8x", "8=x", "8=FIY", "8=FIX|", "8=FIX ", "8=FIXED ", "8=FIX.4.4|8"] {
+            let why = if text.len() < 10 { Garbled::BeginString } else { Garbled::BodyLength };
             let wrong_byte = &bytes(text);
-            assert!(
-                matches!(frame(wrong_byte, MAX), Framing::Invalid { why: found, .. } if found == why),
-                "{text}"
-            );
-            assert_eq!(
-                frame(&wrong_byte[..wrong_byte.len() - 1], MAX),
-                Framing::Incomplete,
-                "{text}"
-            );
+            assert!(matches!(frame(wrong_byte, MAX), Framing::Invalid { why: found, .. } if found == why), "{text}");
+            assert_eq!(frame(&wrong_byte[..wrong_byte.len() - 1], MAX), Framing::Incomplete, "{text}");
         }
         assert_garbled("8=FIX.4.4.4.4.4.4.X", Garbled::BeginString);
         assert_garbled("8=FIX.4.4|3", Garbled::BodyLength);
@@ -407,26 +295,15 @@ mod tests {
     fn a_wrong_check_sum_skips_the_whole_message_and_the_next_one_is_found() {
         let good = message("35=0|34=8|");
         let inner = message("35=5|34=9|");
-        let mut stream = message(&format!(
-            "35=n|212={}|213={}|",
-            inner.len(),
-            String::from_utf8_lossy(&inner)
-        ));
+        let mut stream = message(&format!("35=n|212={}|213={}|", inner.len(), String::from_utf8_lossy(&inner)));
         let length = stream.len();
         stream[length - 2] ^= 1;
         stream.extend(&good);
-        let Framing::Invalid {
-            skip,
-            why: Garbled::CheckSum { stated, computed },
-        } = frame(&stream, MAX)
-        else {
+        let Framing::Invalid { skip, why: Garbled::CheckSum { stated, computed } } = frame(&stream, MAX) else {
             panic!("the sum is wrong")
         };
         assert_eq!((skip as usize, stated ^ computed), (length, 1));
-        assert!(matches!(
-            frame(&stream[length..], MAX),
-            Framing::Complete(_)
-        ));
+        assert!(matches!(frame(&stream[length..], MAX), Framing::Complete(_)));
     }
 
     #[test]
@@ -438,11 +315,7 @@ mod tests {
             stream.extend(&good);
             stream.extend(&good);
             let answer = frame(&stream, MAX);
-            assert_eq!(
-                answer,
-                invalid(garbled_bytes, Garbled::Trailer),
-                "BodyLength {stated}"
-            );
+            assert_eq!(answer, invalid(garbled_bytes, Garbled::Trailer), "BodyLength {stated}");
         }
     }
 
@@ -465,28 +338,19 @@ mod tests {
     #[test]
     fn a_start_inside_a_value_does_not_disturb_its_message() {
         let text = message("35=B|58=FIX.4.4|148=see 8=FIX.4.4|");
-        assert!(
-            matches!(frame(&text, MAX), Framing::Complete(frame) if frame.length as usize == text.len())
-        );
+        assert!(matches!(frame(&text, MAX), Framing::Complete(frame) if frame.length as usize == text.len()));
     }
 
     #[test]
     fn a_check_sum_inside_the_body_does_not_end_the_message() {
         let text = message("35=B|10=123|58=x|");
-        assert!(
-            matches!(frame(&text, MAX), Framing::Complete(frame) if frame.length as usize == text.len())
-        );
+        assert!(matches!(frame(&text, MAX), Framing::Complete(frame) if frame.length as usize == text.len()));
     }
 
     #[test]
     fn limits_of_nothing_and_of_everything_are_safe() {
         for limit in [0, 1, 22, u32::MAX] {
-            for text in [
-                "",
-                "8",
-                "8=FIX.4.4|9=5|35=0|10=161|",
-                "8=FIX.4.4|9=999999999|35=",
-            ] {
+            for text in ["", "8", "8=FIX.4.4|9=5|35=0|10=161|", "8=FIX.4.4|9=999999999|35="] {
                 frame(&bytes(text), limit);
             }
         }

@@ -22,10 +22,7 @@ impl Span {
     /// Both are offsets in bytes of which [`FieldIndex::fill`] has made sure that they are fewer than 2^32.
     #[inline(always)]
     fn new(offset: usize, end: usize) -> Self {
-        Self {
-            offset: offset as u32,
-            end: end as u32,
-        }
+        Self { offset: offset as u32, end: end as u32 }
     }
 }
 
@@ -77,11 +74,7 @@ pub struct Message<'a> {
 /// are kept (a session-level Reject names them); a data field that follows its length field may contain the delimiter.
 pub fn parse<'a>(bytes: &'a [u8], index: &'a mut FieldIndex) -> Result<Message<'a>, ParseError> {
     let count = index.fill(bytes)?;
-    Ok(Message {
-        bytes,
-        tags: &index.tags[..count.next_multiple_of(TAGS_A_STEP)],
-        spans: &index.spans[..count],
-    })
+    Ok(Message { bytes, tags: &index.tags[..count.next_multiple_of(TAGS_A_STEP)], spans: &index.spans[..count] })
 }
 
 /// The value of the first field with `tag` in bytes that [`parse`] refused, so that a Reject(3) can name MsgSeqNum(34)
@@ -100,9 +93,7 @@ impl FieldIndex {
             return Err(ParseError::InvalidTag { offset: u32::MAX });
         }
         let fields_max = self.spans.len();
-        let too_many = ParseError::TooManyFields {
-            fields_max: fields_max as u32,
-        };
+        let too_many = ParseError::TooManyFields { fields_max: fields_max as u32 };
         // Of one length, so that one check a field is enough for both.
         let (tags, spans) = (&mut self.tags[..fields_max], &mut self.spans[..fields_max]);
         let mut delimiters = Delimiters::new(bytes);
@@ -132,24 +123,13 @@ impl FieldIndex {
                 delimiters = Delimiters::from(bytes, start);
             }
         }
-        if start == bytes.len() {
-            Ok(count)
-        } else {
-            Err(ParseError::InvalidTag {
-                offset: start as u32,
-            })
-        }
+        if start == bytes.len() { Ok(count) } else { Err(ParseError::InvalidTag { offset: start as u32 }) }
     }
 }
 
 /// The data field at `start`, if it is the one that `length_tag` announces: its tag and where its value lies.
 #[cold]
-fn data_field(
-    bytes: &[u8],
-    length_tag: u32,
-    length: &[u8],
-    start: usize,
-) -> Result<Option<(u32, Span)>, ParseError> {
+fn data_field(bytes: &[u8], length_tag: u32, length: &[u8], start: usize) -> Result<Option<(u32, Span)>, ParseError> {
     let Ok((tag, offset)) = tag_at(bytes, start) else {
         return Ok(None);
     };
@@ -199,12 +179,7 @@ fn short_tag_at(bytes: &[u8], start: usize) -> Option<(u32, usize)> {
 #[cold]
 fn tag_at(bytes: &[u8], start: usize) -> Result<(u32, usize), ParseError> {
     let mut tag = 0u32;
-    for (digits, byte) in bytes
-        .iter()
-        .skip(start)
-        .take(TAG_DIGITS_MAX + 1)
-        .enumerate()
-    {
+    for (digits, byte) in bytes.iter().skip(start).take(TAG_DIGITS_MAX + 1).enumerate() {
         match byte {
             b'0' if digits == 0 => break,
             b'0'..=b'9' if digits < TAG_DIGITS_MAX => tag = tag * 10 + u32::from(byte - b'0'),
@@ -212,9 +187,7 @@ fn tag_at(bytes: &[u8], start: usize) -> Result<(u32, usize), ParseError> {
             _ => break,
         }
     }
-    Err(ParseError::InvalidTag {
-        offset: start as u32,
-    })
+    Err(ParseError::InvalidTag { offset: start as u32 })
 }
 
 impl<'a> Message<'a> {
@@ -223,9 +196,7 @@ impl<'a> Message<'a> {
         self.bytes
     }
 
-    pub fn fields(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator + Clone + use<'a> {
+    pub fn fields(&self) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator + Clone + use<'a> {
         fields_of(self.bytes, self.tags, self.spans)
     }
 
@@ -276,13 +247,7 @@ impl<'a> Message<'a> {
     /// instance reaches to the message's end: what follows the group is for the reader to leave alone.
     /// `None` where `count_tag` is absent or not a number.
     pub fn groups(&self, count_tag: u32, delimiter: u32) -> Option<Groups<'a>> {
-        Groups::within(
-            self.bytes,
-            &self.tags[..self.spans.len()],
-            self.spans,
-            count_tag,
-            delimiter,
-        )
+        Groups::within(self.bytes, &self.tags[..self.spans.len()], self.spans, count_tag, delimiter)
     }
 }
 
@@ -292,10 +257,7 @@ fn fields_of<'a>(
     spans: &'a [Span],
 ) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator + Clone + use<'a> {
     let tags = &tags[..spans.len()];
-    tags.iter().zip(spans).map(move |(tag, span)| Field {
-        tag: *tag,
-        value: value_of(bytes, *span),
-    })
+    tags.iter().zip(spans).map(move |(tag, span)| Field { tag: *tag, value: value_of(bytes, *span) })
 }
 
 #[inline(always)]
@@ -322,22 +284,10 @@ pub struct Group<'a> {
 }
 
 impl<'a> Groups<'a> {
-    fn within(
-        bytes: &'a [u8],
-        tags: &'a [u32],
-        spans: &'a [Span],
-        count_tag: u32,
-        delimiter: u32,
-    ) -> Option<Self> {
+    fn within(bytes: &'a [u8], tags: &'a [u32], spans: &'a [Span], count_tag: u32, delimiter: u32) -> Option<Self> {
         let at = position_of_tag(tags, count_tag)?;
         let remaining = uint_of(value_of(bytes, spans[at]))?;
-        Some(Self {
-            bytes,
-            tags: &tags[at + 1..],
-            spans: &spans[at + 1..],
-            delimiter,
-            remaining,
-        })
+        Some(Self { bytes, tags: &tags[at + 1..], spans: &spans[at + 1..], delimiter, remaining })
     }
 }
 
@@ -350,16 +300,11 @@ impl<'a> Iterator for Groups<'a> {
             return None;
         }
         self.remaining -= 1;
-        let end =
-            position_of_tag(&self.tags[1..], self.delimiter).map_or(self.tags.len(), |at| at + 1);
+        let end = position_of_tag(&self.tags[1..], self.delimiter).map_or(self.tags.len(), |at| at + 1);
         let (tags, tags_left) = self.tags.split_at(end);
         let (spans, spans_left) = self.spans.split_at(end);
         (self.tags, self.spans) = (tags_left, spans_left);
-        Some(Group {
-            bytes: self.bytes,
-            tags,
-            spans,
-        })
+        Some(Group { bytes: self.bytes, tags, spans })
     }
 }
 
@@ -368,9 +313,7 @@ impl<'a> Group<'a> {
         position_of_tag(self.tags, tag).map(|at| value_of(self.bytes, self.spans[at]))
     }
 
-    pub fn fields(
-        &self,
-    ) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator + Clone + use<'a> {
+    pub fn fields(&self) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator + Clone + use<'a> {
         fields_of(self.bytes, self.tags, self.spans)
     }
 
@@ -396,10 +339,7 @@ mod tests {
         let (bytes, mut index) = (bytes(text), index());
         let message = parse(&bytes, &mut index)?;
         let text = |value: &[u8]| String::from_utf8_lossy(value).replace('\x01', "|");
-        Ok(message
-            .fields()
-            .map(|field| (field.tag, text(field.value)))
-            .collect())
+        Ok(message.fields().map(|field| (field.tag, text(field.value))).collect())
     }
 
     fn pair(tag: u32, value: &str) -> (u32, String) {
@@ -410,41 +350,19 @@ mod tests {
     fn fields_keep_the_order_of_the_wire_and_empty_values_are_kept() {
         assert_eq!(
             fields("8=FIX.4.4|58=|1128=9|123456789=x|10=000|"),
-            Ok(vec![
-                pair(8, "FIX.4.4"),
-                pair(58, ""),
-                pair(1128, "9"),
-                pair(123_456_789, "x"),
-                pair(10, "000")
-            ])
+            Ok(vec![pair(8, "FIX.4.4"), pair(58, ""), pair(1128, "9"), pair(123_456_789, "x"), pair(10, "000")])
         );
         assert_eq!(fields(""), Ok(vec![]));
     }
 
     #[test]
     fn a_tag_is_a_positive_number_without_leading_zeros() {
-        for field in [
-            "=x",
-            "0=x",
-            "01=x",
-            "x=1",
-            "1x=1",
-            "-1=x",
-            "+1=x",
-            " 1=x",
-            "1 =x",
-            "1234567890=x",
-            "5",
-            ":=1",
-            "/=1",
-        ] {
+        for field in
+            ["=x", "0=x", "01=x", "x=1", "1x=1", "-1=x", "+1=x", " 1=x", "1 =x", "1234567890=x", "5", ":=1", "/=1"]
+        {
             for tail in ["|10=000|", "|"] {
                 let text = format!("8=F|{field}{tail}");
-                assert_eq!(
-                    fields(&text),
-                    Err(ParseError::InvalidTag { offset: 4 }),
-                    "{text}"
-                );
+                assert_eq!(fields(&text), Err(ParseError::InvalidTag { offset: 4 }), "{text}");
             }
         }
         let mut text = bytes("8=F|1\u{b1}=x|10=000|");
@@ -454,10 +372,7 @@ mod tests {
 
     #[test]
     fn a_last_field_without_its_delimiter_is_refused() {
-        assert_eq!(
-            fields("8=F|35=0|10=1"),
-            Err(ParseError::InvalidTag { offset: 9 })
-        );
+        assert_eq!(fields("8=F|35=0|10=1"), Err(ParseError::InvalidTag { offset: 9 }));
         assert_eq!(fields("8=F"), Err(ParseError::InvalidTag { offset: 0 }));
     }
 
@@ -475,13 +390,7 @@ mod tests {
     fn a_data_field_may_contain_delimiters_and_whole_fields() {
         assert_eq!(
             fields("8=F|95=9|96=a|10=999||58=x|10=000|"),
-            Ok(vec![
-                pair(8, "F"),
-                pair(95, "9"),
-                pair(96, "a|10=999|"),
-                pair(58, "x"),
-                pair(10, "000")
-            ])
+            Ok(vec![pair(8, "F"), pair(95, "9"), pair(96, "a|10=999|"), pair(58, "x"), pair(10, "000")])
         );
         let long = "|".repeat(150);
         assert_eq!(
@@ -494,38 +403,17 @@ mod tests {
 
     #[test]
     fn a_data_field_that_does_not_end_where_its_length_says_is_refused() {
-        for length in [
-            "0",
-            "2",
-            "4",
-            "5",
-            "99",
-            "",
-            "x",
-            "-3",
-            "18446744073709551615",
-            "99999999999999999999",
-        ] {
+        for length in ["0", "2", "4", "5", "99", "", "x", "-3", "18446744073709551615", "99999999999999999999"] {
             let text = format!("8=F|95={length}|96=abc|58=x|");
-            assert_eq!(
-                fields(&text),
-                Err(ParseError::DataLength { tag: 96 }),
-                "{text}"
-            );
+            assert_eq!(fields(&text), Err(ParseError::DataLength { tag: 96 }), "{text}");
         }
     }
 
     #[test]
     fn a_length_without_its_data_is_an_ordinary_field() {
-        assert_eq!(
-            fields("8=F|95=99|58=x|").unwrap()[1..],
-            [pair(95, "99"), pair(58, "x")]
-        );
+        assert_eq!(fields("8=F|95=99|58=x|").unwrap()[1..], [pair(95, "99"), pair(58, "x")]);
         assert_eq!(fields("8=F|95=99|").unwrap()[1..], [pair(95, "99")]);
-        assert_eq!(
-            fields("8=F|95=99|junk|"),
-            Err(ParseError::InvalidTag { offset: 10 })
-        );
+        assert_eq!(fields("8=F|95=99|junk|"), Err(ParseError::InvalidTag { offset: 10 }));
     }
 
     #[test]
@@ -533,37 +421,22 @@ mod tests {
         for fields_max in [0, 1, 15, 16, 17] {
             let mut index = FieldIndex::with_capacity(fields_max);
             let fields = |count: u32| "1=x\x01".repeat(count as usize).into_bytes();
-            assert_eq!(
-                parse(&fields(fields_max), &mut index)
-                    .unwrap()
-                    .fields()
-                    .len(),
-                fields_max as usize
-            );
+            assert_eq!(parse(&fields(fields_max), &mut index).unwrap().fields().len(), fields_max as usize);
             let error = parse(&fields(fields_max + 1), &mut index).unwrap_err();
             assert_eq!(error, ParseError::TooManyFields { fields_max });
         }
         let mut index = FieldIndex::with_capacity(2);
         let data = bytes("8=F|95=1|96=x|");
-        assert_eq!(
-            parse(&data, &mut index).unwrap_err(),
-            ParseError::TooManyFields { fields_max: 2 }
-        );
+        assert_eq!(parse(&data, &mut index).unwrap_err(), ParseError::TooManyFields { fields_max: 2 });
     }
 
     #[test]
     fn a_look_up_never_sees_an_earlier_message() {
         let mut index = index();
         let (long, short) = (bytes("8=F|9=5|35=D|58=old|55=X|"), bytes("8=F|9=5|35=0|"));
-        assert_eq!(
-            parse(&long, &mut index).unwrap().field(58),
-            Some(&b"old"[..])
-        );
+        assert_eq!(parse(&long, &mut index).unwrap().field(58), Some(&b"old"[..]));
         let message = parse(&short, &mut index).unwrap();
-        assert_eq!(
-            (message.field(58), message.field(0), message.msg_type()),
-            (None, None, &b"0"[..])
-        );
+        assert_eq!((message.field(58), message.field(0), message.msg_type()), (None, None, &b"0"[..]));
         assert_eq!(message.groups(58, 55).map(Iterator::count), None);
     }
 
@@ -575,48 +448,24 @@ mod tests {
 
     #[test]
     fn typed_look_ups_tell_absent_from_malformed() {
-        let (text, mut index) = (
-            bytes("34=7|108=-3|54=1|44=1.50|43=Y|97=N|52=20260101-00:00:00|45=x|"),
-            index(),
-        );
+        let (text, mut index) = (bytes("34=7|108=-3|54=1|44=1.50|43=Y|97=N|52=20260101-00:00:00|45=x|"), index());
         let message = parse(&text, &mut index).unwrap();
-        assert_eq!(
-            (message.uint(34), message.uint(45), message.uint(46)),
-            (Some(Some(7)), Some(None), None)
-        );
-        assert_eq!(
-            (message.int(108), message.int(45), message.int(46)),
-            (Some(Some(-3)), Some(None), None)
-        );
-        assert_eq!(
-            (message.char(54), message.char(44), message.char(46)),
-            (Some(Some(b'1')), Some(None), None)
-        );
+        assert_eq!((message.uint(34), message.uint(45), message.uint(46)), (Some(Some(7)), Some(None), None));
+        assert_eq!((message.int(108), message.int(45), message.int(46)), (Some(Some(-3)), Some(None), None));
+        assert_eq!((message.char(54), message.char(44), message.char(46)), (Some(Some(b'1')), Some(None), None));
         assert_eq!(message.decimal(44), Some(Some(Decimal::new(150, 2))));
+        assert_eq!((message.decimal(45), message.decimal(46)), (Some(None), None));
         assert_eq!(
-            (message.decimal(45), message.decimal(46)),
-            (Some(None), None)
-        );
-        assert_eq!(
-            (
-                message.flag(43),
-                message.flag(97),
-                message.flag(45),
-                message.flag(46)
-            ),
+            (message.flag(43), message.flag(97), message.flag(45), message.flag(46)),
             (true, false, false, false)
         );
         assert!(message.timestamp(52).unwrap().is_some());
-        assert_eq!(
-            (message.timestamp(45), message.timestamp(46)),
-            (Some(None), None)
-        );
+        assert_eq!((message.timestamp(45), message.timestamp(46)), (Some(None), None));
     }
 
     #[test]
     fn groups_are_split_at_their_first_field_and_may_be_nested() {
-        let text =
-            bytes("35=D|453=2|448=A|452=1|802=2|523=a|803=1|523=b|448=B|802=1|523=c|55=X|10=000|");
+        let text = bytes("35=D|453=2|448=A|452=1|802=2|523=a|803=1|523=b|448=B|802=1|523=c|55=X|10=000|");
         let mut index = index();
         let message = parse(&text, &mut index).unwrap();
         let parties: Vec<Group<'_>> = message.groups(453, 448).unwrap().collect();
@@ -638,42 +487,14 @@ mod tests {
     fn a_hostile_count_yields_what_is_there_and_no_more() {
         let mut index = index();
         let text = bytes("453=9999999999999999999|448=A|448=B|");
-        assert_eq!(
-            parse(&text, &mut index)
-                .unwrap()
-                .groups(453, 448)
-                .unwrap()
-                .count(),
-            2
-        );
+        assert_eq!(parse(&text, &mut index).unwrap().groups(453, 448).unwrap().count(), 2);
         let text = bytes("453=5|55=X|448=A|");
-        assert_eq!(
-            parse(&text, &mut index)
-                .unwrap()
-                .groups(453, 448)
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(parse(&text, &mut index).unwrap().groups(453, 448).unwrap().count(), 0);
         let text = bytes("448=A|453=5|");
-        assert_eq!(
-            parse(&text, &mut index)
-                .unwrap()
-                .groups(453, 448)
-                .unwrap()
-                .count(),
-            0
-        );
+        assert_eq!(parse(&text, &mut index).unwrap().groups(453, 448).unwrap().count(), 0);
         let text = bytes("453=1|448=A|448=B|");
         let message = parse(&text, &mut index).unwrap();
-        assert_eq!(
-            message
-                .groups(453, 448)
-                .unwrap()
-                .map(|party| party.fields().len())
-                .collect::<Vec<_>>(),
-            [1]
-        );
+        assert_eq!(message.groups(453, 448).unwrap().map(|party| party.fields().len()).collect::<Vec<_>>(), [1]);
     }
 
     #[test]

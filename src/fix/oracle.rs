@@ -5,8 +5,8 @@
 //! of data fields. It allocates, and panics on the first disagreement.
 
 use super::{
-    Decimal, Encoder, Field, FieldIndex, Framing, Group, Message, ParseError, UtcTimestamp,
-    bool_of, char_of, data_tag_of_length, frame, int_of, parse, raw_field, uint_of,
+    Decimal, Encoder, Field, FieldIndex, Framing, Group, Message, ParseError, UtcTimestamp, bool_of, char_of,
+    data_tag_of_length, frame, int_of, parse, raw_field, uint_of,
 };
 
 /// Small, so that every limit is met by short inputs.
@@ -26,12 +26,7 @@ fn check_stream(stream: &[u8]) {
     let mut rest = stream;
     loop {
         let answer = frame(rest, MESSAGE_BYTES_MAX);
-        assert_eq!(
-            verdict(answer),
-            slow_verdict(rest),
-            "{}",
-            rest.escape_ascii()
-        );
+        assert_eq!(verdict(answer), slow_verdict(rest), "{}", rest.escape_ascii());
         match answer {
             Framing::Complete(frame) => {
                 let (message, after) = rest.split_at(frame.length as usize);
@@ -46,21 +41,14 @@ fn check_stream(stream: &[u8]) {
                 let after = &rest[skip..];
                 let front = &after[..after.len().min(5)];
                 let is_start = b"8=FIX".starts_with(front);
-                assert!(
-                    is_start || verdict(answer) == Verdict::CheckSum(skip),
-                    "a skip leads to a start"
-                );
+                assert!(is_start || verdict(answer) == Verdict::CheckSum(skip), "a skip leads to a start");
                 rest = after;
             }
             Framing::Incomplete => break,
         }
     }
     let chunk_bytes = stream.first().map_or(1, |byte| usize::from(*byte % 23) + 1);
-    assert_eq!(
-        frames_in_chunks(stream, chunk_bytes),
-        frames,
-        "chunks of {chunk_bytes}"
-    );
+    assert_eq!(frames_in_chunks(stream, chunk_bytes), frames, "chunks of {chunk_bytes}");
     assert_eq!(frames_in_chunks(stream, 1), frames, "byte by byte");
 }
 
@@ -71,9 +59,7 @@ fn frames_in_chunks(stream: &[u8], chunk_bytes: usize) -> Vec<Vec<u8>> {
         buffer.extend_from_slice(chunk);
         loop {
             match frame(&buffer, MESSAGE_BYTES_MAX) {
-                Framing::Complete(frame) => {
-                    frames.push(buffer.drain(..frame.length as usize).collect())
-                }
+                Framing::Complete(frame) => frames.push(buffer.drain(..frame.length as usize).collect()),
                 Framing::Invalid { skip, .. } => drop(buffer.drain(..skip as usize)),
                 Framing::Incomplete => break,
             }
@@ -95,10 +81,7 @@ fn verdict(answer: Framing) -> Verdict {
     match answer {
         Framing::Complete(frame) => Verdict::Complete(frame.length as usize),
         Framing::Incomplete => Verdict::Incomplete,
-        Framing::Invalid {
-            skip,
-            why: super::Garbled::CheckSum { .. },
-        } => Verdict::CheckSum(skip as usize),
+        Framing::Invalid { skip, why: super::Garbled::CheckSum { .. } } => Verdict::CheckSum(skip as usize),
         Framing::Invalid { .. } => Verdict::Invalid,
     }
 }
@@ -146,11 +129,7 @@ fn slow_verdict(bytes: &[u8]) -> Verdict {
             break;
         }
         digits.push(char::from(byte));
-        let number = if byte.is_ascii_digit() {
-            digits.parse::<u64>().ok()
-        } else {
-            None
-        };
+        let number = if byte.is_ascii_digit() { digits.parse::<u64>().ok() } else { None };
         if digits.len() > 9 || number.is_none_or(|number| number > u64::from(MESSAGE_BYTES_MAX)) {
             return Verdict::Invalid;
         }
@@ -173,11 +152,7 @@ fn slow_verdict(bytes: &[u8]) -> Verdict {
     }
     expect!(b"\x01");
     let sum: u64 = bytes[..end].iter().map(|byte| u64::from(*byte)).sum();
-    if sum % 256 == stated {
-        Verdict::Complete(at)
-    } else {
-        Verdict::CheckSum(at)
-    }
+    if sum % 256 == stated { Verdict::Complete(at) } else { Verdict::CheckSum(at) }
 }
 
 /// Any bytes are indexed as the slow reading says, and every look-up in them agrees with a walk.
@@ -187,25 +162,13 @@ fn check_fields(bytes: &[u8]) {
     let message = match (parse(bytes, &mut index), &expected) {
         (Ok(message), Ok(_)) => message,
         (parsed, _) => {
-            return assert_eq!(
-                parsed.map(|_| ()),
-                expected.map(|_| ()),
-                "{}",
-                bytes.escape_ascii()
-            );
+            return assert_eq!(parsed.map(|_| ()), expected.map(|_| ()), "{}", bytes.escape_ascii());
         }
     };
     let fields: Vec<Field<'_>> = message.fields().collect();
     assert_eq!(Ok(&fields), expected.as_ref(), "{}", bytes.escape_ascii());
-    for tag in fields
-        .iter()
-        .flat_map(|field| [field.tag, field.tag + 1])
-        .chain([0, 35, u32::MAX])
-    {
-        let first = fields
-            .iter()
-            .find(|field| field.tag == tag)
-            .map(|field| field.value);
+    for tag in fields.iter().flat_map(|field| [field.tag, field.tag + 1]).chain([0, 35, u32::MAX]) {
+        let first = fields.iter().find(|field| field.tag == tag).map(|field| field.value);
         assert_eq!(message.field(tag), first, "field {tag}");
         let has_data = fields.iter().any(|field| field.value.contains(&1));
         if !has_data {
@@ -220,50 +183,30 @@ fn slow_fields(bytes: &[u8]) -> Result<Vec<Field<'_>>, ParseError> {
     let mut fields: Vec<Field<'_>> = Vec::new();
     let mut start = 0;
     while start < bytes.len() {
-        let invalid = ParseError::InvalidTag {
-            offset: start as u32,
-        };
+        let invalid = ParseError::InvalidTag { offset: start as u32 };
         let rest = &bytes[start..];
         let stop = rest.iter().position(|byte| *byte == 1);
         let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
         let text = std::str::from_utf8(&rest[..digits]).expect("digits only");
-        let is_tag =
-            (1..=9).contains(&digits) && !text.starts_with('0') && rest.get(digits) == Some(&b'=');
+        let is_tag = (1..=9).contains(&digits) && !text.starts_with('0') && rest.get(digits) == Some(&b'=');
         let announced = fields.last().filter(|_| is_tag).and_then(|length| {
             let data_tag = data_tag_of_length(length.tag)?;
             (data_tag.to_string() == text).then_some((data_tag, length.value))
         });
         let (tag, value_length) = match (announced, stop) {
             (Some((tag, length)), _) => {
-                let length = std::str::from_utf8(length)
-                    .ok()
-                    .filter(|text| !text.starts_with('+'));
-                let length = length
-                    .filter(|text| text.len() <= 20)
-                    .and_then(|text| text.parse::<usize>().ok());
-                let fits = |length: &usize| {
-                    *length < rest.len() && rest.get(digits + 1 + length) == Some(&1)
-                };
-                (
-                    tag,
-                    length.filter(fits).ok_or(ParseError::DataLength { tag })?,
-                )
+                let length = std::str::from_utf8(length).ok().filter(|text| !text.starts_with('+'));
+                let length = length.filter(|text| text.len() <= 20).and_then(|text| text.parse::<usize>().ok());
+                let fits = |length: &usize| *length < rest.len() && rest.get(digits + 1 + length) == Some(&1);
+                (tag, length.filter(fits).ok_or(ParseError::DataLength { tag })?)
             }
-            (None, Some(stop)) if is_tag => (
-                text.parse().expect("nine digits at most"),
-                stop - digits - 1,
-            ),
+            (None, Some(stop)) if is_tag => (text.parse().expect("nine digits at most"), stop - digits - 1),
             _ => return Err(invalid),
         };
         if fields.len() == FIELDS_MAX as usize {
-            return Err(ParseError::TooManyFields {
-                fields_max: FIELDS_MAX,
-            });
+            return Err(ParseError::TooManyFields { fields_max: FIELDS_MAX });
         }
-        fields.push(Field {
-            tag,
-            value: &rest[digits + 1..][..value_length],
-        });
+        fields.push(Field { tag, value: &rest[digits + 1..][..value_length] });
         start += digits + 1 + value_length + 1;
     }
     Ok(fields)
@@ -281,25 +224,15 @@ fn check_groups(message: &Message<'_>, fields: &[Field<'_>]) {
             continue;
         };
         let groups: Vec<Group<'_>> = groups.collect();
-        let starts = fields[at + 1..]
-            .iter()
-            .filter(|field| field.tag == delimiter)
-            .count() as u64;
-        assert_eq!(
-            groups.len() as u64,
-            uint_of(pair[0].value).expect("a count").min(starts)
-        );
+        let starts = fields[at + 1..].iter().filter(|field| field.tag == delimiter).count() as u64;
+        assert_eq!(groups.len() as u64, uint_of(pair[0].value).expect("a count").min(starts));
         let mut rest = &fields[at + 1..];
         for group in groups {
             let (instance, after) = rest.split_at(group.fields().len());
             assert!(group.fields().eq(instance.iter().copied()) && instance[0].tag == delimiter);
             assert_eq!(group.field(delimiter), Some(instance[0].value));
             for field in instance {
-                group
-                    .groups(field.tag, delimiter)
-                    .into_iter()
-                    .flatten()
-                    .for_each(drop);
+                group.groups(field.tag, delimiter).into_iter().flatten().for_each(drop);
             }
             rest = after;
         }
@@ -308,14 +241,9 @@ fn check_groups(message: &Message<'_>, fields: &[Field<'_>]) {
 
 /// Fields that were read are written as one message, framed, and read again.
 fn check_copy(fields: &[Field<'_>]) {
-    let is_body =
-        |field: &&Field<'_>| ![8, 9, 10, 35].contains(&field.tag) && !field.value.is_empty();
+    let is_body = |field: &&Field<'_>| ![8, 9, 10, 35].contains(&field.tag) && !field.value.is_empty();
     let body: Vec<&Field<'_>> = fields.iter().filter(is_body).collect();
-    let length_of = |at: usize| {
-        body.get(at)
-            .copied()
-            .filter(|field| data_tag_of_length(field.tag).is_some())
-    };
+    let length_of = |at: usize| body.get(at).copied().filter(|field| data_tag_of_length(field.tag).is_some());
     let mut buffer = [0; MESSAGE_BYTES_MAX as usize];
     let mut encoder = Encoder::begin(&mut buffer, b"FIX.4.4", b"D");
     let mut expected = Vec::new();
@@ -324,11 +252,7 @@ fn check_copy(fields: &[Field<'_>]) {
         if length_of(at).is_some() {
             continue;
         }
-        match at
-            .checked_sub(1)
-            .and_then(length_of)
-            .filter(|length| data_tag_of_length(length.tag) == Some(field.tag))
-        {
+        match at.checked_sub(1).and_then(length_of).filter(|length| data_tag_of_length(length.tag) == Some(field.tag)) {
             Some(length) => drop(encoder.data(length.tag, field.tag, field.value)),
             None if field.value.contains(&1) => continue,
             None => drop(encoder.bytes(field.tag, field.value)),
@@ -337,16 +261,12 @@ fn check_copy(fields: &[Field<'_>]) {
     }
     let Ok(length) = encoder.finish() else { return };
     let written = &buffer[..length];
-    assert!(
-        matches!(frame(written, MESSAGE_BYTES_MAX), Framing::Complete(frame) if frame.length as usize == length)
-    );
+    assert!(matches!(frame(written, MESSAGE_BYTES_MAX), Framing::Complete(frame) if frame.length as usize == length));
     let mut index = FieldIndex::with_capacity(FIELDS_MAX + 4);
     let message = parse(written, &mut index).expect("our own message is well-formed");
     let read: Vec<(u32, &[u8])> = message
         .fields()
-        .filter(|field| {
-            ![8, 9, 10, 35].contains(&field.tag) && data_tag_of_length(field.tag).is_none()
-        })
+        .filter(|field| ![8, 9, 10, 35].contains(&field.tag) && data_tag_of_length(field.tag).is_none())
         .map(|field| (field.tag, field.value))
         .collect();
     assert_eq!(read, expected);
@@ -358,27 +278,10 @@ fn check_values(bytes: &[u8]) {
         let text = std::str::from_utf8(value).unwrap_or("x");
         let digits = text.strip_prefix('-').unwrap_or(text);
         let is_number = !digits.starts_with('+') && digits.len() <= 20;
-        assert_eq!(
-            uint_of(value),
-            text.parse().ok().filter(|_| is_number && value.len() <= 20),
-            "{text}"
-        );
-        assert_eq!(
-            int_of(value),
-            text.parse().ok().filter(|_| is_number),
-            "{text}"
-        );
-        assert_eq!(
-            bool_of(value),
-            [("Y", true), ("N", false)]
-                .iter()
-                .find(|pair| pair.0 == text)
-                .map(|pair| pair.1)
-        );
-        assert_eq!(
-            char_of(value).is_some(),
-            value.len() == 1 && value[0].is_ascii_graphic()
-        );
+        assert_eq!(uint_of(value), text.parse().ok().filter(|_| is_number && value.len() <= 20), "{text}");
+        assert_eq!(int_of(value), text.parse().ok().filter(|_| is_number), "{text}");
+        assert_eq!(bool_of(value), [("Y", true), ("N", false)].iter().find(|pair| pair.0 == text).map(|pair| pair.1));
+        assert_eq!(char_of(value).is_some(), value.len() == 1 && value[0].is_ascii_graphic());
         if let Some(decimal) = Decimal::parse(value) {
             let mut buffer = [0; 40];
             let length = decimal.write(&mut buffer);

@@ -131,10 +131,7 @@ impl Decimal {
                 _ => return None,
             }
         }
-        (count > 0).then_some(Self {
-            mantissa: if negative { -mantissa } else { mantissa },
-            scale,
-        })
+        (count > 0).then_some(Self { mantissa: if negative { -mantissa } else { mantissa }, scale })
     }
 
     /// Writes the number at the front of `buffer`; answers its length. Places beyond the 37th after the point, which
@@ -206,8 +203,7 @@ impl UtcTimestamp {
         }
         let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
         let (hour, minute, second) = (number(9, 11)?, number(12, 14)?, number(15, 17)?);
-        if year < 1970 || !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month)
-        {
+        if year < 1970 || !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
             return None;
         }
         if hour > 23 || minute > 59 || second > 60 {
@@ -221,14 +217,8 @@ impl UtcTimestamp {
             }
             _ => return None,
         };
-        let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY
-            + hour * 3600
-            + minute * 60
-            + second.min(59);
-        seconds
-            .checked_mul(NS_PER_SECOND)?
-            .checked_add(fraction_ns)
-            .map(Self::from_unix_ns)
+        let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second.min(59);
+        seconds.checked_mul(NS_PER_SECOND)?.checked_add(fraction_ns).map(Self::from_unix_ns)
     }
 
     /// Writes the timestamp at the front of `buffer`; answers its length: 17, 21, 24 or 27.
@@ -271,9 +261,7 @@ impl Precision {
 
 fn days_in_month(year: u64, month: u64) -> u64 {
     match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
-            29
-        }
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
@@ -291,16 +279,11 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
@@ -312,23 +295,9 @@ mod tests {
     fn unsigned_numbers_are_digits_alone_and_fit_in_64_bits() {
         assert_eq!(uint_of(b"0"), Some(0));
         assert_eq!(uint_of(b"007"), Some(7));
-        assert_eq!(
-            uint_of(b"9999999999999999999"),
-            Some(9_999_999_999_999_999_999)
-        );
+        assert_eq!(uint_of(b"9999999999999999999"), Some(9_999_999_999_999_999_999));
         assert_eq!(uint_of(b"18446744073709551615"), Some(u64::MAX));
-        for wrong in [
-            "",
-            "-1",
-            "+1",
-            " 1",
-            "1 ",
-            "1.0",
-            "x",
-            "1x",
-            "18446744073709551616",
-            "99999999999999999999",
-        ] {
+        for wrong in ["", "-1", "+1", " 1", "1 ", "1.0", "x", "1x", "18446744073709551616", "99999999999999999999"] {
             assert_eq!(uint_of(wrong.as_bytes()), None, "{wrong:?}");
         }
         assert_eq!(uint_of(b"000000000000000000001"), None, "21 digits");
@@ -340,44 +309,25 @@ mod tests {
         assert_eq!(int_of(b"-9223372036854775808"), Some(i64::MIN));
         assert_eq!(int_of(b"9223372036854775807"), Some(i64::MAX));
         assert_eq!(int_of(b"-0"), Some(0));
-        for wrong in [
-            "",
-            "-",
-            "--1",
-            "+1",
-            "9223372036854775808",
-            "-9223372036854775809",
-            "1-",
-        ] {
+        for wrong in ["", "-", "--1", "+1", "9223372036854775808", "-9223372036854775809", "1-"] {
             assert_eq!(int_of(wrong.as_bytes()), None, "{wrong:?}");
         }
     }
 
     #[test]
     fn characters_and_flags_are_exact() {
-        assert_eq!(
-            (char_of(b"1"), char_of(b"12"), char_of(b""), char_of(b" ")),
-            (Some(b'1'), None, None, None)
-        );
-        assert_eq!(
-            (bool_of(b"Y"), bool_of(b"N"), bool_of(b"y"), bool_of(b"")),
-            (Some(true), Some(false), None, None)
-        );
+        assert_eq!((char_of(b"1"), char_of(b"12"), char_of(b""), char_of(b" ")), (Some(b'1'), None, None, None));
+        assert_eq!((bool_of(b"Y"), bool_of(b"N"), bool_of(b"y"), bool_of(b"")), (Some(true), Some(false), None, None));
     }
 
     #[test]
     fn numbers_are_written_as_the_standard_library_does() {
         let powers = (0..20).map(|power| 10u64.pow(power));
-        for number in powers
-            .flat_map(|power| [power - 1, power, power + 1, power + power / 5 * 4])
-            .chain([0, u64::MAX])
+        for number in powers.flat_map(|power| [power - 1, power, power + 1, power + power / 5 * 4]).chain([0, u64::MAX])
         {
             let mut buffer = [0; 20];
             let count = write_uint(&mut buffer, number);
-            assert_eq!(
-                std::str::from_utf8(&buffer[..count]).unwrap(),
-                number.to_string()
-            );
+            assert_eq!(std::str::from_utf8(&buffer[..count]).unwrap(), number.to_string());
         }
     }
 
@@ -389,27 +339,17 @@ mod tests {
 
     #[test]
     fn decimals_keep_their_places() {
-        for (text, mantissa, scale) in [
-            ("1.50", 150, 2),
-            ("-0.05", -5, 2),
-            ("100", 100, 0),
-            ("0.000000000000000001", 1, 18),
-            ("-7.0", -70, 1),
-        ] {
+        for (text, mantissa, scale) in
+            [("1.50", 150, 2), ("-0.05", -5, 2), ("100", 100, 0), ("0.000000000000000001", 1, 18), ("-7.0", -70, 1)]
+        {
             if text.len() < 20 {
-                assert_eq!(
-                    Decimal::parse(text.as_bytes()),
-                    Some(Decimal::new(mantissa, scale))
-                );
+                assert_eq!(Decimal::parse(text.as_bytes()), Some(Decimal::new(mantissa, scale)));
             }
             assert_eq!(written(Decimal::new(mantissa, scale)), text);
         }
         assert_eq!(Decimal::parse(b".5"), Some(Decimal::new(5, 1)));
         assert_eq!(Decimal::parse(b"5."), Some(Decimal::new(5, 0)));
-        assert_eq!(
-            Decimal::parse(b"-999999999999999999"),
-            Some(Decimal::new(-999_999_999_999_999_999, 0))
-        );
+        assert_eq!(Decimal::parse(b"-999999999999999999"), Some(Decimal::new(-999_999_999_999_999_999, 0)));
         for wrong in [
             "",
             ".",
@@ -431,23 +371,11 @@ mod tests {
     #[test]
     fn decimals_of_any_scale_are_written_into_40_bytes() {
         assert_eq!(written(Decimal::new(i64::MIN, 0)), "-9223372036854775808");
-        assert_eq!(
-            written(Decimal::new(i64::MIN, 19)),
-            "-0.9223372036854775808"
-        );
+        assert_eq!(written(Decimal::new(i64::MIN, 19)), "-0.9223372036854775808");
         assert_eq!(written(Decimal::new(i64::MIN, 18)), "-9.223372036854775808");
-        assert_eq!(
-            written(Decimal::new(-1, 37)),
-            format!("-0.{}1", "0".repeat(36))
-        );
-        assert_eq!(
-            written(Decimal::new(-19, 38)),
-            format!("-0.{}1", "0".repeat(36))
-        );
-        assert_eq!(
-            written(Decimal::new(i64::MAX, 255)),
-            format!("0.{}", "0".repeat(37))
-        );
+        assert_eq!(written(Decimal::new(-1, 37)), format!("-0.{}1", "0".repeat(36)));
+        assert_eq!(written(Decimal::new(-19, 38)), format!("-0.{}1", "0".repeat(36)));
+        assert_eq!(written(Decimal::new(i64::MAX, 255)), format!("0.{}", "0".repeat(37)));
     }
 
     #[test]
@@ -467,21 +395,11 @@ mod tests {
         ];
         for (left, first) in ascending.iter().enumerate() {
             for (right, second) in ascending.iter().enumerate() {
-                assert_eq!(
-                    first.compare(*second),
-                    left.cmp(&right),
-                    "{first:?} and {second:?}"
-                );
+                assert_eq!(first.compare(*second), left.cmp(&right), "{first:?} and {second:?}");
             }
         }
-        assert_eq!(
-            Decimal::new(150, 2).compare(Decimal::new(15, 1)),
-            Ordering::Equal
-        );
-        assert_eq!(
-            Decimal::new(0, 200).compare(Decimal::new(0, 0)),
-            Ordering::Equal
-        );
+        assert_eq!(Decimal::new(150, 2).compare(Decimal::new(15, 1)), Ordering::Equal);
+        assert_eq!(Decimal::new(0, 200).compare(Decimal::new(0, 0)), Ordering::Equal);
     }
 
     fn unix_ns(text: &str) -> Option<u64> {
@@ -499,21 +417,14 @@ mod tests {
             (".123456789", 123_456_789),
             (".123456789999", 123_456_789),
         ] {
-            assert_eq!(
-                unix_ns(&format!("20260921-14:13:20{fraction}")),
-                Some(BASE + ns),
-                "{fraction}"
-            );
+            assert_eq!(unix_ns(&format!("20260921-14:13:20{fraction}")), Some(BASE + ns), "{fraction}");
         }
     }
 
     #[test]
     fn timestamps_that_no_clock_shows_are_refused() {
         assert_eq!(unix_ns("19700101-00:00:00"), Some(0));
-        assert_eq!(
-            unix_ns("20240229-23:59:60.5"),
-            unix_ns("20240229-23:59:59.5")
-        );
+        assert_eq!(unix_ns("20240229-23:59:60.5"), unix_ns("20240229-23:59:59.5"));
         assert!(unix_ns("20000229-00:00:00").is_some());
         for wrong in [
             "",
@@ -555,9 +466,7 @@ mod tests {
         let last_day = u64::MAX / NS_PER_SECOND / SECONDS_PER_DAY;
         let mut previous = String::new();
         for day in 0..=last_day {
-            let time = UtcTimestamp::from_unix_ns(
-                (day * SECONDS_PER_DAY + day % 80_000) * NS_PER_SECOND + day,
-            );
+            let time = UtcTimestamp::from_unix_ns((day * SECONDS_PER_DAY + day % 80_000) * NS_PER_SECOND + day);
             let mut buffer = [0; 27];
             let length = time.write(&mut buffer, Precision::Nanos);
             let text = std::str::from_utf8(&buffer[..length]).unwrap();

@@ -38,9 +38,9 @@ pub fn first_equal(numbers: &[u32; LANES], wanted: u32) -> Option<usize> {
 #[cfg(target_arch = "x86_64")]
 mod sse2 {
     use std::arch::x86_64::{
-        __m128i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpeq_epi32, _mm_cvtsi128_si64,
-        _mm_movemask_epi8, _mm_packs_epi16, _mm_packs_epi32, _mm_sad_epu8, _mm_set_epi64x,
-        _mm_set1_epi8, _mm_set1_epi32, _mm_setr_epi32, _mm_setzero_si128, _mm_unpackhi_epi64,
+        __m128i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpeq_epi32, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_packs_epi16,
+        _mm_packs_epi32, _mm_sad_epu8, _mm_set_epi64x, _mm_set1_epi8, _mm_set1_epi32, _mm_setr_epi32,
+        _mm_setzero_si128, _mm_unpackhi_epi64,
     };
 
     use super::{BLOCK_BYTES, LANES};
@@ -183,10 +183,7 @@ mod tests {
             assert_eq!(form::byte_sum(short), portable::byte_sum(short));
             let numbers = std::array::from_fn(|_| random.u32(..40) << (round % 26));
             let wanted = random.u32(..40) << (round % 26);
-            assert_eq!(
-                form::first_equal(&numbers, wanted),
-                portable::first_equal(&numbers, wanted)
-            );
+            assert_eq!(form::first_equal(&numbers, wanted), portable::first_equal(&numbers, wanted));
         }
     }
 
@@ -195,10 +192,7 @@ mod tests {
         for length in 0..600 {
             let bytes = vec![0xff; length];
             let expected = (length * 255) as u8;
-            assert_eq!(
-                (form::byte_sum(&bytes), portable::byte_sum(&bytes)),
-                (expected, expected)
-            );
+            assert_eq!((form::byte_sum(&bytes), portable::byte_sum(&bytes)), (expected, expected));
         }
     }
 }
