@@ -1,0 +1,141 @@
+//! `fixring run`: the engine in the foreground, until a signal ends it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+
+use super::Exit;
+use crate::application::{Application, Delivery, Direction, Echo, Exchange, Handle, RestoreError, SessionNumber};
+use crate::config::{BuiltInApplication, Config, ConfigErrors};
+use crate::control::ControlError;
+use crate::engine::{Engine, EngineError, Environment, StartError};
+use crate::fix::Message;
+use crate::journal::OpenError;
+
+/// How often the main thread looks whether a signal came or the engine ended.
+const WATCH_INTERVAL: Duration = Duration::from_millis(20);
+
+pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
+    let config = match load(config, data_dir) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Exit::Configuration;
+        }
+    };
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
+            eprintln!("cannot catch signal {signal}: {error}");
+            return Exit::Internal;
+        }
+    }
+    let engine = match Engine::start(&config, |environment| BuiltIn::new(config.engine.application, environment)) {
+        Ok(engine) => engine,
+        Err(error) => {
+            eprintln!("{error}");
+            return exit_of(&error);
+        }
+    };
+    let listening: Vec<String> = engine.acceptors().iter().map(ToString::to_string).collect();
+    let control = engine.control().map_or_else(|| "off".into(), |address| address.to_string());
+    tracing::info!(acceptors = listening.join(", "), control, "ready");
+    while !stop.load(Ordering::Relaxed) && !engine.is_over() {
+        std::thread::sleep(WATCH_INTERVAL);
+    }
+    if stop.load(Ordering::Relaxed) {
+        tracing::info!("stopping: logging out");
+    }
+    engine.stop();
+    match engine.wait() {
+        Ok(()) => {
+            tracing::info!("stopped cleanly");
+            Exit::Ok
+        }
+        Err(error) => {
+            tracing::error!("{error}");
+            match error {
+                EngineError::Storage(_) => Exit::Storage,
+                EngineError::Panicked { .. } => Exit::Internal,
+            }
+        }
+    }
+}
+
+/// The configuration of the file, or the built-in one, over the data directory that was asked for.
+pub(super) fn load(config: Option<&Path>, data_dir: Option<&Path>) -> Result<Config, ConfigErrors> {
+    let config = match config {
+        Some(path) => Config::load(path)?,
+        None => Config::default(),
+    };
+    Ok(match data_dir {
+        Some(data_dir) => config.with_data_dir(data_dir),
+        None => config,
+    })
+}
+
+/// Whose fault it is that the engine did not start, as a status.
+fn exit_of(error: &StartError) -> Exit {
+    match error {
+        StartError::Journal(error) => match error {
+            OpenError::Manifest(_) | OpenError::InUse { .. } | OpenError::Directory(_) | OpenError::Damaged { .. } => {
+                Exit::DataDirectory
+            }
+            OpenError::Ring(_) => Exit::SharedMemory,
+            OpenError::Volume(_) | OpenError::Storage(_) => Exit::Storage,
+        },
+        StartError::Listen { .. } | StartError::Control { error: ControlError::PortTaken { .. }, .. } => Exit::PortTaken,
+        StartError::Control { .. } | StartError::Cores { .. } => Exit::Configuration,
+        StartError::Application { .. } => Exit::DataDirectory,
+        StartError::Storage(_) => Exit::Storage,
+        StartError::Thread(_) => Exit::Internal,
+    }
+}
+
+/// The applications that the configuration can name.
+pub(super) enum BuiltIn {
+    Exchange(Exchange),
+    Echo(Echo),
+}
+
+impl BuiltIn {
+    pub fn new(which: BuiltInApplication, environment: Environment) -> Self {
+        match which {
+            BuiltInApplication::Exchange => Self::Exchange(Exchange::new(environment.snapshot_bytes_max)),
+            BuiltInApplication::Echo => Self::Echo(Echo::default()),
+        }
+    }
+}
+
+impl Application for BuiltIn {
+    fn on_message(&mut self, session: &mut Handle<'_>, message: &Message<'_>, delivery: Delivery) {
+        match self {
+            Self::Exchange(exchange) => exchange.on_message(session, message, delivery),
+            Self::Echo(echo) => echo.on_message(session, message, delivery),
+        }
+    }
+
+    fn snapshot(&self, state: &mut Vec<u8>) {
+        match self {
+            Self::Exchange(exchange) => exchange.snapshot(state),
+            Self::Echo(echo) => echo.snapshot(state),
+        }
+    }
+
+    fn restore(&mut self, state: &[u8]) -> Result<(), RestoreError> {
+        match self {
+            Self::Exchange(exchange) => exchange.restore(state),
+            Self::Echo(echo) => echo.restore(state),
+        }
+    }
+
+    fn on_replay(&mut self, session: SessionNumber, direction: Direction, message: &Message<'_>) {
+        match self {
+            Self::Exchange(exchange) => exchange.on_replay(session, direction, message),
+            Self::Echo(echo) => echo.on_replay(session, direction, message),
+        }
+    }
+}
