@@ -60,7 +60,8 @@ const BODY_LENGTH_DIGITS_MAX: usize = 9;
 /// bytes is the same however they arrived. Where to go on after garbage:
 ///
 /// - A wrong CheckSum(10), standing where BodyLength(9) says, leaves no doubt about the message's end: the message is
-///   skipped, and whatever its data fields hold cannot be taken for a message.
+///   skipped, and whatever its data fields hold cannot be taken for a message. So no byte is added up twice either,
+///   however many starts a peer packs into one another.
 /// - Otherwise the length is not to be trusted, and the next `8=FIX` may begin a message, or a beginning of it that
 ///   the bytes end with. It need not follow a delimiter, for garbage need not end with one; a value that only looks
 ///   like it (`58=FIXED`) is refused in its turn after a few bytes, BodyLength(9) not being next.

@@ -18,14 +18,6 @@ struct Span {
     end: u32,
 }
 
-impl Span {
-    /// Both are offsets in bytes of which [`FieldIndex::fill`] has made sure that they are fewer than 2^32.
-    #[inline(always)]
-    fn new(offset: usize, end: usize) -> Self {
-        Self { offset: offset as u32, end: end as u32 }
-    }
-}
-
 /// The reusable memory of [`parse`]: one a worker, made at start.
 ///
 /// Tags lie apart from the places of the values, because a look-up compares many tags and reads one place.
@@ -93,7 +85,6 @@ impl FieldIndex {
             return Err(ParseError::InvalidTag { offset: u32::MAX });
         }
         let fields_max = self.spans.len();
-        let too_many = ParseError::TooManyFields { fields_max: fields_max as u32 };
         // Of one length, so that one check a field is enough for both.
         let (tags, spans) = (&mut self.tags[..fields_max], &mut self.spans[..fields_max]);
         let mut delimiters = Delimiters::new(bytes);
@@ -104,32 +95,28 @@ impl FieldIndex {
                 None => tag_at(bytes, start)?,
             };
             if count >= fields_max {
-                return Err(too_many);
+                return Err(ParseError::TooManyFields { fields_max: fields_max as u32 });
             }
             tags[count] = tag;
-            spans[count] = Span::new(offset, end);
+            // Fewer than 2^32, as all offsets here.
+            spans[count] = Span { offset: offset as u32, end: end as u32 };
             count += 1;
             start = end + 1;
             if is_length_tag(tag)
-                && let Some((tag, span)) = data_field(bytes, tag, &bytes[offset..end], start)?
+                && let Some(end) = data_end(bytes, tag, &bytes[offset..end], start)?
             {
-                if count >= fields_max {
-                    return Err(too_many);
-                }
-                tags[count] = tag;
-                spans[count] = span;
-                count += 1;
-                start = span.end as usize + 1;
-                delimiters = Delimiters::from(bytes, start);
+                // The delimiters in the data are none.
+                delimiters = Delimiters::from(bytes, end);
             }
         }
         if start == bytes.len() { Ok(count) } else { Err(ParseError::InvalidTag { offset: start as u32 }) }
     }
 }
 
-/// The data field at `start`, if it is the one that `length_tag` announces: its tag and where its value lies.
+/// Where the field at `start` ends, if it is the data field that `length_tag` announces.
 #[cold]
-fn data_field(bytes: &[u8], length_tag: u32, length: &[u8], start: usize) -> Result<Option<(u32, Span)>, ParseError> {
+#[inline(never)]
+fn data_end(bytes: &[u8], length_tag: u32, length: &[u8], start: usize) -> Result<Option<usize>, ParseError> {
     let Ok((tag, offset)) = tag_at(bytes, start) else {
         return Ok(None);
     };
@@ -142,7 +129,7 @@ fn data_field(bytes: &[u8], length_tag: u32, length: &[u8], start: usize) -> Res
         .and_then(|length| offset.checked_add(length))
         .filter(|end| bytes.get(*end) == Some(&SOH))
         .ok_or(ParseError::DataLength { tag })?;
-    Ok(Some((tag, Span::new(offset, end))))
+    Ok(Some(end))
 }
 
 const TAG_DIGITS_MAX: usize = 9;

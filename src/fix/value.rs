@@ -92,6 +92,9 @@ pub(super) fn put_digits(places: &mut [u8], mut number: u64) {
     }
 }
 
+/// What an i64 surely holds.
+const DIGITS_MAX: u32 = 18;
+
 /// A sign, 38 digits and a point are 40 bytes.
 const SCALE_WRITTEN_MAX: u8 = 37;
 
@@ -110,28 +113,28 @@ impl Decimal {
         Self { mantissa, scale }
     }
 
-    /// `[-]digits[.digits]`, at most 18 digits in all.
+    /// `[-]digits[.digits]`: at most 18 digits without leading zeros, and at most 18 of them after the point.
     pub fn parse(value: &[u8]) -> Option<Self> {
         let (negative, digits) = match value.strip_prefix(b"-") {
             Some(digits) => (true, digits),
             None => (false, value),
         };
-        let (mut mantissa, mut scale, mut point, mut count) = (0i64, 0u8, false, 0u32);
+        let (mut mantissa, mut scale, mut has_point, mut has_digit) = (0i64, 0u8, false, false);
         for byte in digits {
             match byte {
                 b'0'..=b'9' => {
-                    count += 1;
-                    if count > 18 {
+                    if mantissa >= 10i64.pow(DIGITS_MAX - 1) || u32::from(scale) == DIGITS_MAX {
                         return None;
                     }
                     mantissa = mantissa * 10 + i64::from(byte - b'0');
-                    scale += u8::from(point);
+                    scale += u8::from(has_point);
+                    has_digit = true;
                 }
-                b'.' if !point => point = true,
+                b'.' if !has_point => has_point = true,
                 _ => return None,
             }
         }
-        (count > 0).then_some(Self { mantissa: if negative { -mantissa } else { mantissa }, scale })
+        has_digit.then_some(Self { mantissa: if negative { -mantissa } else { mantissa }, scale })
     }
 
     /// Writes the number at the front of `buffer`; answers its length. Places beyond the 37th after the point, which
@@ -342,9 +345,7 @@ mod tests {
         for (text, mantissa, scale) in
             [("1.50", 150, 2), ("-0.05", -5, 2), ("100", 100, 0), ("0.000000000000000001", 1, 18), ("-7.0", -70, 1)]
         {
-            if text.len() < 20 {
-                assert_eq!(Decimal::parse(text.as_bytes()), Some(Decimal::new(mantissa, scale)));
-            }
+            assert_eq!(Decimal::parse(text.as_bytes()), Some(Decimal::new(mantissa, scale)));
             assert_eq!(written(Decimal::new(mantissa, scale)), text);
         }
         assert_eq!(Decimal::parse(b".5"), Some(Decimal::new(5, 1)));
@@ -366,6 +367,20 @@ mod tests {
         ] {
             assert_eq!(Decimal::parse(wrong.as_bytes()), None, "{wrong:?}");
         }
+    }
+
+    /// The fuzz target found `.777777777777777778`, which was read, written with a zero before the point, and then had
+    /// a digit too many to be read again.
+    #[test]
+    fn leading_zeros_are_not_among_the_digits_that_a_decimal_may_have() {
+        let full = Decimal::new(777_777_777_777_777_778, 18);
+        assert_eq!(Decimal::parse(b".777777777777777778"), Some(full));
+        assert_eq!(Decimal::parse(b"-0000.777777777777777778"), Some(Decimal::new(-full.mantissa, 18)));
+        assert_eq!(Decimal::parse(written(full).as_bytes()), Some(full));
+        assert_eq!(Decimal::parse(b"0.0000000000000000000"), None, "19 places");
+        let zeros = [b'0'; 300];
+        assert_eq!(Decimal::parse(&zeros), Some(Decimal::new(0, 0)));
+        assert_eq!(Decimal::parse(&[&b"0."[..], &zeros].concat()), None);
     }
 
     #[test]

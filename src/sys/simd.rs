@@ -1,14 +1,14 @@
 //! Vector primitives for [`crate::fix`]: find a byte, add bytes up, find a number.
 //!
-//! On x86-64 they use SSE2, which is part of that architecture's baseline: nothing is detected at run time. Elsewhere
+//! On x86-64 they use SSE2, which is part of that target's baseline: nothing is detected at run time. Elsewhere
 //! eight bytes are taken at a time in a `u64`. The tests hold both forms to the same answers.
 //!
 //! AVX2 was left out: at the size of an order all bytes are scanned and added up in a few ns, a small part of what
 //! decoding costs, and half of that would not pay for a detection and a second form.
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(all(target_arch = "x86_64", target_feature = "sse2")))]
 use portable as form;
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 use sse2 as form;
 
 /// How many bytes [`equal_mask`] looks at: as many as a `u64` has bits.
@@ -35,7 +35,7 @@ pub fn first_equal(numbers: &[u32; LANES], wanted: u32) -> Option<usize> {
     form::first_equal(numbers, wanted)
 }
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_arch = "x86_64", target_feature = "sse2"))]
 mod sse2 {
     use std::arch::x86_64::{
         __m128i, _mm_add_epi8, _mm_cmpeq_epi8, _mm_cmpeq_epi32, _mm_cvtsi128_si64, _mm_movemask_epi8, _mm_packs_epi16,
@@ -47,8 +47,8 @@ mod sse2 {
 
     #[inline(always)]
     pub(super) fn equal_mask(block: &[u8; BLOCK_BYTES], wanted: u8) -> u64 {
-        // SAFETY: the callee's only requirement is SSE2, which every x86-64 processor has (System V ABI, AMD64
-        // supplement, section 1: SSE2 is in the baseline), and this module is compiled for x86-64 alone.
+        // SAFETY: the callee's only requirement is its target feature, SSE2 (Rust Reference, "The target_feature
+        // attribute"), and this module exists only where the whole program is compiled for processors that have it.
         unsafe { equal_mask_sse2(block, wanted) }
     }
 
@@ -128,7 +128,7 @@ mod sse2 {
 }
 
 /// Eight bytes at a time. Compiled on x86-64 for the tests alone.
-#[cfg(any(test, not(target_arch = "x86_64")))]
+#[cfg(any(test, not(all(target_arch = "x86_64", target_feature = "sse2"))))]
 mod portable {
     use super::{BLOCK_BYTES, LANES};
 
