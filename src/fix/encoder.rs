@@ -24,13 +24,7 @@ const LENGTH_DIGITS_EXPECTED: usize = 3;
 
 impl<'b> Encoder<'b> {
     pub fn begin(buffer: &'b mut [u8], begin_string: &[u8], msg_type: &[u8]) -> Self {
-        let mut encoder = Self {
-            buffer,
-            at: 0,
-            length_offset: 0,
-            body_offset: 0,
-            overflowed: false,
-        };
+        let mut encoder = Self { buffer, at: 0, length_offset: 0, body_offset: 0, overflowed: false };
         encoder.raw(b"8=").raw(begin_string).raw(b"\x019=");
         encoder.length_offset = encoder.at;
         encoder.raw(&[b'0'; LENGTH_DIGITS_EXPECTED]).raw(&[SOH]);
@@ -107,31 +101,17 @@ impl<'b> Encoder<'b> {
             if end > self.buffer.len() {
                 return Err(Overflow);
             }
-            self.buffer
-                .copy_within(self.body_offset..self.at, body_offset);
+            self.buffer.copy_within(self.body_offset..self.at, body_offset);
             (self.body_offset, self.at) = (body_offset, end);
             self.buffer[body_offset - 1] = SOH;
         }
         if self.overflowed {
             return Err(Overflow);
         }
-        self.buffer[self.length_offset..self.length_offset + count]
-            .copy_from_slice(&digits[..count]);
+        self.buffer[self.length_offset..self.length_offset + count].copy_from_slice(&digits[..count]);
         let sum = checksum(&self.buffer[..self.at]);
-        self.raw(&[
-            b'1',
-            b'0',
-            b'=',
-            b'0' + sum / 100,
-            b'0' + sum / 10 % 10,
-            b'0' + sum % 10,
-            SOH,
-        ]);
-        if self.overflowed {
-            Err(Overflow)
-        } else {
-            Ok(self.at)
-        }
+        self.raw(&[b'1', b'0', b'=', b'0' + sum / 100, b'0' + sum / 10 % 10, b'0' + sum % 10, SOH]);
+        if self.overflowed { Err(Overflow) } else { Ok(self.at) }
     }
 
     fn tag(&mut self, tag: u32) -> &mut Self {

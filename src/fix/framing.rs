@@ -60,10 +60,7 @@ pub fn frame(bytes: &[u8], message_bytes_max: u32) -> Framing {
     match frame_at_front(bytes, message_bytes_max as usize) {
         Ok(Some(frame)) => Framing::Complete(frame),
         Ok(None) => Framing::Incomplete,
-        Err(why) => Framing::Invalid {
-            skip: bytes_to_next_candidate(bytes) as u32,
-            why,
-        },
+        Err(why) => Framing::Invalid { skip: bytes_to_next_candidate(bytes) as u32, why },
     }
 }
 
@@ -86,32 +83,19 @@ fn frame_at_front(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Frame
         return Ok(None);
     }
     let (summed, trailer) = bytes[..length].split_at(length - TRAILER_BYTES);
-    let &[
-        b'1',
-        b'0',
-        b'=',
-        hundreds @ b'0'..=b'2',
-        tens @ b'0'..=b'9',
-        ones @ b'0'..=b'9',
-        SOH,
-    ] = trailer
-    else {
+    let &[b'1', b'0', b'=', hundreds @ b'0'..=b'2', tens @ b'0'..=b'9', ones @ b'0'..=b'9', SOH] = trailer else {
         return Err(Garbled::Trailer);
     };
     if summed[summed.len() - 1] != SOH {
         return Err(Garbled::Trailer);
     }
-    let stated =
-        u16::from(hundreds - b'0') * 100 + u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
+    let stated = u16::from(hundreds - b'0') * 100 + u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
     let stated = u8::try_from(stated).map_err(|_| Garbled::Trailer)?;
     let computed = checksum(summed);
     if stated != computed {
         return Err(Garbled::CheckSum { stated, computed });
     }
-    Ok(Some(Frame {
-        length: length as u32,
-        body_offset: body_offset as u32,
-    }))
+    Ok(Some(Frame { length: length as u32, body_offset: body_offset as u32 }))
 }
 
 /// The offset after BeginString(8)'s delimiter.
@@ -138,9 +122,7 @@ fn body_length(bytes: &[u8], at: usize) -> Result<Option<(usize, usize)>, Garble
     let mut value = 0usize;
     for (digits, byte) in field.iter().skip(2).enumerate() {
         match byte {
-            b'0'..=b'9' if digits < BODY_LENGTH_DIGITS_MAX => {
-                value = value * 10 + usize::from(byte - b'0')
-            }
+            b'0'..=b'9' if digits < BODY_LENGTH_DIGITS_MAX => value = value * 10 + usize::from(byte - b'0'),
             &SOH if digits > 0 => return Ok(Some((at + 2 + digits + 1, value))),
             _ => return Err(Garbled::BodyLength),
         }

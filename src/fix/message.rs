@@ -25,10 +25,7 @@ pub struct FieldIndex {
 
 impl FieldIndex {
     pub fn with_capacity(fields_max: u32) -> Self {
-        Self {
-            entries: Vec::with_capacity(fields_max as usize),
-            fields_max: fields_max as usize,
-        }
+        Self { entries: Vec::with_capacity(fields_max as usize), fields_max: fields_max as usize }
     }
 }
 
@@ -72,29 +69,17 @@ pub fn parse<'a>(bytes: &'a [u8], index: &'a mut FieldIndex) -> Result<Message<'
                 .ok_or(ParseError::InvalidTag { offset: at as u32 })?,
         };
         if index.entries.len() == index.fields_max {
-            return Err(ParseError::TooManyFields {
-                fields_max: index.fields_max as u32,
-            });
+            return Err(ParseError::TooManyFields { fields_max: index.fields_max as u32 });
         }
-        index.entries.push(Entry {
-            tag,
-            offset: value_offset as u32,
-            length: length as u32,
-        });
+        index.entries.push(Entry { tag, offset: value_offset as u32, length: length as u32 });
         if let Some(data_tag) = data_tag_of_length(tag) {
             let value = &bytes[value_offset..value_offset + length];
             let length = uint_of(value).filter(|length| *length < bytes.len() as u64);
-            data_length = Some((
-                data_tag,
-                length.ok_or(ParseError::DataLength { tag })? as usize,
-            ));
+            data_length = Some((data_tag, length.ok_or(ParseError::DataLength { tag })? as usize));
         }
         at = value_offset + length + 1;
     }
-    Ok(Message {
-        bytes,
-        entries: &index.entries,
-    })
+    Ok(Message { bytes, entries: &index.entries })
 }
 
 /// The tag at `at` and where its value begins.
@@ -156,10 +141,7 @@ impl<'a> Message<'a> {
 
     /// The first field with `tag`.
     pub fn field(&self, tag: u32) -> Option<&'a [u8]> {
-        self.entries
-            .iter()
-            .find(|entry| entry.tag == tag)
-            .map(|entry| field_of(self.bytes, entry).value)
+        self.entries.iter().find(|entry| entry.tag == tag).map(|entry| field_of(self.bytes, entry).value)
     }
 
     /// MsgType(35). Framing has made sure that it is there.
@@ -186,25 +168,14 @@ impl<'a> Message<'a> {
     /// instance reaches to the message's end: what follows the group is for the reader to leave alone.
     /// `None` where `count_tag` is absent or not a number.
     pub fn groups(&self, count_tag: u32, delimiter: u32) -> Option<Groups<'a>> {
-        let at = self
-            .entries
-            .iter()
-            .position(|entry| entry.tag == count_tag)?;
+        let at = self.entries.iter().position(|entry| entry.tag == count_tag)?;
         let count = uint_of(field_of(self.bytes, &self.entries[at]).value)?;
-        Some(Groups {
-            bytes: self.bytes,
-            entries: &self.entries[at + 1..],
-            delimiter,
-            remaining: count,
-        })
+        Some(Groups { bytes: self.bytes, entries: &self.entries[at + 1..], delimiter, remaining: count })
     }
 }
 
 fn field_of<'a>(bytes: &'a [u8], entry: &Entry) -> Field<'a> {
-    Field {
-        tag: entry.tag,
-        value: &bytes[entry.offset as usize..][..entry.length as usize],
-    }
+    Field { tag: entry.tag, value: &bytes[entry.offset as usize..][..entry.length as usize] }
 }
 
 /// Iterates over a repeating group. Yields fewer instances than the count field says if the message holds fewer.
@@ -231,26 +202,16 @@ impl<'a> Iterator for Groups<'a> {
             return None;
         }
         self.remaining -= 1;
-        let end = self.entries[1..]
-            .iter()
-            .position(|entry| entry.tag == self.delimiter);
-        let (instance, rest) = self
-            .entries
-            .split_at(end.map_or(self.entries.len(), |at| at + 1));
+        let end = self.entries[1..].iter().position(|entry| entry.tag == self.delimiter);
+        let (instance, rest) = self.entries.split_at(end.map_or(self.entries.len(), |at| at + 1));
         self.entries = rest;
-        Some(Group {
-            bytes: self.bytes,
-            entries: instance,
-        })
+        Some(Group { bytes: self.bytes, entries: instance })
     }
 }
 
 impl<'a> Group<'a> {
     pub fn field(&self, tag: u32) -> Option<&'a [u8]> {
-        self.entries
-            .iter()
-            .find(|entry| entry.tag == tag)
-            .map(|entry| field_of(self.bytes, entry).value)
+        self.entries.iter().find(|entry| entry.tag == tag).map(|entry| field_of(self.bytes, entry).value)
     }
 
     pub fn fields(&self) -> impl DoubleEndedIterator<Item = Field<'a>> + Clone + use<'a> {

@@ -24,10 +24,4 @@ tags! {
 
 /// Fields whose values must never be stored or logged: Password(554), NewPassword(925), RawData(96) of a Logon and
 /// the encrypted forms.
-pub const SECRET: [u32; 5] = [
-    RAW_DATA,
-    PASSWORD,
-    NEW_PASSWORD,
-    ENCRYPTED_PASSWORD,
-    ENCRYPTED_NEW_PASSWORD,
-];
+pub const SECRET: [u32; 5] = [RAW_DATA, PASSWORD, NEW_PASSWORD, ENCRYPTED_PASSWORD, ENCRYPTED_NEW_PASSWORD];

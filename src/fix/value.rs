@@ -84,10 +84,7 @@ impl Decimal {
                 _ => return None,
             }
         }
-        (count > 0).then_some(Self {
-            mantissa: if negative { -mantissa } else { mantissa },
-            scale,
-        })
+        (count > 0).then_some(Self { mantissa: if negative { -mantissa } else { mantissa }, scale })
     }
 
     /// Writes the number at the front of `buffer`; answers its length.
@@ -110,20 +107,15 @@ impl Decimal {
                 put(b'.');
             }
             let skipped = width - count;
-            put(if place < skipped {
-                b'0'
-            } else {
-                digits[place - skipped]
-            });
+            put(if place < skipped { b'0' } else { digits[place - skipped] });
         }
         at
     }
 
     /// −1, 0 or 1 as `self` is less than, equal to or greater than `other`, whatever their scales.
     pub fn compare(self, other: Self) -> std::cmp::Ordering {
-        let scaled = |number: Self, scale: u8| {
-            i128::from(number.mantissa) * 10i128.pow(u32::from(scale - number.scale))
-        };
+        let scaled =
+            |number: Self, scale: u8| i128::from(number.mantissa) * 10i128.pow(u32::from(scale - number.scale));
         let scale = self.scale.max(other.scale);
         scaled(self, scale).cmp(&scaled(other, scale))
     }
@@ -163,8 +155,7 @@ impl UtcTimestamp {
         }
         let (year, month, day) = (number(0, 4)?, number(4, 6)?, number(6, 8)?);
         let (hour, minute, second) = (number(9, 11)?, number(12, 14)?, number(15, 17)?);
-        if year < 1970 || !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month)
-        {
+        if year < 1970 || !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
             return None;
         }
         if hour > 23 || minute > 59 || second > 60 {
@@ -177,14 +168,8 @@ impl UtcTimestamp {
             }
             _ => return None,
         };
-        let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY
-            + hour * 3600
-            + minute * 60
-            + second.min(59);
-        seconds
-            .checked_mul(NS_PER_SECOND)?
-            .checked_add(fraction_ns)
-            .map(Self::from_unix_ns)
+        let seconds = days_from_civil(year, month, day) * SECONDS_PER_DAY + hour * 3600 + minute * 60 + second.min(59);
+        seconds.checked_mul(NS_PER_SECOND)?.checked_add(fraction_ns).map(Self::from_unix_ns)
     }
 
     /// Writes the timestamp at the front of `buffer`; answers its length: 17, 21, 24 or 27.
@@ -211,28 +196,18 @@ impl UtcTimestamp {
             Precision::Micros => 6,
             Precision::Nanos => 9,
         };
-        digits(
-            18,
-            fraction_digits,
-            fraction_ns / 10u64.pow(9 - fraction_digits as u32),
-        );
+        digits(18, fraction_digits, fraction_ns / 10u64.pow(9 - fraction_digits as u32));
         buffer[8] = b'-';
         buffer[11] = b':';
         buffer[14] = b':';
         buffer[17] = b'.';
-        if fraction_digits == 0 {
-            17
-        } else {
-            18 + fraction_digits
-        }
+        if fraction_digits == 0 { 17 } else { 18 + fraction_digits }
     }
 }
 
 fn days_in_month(year: u64, month: u64) -> u64 {
     match month {
-        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => {
-            29
-        }
+        2 if year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400)) => 29,
         2 => 28,
         4 | 6 | 9 | 11 => 30,
         _ => 31,
@@ -250,15 +225,10 @@ fn days_from_civil(year: u64, month: u64, day: u64) -> u64 {
 fn civil_from_days(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let (era, day_of_era) = (days / 146_097, days % 146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }

@@ -76,13 +76,7 @@ impl Cat {
         };
         let storage = FileStorage::open(data_dir, manifest.geometry);
         storage.open_segments()?;
-        Ok(Self {
-            storage,
-            manifest,
-            next_journal: 0,
-            walk: None,
-            ready: VecDeque::new(),
-        })
+        Ok(Self { storage, manifest, next_journal: 0, walk: None, ready: VecDeque::new() })
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -127,63 +121,27 @@ impl Walk {
     fn new(storage: &FileStorage, manifest: &Manifest, journal: u16) -> Result<Self, StorageError> {
         let geometry = manifest.geometry;
         let mut segments = SegmentSource::new(storage.clone(), geometry, journal);
-        let incarnations = Incarnations {
-            newest: 0,
-            last: manifest.incarnation,
-        };
+        let incarnations = Incarnations { newest: 0, last: manifest.incarnation };
         let mut records = Vec::new();
         let mut start = 0;
         // The oldest whole head: every later one is reached from it.
-        for segment in super::recovery::find_heads(storage, manifest, journal)?
-            .into_iter()
-            .rev()
-        {
+        for segment in super::recovery::find_heads(storage, manifest, journal)?.into_iter().rev() {
             let position = segment * geometry.segment_bytes;
-            if commit_at(
-                &mut segments,
-                &geometry,
-                position,
-                &mut incarnations.clone(),
-                &mut records,
-            )?
-            .is_some()
-            {
+            if commit_at(&mut segments, &geometry, position, &mut incarnations.clone(), &mut records)?.is_some() {
                 start = position;
                 break;
             }
         }
         let path = ring_path(Path::new(&manifest.ring_dir), manifest.uuid, journal);
-        let ring = File::open(path).ok().map(|file| RingTail {
-            file,
-            geometry,
-            window: Vec::new(),
-        });
-        let reader = CommitReader {
-            journal,
-            incarnations,
-            identities: BTreeMap::new(),
-            records,
-        };
-        Ok(Self {
-            at: start,
-            segments,
-            ring,
-            is_in_ring: false,
-            reader,
-        })
+        let ring = File::open(path).ok().map(|file| RingTail { file, geometry, window: Vec::new() });
+        let reader = CommitReader { journal, incarnations, identities: BTreeMap::new(), records };
+        Ok(Self { at: start, segments, ring, is_in_ring: false, reader })
     }
 
     /// Appends the next commit's records to `ready`. `false` at the end.
-    fn next_commit(
-        &mut self,
-        geometry: &Geometry,
-        ready: &mut VecDeque<CatRecord>,
-    ) -> Result<bool, StorageError> {
+    fn next_commit(&mut self, geometry: &Geometry, ready: &mut VecDeque<CatRecord>) -> Result<bool, StorageError> {
         if !self.is_in_ring {
-            if let Some(end) =
-                self.reader
-                    .read_commit(&mut self.segments, geometry, self.at, ready)?
-            {
+            if let Some(end) = self.reader.read_commit(&mut self.segments, geometry, self.at, ready)? {
                 self.at = end;
                 return Ok(true);
             }
@@ -209,14 +167,7 @@ impl CommitReader {
         at: u64,
         ready: &mut VecDeque<CatRecord>,
     ) -> Result<Option<u64>, StorageError> {
-        let Some(end) = commit_at(
-            source,
-            geometry,
-            at,
-            &mut self.incarnations,
-            &mut self.records,
-        )?
-        else {
+        let Some(end) = commit_at(source, geometry, at, &mut self.incarnations, &mut self.records)? else {
             return Ok(None);
         };
         for (position, header) in &self.records {
@@ -227,13 +178,7 @@ impl CommitReader {
             let Some((_, payload)) = record_at(source, geometry, *position)? else {
                 return Ok(None);
             };
-            let record = Self::describe(
-                &mut self.identities,
-                self.journal,
-                *position,
-                header,
-                payload,
-            );
+            let record = Self::describe(&mut self.identities, self.journal, *position, header, payload);
             ready.push_back(record);
         }
         Ok(Some(end))
@@ -248,47 +193,27 @@ impl CommitReader {
     ) -> CatRecord {
         match header.kind {
             Kind::State => {
-                let sessions = read_head(payload)
-                    .map(|(sessions, _)| sessions)
-                    .unwrap_or_default();
-                identities.extend(
-                    sessions
-                        .into_iter()
-                        .map(|session| (session.number, session.identity)),
-                );
+                let sessions = read_head(payload).map(|(sessions, _)| sessions).unwrap_or_default();
+                identities.extend(sessions.into_iter().map(|session| (session.number, session.identity)));
             }
             Kind::SessionDefined => {
                 identities.insert(header.session, payload.into());
             }
             _ => {}
         }
-        let is_of_session = matches!(
-            header.kind,
-            Kind::Inbound | Kind::Outbound | Kind::Replay | Kind::SessionDefined | Kind::Numbers
-        );
-        let identity = if is_of_session {
-            identities.get(&header.session).cloned().unwrap_or_default()
-        } else {
-            Box::default()
-        };
-        CatRecord {
-            journal,
-            position,
-            header: *header,
-            identity,
-            payload: payload.into(),
-        }
+        let is_of_session =
+            matches!(header.kind, Kind::Inbound | Kind::Outbound | Kind::Replay | Kind::SessionDefined | Kind::Numbers);
+        let identity =
+            if is_of_session { identities.get(&header.session).cloned().unwrap_or_default() } else { Box::default() };
+        CatRecord { journal, position, header: *header, identity, payload: payload.into() }
     }
 }
 
 impl Source for RingTail {
     fn bytes(&mut self, position: u64, bytes: u64) -> Result<&[u8], StorageError> {
         let offset = position % self.geometry.ring_bytes;
-        self.window
-            .resize(bytes.min(self.geometry.ring_bytes - offset) as usize, 0);
-        let read = self
-            .file
-            .read_exact_at(&mut self.window, PAGE_BYTES + offset);
+        self.window.resize(bytes.min(self.geometry.ring_bytes - offset) as usize, 0);
+        let read = self.file.read_exact_at(&mut self.window, PAGE_BYTES + offset);
         if read.is_err() {
             // A ring that is just being made, or has gone.
             self.window.clear();
@@ -300,9 +225,7 @@ impl Source for RingTail {
 impl fmt::Display for CatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoManifest => {
-                f.write_str("this is no fixring data directory: it has no file `manifest`")
-            }
+            Self::NoManifest => f.write_str("this is no fixring data directory: it has no file `manifest`"),
             Self::Manifest(error) => error.fmt(f),
             Self::Storage(error) => error.fmt(f),
         }

@@ -34,11 +34,7 @@ impl FileStorage {
     /// The directory alone: its manifest can be read. Segments follow with [`FileStorage::allocate`] or [`FileStorage::open_segments`].
     pub fn open(data_dir: &Path, geometry: Geometry) -> Self {
         Self {
-            inner: Arc::new(Inner {
-                data_dir: data_dir.to_owned(),
-                geometry,
-                segments: std::sync::OnceLock::new(),
-            }),
+            inner: Arc::new(Inner { data_dir: data_dir.to_owned(), geometry, segments: std::sync::OnceLock::new() }),
         }
     }
 
@@ -50,21 +46,17 @@ impl FileStorage {
         for journal in 0..geometry.journals {
             let directory = self.journal_dir(journal);
             if create {
-                file::create_private_directory(&directory).map_err(|error| {
-                    OpenError::Directory(format!("{directory:?} cannot be made: {error}"))
-                })?;
+                file::create_private_directory(&directory)
+                    .map_err(|error| OpenError::Directory(format!("{directory:?} cannot be made: {error}")))?;
             }
             let mut files = Vec::new();
             for number in 0..geometry.segments {
                 let path = self.segment_path(Slot { journal, number });
                 let file = file::open_private(&path, create)
                     .map_err(|error| OpenError::Volume(format!("segment {path:?}: {error}")))?;
-                let metadata = file
-                    .metadata()
-                    .map_err(|error| OpenError::Volume(format!("segment {path:?}: {error}")))?;
-                missing_bytes += geometry
-                    .segment_bytes
-                    .saturating_sub(metadata.blocks() * 512);
+                let metadata =
+                    file.metadata().map_err(|error| OpenError::Volume(format!("segment {path:?}: {error}")))?;
+                missing_bytes += geometry.segment_bytes.saturating_sub(metadata.blocks() * 512);
                 files.push(file);
             }
             segments.push(files);
@@ -99,15 +91,10 @@ impl FileStorage {
         let geometry = self.inner.geometry;
         let open = |slot: Slot| {
             let path = self.segment_path(slot);
-            File::open(&path)
-                .map_err(|error| StorageError::new("open", path.display().to_string(), error))
+            File::open(&path).map_err(|error| StorageError::new("open", path.display().to_string(), error))
         };
         let segments = (0..geometry.journals)
-            .map(|journal| {
-                (0..geometry.segments)
-                    .map(|number| open(Slot { journal, number }))
-                    .collect()
-            })
+            .map(|journal| (0..geometry.segments).map(|number| open(Slot { journal, number })).collect())
             .collect::<Result<Vec<Vec<File>>, _>>()?;
         self.hold(segments);
         Ok(())
@@ -118,9 +105,7 @@ impl FileStorage {
         let mut start = [0; 64];
         for number in 0..self.inner.geometry.segments {
             let path = self.segment_path(Slot { journal: 0, number });
-            let holds = File::open(&path)
-                .and_then(|file| file.read_exact_at(&mut start, 0))
-                .is_ok()
+            let holds = File::open(&path).and_then(|file| file.read_exact_at(&mut start, 0)).is_ok()
                 && start.iter().any(|byte| *byte != 0);
             if holds {
                 return Err(ManifestError::Missing.into());
@@ -130,10 +115,7 @@ impl FileStorage {
     }
 
     fn hold(&self, segments: Vec<Vec<File>>) {
-        assert!(
-            self.inner.segments.set(segments).is_ok(),
-            "the segments are opened once"
-        );
+        assert!(self.inner.segments.set(segments).is_ok(), "the segments are opened once");
     }
 
     fn journal_dir(&self, journal: u16) -> PathBuf {
@@ -141,8 +123,7 @@ impl FileStorage {
     }
 
     fn segment_path(&self, slot: Slot) -> PathBuf {
-        self.journal_dir(slot.journal)
-            .join(format!("segment-{}.seg", slot.number))
+        self.journal_dir(slot.journal).join(format!("segment-{}.seg", slot.number))
     }
 
     fn file(&self, slot: Slot) -> &File {
@@ -151,20 +132,14 @@ impl FileStorage {
     }
 
     fn failed(&self, operation: &'static str, slot: Slot, error: io::Error) -> StorageError {
-        StorageError::new(
-            operation,
-            self.segment_path(slot).display().to_string(),
-            error,
-        )
+        StorageError::new(operation, self.segment_path(slot).display().to_string(), error)
     }
 
     fn no_room(&self, needed_bytes: u64, error: &io::Error) -> OpenError {
         let data_dir = &self.inner.data_dir;
         let needed = in_words(needed_bytes);
-        let free = file::space(data_dir).map_or_else(
-            |_| "an unknown space".to_owned(),
-            |space| in_words(space.free_bytes),
-        );
+        let free =
+            file::space(data_dir).map_or_else(|_| "an unknown space".to_owned(), |space| in_words(space.free_bytes));
         OpenError::Volume(format!(
             "data_dir {data_dir:?} has {free} left, {needed} more were needed for its segments ({error}): enlarge the volume, or lower persistence.segments or segment_bytes in a new data directory"
         ))
@@ -173,21 +148,15 @@ impl FileStorage {
 
 impl Storage for FileStorage {
     fn write(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file(slot)
-            .write_all_at(bytes, offset)
-            .map_err(|error| self.failed("write", slot, error))
+        self.file(slot).write_all_at(bytes, offset).map_err(|error| self.failed("write", slot, error))
     }
 
     fn sync(&self, slot: Slot) -> Result<(), StorageError> {
-        self.file(slot)
-            .sync_data()
-            .map_err(|error| self.failed("sync", slot, error))
+        self.file(slot).sync_data().map_err(|error| self.failed("sync", slot, error))
     }
 
     fn read(&self, slot: Slot, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
-        self.file(slot)
-            .read_exact_at(buffer, offset)
-            .map_err(|error| self.failed("read", slot, error))
+        self.file(slot).read_exact_at(buffer, offset).map_err(|error| self.failed("read", slot, error))
     }
 
     fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError> {
@@ -209,8 +178,7 @@ impl Storage for FileStorage {
             file.sync_all()?;
             std::fs::rename(&new, &path)
         };
-        replace()
-            .map_err(|error| StorageError::new("replace", path.display().to_string(), error))?;
+        replace().map_err(|error| StorageError::new("replace", path.display().to_string(), error))?;
         sync_directory(&self.inner.data_dir)
     }
 
@@ -223,9 +191,7 @@ impl Storage for FileStorage {
             file.write_all_at(bytes, file.metadata()?.len())?;
             file.sync_all()
         };
-        keep().map_err(|error| {
-            StorageError::new("quarantine to", path.display().to_string(), error)
-        })?;
+        keep().map_err(|error| StorageError::new("quarantine to", path.display().to_string(), error))?;
         sync_directory(&directory)?;
         sync_directory(&self.inner.data_dir)
     }

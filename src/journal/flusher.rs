@@ -113,12 +113,8 @@ impl<S: Storage> Flusher<S> {
 
     pub(super) fn new(ring: RingReader, carry: Carry<S>, wanted: Arc<AtomicU64>) -> Self {
         let counters = FlusherCounters::default();
-        counters
-            .incarnation
-            .store(carry.incarnation, Ordering::Relaxed);
-        counters
-            .segments_unzeroed
-            .store(carry.unzeroed.len() as u32, Ordering::Relaxed);
+        counters.incarnation.store(carry.incarnation, Ordering::Relaxed);
+        counters.segments_unzeroed.store(carry.unzeroed.len() as u32, Ordering::Relaxed);
         Self {
             storage: carry.storage,
             ring,
@@ -139,19 +135,10 @@ impl<S: Storage> Flusher<S> {
 
     fn try_turn(&mut self, now_ns: u64) -> Result<u32, StorageError> {
         let owner = self.ring.owner();
-        self.counters
-            .incarnation
-            .store(owner as u32, Ordering::Relaxed);
+        self.counters.incarnation.store(owner as u32, Ordering::Relaxed);
         if owner != u64::from(self.incarnation) {
-            let why = format!(
-                "incarnation {owner} owns the ring, this process is {}",
-                self.incarnation
-            );
-            return Err(StorageError::new(
-                "go on with",
-                self.name(),
-                io::Error::other(why),
-            ));
+            let why = format!("incarnation {owner} owns the ring, this process is {}", self.incarnation);
+            return Err(StorageError::new("go on with", self.name(), io::Error::other(why)));
         }
         self.turns = self.turns.wrapping_add(1);
         let mut work = 0;
@@ -184,25 +171,20 @@ impl<S: Storage> Flusher<S> {
         let to = appended.min(lap_end);
         let whole = to & !(PAGE_BYTES - 1);
         let (slot, offset) = self.geometry.slot(self.journal, from);
-        self.unzeroed
-            .retain(|zeroing| zeroing.number != slot.number);
+        self.unzeroed.retain(|zeroing| zeroing.number != slot.number);
         if whole > from {
-            self.storage
-                .write(slot, offset, self.ring.read(from, whole - from))?;
+            self.storage.write(slot, offset, self.ring.read(from, whole - from))?;
         }
         if to > whole {
             let filled = (to - whole) as usize;
             self.page[..filled].copy_from_slice(self.ring.read(whole, to - whole));
             self.page[filled..].fill(0);
-            self.storage
-                .write(slot, offset + (whole - from), &self.page[..])?;
+            self.storage.write(slot, offset + (whole - from), &self.page[..])?;
         }
         self.ring.set_written(to);
         self.sync(slot)?;
         self.ring.set_synced(to);
-        self.counters
-            .bytes_written
-            .fetch_add(to - from, Ordering::Relaxed);
+        self.counters.bytes_written.fetch_add(to - from, Ordering::Relaxed);
         Ok(())
     }
 
@@ -211,9 +193,7 @@ impl<S: Storage> Flusher<S> {
         self.storage.sync(slot)?;
         let sync_ns = (self.clock)().saturating_sub(start_ns);
         self.counters.sync_ns_last.store(sync_ns, Ordering::Relaxed);
-        self.counters
-            .sync_ns_max
-            .fetch_max(sync_ns, Ordering::Relaxed);
+        self.counters.sync_ns_max.fetch_max(sync_ns, Ordering::Relaxed);
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }
@@ -222,23 +202,12 @@ impl<S: Storage> Flusher<S> {
         let Some(zeroing) = self.unzeroed.front_mut() else {
             return Ok(());
         };
-        let slot = Slot {
-            journal: self.journal,
-            number: zeroing.number,
-        };
-        let is_done = zero_chunk(
-            &self.storage,
-            self.geometry,
-            slot,
-            &mut zeroing.offset,
-            &mut self.zeros,
-        )?;
+        let slot = Slot { journal: self.journal, number: zeroing.number };
+        let is_done = zero_chunk(&self.storage, self.geometry, slot, &mut zeroing.offset, &mut self.zeros)?;
         if is_done {
             self.unzeroed.pop_front();
         }
-        self.counters
-            .segments_unzeroed
-            .store(self.unzeroed.len() as u32, Ordering::Relaxed);
+        self.counters.segments_unzeroed.store(self.unzeroed.len() as u32, Ordering::Relaxed);
         Ok(())
     }
 
@@ -248,11 +217,7 @@ impl<S: Storage> Flusher<S> {
 }
 
 /// Zero-writes a whole segment that holds nothing.
-pub(super) fn zero_segment<S: Storage>(
-    storage: &S,
-    geometry: Geometry,
-    slot: Slot,
-) -> Result<(), StorageError> {
+pub(super) fn zero_segment<S: Storage>(storage: &S, geometry: Geometry, slot: Slot) -> Result<(), StorageError> {
     let mut zeros = vec![0; ZERO_CHUNK_BYTES as usize];
     let mut offset = 0;
     while !zero_chunk(storage, geometry, slot, &mut offset, &mut zeros)? {}

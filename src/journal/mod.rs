@@ -58,14 +58,10 @@ pub use file_storage::FileStorage;
 pub use flusher::{Flusher, FlusherCounters};
 pub use manifest::{Manifest, ManifestError, journal_of};
 pub use open::{Journal, OpenError, Opened, Settings, open, open_over, prepare};
-pub use record::{
-    HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes,
-};
+pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
 pub use recovery::{Records, Recovered, RecoveryReport, RingFound, StoredRecord};
 pub use stager::{Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
-pub use state::{
-    IncarnationStart, NUMBERS_BYTES, RecoveredSession, SessionState, StateTooLarge, StoredNumbers,
-};
+pub use state::{IncarnationStart, NUMBERS_BYTES, RecoveredSession, SessionState, StateTooLarge, StoredNumbers};
 pub use storage::{Slot, Storage, StorageError};
 pub use writer::{AppendError, NewRecord, Room, Writer};
 
@@ -113,9 +109,7 @@ impl Geometry {
     /// What is wrong with it, and the mend.
     pub fn check(&self) -> Result<(), String> {
         use crate::sys::ring::RING_BYTES_MIN;
-        if !self.ring_bytes.is_power_of_two()
-            || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&self.ring_bytes)
-        {
+        if !self.ring_bytes.is_power_of_two() || !(RING_BYTES_MIN..=RING_BYTES_MAX).contains(&self.ring_bytes) {
             return Err(format!(
                 "persistence.ring_bytes is {}: make it a power of two from 64KiB to 2GiB",
                 self.ring_bytes
@@ -131,16 +125,10 @@ impl Geometry {
             ));
         }
         if !(SEGMENTS_MIN..=SEGMENTS_MAX).contains(&self.segments) {
-            return Err(format!(
-                "persistence.segments is {}: make it {SEGMENTS_MIN} to {SEGMENTS_MAX}",
-                self.segments
-            ));
+            return Err(format!("persistence.segments is {}: make it {SEGMENTS_MIN} to {SEGMENTS_MAX}", self.segments));
         }
         if !(1..=JOURNALS_MAX).contains(&self.journals) {
-            return Err(format!(
-                "{} journals: make it 1 to {JOURNALS_MAX}",
-                self.journals
-            ));
+            return Err(format!("{} journals: make it 1 to {JOURNALS_MAX}", self.journals));
         }
         Ok(())
     }
@@ -153,7 +141,7 @@ impl Geometry {
     }
 
     /// The oldest position whose segment is not overwritten while `newest` is written.
-    pub(crate) fn oldest_position(&self, newest: u64) -> u64 {
+    pub fn oldest_position(&self, newest: u64) -> u64 {
         let segment = newest / self.segment_bytes;
         (segment + 1).saturating_sub(u64::from(self.segments)) * self.segment_bytes
     }
@@ -161,12 +149,7 @@ impl Geometry {
 
 impl Default for Geometry {
     fn default() -> Self {
-        Self {
-            journals: 1,
-            ring_bytes: 16 << 20,
-            segment_bytes: 64 << 20,
-            segments: 16,
-        }
+        Self { journals: 1, ring_bytes: 16 << 20, segment_bytes: 64 << 20, segments: 16 }
     }
 }
 
@@ -179,41 +162,11 @@ mod tests {
         let good = Geometry::default();
         assert_eq!(good.check(), Ok(()));
         let bad = [
-            (
-                Geometry {
-                    ring_bytes: 3 << 20,
-                    ..good
-                },
-                "ring_bytes",
-            ),
-            (
-                Geometry {
-                    ring_bytes: 1 << 32,
-                    ..good
-                },
-                "ring_bytes",
-            ),
-            (
-                Geometry {
-                    segment_bytes: (64 << 20) + 4096,
-                    ..good
-                },
-                "segment_bytes",
-            ),
-            (
-                Geometry {
-                    segments: 2,
-                    ..good
-                },
-                "segments",
-            ),
-            (
-                Geometry {
-                    journals: 0,
-                    ..good
-                },
-                "journals",
-            ),
+            (Geometry { ring_bytes: 3 << 20, ..good }, "ring_bytes"),
+            (Geometry { ring_bytes: 1 << 32, ..good }, "ring_bytes"),
+            (Geometry { segment_bytes: (64 << 20) + 4096, ..good }, "segment_bytes"),
+            (Geometry { segments: 2, ..good }, "segments"),
+            (Geometry { journals: 0, ..good }, "journals"),
         ];
         for (geometry, key) in bad {
             assert!(geometry.check().unwrap_err().contains(key));
@@ -222,12 +175,7 @@ mod tests {
 
     #[test]
     fn the_oldest_position_leaves_out_the_segment_being_overwritten() {
-        let geometry = Geometry {
-            journals: 1,
-            ring_bytes: 1 << 16,
-            segment_bytes: 1 << 16,
-            segments: 3,
-        };
+        let geometry = Geometry { journals: 1, ring_bytes: 1 << 16, segment_bytes: 1 << 16, segments: 3 };
         assert_eq!(geometry.oldest_position(3 * (1 << 16) - 1), 0);
         assert_eq!(geometry.oldest_position(3 * (1 << 16)), 1 << 16);
     }

@@ -18,8 +18,8 @@ use super::recovery::{self, Found};
 use super::ring_file::{identity_of, open_ring};
 use super::writer::Resume;
 use super::{
-    FileStorage, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager, StagerPort,
-    Storage, StorageError, Writer,
+    FileStorage, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager, StagerPort, Storage, StorageError,
+    Writer,
 };
 
 /// What the configuration says of the journals.
@@ -88,14 +88,10 @@ pub struct DirectoryLock {
 
 /// Opens a data directory, or creates it.
 pub fn open(settings: &Settings) -> Result<Opened<FileStorage>, OpenError> {
-    settings
-        .geometry
-        .check()
-        .map_err(|why| OpenError::Manifest(ManifestError::Geometry(why)))?;
+    settings.geometry.check().map_err(|why| OpenError::Manifest(ManifestError::Geometry(why)))?;
     let data_dir = &settings.data_dir;
-    file::create_private_directory(data_dir).map_err(|error| {
-        OpenError::Directory(format!("data_dir {data_dir:?} cannot be made: {error}"))
-    })?;
+    file::create_private_directory(data_dir)
+        .map_err(|error| OpenError::Directory(format!("data_dir {data_dir:?} cannot be made: {error}")))?;
     let lock = DirectoryLock::take(data_dir)?;
     let storage = FileStorage::open(data_dir, settings.geometry);
     let is_new = storage.manifest()?.is_none();
@@ -152,17 +148,8 @@ pub fn open_over<S: Storage>(
     settings: &Settings,
 ) -> Result<Opened<S>, OpenError> {
     let geometry = manifest.geometry;
-    assert_eq!(
-        rings.len(),
-        usize::from(geometry.journals),
-        "one ring a journal"
-    );
-    assert!(
-        rings
-            .iter()
-            .all(|ring| ring.ring_bytes() == geometry.ring_bytes),
-        "rings of the manifest's length"
-    );
+    assert_eq!(rings.len(), usize::from(geometry.journals), "one ring a journal");
+    assert!(rings.iter().all(|ring| ring.ring_bytes() == geometry.ring_bytes), "rings of the manifest's length");
     if u64::from(settings.message_bytes_max) > geometry.commit_bytes_max() / 2 {
         let why = format!(
             "message_bytes_max is {}, more than an eighth of persistence.ring_bytes ({}): raise ring_bytes or lower message_bytes_max",
@@ -179,29 +166,15 @@ pub fn open_over<S: Storage>(
         .incarnation
         .checked_add(1)
         .ok_or_else(|| ManifestError::Damaged("its incarnation cannot rise".to_owned()))?;
-    let manifest = Manifest {
-        incarnation,
-        ring_dir: ring_dir_text(settings),
-        ..manifest
-    };
+    let manifest = Manifest { incarnation, ring_dir: ring_dir_text(settings), ..manifest };
     manifest.write(storage)?;
     let mut journals = Vec::new();
     for (found, mut ring) in found.into_iter().zip(rings.drain(..)) {
         recovery::refill_last_page(storage, &manifest, &found, &mut ring)?;
-        ring.reset(
-            &identity_of(&manifest, found.journal),
-            u64::from(incarnation),
-            found.end,
-        );
+        ring.reset(&identity_of(&manifest, found.journal), u64::from(incarnation), found.end);
         journals.push(assemble(storage, &manifest, found, ring, settings));
     }
-    Ok(Opened {
-        uuid: manifest.uuid,
-        incarnation,
-        journals,
-        lock: None,
-        warnings: Vec::new(),
-    })
+    Ok(Opened { uuid: manifest.uuid, incarnation, journals, lock: None, warnings: Vec::new() })
 }
 
 fn assemble<S: Storage>(
@@ -233,13 +206,8 @@ fn assemble<S: Storage>(
     let wanted = Arc::new(AtomicU64::new(0));
     let watermarks = ring.watermarks();
     let (ring_writer, ring_reader) = ring.split();
-    let (stager, stager_port) = Stager::new(
-        storage.clone(),
-        geometry,
-        found.journal,
-        watermarks.clone(),
-        settings.resend_messages_max,
-    );
+    let (stager, stager_port) =
+        Stager::new(storage.clone(), geometry, found.journal, watermarks.clone(), settings.resend_messages_max);
     let mut recovered = found.recovered;
     recovered.report.incarnation = manifest.incarnation;
     Journal {
@@ -264,20 +232,14 @@ impl DirectoryLock {
             if file::try_lock(&file).map_err(failed)? {
                 // Only a hint for whoever is refused; the lock is what counts.
                 let pid = format!("{}\n", std::process::id());
-                let _ = file.set_len(0).and_then(|()| {
-                    std::os::unix::fs::FileExt::write_all_at(&file, pid.as_bytes(), 0)
-                });
+                let _ =
+                    file.set_len(0).and_then(|()| std::os::unix::fs::FileExt::write_all_at(&file, pid.as_bytes(), 0));
                 return Ok(Self { _file: file });
             }
             std::thread::sleep(LOCK_WAIT_STEP);
         }
-        let pid = std::fs::read_to_string(&path)
-            .ok()
-            .and_then(|text| text.trim().parse().ok());
-        Err(OpenError::InUse {
-            data_dir: data_dir.to_owned(),
-            pid,
-        })
+        let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+        Err(OpenError::InUse { data_dir: data_dir.to_owned(), pid })
     }
 }
 
@@ -289,19 +251,13 @@ impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Manifest(error) => error.fmt(f),
-            Self::InUse {
-                data_dir,
-                pid: Some(pid),
-            } => {
+            Self::InUse { data_dir, pid: Some(pid) } => {
                 write!(
                     f,
                     "data directory {data_dir:?} is in use by process {pid}: stop that one, or name another engine.data_dir"
                 )
             }
-            Self::InUse {
-                data_dir,
-                pid: None,
-            } => {
+            Self::InUse { data_dir, pid: None } => {
                 write!(
                     f,
                     "data directory {data_dir:?} is in use by another process: stop that one, or name another engine.data_dir"

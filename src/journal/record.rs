@@ -35,10 +35,7 @@ pub(super) const CRC_OFFSET: usize = std::mem::offset_of!(RawHeader, crc32c);
 pub(super) const COVERED_OFFSET: usize = CRC_OFFSET + 4;
 pub(super) const FLAGS_OFFSET: usize = std::mem::offset_of!(RawHeader, flags);
 
-const _: () = assert!(
-    HEADER_BYTES == RECORD_ALIGN,
-    "so that the room before a boundary always holds a Pad's header"
-);
+const _: () = assert!(HEADER_BYTES == RECORD_ALIGN, "so that the room before a boundary always holds a Pad's header");
 const _: () = assert!(COVERED_OFFSET == std::mem::offset_of!(RawHeader, kind));
 
 /// What a record is.
@@ -153,10 +150,8 @@ impl RawHeader {
             return None;
         }
         let origin_position = self.origin_position.get();
-        let origin = (origin_position != NONE).then_some(Origin {
-            journal: self.origin_journal.get(),
-            position: origin_position,
-        });
+        let origin = (origin_position != NONE)
+            .then_some(Origin { journal: self.origin_journal.get(), position: origin_position });
         Some(RecordHeader {
             length: self.length.get(),
             kind,
@@ -179,11 +174,7 @@ impl RawHeader {
 /// two multiplications instead of 16 more bytes.
 #[inline]
 pub(super) fn record_crc(position: u64, record: &[u8], kind: u8) -> u32 {
-    let covered = if kind == Kind::Pad as u8 {
-        HEADER_BYTES as usize
-    } else {
-        record.len()
-    };
+    let covered = if kind == Kind::Pad as u8 { HEADER_BYTES as usize } else { record.len() };
     let crc = crc_fast::crc32_iscsi(&record[COVERED_OFFSET..covered]);
     crc ^ seed(position, record.len() as u64)
 }
@@ -191,9 +182,7 @@ pub(super) fn record_crc(position: u64, record: &[u8], kind: u8) -> u32 {
 #[inline]
 fn seed(position: u64, length: u64) -> u32 {
     // The finaliser of splitmix64.
-    let mut mixed = position
-        .wrapping_add(length << 40)
-        .wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut mixed = position.wrapping_add(length << 40).wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (mixed >> 32) as u32
@@ -203,9 +192,7 @@ fn seed(position: u64, length: u64) -> u32 {
 pub(super) fn header_at(bytes: &[u8], position: u64, end: u64) -> Option<RecordHeader> {
     let (raw, _) = RawHeader::read_from_prefix(bytes).ok()?;
     let header = raw.decode()?;
-    let fits = position
-        .checked_add(header.padded_bytes())
-        .is_some_and(|next| next <= end);
+    let fits = position.checked_add(header.padded_bytes()).is_some_and(|next| next <= end);
     fits.then_some(header)
 }
 
@@ -216,8 +203,7 @@ pub(super) fn is_valid(bytes: &[u8], position: u64, header: &RecordHeader) -> bo
     };
     let length = u64::from(header.length);
     let crc = if header.kind == Kind::Pad {
-        crc_fast::crc32_iscsi(&bytes[COVERED_OFFSET..HEADER_BYTES as usize])
-            ^ seed(position, length)
+        crc_fast::crc32_iscsi(&bytes[COVERED_OFFSET..HEADER_BYTES as usize]) ^ seed(position, length)
     } else {
         match bytes.get(..length as usize) {
             Some(record) => record_crc(position, record, header.kind as u8),

@@ -17,8 +17,8 @@ use super::ring_file::{RingIdentity, in_words, read_identity};
 use super::scan::{Incarnations, RingSource, SegmentSource, Source, commit_at, record_at};
 use super::state::{HeadIdentity, head_identity, read_head};
 use super::{
-    Geometry, HEADER_BYTES, Kind, Manifest, NONE, OpenError, RECORD_ALIGN, RecordHeader,
-    RecoveredSession, Slot, Storage, StorageError, StoredNumbers, flags,
+    Geometry, HEADER_BYTES, Kind, Manifest, NONE, OpenError, RECORD_ALIGN, RecordHeader, RecoveredSession, Slot,
+    Storage, StorageError, StoredNumbers, flags,
 };
 
 /// What a journal held, for the engine to go on from.
@@ -91,51 +91,31 @@ impl<S: Storage> Recovered<S> {
     /// The records after the newest State record, for the application that its snapshot was restored to.
     pub fn replay(&self) -> Records<S> {
         let source = SegmentSource::new(self.storage.clone(), self.geometry, self.journal);
-        Records {
-            source,
-            geometry: self.geometry,
-            at: self.replay_start,
-            end: self.report.end,
-        }
+        Records { source, geometry: self.geometry, at: self.replay_start, end: self.report.end }
     }
 }
 
 impl<S: Storage> Records<S> {
     /// The next record; Pads are left out. Recovery has seen all of them valid: one that is not any
     /// more is a storage error.
-    #[expect(
-        clippy::should_implement_trait,
-        reason = "a lending iterator: the payload lies in the reader's window"
-    )]
+    #[expect(clippy::should_implement_trait, reason = "a lending iterator: the payload lies in the reader's window")]
     pub fn next(&mut self) -> Result<Option<StoredRecord<'_>>, StorageError> {
         loop {
             if self.at >= self.end {
                 return Ok(None);
             }
             let position = self.at;
-            let Some(header) =
-                record_at(&mut self.source, &self.geometry, position)?.map(|(header, _)| header)
-            else {
+            let Some(header) = record_at(&mut self.source, &self.geometry, position)?.map(|(header, _)| header) else {
                 let why = std::io::Error::new(
                     std::io::ErrorKind::InvalidData,
                     "a record that recovery read is not there any more",
                 );
-                return Err(StorageError::new(
-                    "read",
-                    format!("position {position}"),
-                    why,
-                ));
+                return Err(StorageError::new("read", format!("position {position}"), why));
             };
             self.at += header.padded_bytes();
             if header.kind != Kind::Pad {
-                let payload = self
-                    .source
-                    .bytes(position + HEADER_BYTES, header.payload_bytes())?;
-                return Ok(Some(StoredRecord {
-                    position,
-                    header,
-                    payload,
-                }));
+                let payload = self.source.bytes(position + HEADER_BYTES, header.payload_bytes())?;
+                return Ok(Some(StoredRecord { position, header, payload }));
             }
         }
     }
@@ -150,46 +130,24 @@ impl RecoveryReport {
 
 impl fmt::Display for RecoveryReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "journal {}: incarnation {}",
-            self.journal, self.incarnation
-        )?;
+        write!(f, "journal {}: incarnation {}", self.journal, self.incarnation)?;
         if self.incarnation_before == 0 {
             return f.write_str(", a new journal");
         }
-        write!(
-            f,
-            " after {}",
-            if self.clean_stop {
-                "a clean stop"
-            } else {
-                "an unclean stop"
-            }
-        )?;
+        write!(f, " after {}", if self.clean_stop { "a clean stop" } else { "an unclean stop" })?;
         match self.state_position {
             Some(position) => write!(f, ", state at {position}")?,
             None => f.write_str(", no state record yet")?,
         }
         if self.heads_skipped > 0 {
-            write!(
-                f,
-                " ({} newer segment heads were not whole)",
-                self.heads_skipped
-            )?;
+            write!(f, " ({} newer segment heads were not whole)", self.heads_skipped)?;
         }
-        write!(
-            f,
-            ", then {} commits of {} records up to {}",
-            self.commits, self.records, self.end
-        )?;
+        write!(f, ", then {} commits of {} records up to {}", self.commits, self.records, self.end)?;
         match self.ring {
             RingFound::Absent => f.write_str("; no ring was found")?,
-            RingFound::Accepted => write!(
-                f,
-                "; the ring was accepted, {} carried over from it",
-                in_words(self.carried_bytes)
-            )?,
+            RingFound::Accepted => {
+                write!(f, "; the ring was accepted, {} carried over from it", in_words(self.carried_bytes))?
+            }
             RingFound::Finished => f.write_str("; the ring found had nothing more")?,
             RingFound::Quarantined(why) => write!(f, "; the ring found was quarantined: {why}")?,
         }
@@ -251,9 +209,7 @@ pub(super) fn recover<S: Storage>(
         journal,
         incarnation: manifest.incarnation,
         incarnation_before: manifest.incarnation,
-        clean_stop: scan.last_kind == Some(Kind::CleanStop)
-            && beyond_bytes == 0
-            && missing_bytes == 0,
+        clean_stop: scan.last_kind == Some(Kind::CleanStop) && beyond_bytes == 0 && missing_bytes == 0,
         state_position: scan.state_position,
         heads_skipped,
         end,
@@ -263,9 +219,7 @@ pub(super) fn recover<S: Storage>(
         carried_bytes,
         discarded_bytes: beyond_bytes + missing_bytes,
     };
-    let headed_segment = scan
-        .state_position
-        .map_or(NONE, |position| position / geometry.segment_bytes);
+    let headed_segment = scan.state_position.map_or(NONE, |position| position / geometry.segment_bytes);
     let recovered = Recovered {
         sessions: scan.sessions.into_values().collect(),
         snapshot: scan.snapshot,
@@ -275,13 +229,7 @@ pub(super) fn recover<S: Storage>(
         journal,
         replay_start: scan.replay_start,
     };
-    Ok(Found {
-        journal,
-        end,
-        headed_segment,
-        unzeroed,
-        recovered,
-    })
+    Ok(Found { journal, end, headed_segment, unzeroed, recovered })
 }
 
 /// The flusher's first write begins at the start of the page that the journal ends in, and takes it from the ring.
@@ -320,10 +268,7 @@ impl Scan {
     fn new(geometry: Geometry, incarnation_last: u32) -> Self {
         Self {
             geometry,
-            incarnations: Incarnations {
-                newest: 0,
-                last: incarnation_last,
-            },
+            incarnations: Incarnations { newest: 0, last: incarnation_last },
             at: 0,
             sessions: BTreeMap::new(),
             snapshot: Vec::new(),
@@ -338,13 +283,7 @@ impl Scan {
     /// Reads commits until one is not whole. Without a State record so far, the first must bring one.
     fn run(&mut self, source: &mut impl Source) -> Result<(), StorageError> {
         let mut records = Vec::new();
-        while let Some(end) = commit_at(
-            source,
-            &self.geometry,
-            self.at,
-            &mut self.incarnations,
-            &mut records,
-        )? {
+        while let Some(end) = commit_at(source, &self.geometry, self.at, &mut self.incarnations, &mut records)? {
             let is_head = records[0].1.kind == Kind::State;
             // A segment begins with its head, and nothing else does.
             if is_head != self.at.is_multiple_of(self.geometry.segment_bytes) {
@@ -367,9 +306,7 @@ impl Scan {
     ) -> Result<bool, StorageError> {
         for (position, header) in records {
             let payload = match header.kind {
-                Kind::State | Kind::SessionDefined => {
-                    source.bytes(position + HEADER_BYTES, header.payload_bytes())?
-                }
+                Kind::State | Kind::SessionDefined => source.bytes(position + HEADER_BYTES, header.payload_bytes())?,
                 _ => &[],
             };
             match header.kind {
@@ -377,10 +314,7 @@ impl Scan {
                     let Some((sessions, snapshot)) = read_head(payload) else {
                         return Ok(false);
                     };
-                    self.sessions = sessions
-                        .into_iter()
-                        .map(|session| (session.number, session))
-                        .collect();
+                    self.sessions = sessions.into_iter().map(|session| (session.number, session)).collect();
                     self.snapshot = snapshot.to_vec();
                     self.state_position = Some(*position);
                     self.replay_start = end;
@@ -405,19 +339,12 @@ impl Scan {
                         }
                     }
                 }
-                Kind::Pad
-                | Kind::Replay
-                | Kind::Numbers
-                | Kind::IncarnationStart
-                | Kind::CleanStop => {}
+                Kind::Pad | Kind::Replay | Kind::Numbers | Kind::IncarnationStart | Kind::CleanStop => {}
             }
             self.last_kind = Some(header.kind);
         }
         // Numbers are those after the whole commit, wherever in it they are stated.
-        for (position, header) in records
-            .iter()
-            .filter(|(_, header)| header.kind == Kind::Numbers)
-        {
+        for (position, header) in records.iter().filter(|(_, header)| header.kind == Kind::Numbers) {
             let payload = source.bytes(position + HEADER_BYTES, header.payload_bytes())?;
             let Some(numbers) = StoredNumbers::of(payload) else {
                 return Ok(false);
@@ -438,11 +365,7 @@ impl Scan {
 }
 
 /// The segments that begin with a head of ours, newest first. Only what names the segment is looked at.
-pub(super) fn find_heads<S: Storage>(
-    storage: &S,
-    manifest: &Manifest,
-    journal: u16,
-) -> Result<Vec<u64>, StorageError> {
+pub(super) fn find_heads<S: Storage>(storage: &S, manifest: &Manifest, journal: u16) -> Result<Vec<u64>, StorageError> {
     let geometry = manifest.geometry;
     let mut start = [0; 256];
     let mut heads = Vec::new();
@@ -451,11 +374,7 @@ pub(super) fn find_heads<S: Storage>(
         let Some((identity, _)) = head_identity(&start[HEADER_BYTES as usize..]) else {
             continue;
         };
-        let ours = HeadIdentity {
-            uuid: *manifest.uuid.as_bytes(),
-            journal,
-            segment: identity.segment,
-        };
+        let ours = HeadIdentity { uuid: *manifest.uuid.as_bytes(), journal, segment: identity.segment };
         let is_here = identity.segment % u64::from(geometry.segments) == u64::from(number)
             && identity.segment < u64::MAX / 4 / geometry.segment_bytes;
         if identity == ours && is_here {
@@ -495,11 +414,7 @@ fn read_ring(
         RingIdentity::Ours => {}
     }
     let segments_end = scan.at;
-    let Marks {
-        appended,
-        written,
-        synced,
-    } = ring.marks();
+    let Marks { appended, written, synced } = ring.marks();
     let is_sane = synced <= written
         && written <= appended
         && appended - (synced & !(PAGE_BYTES - 1)) <= ring.ring_bytes()
@@ -509,8 +424,7 @@ fn read_ring(
     }
     if ring.owner() != u64::from(manifest.incarnation) {
         // A start that died between the manifest and the ring leaves this; everything in it was carried over before.
-        let is_finished =
-            ring.owner() < u64::from(manifest.incarnation) && appended <= segments_end;
+        let is_finished = ring.owner() < u64::from(manifest.incarnation) && appended <= segments_end;
         return if is_finished {
             Ok((RingFound::Finished, 0, 0))
         } else {
@@ -523,34 +437,17 @@ fn read_ring(
     if appended < segments_end {
         return refuse("it ends before the segments do");
     }
-    let mut source = RingSource {
-        data: ring.data(),
-        start: segments_end,
-        end: appended,
-    };
+    let mut source = RingSource { data: ring.data(), start: segments_end, end: appended };
     scan.run(&mut source)?;
     if scan.at == segments_end && appended > segments_end {
         return refuse("it does not continue the segments");
     }
-    Ok((
-        RingFound::Accepted,
-        scan.at - segments_end,
-        appended - scan.at,
-    ))
+    Ok((RingFound::Accepted, scan.at - segments_end, appended - scan.at))
 }
 
-fn quarantine_ring<S: Storage>(
-    storage: &S,
-    journal: u16,
-    ring: &RingMemory,
-) -> Result<(), StorageError> {
-    let Marks {
-        appended, synced, ..
-    } = ring.marks();
-    let name = format!(
-        "journal-{journal}-ring-of-incarnation-{}-from-{synced}-to-{appended}",
-        ring.owner()
-    );
+fn quarantine_ring<S: Storage>(storage: &S, journal: u16, ring: &RingMemory) -> Result<(), StorageError> {
+    let Marks { appended, synced, .. } = ring.marks();
+    let name = format!("journal-{journal}-ring-of-incarnation-{}-from-{synced}-to-{appended}", ring.owner());
     storage.quarantine(&name, ring.data())
 }
 
@@ -587,10 +484,7 @@ fn quarantine_beyond<S: Storage>(
     let mut bytes = vec![0; (found_end - end) as usize];
     let (slot, offset) = geometry.slot(journal, end);
     storage.read(slot, offset, &mut bytes)?;
-    let name = format!(
-        "journal-{journal}-beyond-{end}-of-incarnation-{}",
-        manifest.incarnation
-    );
+    let name = format!("journal-{journal}-beyond-{end}-of-incarnation-{}", manifest.incarnation);
     storage.quarantine(&name, &bytes)?;
     Ok(found_end - end)
 }
@@ -610,11 +504,7 @@ fn carry_over<S: Storage>(
         let end = to.min(lap_end);
         let offset_in_ring = (at % geometry.ring_bytes) as usize;
         let (slot, offset) = geometry.slot(journal, at);
-        storage.write(
-            slot,
-            offset,
-            &ring.data()[offset_in_ring..][..(end - at) as usize],
-        )?;
+        storage.write(slot, offset, &ring.data()[offset_in_ring..][..(end - at) as usize])?;
         storage.sync(slot)?;
         at = end;
     }
@@ -646,11 +536,7 @@ fn zero_ahead<S: Storage>(
 }
 
 /// A segment with neither a beginning nor the mark of zero-writing at its end holds nothing.
-fn is_only_allocated<S: Storage>(
-    storage: &S,
-    geometry: Geometry,
-    slot: Slot,
-) -> Result<bool, StorageError> {
+fn is_only_allocated<S: Storage>(storage: &S, geometry: Geometry, slot: Slot) -> Result<bool, StorageError> {
     let mut start = [0; 512];
     let mut end = [0; ZEROED_MARK.len()];
     storage.read(slot, 0, &mut start)?;

@@ -80,9 +80,7 @@ pub(super) fn read_identity(bytes: &[u8], manifest: &Manifest, journal: u16) -> 
     if raw.uuid != *manifest.uuid.as_bytes() || raw.journal.get() != journal {
         return RingIdentity::Foreign("it belongs to another data directory or journal");
     }
-    if raw.format_version.get() != FORMAT_VERSION
-        || raw.ring_bytes.get() != manifest.geometry.ring_bytes
-    {
+    if raw.format_version.get() != FORMAT_VERSION || raw.ring_bytes.get() != manifest.geometry.ring_bytes {
         return RingIdentity::Foreign("it has another format");
     }
     RingIdentity::Ours
@@ -99,24 +97,16 @@ pub(super) fn open_ring(
     journal: u16,
 ) -> Result<(RingMemory, Option<io::Error>), OpenError> {
     let path = ring_path(ring_dir, manifest.uuid, journal);
-    let failed = |what: &str, error: io::Error| {
-        OpenError::Ring(format!(
-            "ring {path:?} of journal {journal}: {what}: {error}"
-        ))
-    };
-    file::create_private_directory(ring_dir).map_err(|error| {
-        OpenError::Ring(format!("ring_dir {ring_dir:?} cannot be made: {error}"))
-    })?;
-    let file =
-        file::open_private(&path, true).map_err(|error| failed("it cannot be opened", error))?;
+    let failed =
+        |what: &str, error: io::Error| OpenError::Ring(format!("ring {path:?} of journal {journal}: {what}: {error}"));
+    file::create_private_directory(ring_dir)
+        .map_err(|error| OpenError::Ring(format!("ring_dir {ring_dir:?} cannot be made: {error}")))?;
+    let file = file::open_private(&path, true).map_err(|error| failed("it cannot be opened", error))?;
     let bytes = PAGE_BYTES + manifest.geometry.ring_bytes;
-    let metadata = file
-        .metadata()
-        .map_err(|error| failed("it cannot be looked at", error))?;
+    let metadata = file.metadata().map_err(|error| failed("it cannot be looked at", error))?;
     if metadata.len() > bytes {
         // Longer than ours can only be another format's; recovery keeps what it holds of our length.
-        file.set_len(bytes)
-            .map_err(|error| failed("it cannot be cut", error))?;
+        file.set_len(bytes).map_err(|error| failed("it cannot be cut", error))?;
     }
     if let Err(error) = file::allocate(&file, bytes) {
         let held_bytes = metadata.blocks() * 512;
@@ -124,18 +114,11 @@ pub(super) fn open_ring(
             // Nothing of it was there before: what could not be allocated in full is not left behind.
             let _ = std::fs::remove_file(&path);
         }
-        return Err(no_room(
-            ring_dir,
-            journal,
-            bytes - held_bytes.min(bytes),
-            error,
-        ));
+        return Err(no_room(ring_dir, journal, bytes - held_bytes.min(bytes), error));
     }
-    let memory = RingMemory::map(&file, manifest.geometry.ring_bytes)
-        .map_err(|error| failed("it cannot be mapped", error))?;
-    memory
-        .populate()
-        .map_err(|error| failed("its memory cannot be had (a memory limit?)", error))?;
+    let memory =
+        RingMemory::map(&file, manifest.geometry.ring_bytes).map_err(|error| failed("it cannot be mapped", error))?;
+    memory.populate().map_err(|error| failed("its memory cannot be had (a memory limit?)", error))?;
     let lock_error = memory.lock().err();
     Ok((memory, lock_error))
 }

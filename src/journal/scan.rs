@@ -23,13 +23,7 @@ pub(super) struct SegmentSource<S> {
 
 impl<S: Storage> SegmentSource<S> {
     pub fn new(storage: S, geometry: Geometry, journal: u16) -> Self {
-        Self {
-            storage,
-            geometry,
-            journal,
-            window: Vec::new(),
-            window_start: 0,
-        }
+        Self { storage, geometry, journal, window: Vec::new(), window_start: 0 }
     }
 
     /// Forgets what was read, since the volume may have changed.
@@ -43,15 +37,12 @@ impl<S: Storage> SegmentSource<S> {
             return Ok(());
         }
         let segment_start = position - position % self.geometry.segment_bytes;
-        let start = position
-            .saturating_sub(WINDOW_BYTES * 7 / 8)
-            .max(segment_start);
+        let start = position.saturating_sub(WINDOW_BYTES * 7 / 8).max(segment_start);
         self.load(start, WINDOW_BYTES)
     }
 
     fn holds(&self, position: u64, bytes: u64) -> bool {
-        position >= self.window_start
-            && position + bytes <= self.window_start + self.window.len() as u64
+        position >= self.window_start && position + bytes <= self.window_start + self.window.len() as u64
     }
 
     fn load(&mut self, start: u64, bytes: u64) -> Result<(), StorageError> {
@@ -153,10 +144,7 @@ pub(super) fn commit_at(
         let belongs = u64::from(header.commit_offset) == at - position
             && (is_first || header.incarnation == records[0].1.incarnation)
             && (is_first || header.kind != Kind::Pad);
-        if !belongs
-            || header.incarnation < incarnations.newest
-            || header.incarnation > incarnations.last
-        {
+        if !belongs || header.incarnation < incarnations.newest || header.incarnation > incarnations.last {
             return Ok(None);
         }
         records.push((at, header));

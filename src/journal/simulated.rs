@@ -48,16 +48,9 @@ impl SimulatedStorage {
                 files.insert((journal, number), image);
             }
         }
-        let volume = Volume {
-            segment_bytes,
-            files,
-            manifest: None,
-            quarantined: BTreeMap::new(),
-            calls_until_failure: None,
-        };
-        Self {
-            volume: Arc::new(Mutex::new(volume)),
-        }
+        let volume =
+            Volume { segment_bytes, files, manifest: None, quarantined: BTreeMap::new(), calls_until_failure: None };
+        Self { volume: Arc::new(Mutex::new(volume)) }
     }
 
     /// The process dies; the operating system keeps what was written. Ends an injected failure.
@@ -128,9 +121,7 @@ impl SimulatedStorage {
 
 impl Volume {
     fn file(&mut self, slot: Slot) -> &mut FileImage {
-        self.files
-            .get_mut(&(slot.journal, slot.number))
-            .expect("a slot within the geometry")
+        self.files.get_mut(&(slot.journal, slot.number)).expect("a slot within the geometry")
     }
 }
 
@@ -138,16 +129,11 @@ impl Storage for SimulatedStorage {
     fn write(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
         let mut volume = self.changing("write")?;
         let offset = offset as usize;
-        assert!(
-            offset + bytes.len() <= volume.segment_bytes,
-            "a write stays in its segment"
-        );
+        assert!(offset + bytes.len() <= volume.segment_bytes, "a write stays in its segment");
         let image = volume.file(slot);
         image.volatile[offset..offset + bytes.len()].copy_from_slice(bytes);
         if !bytes.is_empty() {
-            image
-                .dirty
-                .extend(offset / PAGE_BYTES..=(offset + bytes.len() - 1) / PAGE_BYTES);
+            image.dirty.extend(offset / PAGE_BYTES..=(offset + bytes.len() - 1) / PAGE_BYTES);
         }
         Ok(())
     }
@@ -179,11 +165,7 @@ impl Storage for SimulatedStorage {
     }
 
     fn quarantine(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
-        self.changing("quarantine on")?
-            .quarantined
-            .entry(name.to_owned())
-            .or_default()
-            .extend_from_slice(bytes);
+        self.changing("quarantine on")?.quarantined.entry(name.to_owned()).or_default().extend_from_slice(bytes);
         Ok(())
     }
 }

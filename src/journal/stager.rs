@@ -55,12 +55,7 @@ pub enum Outcome {
 
 impl StagedBatch {
     pub fn messages(&self) -> impl Iterator<Item = (StagedEntry, &[u8])> {
-        self.entries.iter().map(|entry| {
-            (
-                *entry,
-                &self.bytes[entry.offset as usize..][..entry.length as usize],
-            )
-        })
+        self.entries.iter().map(|entry| (*entry, &self.bytes[entry.offset as usize..][..entry.length as usize]))
     }
 }
 
@@ -105,9 +100,7 @@ struct Job {
 impl StagerPort {
     /// The request back, where too many wait.
     pub fn request(&mut self, request: StageRequest) -> Result<(), StageRequest> {
-        self.requests
-            .push(request)
-            .map_err(|rtrb::PushError::Full(request)| request)
+        self.requests.push(request).map_err(|rtrb::PushError::Full(request)| request)
     }
 
     pub fn take(&mut self) -> Option<StagedBatch> {
@@ -145,14 +138,7 @@ impl<S: Storage> Stager<S> {
             job: None,
             found: VecDeque::new(),
         };
-        (
-            stager,
-            StagerPort {
-                requests: request_in,
-                batches: batch_out,
-                returns: return_in,
-            },
-        )
+        (stager, StagerPort { requests: request_in, batches: batch_out, returns: return_in })
     }
 
     /// Walks or streams one bounded piece. The answer counts the records looked at; 0 means that there is nothing to do, or that the
@@ -176,11 +162,7 @@ impl<S: Storage> Stager<S> {
         let request = self.requests.pop().ok()?;
         self.source.forget();
         self.found.clear();
-        Some(Job {
-            request,
-            walk: Some(request.last_out),
-            truncated: None,
-        })
+        Some(Job { request, walk: Some(request.last_out), truncated: None })
     }
 
     /// Follows the links back and keeps the messages that are asked for, of which those with the lowest numbers where they are too many.
@@ -196,12 +178,9 @@ impl<S: Storage> Stager<S> {
             }
             self.source.look_back(at)?;
             let record = record_at(&mut self.source, &self.geometry, at)?.map(|(header, _)| header);
-            let wanted = record
-                .filter(|header| is_of(header, &request) && header.msg_seq_num >= request.begin);
+            let wanted = record.filter(|header| is_of(header, &request) && header.msg_seq_num >= request.begin);
             // A link that does not lead back would walk in circles.
-            let Some(header) =
-                wanted.filter(|header| header.previous == NONE || header.previous < at)
-            else {
+            let Some(header) = wanted.filter(|header| header.previous == NONE || header.previous < at) else {
                 job.walk = None;
                 return Ok((false, work + 1));
             };
@@ -226,8 +205,8 @@ impl<S: Storage> Stager<S> {
         batch.session = job.request.session;
         while let Some(&(_, position)) = self.found.back() {
             // A record that was overwritten meanwhile is no longer in the journal.
-            if let Some((header, payload)) = record_at(&mut self.source, &self.geometry, position)?
-                .filter(|(header, _)| is_of(header, &job.request))
+            if let Some((header, payload)) =
+                record_at(&mut self.source, &self.geometry, position)?.filter(|(header, _)| is_of(header, &job.request))
             {
                 if !batch.bytes.is_empty() && batch.bytes.len() + payload.len() > STAGED_BYTES_MAX {
                     break;
@@ -264,15 +243,10 @@ impl<S: Storage> Stager<S> {
             return Some(batch);
         }
         self.unmade = self.unmade.checked_sub(1)?;
-        Some(StagedBatch {
-            bytes: Vec::with_capacity(STAGED_BYTES_MAX),
-            ..StagedBatch::default()
-        })
+        Some(StagedBatch { bytes: Vec::with_capacity(STAGED_BYTES_MAX), ..StagedBatch::default() })
     }
 }
 
 fn is_of(header: &RecordHeader, request: &StageRequest) -> bool {
-    header.kind == Kind::Outbound
-        && header.session == request.session
-        && header.epoch == request.epoch
+    header.kind == Kind::Outbound && header.session == request.session && header.epoch == request.epoch
 }

@@ -149,20 +149,14 @@ pub(super) const START_BYTES: u64 = size_of::<RawStart>() as u64;
 
 impl IncarnationStart {
     pub(super) fn to_bytes(self) -> [u8; START_BYTES as usize] {
-        let raw = RawStart {
-            position: self.position.into(),
-            after_clean_stop: self.after_clean_stop.into(),
-            spare: [0; 7],
-        };
+        let raw =
+            RawStart { position: self.position.into(), after_clean_stop: self.after_clean_stop.into(), spare: [0; 7] };
         zerocopy::transmute!(raw)
     }
 
     pub fn of(payload: &[u8]) -> Option<Self> {
         let raw = RawStart::read_from_bytes(payload).ok()?;
-        Some(Self {
-            position: raw.position.get(),
-            after_clean_stop: raw.after_clean_stop != 0,
-        })
+        Some(Self { position: raw.position.get(), after_clean_stop: raw.after_clean_stop != 0 })
     }
 }
 
@@ -219,8 +213,7 @@ pub(super) fn write_head<'a>(
         *at += bytes.len();
     };
     for session in sessions {
-        let identity_bytes =
-            u16::try_from(session.identity.len()).expect("an identity is shorter than 64 KiB");
+        let identity_bytes = u16::try_from(session.identity.len()).expect("an identity is shorter than 64 KiB");
         let raw = RawSession {
             next_out: session.next_out.into(),
             next_in: session.next_in.into(),
@@ -255,11 +248,7 @@ pub(super) fn write_head<'a>(
 /// Whose head a State payload is, and of which format version.
 pub(super) fn head_identity(payload: &[u8]) -> Option<(HeadIdentity, u32)> {
     let (head, _) = RawHead::read_from_prefix(payload).ok()?;
-    let identity = HeadIdentity {
-        uuid: head.uuid,
-        journal: head.journal.get(),
-        segment: head.segment.get(),
-    };
+    let identity = HeadIdentity { uuid: head.uuid, journal: head.journal.get(), segment: head.segment.get() };
     (head.magic == MAGIC).then_some((identity, head.format_version.get()))
 }
 
@@ -292,11 +281,7 @@ pub(super) fn read_head(payload: &[u8]) -> Option<(Vec<RecoveredSession>, &[u8])
 mod tests {
     use super::*;
 
-    const IDENTITY: HeadIdentity = HeadIdentity {
-        uuid: [9; 16],
-        journal: 2,
-        segment: 77,
-    };
+    const IDENTITY: HeadIdentity = HeadIdentity { uuid: [9; 16], journal: 2, segment: 77 };
 
     #[test]
     fn a_head_comes_back_as_it_was_written() {
@@ -310,16 +295,8 @@ mod tests {
             ..RecoveredSession::new(3, b"FIX.4.4")
         };
         let mut buffer = [0; 512];
-        let length = write_head(
-            &mut buffer,
-            IDENTITY,
-            std::iter::once(session.state()),
-            b"snapshot",
-        );
-        assert_eq!(
-            head_identity(&buffer[..length]),
-            Some((IDENTITY, FORMAT_VERSION))
-        );
+        let length = write_head(&mut buffer, IDENTITY, std::iter::once(session.state()), b"snapshot");
+        assert_eq!(head_identity(&buffer[..length]), Some((IDENTITY, FORMAT_VERSION)));
         let (sessions, snapshot) = read_head(&buffer[..length]).unwrap();
         assert_eq!(sessions, [session]);
         assert_eq!(snapshot, b"snapshot");
@@ -351,17 +328,9 @@ mod tests {
 
     #[test]
     fn numbers_and_starts_come_back() {
-        let numbers = StoredNumbers {
-            next_out: 5,
-            next_in: 6,
-            epoch: 7,
-            lease: 8,
-        };
+        let numbers = StoredNumbers { next_out: 5, next_in: 6, epoch: 7, lease: 8 };
         assert_eq!(StoredNumbers::of(&numbers.to_bytes()), Some(numbers));
-        let start = IncarnationStart {
-            position: 640,
-            after_clean_stop: true,
-        };
+        let start = IncarnationStart { position: 640, after_clean_stop: true };
         assert_eq!(IncarnationStart::of(&start.to_bytes()), Some(start));
     }
 }

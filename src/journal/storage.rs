@@ -40,21 +40,13 @@ pub struct StorageError {
 
 impl StorageError {
     pub fn new(operation: &'static str, target: impl Into<String>, source: io::Error) -> Self {
-        Self {
-            operation,
-            target: target.into(),
-            source,
-        }
+        Self { operation, target: target.into(), source }
     }
 }
 
 impl fmt::Display for StorageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "cannot {} {}: {}",
-            self.operation, self.target, self.source
-        )
+        write!(f, "cannot {} {}: {}", self.operation, self.target, self.source)
     }
 }
 

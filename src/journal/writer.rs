@@ -12,13 +12,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::sys::ring::{RingWriter, Watermarks};
 
-use super::record::{
-    COVERED_OFFSET, CRC_OFFSET, FLAGS_OFFSET, RawHeader, align, header_at, record_bytes, record_crc,
-};
+use super::record::{COVERED_OFFSET, CRC_OFFSET, FLAGS_OFFSET, RawHeader, align, header_at, record_bytes, record_crc};
 use super::state::{HeadIdentity, IncarnationStart, START_BYTES, StateTooLarge, write_head};
 use super::{
-    Geometry, HEADER_BYTES, Kind, Mode, NONE, Origin, RECORD_ALIGN, RecordHeader, SessionState,
-    StoredNumbers, flags,
+    Geometry, HEADER_BYTES, Kind, Mode, NONE, Origin, RECORD_ALIGN, RecordHeader, SessionState, StoredNumbers, flags,
 };
 
 /// Owns the tail of one journal.
@@ -106,13 +103,8 @@ impl Writer {
     pub fn begin(&mut self, bytes_max: u32) -> Room {
         assert!(!self.is_open(), "one commit at a time");
         let bytes_max = align(u64::from(bytes_max));
-        assert!(
-            bytes_max <= self.geometry.commit_bytes_max(),
-            "a commit is at most a quarter of the ring"
-        );
-        if self.pending_start.is_some()
-            || self.tail / self.geometry.segment_bytes != self.headed_segment
-        {
+        assert!(bytes_max <= self.geometry.commit_bytes_max(), "a commit is at most a quarter of the ring");
+        if self.pending_start.is_some() || self.tail / self.geometry.segment_bytes != self.headed_segment {
             match self.start_incarnation() {
                 Room::Ready => {}
                 other => return other,
@@ -142,21 +134,13 @@ impl Writer {
         while self.tail < head {
             self.pad_lap();
         }
-        let identity = HeadIdentity {
-            segment: head / segment_bytes,
-            ..self.identity
-        };
+        let identity = HeadIdentity { segment: head / segment_bytes, ..self.identity };
         self.open(bytes_max);
-        let space = self
-            .ring
-            .mutable(head + HEADER_BYTES, bytes_max - HEADER_BYTES);
+        let space = self.ring.mutable(head + HEADER_BYTES, bytes_max - HEADER_BYTES);
         let payload_bytes = write_head(space, identity, sessions, snapshot) as u64;
         if payload_bytes > bytes_max - HEADER_BYTES {
             self.abandon();
-            return Err(StateTooLarge {
-                bytes: payload_bytes + HEADER_BYTES,
-                bytes_max,
-            });
+            return Err(StateTooLarge { bytes: payload_bytes + HEADER_BYTES, bytes_max });
         }
         self.put_header(&NewRecord::internal(Kind::State, 0), payload_bytes);
         self.commit(Mode::Buffered);
@@ -184,16 +168,9 @@ impl Writer {
         let space_bytes = (left - HEADER_BYTES).min(self.message_bytes_max);
         let space = self.ring.mutable(position + HEADER_BYTES, space_bytes);
         let Ok(payload_bytes) = fill(space) else {
-            return Err(if space_bytes == self.message_bytes_max {
-                AppendError::Overflow
-            } else {
-                AppendError::Full
-            });
+            return Err(if space_bytes == self.message_bytes_max { AppendError::Overflow } else { AppendError::Full });
         };
-        assert!(
-            payload_bytes as u64 <= space_bytes,
-            "the payload is within the space that was given"
-        );
+        assert!(payload_bytes as u64 <= space_bytes, "the payload is within the space that was given");
         self.put_header(&new, payload_bytes as u64);
         if matches!(new.kind, Kind::Outbound | Kind::Replay) {
             let index = self.index(position);
@@ -218,34 +195,14 @@ impl Writer {
     }
 
     /// States a session's numbers after this commit.
-    pub fn append_numbers(
-        &mut self,
-        session: u32,
-        time_ns: u64,
-        numbers: StoredNumbers,
-    ) -> Result<u64, AppendError> {
-        let new = NewRecord {
-            session,
-            epoch: numbers.epoch,
-            ..NewRecord::internal(Kind::Numbers, time_ns)
-        };
+    pub fn append_numbers(&mut self, session: u32, time_ns: u64, numbers: StoredNumbers) -> Result<u64, AppendError> {
+        let new = NewRecord { session, epoch: numbers.epoch, ..NewRecord::internal(Kind::Numbers, time_ns) };
         self.append_bytes(new, &numbers.to_bytes())
     }
 
     /// Binds a session's number to its identity. Before the session's first record.
-    pub fn append_session_defined(
-        &mut self,
-        session: u32,
-        time_ns: u64,
-        identity: &[u8],
-    ) -> Result<u64, AppendError> {
-        self.append_bytes(
-            NewRecord {
-                session,
-                ..NewRecord::internal(Kind::SessionDefined, time_ns)
-            },
-            identity,
-        )
+    pub fn append_session_defined(&mut self, session: u32, time_ns: u64, identity: &[u8]) -> Result<u64, AppendError> {
+        self.append_bytes(NewRecord { session, ..NewRecord::internal(Kind::SessionDefined, time_ns) }, identity)
     }
 
     /// The inbound record's MsgSeqNum(34) is used up.
@@ -337,9 +294,7 @@ impl Writer {
     /// Whether a record at this position can still be read here. Of positions that this process wrote.
     #[inline]
     pub fn is_in_ring(&self, position: u64) -> bool {
-        position >= self.start
-            && position < self.tail
-            && position + self.geometry.ring_bytes >= self.dirty_end
+        position >= self.start && position < self.tail && position + self.geometry.ring_bytes >= self.dirty_end
     }
 
     /// The payload of a record in the ring.
@@ -349,8 +304,7 @@ impl Writer {
     #[inline]
     pub fn payload(&self, position: u64) -> &[u8] {
         let length = u64::from(self.header(position).length);
-        self.ring
-            .read(position + HEADER_BYTES, length - HEADER_BYTES)
+        self.ring.read(position + HEADER_BYTES, length - HEADER_BYTES)
     }
 
     /// The header of a record in the ring.
@@ -420,21 +374,12 @@ impl Writer {
         let start = ring.appended();
         let slots = (resume.geometry.ring_bytes / RECORD_ALIGN) as usize;
         // Written, not only reserved: a page of the table must not be faulted in by an append.
-        let sends = (0..slots)
-            .map(|_| Send {
-                next: 0,
-                release: u32::MAX,
-            })
-            .collect();
+        let sends = (0..slots).map(|_| Send { next: 0, release: u32::MAX }).collect();
         let links_max = (resume.geometry.commit_bytes_max() / RECORD_ALIGN) as usize;
         Self {
             ring,
             geometry: resume.geometry,
-            identity: HeadIdentity {
-                uuid: resume.uuid,
-                journal: resume.journal,
-                segment: 0,
-            },
+            identity: HeadIdentity { uuid: resume.uuid, journal: resume.journal, segment: 0 },
             incarnation: resume.incarnation,
             message_bytes_max: u64::from(resume.message_bytes_max),
             commit_start: start,
@@ -444,10 +389,7 @@ impl Writer {
             start,
             dirty_end: start,
             headed_segment: resume.headed_segment,
-            pending_start: Some(IncarnationStart {
-                position: start,
-                after_clean_stop: resume.after_clean_stop,
-            }),
+            pending_start: Some(IncarnationStart { position: start, after_clean_stop: resume.after_clean_stop }),
             sends,
             links: Vec::with_capacity(links_max),
             wanted,
@@ -511,8 +453,7 @@ impl Writer {
             other => return other,
         }
         let payload = start.to_bytes();
-        self.append_bytes(NewRecord::internal(Kind::IncarnationStart, 0), &payload)
-            .expect("its room is reserved");
+        self.append_bytes(NewRecord::internal(Kind::IncarnationStart, 0), &payload).expect("its room is reserved");
         self.commit(Mode::Buffered);
         self.pending_start = None;
         Room::Ready
@@ -560,19 +501,14 @@ impl Writer {
             commit_offset: U32::new((position - self.commit_start) as u32),
             spare: U32::ZERO,
         };
-        self.ring
-            .mutable(position, HEADER_BYTES)
-            .copy_from_slice(raw.as_bytes());
+        self.ring.mutable(position, HEADER_BYTES).copy_from_slice(raw.as_bytes());
         self.last_record = position;
         self.tail = position + align(length);
     }
 
     #[inline]
     fn set_flag(&mut self, position: u64, flag: u8) {
-        assert!(
-            position >= self.commit_start && position < self.tail,
-            "a record of the open commit"
-        );
+        assert!(position >= self.commit_start && position < self.tail, "a record of the open commit");
         self.ring.mutable(position, HEADER_BYTES)[FLAGS_OFFSET] |= flag;
     }
 

@@ -29,16 +29,12 @@ pub fn space(path: &Path) -> io::Result<Space> {
     // SAFETY: it was zeroed, a valid value of a struct of integers, and then filled.
     let stat = unsafe { stat.assume_init() };
     let fragment_bytes = stat.f_frsize;
-    Ok(Space {
-        free_bytes: stat.f_bavail * fragment_bytes,
-        total_bytes: stat.f_blocks * fragment_bytes,
-    })
+    Ok(Space { free_bytes: stat.f_bavail * fragment_bytes, total_bytes: stat.f_blocks * fragment_bytes })
 }
 
 /// Allocates `[0, bytes)` and makes the file at least that long. What it already holds stays.
 pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
-    let bytes =
-        libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+    let bytes = libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
     loop {
         // SAFETY: takes a descriptor that `file` keeps open, and integers.
         let status = unsafe { libc::fallocate(file.as_raw_fd(), 0, 0, bytes) };
@@ -77,10 +73,7 @@ pub fn open_private(path: &Path, create: bool) -> io::Result<File> {
 
 /// Creates a directory, with its parents, for our user alone. One that exists is left as it is.
 pub fn create_private_directory(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Takes the file's open-file-description lock: it goes with the descriptor, not with the process, and the kernel drops it when the
@@ -134,12 +127,8 @@ mod tests {
         let link = directory.path().join("link");
         std::os::unix::fs::symlink(&target, &link).unwrap();
         assert!(open_private(&link, false).is_err());
-        std::fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o644))
-            .unwrap();
-        assert_eq!(
-            open_private(&target, false).unwrap_err().kind(),
-            io::ErrorKind::PermissionDenied
-        );
+        std::fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!(open_private(&target, false).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
     }
 
     #[test]

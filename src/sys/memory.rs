@@ -19,38 +19,25 @@ pub enum Locked {
 ///
 /// A finite limit is left alone even if it would do now: with MCL_FUTURE, each later `mmap` beyond it fails.
 pub fn lock_all() -> Locked {
-    let mut limit = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit of ours.
     let status = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
     if status != 0 {
         return Locked::Refused(io::Error::last_os_error());
     }
     if limit.rlim_cur != libc::RLIM_INFINITY {
-        return Locked::LimitTooLow {
-            limit_bytes: limit.rlim_cur,
-        };
+        return Locked::LimitTooLow { limit_bytes: limit.rlim_cur };
     }
     // SAFETY: takes no pointers; it changes residency, not contents.
     let status = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) };
-    if status == 0 {
-        Locked::All
-    } else {
-        Locked::Refused(io::Error::last_os_error())
-    }
+    if status == 0 { Locked::All } else { Locked::Refused(io::Error::last_os_error()) }
 }
 
 /// Lets the calling thread's sleeps and waits end within `slack_ns` of their time (the default is 50 µs).
 pub fn set_timer_slack(slack_ns: u64) -> io::Result<()> {
     // SAFETY: PR_SET_TIMERSLACK takes one integer and no pointer.
     let status = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, slack_ns as libc::c_ulong) };
-    if status == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 impl std::fmt::Display for Locked {

@@ -115,14 +115,8 @@ impl RingMemory {
     }
 
     pub fn marks(&self) -> Marks {
-        let watermarks = Watermarks {
-            shared: Arc::clone(&self.shared),
-        };
-        Marks {
-            appended: watermarks.appended(),
-            written: watermarks.written(),
-            synced: watermarks.synced(),
-        }
+        let watermarks = Watermarks { shared: Arc::clone(&self.shared) };
+        Marks { appended: watermarks.appended(), written: watermarks.written(), synced: watermarks.synced() }
     }
 
     pub fn identity(&self) -> &[u8] {
@@ -139,33 +133,17 @@ impl RingMemory {
 
     pub fn data_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `data`, and `&mut self` is the only handle: the token is not cloned before `split`.
-        unsafe {
-            std::slice::from_raw_parts_mut(self.shared.data(), self.shared.ring_bytes as usize)
-        }
+        unsafe { std::slice::from_raw_parts_mut(self.shared.data(), self.shared.ring_bytes as usize) }
     }
 
     /// Makes the ring empty at `position`, and its owner the given identity and number.
     pub fn reset(&mut self, identity: &[u8; IDENTITY_BYTES], owner: u64, position: u64) {
-        self.shared
-            .mark(APPENDED_OFFSET)
-            .store(position, Ordering::Relaxed);
-        self.shared
-            .mark(WRITTEN_OFFSET)
-            .store(position, Ordering::Relaxed);
-        self.shared
-            .mark(SYNCED_OFFSET)
-            .store(position, Ordering::Relaxed);
-        self.shared
-            .mark(OWNER_OFFSET)
-            .store(owner, Ordering::Release);
+        self.shared.mark(APPENDED_OFFSET).store(position, Ordering::Relaxed);
+        self.shared.mark(WRITTEN_OFFSET).store(position, Ordering::Relaxed);
+        self.shared.mark(SYNCED_OFFSET).store(position, Ordering::Relaxed);
+        self.shared.mark(OWNER_OFFSET).store(owner, Ordering::Release);
         // SAFETY: the target is the first IDENTITY_BYTES of the mapping, which no mark overlaps, and `&mut self` excludes readers.
-        unsafe {
-            std::ptr::copy_nonoverlapping(
-                identity.as_ptr(),
-                self.shared.map.as_mut_ptr(),
-                IDENTITY_BYTES,
-            )
-        }
+        unsafe { std::ptr::copy_nonoverlapping(identity.as_ptr(), self.shared.map.as_mut_ptr(), IDENTITY_BYTES) }
     }
 
     /// The owner's number, as [`RingMemory::reset`] last set it.
@@ -189,10 +167,7 @@ impl RingMemory {
     /// When the three marks are not equal: then the ring was not reset.
     pub fn split(self) -> (RingWriter, RingReader) {
         let marks = self.marks();
-        assert!(
-            marks.appended == marks.written && marks.written == marks.synced,
-            "a ring is split only after a reset"
-        );
+        assert!(marks.appended == marks.written && marks.written == marks.synced, "a ring is split only after a reset");
         let position = marks.appended;
         let limit = floor_page(position) + self.shared.ring_bytes;
         let reader = RingReader {
@@ -201,53 +176,31 @@ impl RingMemory {
             written: position,
             synced: position,
         };
-        (
-            RingWriter {
-                shared: self.shared,
-                _token: self.token,
-                appended: position,
-                limit,
-            },
-            reader,
-        )
+        (RingWriter { shared: self.shared, _token: self.token, appended: position, limit }, reader)
     }
 
     pub fn watermarks(&self) -> Watermarks {
-        Watermarks {
-            shared: Arc::clone(&self.shared),
-        }
+        Watermarks { shared: Arc::clone(&self.shared) }
     }
 
     fn new(map: MmapRaw, ring_bytes: u64) -> (Self, RingKeeper) {
         let shared = Arc::new(Shared { map, ring_bytes });
         let token = Arc::new(());
         let holder = Arc::new(Mutex::new(Arc::downgrade(&token)));
-        (
-            Self {
-                shared: Arc::clone(&shared),
-                token,
-            },
-            RingKeeper { shared, holder },
-        )
+        (Self { shared: Arc::clone(&shared), token }, RingKeeper { shared, holder })
     }
 }
 
 impl RingKeeper {
     /// The ring as its last holder left it; `None` while that holder, or a side of its split, still lives.
     pub fn open(&self) -> Option<RingMemory> {
-        let mut holder = self
-            .holder
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut holder = self.holder.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if holder.strong_count() > 0 {
             return None;
         }
         let token = Arc::new(());
         *holder = Arc::downgrade(&token);
-        Some(RingMemory {
-            shared: Arc::clone(&self.shared),
-            token,
-        })
+        Some(RingMemory { shared: Arc::clone(&self.shared), token })
     }
 }
 
@@ -290,11 +243,7 @@ impl RingWriter {
     /// When the range is not within `[appended, limit)`, or straddles the end of the ring.
     #[inline]
     pub fn mutable(&mut self, position: u64, length: u64) -> &mut [u8] {
-        assert!(
-            position >= self.appended
-                && length <= self.shared.ring_bytes
-                && position + length <= self.limit
-        );
+        assert!(position >= self.appended && length <= self.shared.ring_bytes && position + length <= self.limit);
         let pointer = self.shared.locate(position, length);
         // SAFETY: `locate` keeps the range within the data. The reader's slices lie in [floor(synced), appended), of values no newer than ours:
         // its own `synced` is at least the one that `limit` came from, and it sees no `appended` beyond ours. So the ranges are disjoint modulo
@@ -321,15 +270,11 @@ impl RingWriter {
     pub fn publish(&mut self, position: u64) {
         assert!(position >= self.appended && position <= self.limit);
         self.appended = position;
-        self.shared
-            .mark(APPENDED_OFFSET)
-            .store(position, Ordering::Release);
+        self.shared.mark(APPENDED_OFFSET).store(position, Ordering::Release);
     }
 
     pub fn watermarks(&self) -> Watermarks {
-        Watermarks {
-            shared: Arc::clone(&self.shared),
-        }
+        Watermarks { shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -342,10 +287,7 @@ impl RingReader {
     pub fn appended(&self) -> u64 {
         let appended = self.shared.mark(APPENDED_OFFSET).load(Ordering::Acquire);
         // Beyond these bounds lies only a foreign write to the header page.
-        appended.clamp(
-            self.written,
-            floor_page(self.synced) + self.shared.ring_bytes,
-        )
+        appended.clamp(self.written, floor_page(self.synced) + self.shared.ring_bytes)
     }
 
     pub fn written(&self) -> u64 {
@@ -365,9 +307,7 @@ impl RingReader {
     pub fn read(&self, position: u64, length: u64) -> &[u8] {
         let appended = self.appended();
         assert!(
-            position >= floor_page(self.synced)
-                && length <= self.shared.ring_bytes
-                && position + length <= appended
+            position >= floor_page(self.synced) && length <= self.shared.ring_bytes && position + length <= appended
         );
         let pointer = self.shared.locate(position, length);
         // SAFETY: `locate` keeps the range within the data. It is within [floor(synced), appended), which the writer does not mutate: it
@@ -380,9 +320,7 @@ impl RingReader {
     pub fn set_written(&mut self, position: u64) {
         assert!(position >= self.written && position <= self.appended());
         self.written = position;
-        self.shared
-            .mark(WRITTEN_OFFSET)
-            .store(position, Ordering::Release);
+        self.shared.mark(WRITTEN_OFFSET).store(position, Ordering::Release);
     }
 
     /// # Panics
@@ -390,15 +328,11 @@ impl RingReader {
     pub fn set_synced(&mut self, position: u64) {
         assert!(position >= self.synced && position <= self.written);
         self.synced = position;
-        self.shared
-            .mark(SYNCED_OFFSET)
-            .store(position, Ordering::Release);
+        self.shared.mark(SYNCED_OFFSET).store(position, Ordering::Release);
     }
 
     pub fn watermarks(&self) -> Watermarks {
-        Watermarks {
-            shared: Arc::clone(&self.shared),
-        }
+        Watermarks { shared: Arc::clone(&self.shared) }
     }
 }
 
@@ -438,10 +372,7 @@ impl Shared {
     #[inline]
     fn locate(&self, position: u64, length: u64) -> *mut u8 {
         let offset = position & (self.ring_bytes - 1);
-        assert!(
-            length <= self.ring_bytes - offset,
-            "a range straddles the end of the ring"
-        );
+        assert!(length <= self.ring_bytes - offset, "a range straddles the end of the ring");
         // SAFETY: offset < ring_bytes, the length of the data.
         unsafe { self.data().add(offset as usize) }
     }
@@ -458,9 +389,7 @@ fn check_ring_bytes(ring_bytes: u64) -> io::Result<()> {
     }
     Err(io::Error::new(
         io::ErrorKind::InvalidInput,
-        format!(
-            "a ring of {ring_bytes} bytes: it must be a power of two of at least {RING_BYTES_MIN}"
-        ),
+        format!("a ring of {ring_bytes} bytes: it must be a power of two of at least {RING_BYTES_MIN}"),
     ))
 }
 
@@ -524,14 +453,7 @@ mod tests {
         drop(reader);
         let memory = keeper.open().unwrap();
         assert_eq!(memory.data()[0], 9);
-        assert_eq!(
-            memory.marks(),
-            Marks {
-                appended: 1,
-                written: 0,
-                synced: 0
-            }
-        );
+        assert_eq!(memory.marks(), Marks { appended: 1, written: 0, synced: 0 });
         assert_eq!((memory.owner(), memory.identity()[0]), (3, 7));
         assert!(keeper.open().is_none());
     }
@@ -539,15 +461,9 @@ mod tests {
     #[test]
     fn a_foreign_mark_in_the_header_page_gives_neither_side_more() {
         let (mut writer, reader, _) = ring(0);
-        writer
-            .shared
-            .mark(SYNCED_OFFSET)
-            .store(u64::MAX, Ordering::Relaxed);
+        writer.shared.mark(SYNCED_OFFSET).store(u64::MAX, Ordering::Relaxed);
         assert!(!writer.has_room(RING_BYTES_MIN + 1));
-        writer
-            .shared
-            .mark(APPENDED_OFFSET)
-            .store(u64::MAX, Ordering::Relaxed);
+        writer.shared.mark(APPENDED_OFFSET).store(u64::MAX, Ordering::Relaxed);
         assert_eq!(reader.appended(), RING_BYTES_MIN);
     }
 }
