@@ -57,7 +57,7 @@ mod writer;
 pub use file_storage::FileStorage;
 pub use flusher::{Flusher, FlusherCounters};
 pub use manifest::{Manifest, ManifestError, journal_of};
-pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, prepare};
+pub use open::{Journal, OpenError, Opened, Settings, open, open_over, prepare};
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
 pub use recovery::{Records, Recovered, RecoveryReport, RingFound, StoredRecord};
 pub use stager::{Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
@@ -141,7 +141,7 @@ impl Geometry {
     }
 
     /// The oldest position whose segment is not overwritten while `newest` is written.
-    pub(crate) fn oldest_position(&self, newest: u64) -> u64 {
+    pub fn oldest_position(&self, newest: u64) -> u64 {
         let segment = newest / self.segment_bytes;
         (segment + 1).saturating_sub(u64::from(self.segments)) * self.segment_bytes
     }

@@ -199,11 +199,9 @@ pub(super) fn recover<S: Storage>(
         quarantine_ring(storage, journal, ring)?;
     }
     let beyond_bytes = quarantine_beyond(storage, &mut segments, manifest, journal, end)?;
-    if carried_bytes > 0 {
-        carry_over(storage, geometry, journal, ring, segments_end, end)?;
-    }
-    // Also what was only read may so far be in the page cache alone. No earlier segment can be: the flusher syncs each before the next.
-    storage.sync(geometry.slot(journal, end.saturating_sub(1)).0)?;
+    let synced = if ring_found == RingFound::Accepted { ring.marks().synced } else { segments_end };
+    make_durable(storage, geometry, journal, synced, segments_end)?;
+    carry_over(storage, geometry, journal, ring, segments_end, end)?;
     let unzeroed = zero_ahead(storage, geometry, journal, end)?;
     let report = RecoveryReport {
         journal,
@@ -487,6 +485,31 @@ fn quarantine_beyond<S: Storage>(
     let name = format!("journal-{journal}-beyond-{end}-of-incarnation-{}", manifest.incarnation);
     storage.quarantine(&name, &bytes)?;
     Ok(found_end - end)
+}
+
+/// What was read may so far be in the page cache alone, even where a sync failed and the next one would say nothing of it. So where
+/// the ring tells what was never synced, it is written again. Otherwise a sync must do; only the last segment can need it, since the flusher
+/// syncs each before it writes the next.
+fn make_durable<S: Storage>(
+    storage: &S,
+    geometry: Geometry,
+    journal: u16,
+    synced: u64,
+    end: u64,
+) -> Result<(), StorageError> {
+    let mut bytes = Vec::new();
+    let mut at = synced;
+    while at < end {
+        let lap_end = (at / geometry.ring_bytes + 1) * geometry.ring_bytes;
+        let to = end.min(lap_end);
+        let (slot, offset) = geometry.slot(journal, at);
+        bytes.resize((to - at) as usize, 0);
+        storage.read(slot, offset, &mut bytes)?;
+        storage.write(slot, offset, &bytes)?;
+        storage.sync(slot)?;
+        at = to;
+    }
+    storage.sync(geometry.slot(journal, end.saturating_sub(1)).0)
 }
 
 /// Writes `[from, to)` of the ring to the segments. Each segment is synced before the next is written, as the flusher does.
