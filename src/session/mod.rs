@@ -240,3 +240,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
