@@ -241,3 +241,6 @@ impl Session {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,279 @@
+use super::*;
+
+fn initiator() -> Settings {
+    Settings { role: Role::Initiator, ..Settings::default() }
+}
+
+#[test]
+fn an_acceptor_answers_with_the_heart_bt_int_that_it_was_offered() {
+    let mut desk = Desk::new("FIX.4.4", Settings::default());
+    desk.connect();
+    assert_eq!(desk.heard(), [""; 0], "an acceptor does not speak first");
+    assert_eq!(desk.say("35=A|34=1|98=0|108=17"), Received::COUNTED);
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=17"]);
+    assert_eq!(desk.decisions(), [Action::LoggedOn]);
+    assert_eq!(desk.session.numbers(), Numbers { next_out: 2, next_in: 2, epoch: 0 });
+    assert_eq!(desk.stated(), [], "ordinary counting needs no statement");
+}
+
+#[test]
+fn a_first_message_that_is_no_logon_ends_the_connection_without_an_answer() {
+    for first in ["35=0|34=1", "35=5|34=1", "35=D|34=1|11=x", "35=2|34=1|7=1|16=0"] {
+        let mut desk = Desk::new("FIX.4.4", Settings::default());
+        desk.connect();
+        assert_eq!(desk.say(first), Received::IGNORED);
+        assert_eq!(desk.heard(), [""; 0]);
+        assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::NotALogon)]);
+        assert_eq!(desk.say("35=A|34=1|98=0|108=30"), Received::IGNORED, "too late");
+        assert_eq!(desk.session.numbers(), Numbers::default());
+    }
+}
+
+#[test]
+fn a_logon_that_breaks_a_rule_is_told_so_and_uses_no_number() {
+    let cases = [
+        ("35=A|34=1|98=0", "HeartBtInt(108) is missing"),
+        ("35=A|34=1|98=0|108=-1", "HeartBtInt(108) is invalid"),
+        ("35=A|34=1|98=0|108=99999", "HeartBtInt(108) is too long"),
+        ("35=A|34=1|98=1|108=30", "EncryptMethod(98) must be 0"),
+        ("35=A|34=2|98=0|108=30|141=Y", "ResetSeqNumFlag(141) requires MsgSeqNum(34) 1"),
+        ("35=A|98=0|108=30", "MsgSeqNum(34) is missing or invalid"),
+        ("35=A|34=9223372036854775808|98=0|108=30", "MsgSeqNum(34) is missing or invalid"),
+    ];
+    for (logon, text) in cases {
+        let mut desk = Desk::new("FIX.4.4", Settings::default());
+        desk.connect();
+        assert_eq!(desk.say(logon), Received::IGNORED);
+        assert_eq!(desk.heard(), [format!("35=5|34=1|58={text}")]);
+        assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::InvalidLogon)]);
+        assert_eq!(desk.next_in(), 1);
+    }
+}
+
+#[test]
+fn a_logon_from_a_wrong_party_or_an_unbelievable_clock_gets_no_answer() {
+    for logon in [
+        "35=A|34=1|98=0|108=30|49=OTHER",
+        "35=A|34=1|98=0|108=30|56=OTHER",
+        "8=FIX.4.2|35=A|34=1|98=0|108=30",
+        "35=A|34=1|98=0|108=30|52=20010101-00:00:00",
+        "35=A|34=1|98=0|108=30|52=",
+    ] {
+        let mut desk = Desk::new("FIX.4.4", Settings::default());
+        desk.connect();
+        desk.say(logon);
+        assert_eq!(desk.heard(), [""; 0], "{logon}");
+        assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::InvalidLogon)]);
+    }
+}
+
+#[test]
+fn a_logon_with_a_low_number_is_told_the_expected_one() {
+    let mut desk = Desk::established();
+    desk.disconnect();
+    desk.decisions();
+    desk.connect();
+    desk.say("35=A|34=1|98=0|108=30");
+    assert_eq!(desk.heard(), ["35=5|34=2|58=MsgSeqNum too low, expecting 2 but received 1"]);
+    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::MsgSeqNumTooLow)]);
+}
+
+#[test]
+fn a_logon_beyond_a_gap_is_answered_first_and_the_gap_asked_for_then() {
+    let mut desk = Desk::new("FIX.4.4", Settings::default());
+    desk.connect();
+    assert_eq!(desk.say("35=A|34=5|98=0|108=30"), Received::IGNORED);
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30", "35=2|34=2|7=1|16=0"]);
+    assert_eq!(desk.decisions(), [Action::LoggedOn]);
+    // The gap fill stops short of the Logon, which was processed and only remains to be counted.
+    assert_eq!(desk.say("35=4|34=1|43=Y|36=5|123=Y"), Received::COUNTED);
+    assert_eq!(desk.next_in(), 6);
+    assert_eq!(desk.stated(), [Numbers { next_out: 3, next_in: 6, epoch: 0 }]);
+}
+
+#[test]
+fn a_reset_by_the_peer_opens_an_epoch_before_it_is_answered() {
+    let mut desk = Desk::established();
+    desk.disconnect();
+    desk.decisions();
+    desk.connect();
+    assert_eq!(desk.say("35=A|34=1|98=0|108=30|141=Y"), Received::COUNTED);
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y"]);
+    assert_eq!(desk.stated(), [Numbers { next_out: 1, next_in: 2, epoch: 1 }]);
+    assert_eq!(desk.session.numbers(), Numbers { next_out: 2, next_in: 2, epoch: 1 });
+}
+
+#[test]
+fn a_reset_within_a_session_needs_no_disconnect() {
+    let mut desk = Desk::established();
+    desk.say("35=0|34=2");
+    assert_eq!(desk.say("35=A|34=1|98=0|108=30|141=Y"), Received::COUNTED);
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y"]);
+    assert_eq!(desk.decisions(), [], "neither logged on again nor out");
+    desk.say("35=1|34=2|112=x");
+    assert_eq!(desk.heard(), ["35=0|34=2|112=x"]);
+}
+
+#[test]
+fn fix_4_0_knows_no_reset_flag() {
+    let mut desk = Desk::new("FIX.4.0", Settings::default());
+    desk.connect();
+    desk.say("35=A|34=3|98=0|108=30|141=Y");
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30", "35=2|34=2|7=1|16=999999"]);
+}
+
+#[test]
+fn reset_on_logon_starts_each_logon_afresh() {
+    let mut desk = Desk::established_with("FIX.4.4", Settings { reset_on_logon: true, ..Settings::default() });
+    desk.disconnect();
+    desk.connect();
+    assert_eq!(desk.say("35=A|34=1|98=0|108=30"), Received::COUNTED);
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30"]);
+}
+
+#[test]
+fn an_initiator_speaks_first_with_its_credentials() {
+    let settings =
+        Settings { username: Some(Box::from(&b"desk"[..])), password: Some(Box::from(&b"secret"[..])), ..initiator() };
+    let mut desk = Desk::new("FIXT.1.1", settings);
+    desk.connect();
+    assert_eq!(desk.tape.sent[0].0.kind, OutgoingKind::Logon);
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|553=desk|554=secret|1137=9"]);
+    assert_eq!(desk.send("too early"), Err(SendError::NotLoggedOn));
+    assert_eq!(desk.say("35=A|34=1|98=0|108=30|1137=9"), Received::COUNTED);
+    assert_eq!(desk.heard(), [""; 0], "an answer is not answered");
+    assert_eq!(desk.send("now"), Ok(2));
+}
+
+#[test]
+fn fixt_requires_a_default_appl_ver_id() {
+    let mut desk = Desk::new("FIXT.1.1", Settings::default());
+    desk.connect();
+    desk.say("35=A|34=1|98=0|108=30");
+    assert_eq!(desk.heard(), ["35=5|34=1|58=DefaultApplVerID(1137) is missing"]);
+}
+
+#[test]
+fn an_initiator_that_is_refused_counts_the_logout() {
+    let mut desk = Desk::new("FIX.4.4", initiator());
+    desk.connect();
+    assert_eq!(desk.say("35=5|34=1|58=no"), Received::COUNTED);
+    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::LogonRefusedByPeer)]);
+    assert_eq!(desk.next_in(), 2);
+}
+
+#[test]
+fn an_initiator_s_reset_is_stated_before_its_logon_and_not_done_twice() {
+    let mut desk = Desk::new("FIX.4.4", Settings { reset_on_logon: true, ..initiator() });
+    desk.session.renumber(7, 9, &mut desk.tape);
+    desk.stated();
+    desk.connect();
+    assert_eq!(desk.stated(), [Numbers { next_out: 1, next_in: 1, epoch: 2 }]);
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y"]);
+    assert_eq!(desk.say("35=A|34=1|98=0|108=30|141=Y"), Received::COUNTED);
+    assert_eq!((desk.heard(), desk.stated()), (vec![], vec![]));
+    assert_eq!(desk.session.numbers(), Numbers { next_out: 2, next_in: 2, epoch: 2 });
+}
+
+#[test]
+fn an_unconfirmed_reset_is_taken_by_its_number_or_not_at_all() {
+    for (number, state) in [(1, State::Established), (2, State::Disconnected)] {
+        let mut desk = Desk::new("FIX.4.4", Settings { reset_on_logon: true, ..initiator() });
+        desk.connect();
+        desk.say(&format!("35=A|34={number}|98=0|108=30"));
+        assert_eq!(desk.session.state(), state);
+    }
+}
+
+#[test]
+fn an_initiator_confirms_a_reset_that_the_acceptor_demands() {
+    let mut desk = Desk::new("FIX.4.4", initiator());
+    desk.session.renumber(7, 9, &mut desk.tape);
+    desk.connect();
+    desk.heard();
+    assert_eq!(desk.say("35=A|34=1|98=0|108=30|141=Y"), Received::COUNTED);
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y"]);
+    assert_eq!(desk.session.state(), State::Established);
+}
+
+#[test]
+fn a_refused_logon_gets_the_reason_and_moves_no_number() {
+    let mut desk = Desk::new("FIX.4.4", Settings::default());
+    desk.connect();
+    let bytes = desk.framed("35=A|34=1|98=0|108=30|141=Y");
+    assert_eq!(desk.say_bytes(&bytes, false).disposition, Disposition::Logon);
+    let mut index = FieldIndex::with_capacity(64);
+    let logon = parse(&bytes, &mut index).unwrap();
+    let refused = desk.session.refuse_logon(desk.now, &logon, b"unknown user\x0135=A", &mut desk.tape);
+    assert_eq!(refused, Received::IGNORED);
+    assert_eq!(desk.heard(), ["35=5|34=1|58=unknown user"], "cut at the delimiter");
+    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::LogonRefused)]);
+    assert_eq!((desk.next_in(), desk.stated()), (1, vec![]));
+}
+
+fn with_789() -> Settings {
+    Settings { next_expected_msg_seq_num: true, ..Settings::default() }
+}
+
+#[test]
+fn a_peer_s_next_expected_number_starts_the_resend_without_its_asking() {
+    let mut desk = Desk::new("FIX.4.4", with_789());
+    desk.session.renumber(9, 4, &mut desk.tape);
+    desk.connect();
+    assert_eq!(desk.say("35=A|34=4|98=0|108=30|789=6"), Received::COUNTED);
+    assert_eq!(desk.heard(), ["35=A|34=9|98=0|108=30|789=5"]);
+    // The Logon itself is covered, for a peer that does not count it out of order.
+    assert_eq!(desk.decisions(), [Action::LoggedOn, Action::Resend { begin: 6, end: 9 }]);
+}
+
+#[test]
+fn a_gap_that_both_next_expected_numbers_show_is_not_asked_for() {
+    let mut desk = Desk::new("FIX.4.4", with_789());
+    desk.connect();
+    desk.say("35=A|34=5|98=0|108=30|789=1");
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|789=1"], "no ResendRequest");
+    assert_eq!(desk.decisions(), [Action::LoggedOn]);
+    desk.say("35=0|34=6");
+    assert_eq!(desk.heard(), [""; 0], "nor while the resend is on its way");
+    desk.say("35=4|34=1|43=Y|36=6|123=Y");
+    assert_eq!(desk.say_held(), [Received::COUNTED]);
+    assert_eq!(desk.next_in(), 7);
+}
+
+#[test]
+fn an_initiator_resends_from_the_acceptor_s_next_expected_number() {
+    let mut desk = Desk::new("FIX.4.4", Settings { role: Role::Initiator, ..with_789() });
+    desk.session.renumber(9, 4, &mut desk.tape);
+    desk.connect();
+    assert_eq!(desk.heard(), ["35=A|34=9|98=0|108=30|789=4"]);
+    desk.say("35=A|34=4|98=0|108=30|789=7");
+    assert_eq!(desk.decisions(), [Action::LoggedOn, Action::Resend { begin: 7, end: 9 }]);
+}
+
+#[test]
+fn a_next_expected_number_beyond_what_was_sent_ends_the_connection() {
+    let mut desk = Desk::new("FIX.4.4", with_789());
+    desk.connect();
+    desk.say("35=A|34=1|98=0|108=30|789=2");
+    let text = "NextExpectedMsgSeqNum(789) too high, expecting at most 1 but received 2";
+    assert_eq!(desk.heard(), [format!("35=5|34=1|58={text}")]);
+    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::InvalidLogon)]);
+}
+
+#[test]
+fn a_logon_in_a_logged_on_session_is_answered_by_an_acceptor_only() {
+    let mut desk = Desk::established();
+    assert_eq!(desk.say("35=A|34=2|98=0|108=30"), Received::COUNTED);
+    assert_eq!(desk.heard(), ["35=A|34=2|98=0|108=30"]);
+    assert_eq!(desk.decisions(), []);
+}
+
+#[test]
+fn a_session_whose_logon_finds_no_room_is_closed() {
+    let mut desk = Desk::new("FIX.4.4", Settings::default());
+    desk.connect();
+    desk.tape.room = 0;
+    assert_eq!(desk.say("35=A|34=1|98=0|108=30"), Received::COUNTED);
+    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::BackPressure)]);
+    assert_eq!(desk.session.numbers(), Numbers { next_out: 1, next_in: 2, epoch: 0 });
+}
