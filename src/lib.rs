@@ -4,6 +4,8 @@
 //! [`transport`] byte streams; [`engine`] joins them on pinned threads; [`application`] is what a user brings.
 
 #![deny(unsafe_code)]
+
+pub mod application;
 pub mod cli;
 pub mod config;
 pub mod control;
