@@ -8,16 +8,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{FsWord, StatVfs, statfs, statvfs};
-use rustix::process::{Resource, geteuid, getrlimit};
-
 use super::{Finding, Level};
 use crate::config::{Config, Placement, Wait, format_bytes};
+use crate::sys::file::{effective_user, space};
 
 /// Files that the process needs beside its connections: segments, rings, sockets that listen, logs.
 const OTHER_FILES: u64 = 128;
-/// f_type of tmpfs, from linux/magic.h.
-const TMPFS_MAGIC: FsWord = 0x0102_1994;
 /// How many entries of the data directory are looked at for the space that it holds already.
 const ENTRIES_MAX: usize = 100_000;
 
@@ -101,8 +97,11 @@ impl Findings<'_> {
     fn open_files(&mut self) {
         const KEY: &str = "engine.connections_max";
         let needed = u64::from(self.config.engine.connections_max) + OTHER_FILES;
-        // None is no limit.
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let Some(limit) = open_files_max(&limits) else {
+            self.warning(KEY, "the limit of open files cannot be told", format!("see that {needed} are allowed"));
+            return;
+        };
         if limit < needed {
             self.warning(
                 KEY,
@@ -177,7 +176,7 @@ impl Findings<'_> {
             self.wrong(key, format!("{shown} is not a directory"), "name a directory, or move the file away");
             return false;
         }
-        let own = geteuid().as_raw();
+        let own = effective_user();
         if metadata.uid() != own {
             self.wrong(
                 key,
@@ -205,16 +204,14 @@ impl Findings<'_> {
         let ring_dir = &config.persistence.ring_dir;
         let shown = ring_dir.display();
         let needed = config.persistence.ring_bytes.saturating_mul(self.journal_count);
-        match fs::metadata(ring_dir) {
-            Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) => {
-                return self.wrong(KEY, format!("{shown} is not a directory"), "name a directory on tmpfs");
-            }
+        let device = match fs::metadata(ring_dir) {
+            Ok(metadata) if metadata.is_dir() => metadata.dev(),
+            Ok(_) => return self.wrong(KEY, format!("{shown} is not a directory"), "name a directory on tmpfs"),
             Err(error) => {
                 let mend = "mount shared memory there (in a pod: an emptyDir of medium Memory), or name /dev/shm";
                 return self.wrong(KEY, format!("{shown} cannot be used: {error}"), mend);
             }
-        }
+        };
         if let Err(error) = writable(ring_dir) {
             return self.wrong(
                 KEY,
@@ -222,16 +219,14 @@ impl Findings<'_> {
                 "make it writable for this user, or name another",
             );
         }
-        match statfs(ring_dir) {
-            Ok(volume) if volume.f_type == TMPFS_MAGIC => self.ok(KEY, format!("{shown} is shared memory")),
-            Ok(_) => self.warning(
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+        match filesystem_of(&mounts, device) {
+            Some("tmpfs") => self.ok(KEY, format!("{shown} is shared memory")),
+            kind => self.warning(
                 KEY,
-                format!("{shown} is not on tmpfs"),
+                format!("{shown} is not on tmpfs but on {}", kind.unwrap_or("a file system of unknown kind")),
                 "it works, with twice the writes and a longer tail; shared memory is faster",
             ),
-            Err(error) => {
-                self.warning(KEY, format!("the kind of {shown} cannot be told: {error}"), "see that it is a tmpfs")
-            }
         }
         // The rings of an earlier run are there already, and which files they are is the journal's to know.
         let has_run = fs::read_dir(&config.engine.data_dir).is_ok_and(|mut entries| entries.next().is_some());
@@ -240,8 +235,8 @@ impl Findings<'_> {
 
     fn room(&mut self, key: &str, path: &Path, needed: u64, what: &str, shortage: Level) {
         let shown = path.display();
-        let free = match statvfs(path) {
-            Ok(volume) => free_bytes(&volume),
+        let free = match space(path) {
+            Ok(space) => space.free_bytes,
             Err(error) => {
                 return self.warning(
                     key,
@@ -340,8 +335,21 @@ fn allocated_bytes(directory: &Path) -> u64 {
     bytes
 }
 
-fn free_bytes(volume: &StatVfs) -> u64 {
-    volume.f_bavail.saturating_mul(volume.f_frsize)
+/// The soft limit of open files in the text of `/proc/self/limits`.
+fn open_files_max(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+/// The kind of the file system with this device number in the text of `/proc/self/mountinfo`, see proc(5): the third
+/// field is the device, and the kind follows the lone hyphen, which no path can hold: its spaces are escaped.
+fn filesystem_of(mounts: &str, device: u64) -> Option<&str> {
+    let device = format!("{}:{}", libc::major(device), libc::minor(device));
+    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&device))?;
+    line.split_once(" - ")?.1.split(' ').next()
 }
 
 /// Free space is rarely a round number; whole MiB are enough to compare by eye.
@@ -515,6 +523,32 @@ mod tests {
         };
         assert!(warned(0o644));
         assert!(!warned(0o600));
+    }
+
+    #[test]
+    fn the_limit_of_open_files_is_read_from_proc() {
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                    Max open files            1024                 524288               files     \n";
+        assert_eq!(open_files_max(text), Some(1024));
+        assert_eq!(open_files_max("Max open files  unlimited unlimited files"), Some(u64::MAX));
+        assert_eq!(open_files_max(""), None);
+        assert!(open_files_max(&fs::read_to_string("/proc/self/limits").unwrap()).is_some());
+    }
+
+    #[test]
+    fn the_kind_of_a_file_system_is_found_by_its_device() {
+        let text = "22 28 0:20 / /sys rw,nosuid shared:7 - sysfs sysfs rw\n\
+                    29 28 0:25 / /dev/shm rw shared:3 master:1 - tmpfs tmpfs rw,size=65536k\n\
+                    31 28 259:2 /a\\040-\\040b /data rw - ext4 /dev/nvme0n1p2 rw\n";
+        assert_eq!(filesystem_of(text, libc::makedev(0, 25)), Some("tmpfs"));
+        assert_eq!(filesystem_of(text, libc::makedev(0, 20)), Some("sysfs"));
+        assert_eq!(filesystem_of(text, libc::makedev(259, 2)), Some("ext4"));
+        assert_eq!(filesystem_of(text, libc::makedev(0, 99)), None);
+        let shared_memory = fs::metadata("/dev/shm").map(|metadata| metadata.dev());
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        if let Ok(device) = shared_memory {
+            assert_eq!(filesystem_of(&mounts, device), Some("tmpfs"));
+        }
     }
 
     #[test]
