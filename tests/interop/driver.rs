@@ -25,22 +25,13 @@ pub fn quickfix_peer() -> &'static Result<PathBuf, String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     BUILT.get_or_init(|| {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/build-interop");
-        let output = Command::new(&script)
-            .output()
-            .expect("scripts/build-interop runs");
+        let output = Command::new(&script).output().expect("scripts/build-interop runs");
         let said = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         match output.status.code() {
-            Some(0) => Ok(PathBuf::from(
-                String::from_utf8(output.stdout)
-                    .expect("a path in UTF-8")
-                    .trim(),
-            )),
+            Some(0) => Ok(PathBuf::from(String::from_utf8(output.stdout).expect("a path in UTF-8").trim())),
             // 3 is the script's word for "QuickFIX is not here". Anything else is a failure of ours to build.
             Some(3) => Err(said),
-            _ => panic!(
-                "scripts/build-interop failed with {}:\n{said}",
-                output.status
-            ),
+            _ => panic!("scripts/build-interop failed with {}:\n{said}", output.status),
         }
     })
 }
@@ -75,14 +66,8 @@ struct Heard<T> {
 
 impl<T> Said<T> {
     fn new(streams: u32) -> Arc<Self> {
-        let heard = Heard {
-            items: Vec::new(),
-            streams_open: streams,
-        };
-        Arc::new(Self {
-            heard: Mutex::new(heard),
-            changed: Condvar::new(),
-        })
+        let heard = Heard { items: Vec::new(), streams_open: streams };
+        Arc::new(Self { heard: Mutex::new(heard), changed: Condvar::new() })
     }
 
     fn push(&self, item: T) {
@@ -121,9 +106,7 @@ pub struct PeerOptions<'a> {
 
 impl Peer {
     pub fn start(options: &PeerOptions<'_>) -> Self {
-        let program = quickfix_peer()
-            .as_ref()
-            .expect("asked for only where QuickFIX is");
+        let program = quickfix_peer().as_ref().expect("asked for only where QuickFIX is");
         let mut command = Command::new(program);
         command
             .args(["--role", options.role, "--port", &options.port.to_string()])
@@ -168,16 +151,9 @@ impl Peer {
     /// Gives a command and waits until it is carried out. Answers the mark of the moment before it.
     pub fn command(&mut self, line: &str) -> usize {
         let mark = self.mark();
-        let input = self
-            .input
-            .as_mut()
-            .expect("the counterparty has not been stopped");
-        writeln!(input, "{line}")
-            .and_then(|()| input.flush())
-            .expect("the counterparty reads commands");
-        self.until(mark, line, |event| {
-            is(event, "done") && text(event, "command") == Some(line)
-        });
+        let input = self.input.as_mut().expect("the counterparty has not been stopped");
+        writeln!(input, "{line}").and_then(|()| input.flush()).expect("the counterparty reads commands");
+        self.until(mark, line, |event| is(event, "done") && text(event, "command") == Some(line));
         mark
     }
 
@@ -188,19 +164,11 @@ impl Peer {
 
     /// Waits for the first event after `mark` that `wanted` accepts. An error that the counterparty reports fails the test.
     pub fn until(&self, mark: usize, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.until_count(mark, what, 1, wanted)
-            .pop()
-            .expect("one event")
+        self.until_count(mark, what, 1, wanted).pop().expect("one event")
     }
 
     /// Waits until `count` events after `mark` were accepted by `wanted`.
-    pub fn until_count(
-        &self,
-        mark: usize,
-        what: &str,
-        count: usize,
-        wanted: impl Fn(&Value) -> bool,
-    ) -> Vec<Value> {
+    pub fn until_count(&self, mark: usize, what: &str, count: usize, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let mut found = Vec::new();
         let mut seen = mark;
         let guard = self.events.heard.lock().unwrap();
@@ -221,16 +189,8 @@ impl Peer {
             .unwrap();
         drop(guard);
         if found.len() < count {
-            let why = if waited.timed_out() {
-                "in time"
-            } else {
-                "before it ended"
-            };
-            panic!(
-                "{}: only {} of {count} × '{what}' {why}",
-                self.name,
-                found.len()
-            );
+            let why = if waited.timed_out() { "in time" } else { "before it ended" };
+            panic!("{}: only {} of {count} × '{what}' {why}", self.name, found.len());
         }
         found
     }
@@ -238,18 +198,24 @@ impl Peer {
     /// The events after `mark` that `wanted` accepts, as far as they are there.
     pub fn so_far(&self, mark: usize, wanted: impl Fn(&Value) -> bool) -> Vec<Value> {
         let guard = self.events.heard.lock().unwrap();
-        guard.items[mark..]
-            .iter()
-            .filter(|event| wanted(event))
-            .cloned()
-            .collect()
+        guard.items[mark..].iter().filter(|event| wanted(event)).cloned().collect()
     }
 
-    /// The next numbers that QuickFIX will use and expects.
+    /// The next numbers that QuickFIX will use and expects. It hands a message to its application before it counts it, so this asks
+    /// until the newest message is counted. Meant for moments without a gap.
     pub fn numbers(&mut self) -> (u64, u64) {
-        let mark = self.command("state");
-        let state = self.until(mark, "state", |event| is(event, "state"));
-        (number(&state, "next_out"), number(&state, "next_in"))
+        let until = Instant::now() + DEADLINE;
+        loop {
+            let mark = self.command("state");
+            let state = self.until(mark, "state", |event| is(event, "state"));
+            let received = self.so_far(0, |event| is(event, "in") && !poss_dup(event));
+            let newest = number(received.last().expect("a Logon(A) at least"), "msg_seq_num");
+            let (next_out, next_in) = (number(&state, "next_out"), number(&state, "next_in"));
+            if next_in == newest + 1 {
+                return (next_out, next_in);
+            }
+            assert!(Instant::now() < until, "{}: {newest} was received, and yet {next_in} is expected next", self.name);
+        }
     }
 
     /// Waits until each of these orders has an ExecutionReport(8) that says New (ExecType(150) = 0).
@@ -262,14 +228,10 @@ impl Peer {
                 missing.remove(text(&report, "cl_ord_id").unwrap_or_default());
             }
             let Some(first) = missing.first() else { return };
-            let what = format!(
-                "a report on one of {} orders, the first {first}",
-                missing.len()
-            );
+            let what = format!("a report on one of {} orders, the first {first}", missing.len());
             // A resent report may stand for one of the count, hence the loop.
             self.until_count(mark, &what, missing.len(), |event| {
-                is_new_report(event)
-                    && text(event, "cl_ord_id").is_some_and(|id| missing.contains(id))
+                is_new_report(event) && text(event, "cl_ord_id").is_some_and(|id| missing.contains(id))
             });
         }
     }
@@ -279,27 +241,17 @@ impl Peer {
     pub fn assert_answered_once(&self, orders: &BTreeSet<String>) {
         let mut exec_ids: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for report in self.so_far(0, is_new_report) {
-            let order = text(&report, "cl_ord_id")
-                .expect("a ClOrdID(11)")
-                .to_owned();
+            let order = text(&report, "cl_ord_id").expect("a ClOrdID(11)").to_owned();
             let exec_id = text(&report, "exec_id").expect("an ExecID(17)").to_owned();
             exec_ids.entry(order).or_default().insert(exec_id);
         }
         let answered: BTreeSet<String> = exec_ids.keys().cloned().collect();
         assert_eq!(&answered, orders, "answered and sent orders differ");
         for (order, of_order) in &exec_ids {
-            assert_eq!(
-                of_order.len(),
-                1,
-                "{order} was executed more than once: {of_order:?}"
-            );
+            assert_eq!(of_order.len(), 1, "{order} was executed more than once: {of_order:?}");
         }
         let distinct: BTreeSet<&String> = exec_ids.values().flatten().collect();
-        assert_eq!(
-            distinct.len(),
-            orders.len(),
-            "an ExecID(17) was used for two orders"
-        );
+        assert_eq!(distinct.len(), orders.len(), "an ExecID(17) was used for two orders");
     }
 
     /// Ends the counterparty in order: logout, exit status 0.
@@ -320,11 +272,7 @@ impl Drop for Peer {
             let _ = reader.join();
         }
         if std::thread::panicking() {
-            let guard = self
-                .events
-                .heard
-                .lock()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            let guard = self.events.heard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
             let skipped = guard.items.len().saturating_sub(EVENTS_SHOWN_MAX);
             eprintln!("--- {}, its last events ({skipped} before them)", self.name);
             for event in &guard.items[skipped..] {
@@ -357,11 +305,7 @@ impl Fixring {
             collect(child.stdout.take().expect("piped"), log.clone()),
             collect(child.stderr.take().expect("piped"), log.clone()),
         ];
-        Self {
-            child,
-            log,
-            readers,
-        }
+        Self { child, log, readers }
     }
 
     /// Waits until `/readyz` says yes. Asked again at every line that fixring logs, and at an interval beside.
@@ -371,12 +315,7 @@ impl Fixring {
             let heard = self.log.heard.lock().unwrap();
             assert!(heard.streams_open > 0, "fixring ended before it was ready");
             assert!(Instant::now() < until, "fixring is not ready in time");
-            drop(
-                self.log
-                    .changed
-                    .wait_timeout(heard, READY_POLL_INTERVAL)
-                    .unwrap(),
-            );
+            drop(self.log.changed.wait_timeout(heard, READY_POLL_INTERVAL).unwrap());
         }
     }
 
@@ -392,25 +331,17 @@ impl Fixring {
 
     /// SIGTERM, and the wait for the end that it asks for: exit status 0.
     pub fn terminate(&mut self) {
-        let sent = Command::new("sh")
-            .args(["-c", &format!("kill -TERM {}", self.child.id())])
-            .status()
-            .expect("sh runs");
+        let sent =
+            Command::new("sh").args(["-c", &format!("kill -TERM {}", self.child.id())]).status().expect("sh runs");
         assert!(sent.success(), "no signal could be sent to fixring");
         // Both of its streams end when it does, so that is what to wait for with a deadline.
         let guard = self.log.heard.lock().unwrap();
-        let (guard, waited) = self
-            .log
-            .changed
-            .wait_timeout_while(guard, DEADLINE, |heard| heard.streams_open > 0)
-            .unwrap();
+        let (guard, waited) =
+            self.log.changed.wait_timeout_while(guard, DEADLINE, |heard| heard.streams_open > 0).unwrap();
         drop(guard);
         assert!(!waited.timed_out(), "fixring did not stop after SIGTERM");
         let status = self.child.wait().expect("its status");
-        assert!(
-            status.success(),
-            "fixring ended with {status} after SIGTERM"
-        );
+        assert!(status.success(), "fixring ended with {status} after SIGTERM");
     }
 }
 
@@ -431,8 +362,7 @@ fn is_ready(control_port: u16) -> bool {
     let ask = || -> std::io::Result<bool> {
         let mut stream = TcpStream::connect(("127.0.0.1", control_port))?;
         stream.set_read_timeout(Some(DEADLINE))?;
-        stream
-            .write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         Ok(answer.starts_with("HTTP/1.1 200"))
@@ -451,10 +381,7 @@ fn collect(stream: impl Read + Send + 'static, into: Arc<Said<String>>) -> JoinH
 }
 
 fn print_log(name: &str, log: &Said<String>) {
-    let guard = log
-        .heard
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner());
+    let guard = log.heard.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     eprintln!("--- {name}");
     for line in &guard.items {
         eprintln!("{line}");
@@ -477,9 +404,7 @@ pub fn is_out(event: &Value, msg_type: &str) -> bool {
 
 /// An ExecutionReport(8) that QuickFIX accepted and that says New.
 pub fn is_new_report(event: &Value) -> bool {
-    is(event, "app")
-        && text(event, "msg_type") == Some("8")
-        && text(event, "exec_type") == Some("0")
+    is(event, "app") && text(event, "msg_type") == Some("8") && text(event, "exec_type") == Some("0")
 }
 
 pub fn text<'a>(event: &'a Value, key: &str) -> Option<&'a str> {
@@ -487,15 +412,9 @@ pub fn text<'a>(event: &'a Value, key: &str) -> Option<&'a str> {
 }
 
 pub fn number(event: &Value, key: &str) -> u64 {
-    event
-        .get(key)
-        .and_then(Value::as_u64)
-        .unwrap_or_else(|| panic!("no {key} in {event}"))
+    event.get(key).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {key} in {event}"))
 }
 
 pub fn poss_dup(event: &Value) -> bool {
-    event
-        .get("poss_dup")
-        .and_then(Value::as_bool)
-        .unwrap_or(false)
+    event.get("poss_dup").and_then(Value::as_bool).unwrap_or(false)
 }
