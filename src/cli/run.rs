@@ -87,7 +87,9 @@ fn exit_of(error: &StartError) -> Exit {
             OpenError::Ring(_) => Exit::SharedMemory,
             OpenError::Volume(_) | OpenError::Storage(_) => Exit::Storage,
         },
-        StartError::Listen { .. } | StartError::Control { error: ControlError::PortTaken { .. }, .. } => Exit::PortTaken,
+        StartError::Listen { .. } | StartError::Control { error: ControlError::PortTaken { .. }, .. } => {
+            Exit::PortTaken
+        }
         StartError::Control { .. } | StartError::Cores { .. } => Exit::Configuration,
         StartError::Application { .. } => Exit::DataDirectory,
         StartError::Storage(_) => Exit::Storage,

@@ -96,10 +96,6 @@ impl Link {
         self.resend = None;
     }
 
-    pub fn has_unsent(&self) -> bool {
-        self.queue.head.is_some()
-    }
-
     /// How far the cursor lags behind the journal's end; 0 when everything is sent.
     pub fn unsent_bytes(&self, writer: &Writer) -> u64 {
         self.queue.head.map_or(0, |head| writer.appended().saturating_sub(head))

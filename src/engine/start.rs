@@ -138,12 +138,10 @@ impl Engine {
                 snapshot_bytes_max: snapshot_bytes_max(journal.writer.geometry(), config.engine.template_sessions_max),
             };
             let mut application = make(environment);
-            restore(&mut application, &journal.recovered, limits.message_bytes_max).map_err(
-                |error| match error {
-                    Ok(error) => StartError::Application { journal: journal.number, error },
-                    Err(error) => StartError::Storage(error),
-                },
-            )?;
+            restore(&mut application, &journal.recovered, limits.message_bytes_max).map_err(|error| match error {
+                Ok(error) => StartError::Application { journal: journal.number, error },
+                Err(error) => StartError::Storage(error),
+            })?;
             flushers.push((journal.flusher, shared.flusher(at)));
             stagers.push(journal.stager);
             adopted[worker_of_journal[at] as usize].push(Adopted {

@@ -69,7 +69,7 @@ pub fn frame(bytes: &[u8], message_bytes_max: u32) -> Framing {
     match frame_at_front(bytes, message_bytes_max as usize) {
         Ok(Some(frame)) => Framing::Complete(frame),
         Ok(None) => Framing::Incomplete,
-        Err(why) => Framing::Invalid { skip: bytes_to_next_candidate(bytes) as u32, why },
+        Err((why, skip)) => Framing::Invalid { skip: u32::try_from(skip).unwrap_or(u32::MAX), why },
     }
 }
 
@@ -107,16 +107,14 @@ fn extent(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Extent>, Garb
     if body_length < BODY_BYTES_MIN || !begins_like(&bytes[body_offset..], b"35=") {
         return Err(Garbled::MsgType);
     }
-    if bytes.len() < length {
-        return Ok(None);
-    }
-    let (summed, trailer) = bytes[..length].split_at(length - TRAILER_BYTES);
-    let &[b'1', b'0', b'=', hundreds @ b'0'..=b'2', tens @ b'0'..=b'9', ones @ b'0'..=b'9', SOH] = trailer else {
+    // The body's last delimiter and the trailer, or as much of them as there is.
+    let end = bytes.get(length - TRAILER_BYTES - 1..).unwrap_or_default();
+    let Some(end) = end.first_chunk::<{ TRAILER_BYTES + 1 }>() else {
+        return if may_become_trailer(end) { Ok(None) } else { Err(Garbled::Trailer) };
+    };
+    let &[SOH, b'1', b'0', b'=', hundreds @ b'0'..=b'2', tens @ b'0'..=b'9', ones @ b'0'..=b'9', SOH] = end else {
         return Err(Garbled::Trailer);
     };
-    if summed[summed.len() - 1] != SOH {
-        return Err(Garbled::Trailer);
-    }
     let stated = u16::from(hundreds - b'0') * 100 + u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
     let stated = u8::try_from(stated).map_err(|_| Garbled::Trailer)?;
     Ok(Some(Extent { body_offset, length, stated }))
@@ -136,7 +134,6 @@ fn may_become_trailer(end: &[u8]) -> bool {
         // 255 is the greatest sum, and texts of one length compare like their numbers.
         digits.iter().all(u8::is_ascii_digit) && digits <= &b"255"[..]
     }
-    Ok(Some(Frame { length: length as u32, body_offset: body_offset as u32 }))
 }
 
 /// The offset after BeginString(8)'s delimiter.
@@ -171,7 +168,13 @@ fn body_length(bytes: &[u8], at: usize, message_bytes_max: usize) -> Result<Opti
     let mut value = 0usize;
     for (digits, byte) in field.iter().skip(2).enumerate() {
         match byte {
-            b'0'..=b'9' if digits < BODY_LENGTH_DIGITS_MAX => value = value * 10 + usize::from(byte - b'0'),
+            b'0'..=b'9' if digits < BODY_LENGTH_DIGITS_MAX => {
+                value = value * 10 + usize::from(byte - b'0');
+                // Said before the delimiter is there: more digits do not make it less.
+                if value > message_bytes_max {
+                    return Err(Garbled::TooLong);
+                }
+            }
             &SOH if digits > 0 => return Ok(Some((at + 2 + digits + 1, value))),
             _ => return Err(Garbled::BodyLength),
         }

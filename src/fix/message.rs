@@ -31,7 +31,11 @@ pub struct FieldIndex {
 
 impl FieldIndex {
     pub fn with_capacity(fields_max: u32) -> Self {
-        Self { entries: Vec::with_capacity(fields_max as usize), fields_max: fields_max as usize }
+        let fields_max = fields_max as usize;
+        Self {
+            tags: vec![0; fields_max.next_multiple_of(TAGS_A_STEP)].into(),
+            spans: vec![Span::default(); fields_max].into(),
+        }
     }
 }
 
@@ -61,35 +65,17 @@ pub struct Message<'a> {
 /// Any other bytes are safe too: they are an error, or a message that lacks what framing makes sure of. Empty values
 /// are kept (a session-level Reject names them); a data field that follows its length field may contain the delimiter.
 pub fn parse<'a>(bytes: &'a [u8], index: &'a mut FieldIndex) -> Result<Message<'a>, ParseError> {
-    index.entries.clear();
-    let mut at = 0;
-    let mut data_length: Option<(u32, usize)> = None;
-    while at < bytes.len() {
-        let (tag, value_offset) = tag_at(bytes, at)?;
-        let length = match data_length.take() {
-            Some((data_tag, length)) if data_tag == tag => {
-                if bytes.get(value_offset + length) != Some(&SOH) {
-                    return Err(ParseError::DataLength { tag });
-                }
-                length
-            }
-            _ => bytes[value_offset..]
-                .iter()
-                .position(|byte| *byte == SOH)
-                .ok_or(ParseError::InvalidTag { offset: at as u32 })?,
-        };
-        if index.entries.len() == index.fields_max {
-            return Err(ParseError::TooManyFields { fields_max: index.fields_max as u32 });
-        }
-        index.entries.push(Entry { tag, offset: value_offset as u32, length: length as u32 });
-        if let Some(data_tag) = data_tag_of_length(tag) {
-            let value = &bytes[value_offset..value_offset + length];
-            let length = uint_of(value).filter(|length| *length < bytes.len() as u64);
-            data_length = Some((data_tag, length.ok_or(ParseError::DataLength { tag })? as usize));
-        }
-        at = value_offset + length + 1;
-    }
-    Ok(Message { bytes, entries: &index.entries })
+    let count = index.fill(bytes)?;
+    Ok(Message { bytes, tags: &index.tags[..count.next_multiple_of(TAGS_A_STEP)], spans: &index.spans[..count] })
+}
+
+/// The value of the first field with `tag` in bytes that [`parse`] refused, so that a Reject(3) can name MsgSeqNum(34)
+/// and MsgType(35). It reads from delimiter to delimiter and knows nothing of data fields.
+pub fn raw_field(bytes: &[u8], tag: u32) -> Option<&[u8]> {
+    bytes.split(|byte| *byte == SOH).find_map(|field| {
+        let (found, value_offset) = tag_at(field, 0).ok()?;
+        (found == tag).then(|| &field[value_offset..])
+    })
 }
 
 impl FieldIndex {
@@ -204,7 +190,9 @@ impl<'a> Message<'a> {
     /// The first field with `tag`.
     #[inline]
     pub fn field(&self, tag: u32) -> Option<&'a [u8]> {
-        self.entries.iter().find(|entry| entry.tag == tag).map(|entry| field_of(self.bytes, entry).value)
+        // A place beyond the spans is of an earlier message.
+        let span = self.spans.get(position_of_tag(self.tags, tag)?)?;
+        Some(value_of(self.bytes, *span))
     }
 
     /// MsgType(35). Framing has made sure that it is there.
@@ -246,14 +234,22 @@ impl<'a> Message<'a> {
     /// instance reaches to the message's end: what follows the group is for the reader to leave alone.
     /// `None` where `count_tag` is absent or not a number.
     pub fn groups(&self, count_tag: u32, delimiter: u32) -> Option<Groups<'a>> {
-        let at = self.entries.iter().position(|entry| entry.tag == count_tag)?;
-        let count = uint_of(field_of(self.bytes, &self.entries[at]).value)?;
-        Some(Groups { bytes: self.bytes, entries: &self.entries[at + 1..], delimiter, remaining: count })
+        Groups::within(self.bytes, &self.tags[..self.spans.len()], self.spans, count_tag, delimiter)
     }
 }
 
-fn field_of<'a>(bytes: &'a [u8], entry: &Entry) -> Field<'a> {
-    Field { tag: entry.tag, value: &bytes[entry.offset as usize..][..entry.length as usize] }
+fn fields_of<'a>(
+    bytes: &'a [u8],
+    tags: &'a [u32],
+    spans: &'a [Span],
+) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator + Clone + use<'a> {
+    let tags = &tags[..spans.len()];
+    tags.iter().zip(spans).map(move |(tag, span)| Field { tag: *tag, value: value_of(bytes, *span) })
+}
+
+#[inline(always)]
+fn value_of(bytes: &[u8], span: Span) -> &[u8] {
+    &bytes[span.offset as usize..span.end as usize]
 }
 
 /// Iterates over a repeating group. Yields fewer instances than the count field says if the message holds fewer.
@@ -291,16 +287,17 @@ impl<'a> Iterator for Groups<'a> {
             return None;
         }
         self.remaining -= 1;
-        let end = self.entries[1..].iter().position(|entry| entry.tag == self.delimiter);
-        let (instance, rest) = self.entries.split_at(end.map_or(self.entries.len(), |at| at + 1));
-        self.entries = rest;
-        Some(Group { bytes: self.bytes, entries: instance })
+        let end = position_of_tag(&self.tags[1..], self.delimiter).map_or(self.tags.len(), |at| at + 1);
+        let (tags, tags_left) = self.tags.split_at(end);
+        let (spans, spans_left) = self.spans.split_at(end);
+        (self.tags, self.spans) = (tags_left, spans_left);
+        Some(Group { bytes: self.bytes, tags, spans })
     }
 }
 
 impl<'a> Group<'a> {
     pub fn field(&self, tag: u32) -> Option<&'a [u8]> {
-        self.entries.iter().find(|entry| entry.tag == tag).map(|entry| field_of(self.bytes, entry).value)
+        position_of_tag(self.tags, tag).map(|at| value_of(self.bytes, self.spans[at]))
     }
 
     pub fn fields(&self) -> impl DoubleEndedIterator<Item = Field<'a>> + ExactSizeIterator + Clone + use<'a> {

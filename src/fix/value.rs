@@ -134,7 +134,7 @@ impl Decimal {
                 _ => return None,
             }
         }
-        (count > 0).then_some(Self { mantissa: if negative { -mantissa } else { mantissa }, scale })
+        has_digit.then_some(Self { mantissa: if negative { -mantissa } else { mantissa }, scale })
     }
 
     /// Writes the number at the front of `buffer`; answers its length. Places beyond the 37th after the point, which
@@ -148,13 +148,11 @@ impl Decimal {
         let sign = usize::from(self.mantissa < 0);
         buffer[0] = b'-';
         // At least one digit before the point.
-        let width = count.max(scale + 1);
-        for place in 0..width {
-            if scale > 0 && place == width - scale {
-                put(b'.');
-            }
-            let skipped = width - count;
-            put(if place < skipped { b'0' } else { digits[place - skipped] });
+        let whole = digit_count(magnitude).saturating_sub(scale).max(1);
+        let digits = whole + scale;
+        put_digits(&mut buffer[sign..sign + digits], magnitude);
+        if scale == 0 {
+            return sign + digits;
         }
         let point = sign + whole;
         buffer.copy_within(point..point + scale, point + 1);
@@ -162,12 +160,14 @@ impl Decimal {
         sign + digits + 1
     }
 
-    /// −1, 0 or 1 as `self` is less than, equal to or greater than `other`, whatever their scales.
-    pub fn compare(self, other: Self) -> std::cmp::Ordering {
-        let scaled =
-            |number: Self, scale: u8| i128::from(number.mantissa) * 10i128.pow(u32::from(scale - number.scale));
-        let scale = self.scale.max(other.scale);
-        scaled(self, scale).cmp(&scaled(other, scale))
+    /// Less than, equal to or greater than `other` in value, whatever their scales: 1.5 equals 1.50.
+    pub fn compare(self, other: Self) -> Ordering {
+        if self.scale > other.scale {
+            return other.compare(self).reverse();
+        }
+        // `self` has as many places or fewer. Its mantissa, if it is not 0, outgrows any i64 by 10^19.
+        let places = u32::from(other.scale - self.scale).min(19);
+        (i128::from(self.mantissa) * 10i128.pow(places)).cmp(&i128::from(other.mantissa))
     }
 }
 
@@ -230,13 +230,9 @@ impl UtcTimestamp {
         let (year, month, day) = civil_from_days(seconds / SECONDS_PER_DAY);
         let of_day = seconds % SECONDS_PER_DAY;
         let fraction_ns = self.unix_ns % NS_PER_SECOND;
-        let fraction_digits = match precision {
-            Precision::Seconds => 0,
-            Precision::Millis => 3,
-            Precision::Micros => 6,
-            Precision::Nanos => 9,
-        };
-        digits(18, fraction_digits, fraction_ns / 10u64.pow(9 - fraction_digits as u32));
+        put_digits(&mut buffer[..4], year);
+        put_digits(&mut buffer[4..6], month);
+        put_digits(&mut buffer[6..8], day);
         buffer[8] = b'-';
         put_digits(&mut buffer[9..11], of_day / 3_600);
         buffer[11] = b':';
@@ -244,7 +240,25 @@ impl UtcTimestamp {
         buffer[14] = b':';
         put_digits(&mut buffer[15..17], of_day % 60);
         buffer[17] = b'.';
-        if fraction_digits == 0 { 17 } else { 18 + fraction_digits }
+        match precision {
+            Precision::Seconds => return 17,
+            Precision::Millis => put_digits(&mut buffer[18..21], fraction_ns / 1_000_000),
+            Precision::Micros => put_digits(&mut buffer[18..24], fraction_ns / 1_000),
+            Precision::Nanos => put_digits(&mut buffer[18..27], fraction_ns),
+        }
+        precision.length()
+    }
+}
+
+impl Precision {
+    /// How many bytes a UTCTimestamp of this precision has.
+    pub const fn length(self) -> usize {
+        match self {
+            Self::Seconds => 17,
+            Self::Millis => 21,
+            Self::Micros => 24,
+            Self::Nanos => 27,
+        }
     }
 }
 

@@ -57,7 +57,7 @@ mod writer;
 pub use file_storage::FileStorage;
 pub use flusher::{Flusher, FlusherCounters};
 pub use manifest::{Manifest, ManifestError, journal_of};
-pub use open::{Journal, OpenError, Opened, Settings, open, open_over, prepare};
+pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, prepare};
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
 pub use recovery::{Records, Recovered, RecoveryReport, RingFound, StoredRecord};
 pub use stager::{Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};

@@ -26,12 +26,12 @@ mod settings;
 mod timers;
 mod version;
 
-pub use resend::is_admin;
 pub use identity::{IDENTITY_VALUE_BYTES_MAX, Identity};
 pub use outcome::{
     Action, BackPressure, Counters, DisconnectReason, Disposition, Notice, Outbox, Outgoing, OutgoingKind, Received,
     RejectReason, SendError,
 };
+pub use resend::is_admin;
 pub use settings::{Role, Settings};
 pub use version::Version;
 
