@@ -5,6 +5,7 @@
 //!
 //! Exit status: 0 where nothing is wrong (warnings may be), 2 where something is.
 
+mod journals;
 mod machine;
 
 use std::io::{self, IsTerminal, Write};
@@ -51,7 +52,7 @@ pub fn check(config_path: Option<&Path>, data_dir: Option<&Path>) -> Exit {
         None => config,
     };
     let mut findings = vec![summary(config_path, &config)];
-    findings.extend(check_machine(&config, config.engine.placement.worker_count()));
+    findings.extend(check_machine(&config));
     report(&findings, &mut output)
 }
 

@@ -339,7 +339,7 @@ impl Default for EngineConfig {
             wait: Wait::Adaptive,
             application: BuiltInApplication::Exchange,
             message_bytes_max: 64 << 10,
-            commit_bytes_max: 1 << 20,
+            commit_bytes_max: 256 << 10,
             connections_max: 4096,
             pending_connections_max: 256,
             template_sessions_max: 1024,

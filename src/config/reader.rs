@@ -346,7 +346,12 @@ impl<'i> Section<'_, 'i> {
     /// A list of core numbers without repetition.
     pub fn cores(&self, reader: &mut Reader<'_>, key: &str) -> Option<Vec<usize>> {
         const CORE_MAX: usize = 4095;
+        const CORES_MAX: usize = 64;
         let items = self.list(reader, key, "[2, 3]")?;
+        if items.len() > CORES_MAX {
+            self.blame(reader, key, "names too many cores", format!("name at most {CORES_MAX}"));
+            return None;
+        }
         let mut cores = Vec::with_capacity(items.len());
         for item in items {
             match integer_of(item.get_ref()).and_then(|number| usize::try_from(number).ok()) {

@@ -31,7 +31,7 @@ const MESSAGE_BYTES_MAX: u32 = 16 << 20;
 const COMMIT_BYTES_MAX: u32 = 64 << 20;
 /// Rings are mapped, so both bounds are whole pages of every kind but the largest.
 const RING_BYTES_MIN: u64 = 64 << 10;
-const RING_BYTES_MAX: u64 = 16 << 30;
+const RING_BYTES_MAX: u64 = 2 << 30;
 const SEGMENT_BYTES_MAX: u64 = 64 << 30;
 /// One that is written, one that is ready, one that is recycled.
 const SEGMENTS_MIN: u32 = 3;

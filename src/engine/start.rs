@@ -20,7 +20,7 @@ use crate::application::{Application, Direction, RestoreError, SessionNumber};
 use crate::config::{Config, Placement};
 use crate::control::{ControlError, ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
-use crate::journal::{self, Geometry, Kind, Mode, OpenError, Recovered, Storage, StorageError};
+use crate::journal::{self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, Storage, StorageError};
 use crate::transport::tcp::{KernelTcp, bind};
 
 /// Stored messages that one ResendRequest may bring back before the stager asks for the rest anew: bounds its memory.
@@ -106,7 +106,8 @@ impl Engine {
     ) -> Result<Engine, StartError> {
         let placement = Placement::of(config)?;
         let worker_count = placement.workers.len();
-        let shared = Shared::new(worker_count, worker_count);
+        let journals = journals_of(config, worker_count as u16);
+        let shared = Shared::new(worker_count, usize::from(journals));
         let acceptors = listen(config)?;
         let control = match config.control.listen {
             Some(address) => {
@@ -117,7 +118,7 @@ impl Engine {
             None => None,
         };
         shared.set_phase(Phase::Recovering);
-        let opened = journal::open(&journal_settings(config, worker_count as u16)).map_err(StartError::Journal)?;
+        let opened = journal::open(&journal_settings(config, journals)).map_err(StartError::Journal)?;
         for warning in &opened.warnings {
             tracing::warn!("{warning}");
         }
@@ -178,9 +179,9 @@ impl Engine {
         let mut mailboxes = Vec::new();
         let mut inboxes: Vec<Vec<_>> = (0..worker_count).map(|_| Vec::new()).collect();
         let mut outboxes: Vec<Vec<_>> = (0..worker_count).map(|_| Vec::new()).collect();
-        for from in 0..worker_count {
+        for (from, outbox) in outboxes.iter_mut().enumerate() {
             for (to, inbox) in inboxes.iter_mut().enumerate() {
-                outboxes[from].push((from != to).then(|| {
+                outbox.push((from != to).then(|| {
                     let (producer, consumer) = RingBuffer::new(HAND_OVERS_MAX);
                     inbox.push(consumer);
                     producer
@@ -442,6 +443,15 @@ fn monotonic_ns() -> u64 {
     use std::sync::OnceLock;
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
+}
+
+/// A data directory keeps the number of journals that it was created with; workers adopt them. A new one gets one a worker.
+fn journals_of(config: &Config, worker_count: u16) -> u16 {
+    let settings = journal_settings(config, worker_count);
+    let manifest = FileStorage::open(&settings.data_dir, settings.geometry).manifest();
+    // What is wrong with a manifest is said when the journals are opened.
+    let manifest = manifest.ok().flatten().and_then(|text| Manifest::of_text(&text).ok());
+    manifest.map_or(worker_count, |manifest| manifest.geometry.journals)
 }
 
 fn journal_settings(config: &Config, journals: u16) -> journal::Settings {

@@ -131,7 +131,8 @@ impl SendingTimeParser {
             [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => {
                 uint_of(digits)? * 10u64.pow(9 - digits.len() as u32)
             }
-            _ => return None,
+            // Finer than ns, or no timestamp at all.
+            _ => return UtcTimestamp::parse(text),
         };
         self.whole_ns.checked_add(fraction_ns).map(UtcTimestamp::from_unix_ns)
     }

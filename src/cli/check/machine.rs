@@ -1,6 +1,6 @@
 //! What only the machine can tell of a configuration: cores, limits, directories, room and ports.
 //!
-//! What is inside the data directory is the journal's to judge; here it is a directory with an owner and a volume.
+//! What lies inside the data directory is judged in [`super::journals`].
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -17,9 +17,9 @@ const OTHER_FILES: u64 = 128;
 /// How many entries of the data directory are looked at for the space that it holds already.
 const ENTRIES_MAX: usize = 100_000;
 
-/// `journal_count` is the number of workers for a new data directory, and for an old one what its manifest says.
-pub fn check_machine(config: &Config, journal_count: u32) -> Vec<Finding> {
-    let mut findings = Findings { config, found: Vec::new(), journal_count: journal_count.into() };
+/// Everything that only this machine can tell.
+pub fn check_machine(config: &Config) -> Vec<Finding> {
+    let mut findings = Findings::new(config);
     findings.cores();
     findings.open_files();
     findings.inline_passwords();
@@ -29,26 +29,34 @@ pub fn check_machine(config: &Config, journal_count: u32) -> Vec<Finding> {
     findings.found
 }
 
-struct Findings<'c> {
-    config: &'c Config,
-    found: Vec<Finding>,
-    journal_count: u64,
+pub(super) struct Findings<'c> {
+    pub config: &'c Config,
+    pub found: Vec<Finding>,
+    /// One a worker in a new data directory; an old one says how many it has.
+    pub journal_count: u64,
+    /// Space of the ring directory that this data directory's rings hold already.
+    pub ring_bytes_held: u64,
 }
 
-impl Findings<'_> {
+impl<'c> Findings<'c> {
+    pub fn new(config: &'c Config) -> Findings<'c> {
+        let journal_count = config.engine.placement.worker_count().into();
+        Findings { config, found: Vec::new(), journal_count, ring_bytes_held: 0 }
+    }
+
     fn add(&mut self, level: Level, key: &str, what: String, mend: String) {
         self.found.push(Finding { level, place: self.config.place_of(key), what, mend });
     }
 
-    fn ok(&mut self, key: &str, what: impl Into<String>) {
+    pub fn ok(&mut self, key: &str, what: impl Into<String>) {
         self.add(Level::Ok, key, what.into(), String::new());
     }
 
-    fn warning(&mut self, key: &str, what: impl Into<String>, mend: impl Into<String>) {
+    pub fn warning(&mut self, key: &str, what: impl Into<String>, mend: impl Into<String>) {
         self.add(Level::Warning, key, what.into(), mend.into());
     }
 
-    fn wrong(&mut self, key: &str, what: impl Into<String>, mend: impl Into<String>) {
+    pub fn wrong(&mut self, key: &str, what: impl Into<String>, mend: impl Into<String>) {
         self.add(Level::Wrong, key, what.into(), mend.into());
     }
 
@@ -134,68 +142,87 @@ impl Findings<'_> {
         const KEY: &str = "engine.data_dir";
         let config = self.config;
         let data_dir = &config.engine.data_dir;
-        let shown = data_dir.display();
+        let Some(existing) = self.directory(KEY, data_dir) else { return };
+        if existing == *data_dir {
+            self.privacy(KEY, data_dir);
+            self.journals();
+        }
         let needed = config
             .persistence
             .segment_bytes
             .saturating_mul(config.persistence.segments.into())
             .saturating_mul(self.journal_count);
-        match fs::metadata(data_dir) {
-            Ok(metadata) => {
-                if self.directory_is_ours(KEY, data_dir, &metadata) {
-                    let held = allocated_bytes(data_dir);
-                    self.room(KEY, data_dir, needed.saturating_sub(held), "segments", Level::Wrong);
-                }
-            }
+        let held = if existing == *data_dir { allocated_bytes(data_dir) } else { 0 };
+        let mend = "make room, or lower persistence.segments or segment_bytes";
+        self.room(KEY, &existing, needed.saturating_sub(held), "segments", mend);
+    }
+
+    /// The directory itself, or where it does not exist yet the one that it would be made in; `None` where it cannot
+    /// be used. Says which.
+    fn directory(&mut self, key: &str, path: &Path) -> Option<PathBuf> {
+        let shown = path.display();
+        match fs::metadata(path) {
+            Ok(metadata) => self.is_usable(key, path, &metadata).then(|| path.to_path_buf()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let parent = nearest_existing(data_dir);
+                let parent = nearest_existing(path);
                 match writable(&parent) {
                     Ok(()) => {
-                        self.ok(KEY, format!("{shown} does not exist yet and can be made"));
-                        self.room(KEY, &parent, needed, "segments", Level::Wrong);
+                        self.ok(key, format!("{shown} does not exist yet and can be made"));
+                        Some(parent)
                     }
-                    Err(error) => self.wrong(
-                        KEY,
-                        format!("{shown} does not exist and cannot be made in {}: {error}", parent.display()),
-                        "name a directory that this user can write to",
-                    ),
+                    Err(error) => {
+                        self.wrong(
+                            key,
+                            format!("{shown} does not exist and cannot be made in {}: {error}", parent.display()),
+                            "name a directory that this user can write to",
+                        );
+                        None
+                    }
                 }
             }
-            Err(error) => self.wrong(
-                KEY,
-                format!("{shown} cannot be looked at: {error}"),
-                "let this user pass through the directories above it",
-            ),
+            Err(error) => {
+                let mend = "let this user pass through the directories above it";
+                self.wrong(key, format!("{shown} cannot be looked at: {error}"), mend);
+                None
+            }
         }
     }
 
-    /// Whether it is a directory of this user that it can write to; says so, or what is in the way.
-    fn directory_is_ours(&mut self, key: &str, path: &Path, metadata: &Metadata) -> bool {
+    /// Whether it is a directory that this user can write to; says so, or what is in the way.
+    fn is_usable(&mut self, key: &str, path: &Path, metadata: &Metadata) -> bool {
         let shown = path.display();
         if !metadata.is_dir() {
             self.wrong(key, format!("{shown} is not a directory"), "name a directory, or move the file away");
             return false;
         }
-        let own = effective_user();
-        if metadata.uid() != own {
+        if let Err(error) = writable(path) {
             self.wrong(
                 key,
-                format!("{shown} belongs to user {} and this is user {own}", metadata.uid()),
-                format!("run as its owner, or name a directory below it, such as {shown}/fixring: it is made on start"),
+                format!("{shown} cannot be written to: {error}"),
+                "make it writable for this user, or name another",
             );
             return false;
         }
-        if let Err(error) = writable(path) {
-            self.wrong(key, format!("{shown} cannot be written to: {error}"), "make it writable for this user");
-            return false;
-        }
-        let mode = metadata.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            self.warning(key, format!("{shown} is open to others (mode {mode:04o})"), format!("chmod 700 {shown}"));
-        } else {
-            self.ok(key, format!("{shown} is ours and writable"));
-        }
+        self.ok(key, format!("{shown} can be used"));
         true
+    }
+
+    /// Each file of ours is closed to others; the directory decides who may take the files away. Rings lie in a
+    /// directory that is often shared, so this is asked of the data directory alone.
+    fn privacy(&mut self, key: &str, path: &Path) {
+        let Ok(metadata) = fs::metadata(path) else { return };
+        let shown = path.display();
+        let mode = metadata.permissions().mode() & 0o7777;
+        let own = effective_user();
+        if metadata.uid() != own {
+            self.warning(
+                key,
+                format!("{shown} belongs to user {} and this is user {own}", metadata.uid()),
+                format!("its owner can take the files away; {shown}/fixring would be made with the right owner"),
+            );
+        } else if mode & 0o077 != 0 {
+            self.warning(key, format!("{shown} is open to others (mode {mode:04o})"), format!("chmod 700 {shown}"));
+        }
     }
 
     fn ring_dir(&mut self) {
@@ -203,62 +230,44 @@ impl Findings<'_> {
         let config = self.config;
         let ring_dir = &config.persistence.ring_dir;
         let shown = ring_dir.display();
-        let needed = config.persistence.ring_bytes.saturating_mul(self.journal_count);
-        let device = match fs::metadata(ring_dir) {
-            Ok(metadata) if metadata.is_dir() => metadata.dev(),
-            Ok(_) => return self.wrong(KEY, format!("{shown} is not a directory"), "name a directory on tmpfs"),
-            Err(error) => {
-                let mend = "mount shared memory there (in a pod: an emptyDir of medium Memory), or name /dev/shm";
-                return self.wrong(KEY, format!("{shown} cannot be used: {error}"), mend);
-            }
-        };
-        if let Err(error) = writable(ring_dir) {
-            return self.wrong(
-                KEY,
-                format!("{shown} cannot be written to: {error}"),
-                "make it writable for this user, or name another",
-            );
-        }
+        let Some(existing) = self.directory(KEY, ring_dir) else { return };
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-        match filesystem_of(&mounts, device) {
+        let device = fs::metadata(&existing).map(|metadata| metadata.dev()).ok();
+        match device.and_then(|device| filesystem_of(&mounts, device)) {
             Some("tmpfs") => self.ok(KEY, format!("{shown} is shared memory")),
             kind => self.warning(
                 KEY,
                 format!("{shown} is not on tmpfs but on {}", kind.unwrap_or("a file system of unknown kind")),
-                "it works, with twice the writes and a longer tail; shared memory is faster",
+                "it works, with twice the writes and a longer tail; shared memory is faster (in a pod: an emptyDir of \
+                 medium Memory)",
             ),
         }
-        // The rings of an earlier run are there already, and which files they are is the journal's to know.
-        let has_run = fs::read_dir(&config.engine.data_dir).is_ok_and(|mut entries| entries.next().is_some());
-        self.room(KEY, ring_dir, needed, "rings", if has_run { Level::Warning } else { Level::Wrong });
+        let needed = config.persistence.ring_bytes.saturating_mul(self.journal_count);
+        let mend = "make room (in a pod: raise the sizeLimit of the emptyDir), or lower persistence.ring_bytes";
+        self.room(KEY, &existing, needed.saturating_sub(self.ring_bytes_held), "rings", mend);
     }
 
-    fn room(&mut self, key: &str, path: &Path, needed: u64, what: &str, shortage: Level) {
+    fn room(&mut self, key: &str, path: &Path, needed: u64, what: &str, mend: &str) {
         let shown = path.display();
-        let free = match space(path) {
-            Ok(space) => space.free_bytes,
-            Err(error) => {
-                return self.warning(
+        match space(path) {
+            Ok(space) if space.free_bytes >= needed => {
+                let free = rounded(space.free_bytes);
+                self.ok(key, format!("{free} free, and {} of {what} to be made", rounded(needed)));
+            }
+            Ok(space) => {
+                let free = rounded(space.free_bytes);
+                self.wrong(
                     key,
-                    format!("the room on {shown} cannot be told: {error}"),
-                    format!("see that there is room for {}", rounded(needed)),
+                    format!("{shown} has {free} free and {} of {what} are to be made", rounded(needed)),
+                    mend,
                 );
             }
-        };
-        if free >= needed {
-            return self.ok(key, format!("{} free for {} of {what}", rounded(free), rounded(needed)));
+            Err(error) => self.warning(
+                key,
+                format!("the room on {shown} cannot be told: {error}"),
+                format!("see that there is room for {}", rounded(needed)),
+            ),
         }
-        let (smaller, reuse) = match (what, shortage) {
-            ("rings", Level::Wrong) => ("persistence.ring_bytes", ""),
-            ("rings", _) => ("persistence.ring_bytes", ", unless the rings of the last run are still there"),
-            _ => ("persistence.segments or segment_bytes", ""),
-        };
-        self.add(
-            shortage,
-            key,
-            format!("{shown} has {} free and {} of {what} are needed", rounded(free), rounded(needed)),
-            format!("make room{reuse}, or lower {smaller}"),
-        );
     }
 
     fn ports(&mut self) {
@@ -377,14 +386,14 @@ fn ranges(numbers: &[usize]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tempfile::TempDir;
 
     use super::super::{Exit, report};
     use super::*;
 
     /// A configuration whose every port is free and whose directories are in a temporary one.
-    fn fitting(directory: &TempDir, more: &str) -> Config {
+    pub fn fitting(directory: &TempDir, more: &str) -> Config {
         let path = directory.path().display();
         let text = format!(
             "[engine]\ndata_dir = \"{path}/data\"\ncommit_bytes_max = \"128KiB\"\nconnections_max = 300\n\
@@ -394,8 +403,8 @@ mod tests {
         Config::parse(&text, "x.toml").unwrap_or_else(|errors| panic!("{errors}"))
     }
 
-    fn wrong(config: &Config) -> Vec<String> {
-        let findings = check_machine(config, 1);
+    pub fn wrong(config: &Config) -> Vec<String> {
+        let findings = check_machine(config);
         let wrong = findings.iter().filter(|finding| finding.level == Level::Wrong);
         wrong.map(|finding| format!("{}: {}: {}", finding.place, finding.what, finding.mend)).collect()
     }
@@ -404,7 +413,7 @@ mod tests {
     fn a_machine_that_fits_has_nothing_wrong_and_nothing_is_left_behind() {
         let directory = tempfile::tempdir().unwrap();
         let config = fitting(&directory, "");
-        let findings = check_machine(&config, 1);
+        let findings = check_machine(&config);
         let mut output = Vec::new();
         assert_eq!(report(&findings, &mut output), Exit::Ok, "{findings:#?}");
         let output = String::from_utf8(output).unwrap();
@@ -460,8 +469,8 @@ mod tests {
         config.persistence.ring_bytes = 1 << 50;
         let wrong = wrong(&config);
         assert_eq!(wrong.len(), 2, "{wrong:#?}");
-        assert!(wrong[0].contains(&format!("{}GiB of segments are needed", 3 << 20)), "{wrong:#?}");
-        assert!(wrong[1].contains("lower persistence.ring_bytes"), "{wrong:#?}");
+        assert!(wrong[0].contains(&format!("{}GiB of segments are to be made", 3 << 20)), "{wrong:#?}");
+        assert!(wrong[1].contains("of rings are to be made") && wrong[1].contains("lower persistence.ring_bytes"));
     }
 
     #[test]
@@ -487,23 +496,29 @@ mod tests {
         fs::remove_file(&data_dir).unwrap();
         fs::create_dir(&data_dir).unwrap();
         fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o755)).unwrap();
-        let findings = check_machine(&config, 1);
+        let findings = check_machine(&config);
         let warning = findings.iter().find(|finding| finding.what.contains("open to others")).unwrap();
         assert_eq!(warning.level, Level::Warning);
         assert_eq!(warning.mend, format!("chmod 700 {}", data_dir.display()));
         fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o700)).unwrap();
-        assert!(!check_machine(&config, 1).iter().any(|finding| finding.what.contains("open to others")));
+        assert!(!check_machine(&config).iter().any(|finding| finding.what.contains("open to others")));
     }
 
     #[test]
-    fn a_ring_directory_that_is_missing_says_what_belongs_there() {
+    fn a_ring_directory_that_is_missing_would_be_made() {
         let directory = tempfile::tempdir().unwrap();
         let mut config = fitting(&directory, "");
-        config.persistence.ring_dir = directory.path().join("missing");
+        config.persistence.ring_dir = directory.path().join("a/b");
+        let findings = check_machine(&config);
+        let found = findings.iter().find(|finding| finding.place == "x.toml:6: persistence.ring_dir").unwrap();
+        assert_eq!(found.level, Level::Ok);
+        assert!(found.what.ends_with("a/b does not exist yet and can be made"), "{found:?}");
+        assert!(!directory.path().join("a").exists());
+
+        config.persistence.ring_dir = PathBuf::from("/proc/fixring");
         let wrong = wrong(&config);
         assert_eq!(wrong.len(), 1, "{wrong:#?}");
-        assert!(wrong[0].starts_with("x.toml:6: persistence.ring_dir: "), "{wrong:#?}");
-        assert!(wrong[0].contains("emptyDir of medium Memory"), "{wrong:#?}");
+        assert!(wrong[0].contains("/proc/fixring does not exist and cannot be made in /proc"), "{wrong:#?}");
     }
 
     #[test]
@@ -518,7 +533,7 @@ mod tests {
         .unwrap();
         let warned = |mode: u32| {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            let findings = check_machine(&Config::load(&path).unwrap(), 1);
+            let findings = check_machine(&Config::load(&path).unwrap());
             findings.iter().any(|finding| finding.place.ends_with(":7: session[0].password"))
         };
         assert!(warned(0o644));

@@ -140,6 +140,7 @@ pub struct Worker<T: Transport, A> {
     next_token: u64,
     turns: u64,
     last_turn_ns: u64,
+    was_busy: bool,
     stop: Stop,
 }
 
@@ -188,6 +189,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             next_token: 0,
             turns: 0,
             last_turn_ns: now.monotonic_ns,
+            was_busy: false,
             stop: Stop::default(),
         };
         for journal in adopted {
@@ -318,8 +320,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 desk.counters.appended_bytes.set(desk.ledger.writer.appended());
             }
         }
-        // From one turn's clock to the next: what a message that came at the wrong moment had to wait.
-        self.counters.longest_turn_ns.raise(now.monotonic_ns.saturating_sub(self.last_turn_ns));
+        // From a busy turn's clock to the next: what a message that came at the wrong moment had to wait. After an idle
+        // turn the thread may have slept on purpose.
+        if self.was_busy {
+            self.counters.longest_turn_ns.raise(now.monotonic_ns.saturating_sub(self.last_turn_ns));
+        }
+        self.was_busy = work > 0;
         self.last_turn_ns = now.monotonic_ns;
     }
 }
