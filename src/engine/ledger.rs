@@ -146,7 +146,9 @@ impl<A: Application> Ledger<A> {
         self.open()?;
         // Where the secrets of an unreadable Logon lie cannot be known: none of it is stored.
         let stored = if crate::fix::raw_field(bytes, tags::MSG_TYPE) == Some(b"A") { &[][..] } else { bytes };
-        let position = self.append_inbound(now, session, 0, stored, false);
+        // Recovery expects the number after it where the message is counted.
+        let msg_seq_num = crate::fix::raw_field(bytes, tags::MSG_SEQ_NUM).and_then(crate::fix::uint_of).unwrap_or(0);
+        let position = self.append_inbound(now, session, msg_seq_num, stored, false);
         let received =
             self.step_in_commit(now, session, |session, out| session.receive_unparsable(now, bytes, error, out));
         if received.counted {
