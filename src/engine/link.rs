@@ -196,8 +196,7 @@ impl<'a> LinkOutbox<'a> {
         Self { writer, link, commit, now }
     }
 
-    fn record(&self, kind: Kind, msg_seq_num: u64) -> NewRecord {
-        let sends = matches!(kind, Kind::Outbound | Kind::Replay) && self.link.connection.is_some();
+    fn record(&self, kind: Kind, msg_seq_num: u64, sends: bool) -> NewRecord {
         NewRecord {
             kind,
             session: self.link.number,
@@ -211,13 +210,13 @@ impl<'a> LinkOutbox<'a> {
         }
     }
 
-    fn appended(&mut self, position: u64, kind: Kind) {
+    fn appended(&mut self, position: u64, kind: Kind, sends: bool) {
         self.commit.appended = true;
         self.commit.mode = self.commit.mode.max(self.link.mode);
         if kind == Kind::Outbound {
             self.link.last_out = position;
         }
-        if self.link.connection.is_some() {
+        if sends {
             let queue = &mut self.link.queue;
             queue.head = queue.head.or(Some(position));
             queue.tail = Some(position);
@@ -233,7 +232,8 @@ impl Outbox for LinkOutbox<'_> {
         encode: impl FnOnce(&mut [u8]) -> Result<usize, Overflow>,
     ) -> Result<(), BackPressure> {
         let kind = if outgoing.kind == OutgoingKind::Replay { Kind::Replay } else { Kind::Outbound };
-        let record = self.record(kind, outgoing.msg_seq_num);
+        let sends = self.link.connection.is_some() && outgoing.kind != OutgoingKind::Deferred;
+        let record = self.record(kind, outgoing.msg_seq_num, sends);
         let mut secret = None;
         let is_logon = outgoing.kind == OutgoingKind::Logon;
         let appended = self.writer.append(record, |space| {
@@ -253,7 +253,7 @@ impl Outbox for LinkOutbox<'_> {
         if let Some(clear) = secret {
             self.link.secret_logon = Some((position, clear));
         }
-        self.appended(position, kind);
+        self.appended(position, kind, sends);
         Ok(())
     }
 
