@@ -148,6 +148,10 @@ impl Peer {
         self.connection = Some(self.transport.connect(address).expect("the engine listens"));
     }
 
+    fn disconnect(&mut self) {
+        self.transport.close(self.connection.take().expect("a connection"));
+    }
+
     fn message(&mut self, msg_type: &[u8], fields: &[(u32, &str)]) -> Vec<u8> {
         let mut buffer = vec![0; 16 * 1024];
         let mut encoder = Encoder::begin(&mut buffer, b"FIX.4.4", msg_type);
@@ -403,6 +407,32 @@ fn a_full_ring_stops_the_reading_and_nothing_is_lost_or_answered_twice() {
     for (number, report) in after.iter().enumerate() {
         assert!(report.contains(&format!("|11=o{number}|")), "in their order: {report}");
     }
+}
+
+/// The end of the connection found no room, the session was not told, and its next connection was one too many for it.
+#[test]
+fn a_connection_that_ends_while_the_ring_is_full_can_be_followed_by_another() {
+    let mut world = World::new();
+    let mut peer = world.logged_on("DESK0");
+    let mut other = world.logged_on("DESK1");
+    world.flushes = false;
+    let mut orders = Vec::new();
+    for number in 0..200 {
+        orders.extend(peer.order(&format!("o{number}")));
+    }
+    peer.send_bytes(&orders);
+    world.pass_ms(50);
+    assert!(world.engine.shared.journal(0).ring_full.value() > 0);
+    other.disconnect();
+    world.pass_ms(10);
+    assert_eq!(world.events(), ["disconnected: PeerClosed"]);
+    other.connect();
+    other.logon();
+    world.pass_ms(50);
+    assert_eq!(other.receive(), [""; 0], "a full ring takes no Logon either");
+    world.flushes = true;
+    world.pass_ms(50);
+    assert_eq!(types(&other.receive()), "A");
 }
 
 #[test]
