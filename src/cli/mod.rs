@@ -1,6 +1,7 @@
 //! The command line: what `fixring` the binary does, over the library. Everything here may print and exit; nothing
 //! else in the library does.
 
+mod bench;
 pub mod check;
 mod exit;
 pub mod logging;
@@ -32,6 +33,9 @@ enum Command {
     Run(Location),
     /// Say what is wrong with the configuration, the data directory and this machine
     Check(Location),
+    /// Measure
+    #[command(subcommand)]
+    Bench(bench::Bench),
 }
 
 /// Which configuration, and over which data.
@@ -54,6 +58,7 @@ pub fn main() -> Exit {
     }
     match cli.command {
         Command::Run(location) => run::run(location.config.as_deref(), location.data_dir.as_deref()),
+        Command::Bench(bench) => bench::bench(&bench),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
     }
 }

@@ -28,12 +28,14 @@ pub(crate) struct Commit {
     pub mode: Mode,
     /// Sessions with something new to send; duplicates are harmless. Bounded by the records of a commit.
     pub touched: Vec<u32>,
+    /// Sessions that the application has asked to log out: they took a step that the worker has not looked at.
+    pub asked: Vec<u32>,
     pub appended: bool,
 }
 
 impl Commit {
     fn new() -> Self {
-        Self { open: false, mode: Mode::Buffered, touched: Vec::with_capacity(256), appended: false }
+        Self { open: false, mode: Mode::Buffered, touched: Vec::with_capacity(256), asked: Vec::new(), appended: false }
     }
 }
 
@@ -146,7 +148,9 @@ impl<A: Application> Ledger<A> {
         self.open()?;
         // Where the secrets of an unreadable Logon lie cannot be known: none of it is stored.
         let stored = if crate::fix::raw_field(bytes, tags::MSG_TYPE) == Some(b"A") { &[][..] } else { bytes };
-        let position = self.append_inbound(now, session, 0, stored, false);
+        // Recovery expects the number after it where the message is counted.
+        let msg_seq_num = crate::fix::raw_field(bytes, tags::MSG_SEQ_NUM).and_then(crate::fix::uint_of).unwrap_or(0);
+        let position = self.append_inbound(now, session, msg_seq_num, stored, false);
         let received =
             self.step_in_commit(now, session, |session, out| session.receive_unparsable(now, bytes, error, out));
         if received.counted {
@@ -365,6 +369,7 @@ impl<'a> Handle<'a> {
         let slot = &mut self.sessions.slots[self.number.0 as usize];
         let mut outbox = LinkOutbox::new(self.sessions.writer, &mut slot.link, self.sessions.commit, now);
         slot.session.logout(now, text.as_bytes(), &mut outbox);
+        self.sessions.commit.asked.push(self.number.0);
     }
 
     /// Another session of the same journal: what is sent to it is part of the same commit.

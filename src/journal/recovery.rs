@@ -304,7 +304,9 @@ impl Scan {
     ) -> Result<bool, StorageError> {
         for (position, header) in records {
             let payload = match header.kind {
-                Kind::State | Kind::SessionDefined => source.bytes(position + HEADER_BYTES, header.payload_bytes())?,
+                Kind::State | Kind::SessionDefined | Kind::Numbers => {
+                    source.bytes(position + HEADER_BYTES, header.payload_bytes())?
+                }
                 _ => &[],
             };
             match header.kind {
@@ -337,22 +339,22 @@ impl Scan {
                         }
                     }
                 }
-                Kind::Pad | Kind::Replay | Kind::Numbers | Kind::IncarnationStart | Kind::CleanStop => {}
+                // They hold at this place of the commit: a Logon that answers a reset, or what the application sends
+                // in the same step, follows them under the next numbers.
+                Kind::Numbers => {
+                    let Some(numbers) = StoredNumbers::of(payload) else {
+                        return Ok(false);
+                    };
+                    if let Some(session) = self.sessions.get_mut(&header.session) {
+                        session.next_out = numbers.next_out;
+                        session.next_in = numbers.next_in;
+                        session.epoch = numbers.epoch;
+                        session.lease = numbers.lease;
+                    }
+                }
+                Kind::Pad | Kind::Replay | Kind::IncarnationStart | Kind::CleanStop => {}
             }
             self.last_kind = Some(header.kind);
-        }
-        // Numbers are those after the whole commit, wherever in it they are stated.
-        for (position, header) in records.iter().filter(|(_, header)| header.kind == Kind::Numbers) {
-            let payload = source.bytes(position + HEADER_BYTES, header.payload_bytes())?;
-            let Some(numbers) = StoredNumbers::of(payload) else {
-                return Ok(false);
-            };
-            if let Some(session) = self.sessions.get_mut(&header.session) {
-                session.next_out = numbers.next_out;
-                session.next_in = numbers.next_in;
-                session.epoch = numbers.epoch;
-                session.lease = numbers.lease;
-            }
         }
         if records[0].1.kind != Kind::State {
             self.commits += 1;

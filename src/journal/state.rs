@@ -34,7 +34,7 @@ pub struct RecoveredSession {
     pub identity: Box<[u8]>,
 }
 
-/// What a Numbers record says: the numbers after its commit, where they moved otherwise than by one sent or counted message.
+/// What a Numbers record says: the numbers at its place in the commit, where they moved otherwise than by one sent or counted message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredNumbers {
     pub next_out: u64,

@@ -194,7 +194,7 @@ impl Writer {
         })
     }
 
-    /// States a session's numbers after this commit.
+    /// States a session's numbers as they are at this place in the commit; what follows in it moves them on.
     pub fn append_numbers(&mut self, session: u32, time_ns: u64, numbers: StoredNumbers) -> Result<u64, AppendError> {
         let new = NewRecord { session, epoch: numbers.epoch, ..NewRecord::internal(Kind::Numbers, time_ns) };
         self.append_bytes(new, &numbers.to_bytes())

@@ -34,7 +34,9 @@ impl Session {
             Err(received) => return received,
         };
         match header.msg_type {
-            b"5" => return self.receive_logout(now, number, out),
+            b"5" if !(header.poss_dup && number < self.numbers.next_in) => {
+                return self.receive_logout(now, number, out);
+            }
             b"A" if self.asks_for_reset(message) && !header.poss_dup => {
                 return self.receive_reset_in_session(now, number, message, out);
             }
@@ -338,6 +340,7 @@ impl Session {
 
     /// A Logout is answered whatever its number: a gap before it is asked for at the next logon.
     fn receive_logout(&mut self, now: Now, number: u64, out: &mut impl Outbox) -> Received {
+        self.notice(Notice::LogoutReceived);
         let counted = number == self.numbers.next_in;
         if counted {
             self.count(out);

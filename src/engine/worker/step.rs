@@ -196,6 +196,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
             State::LogoutSent => PublishedState::LoggingOut,
         };
         slot.counters.publish(state, numbers.next_out, numbers.next_in);
+        self.after_application(now, ledger);
+    }
+
+    /// Looks after the sessions that the application logged out in its last call.
+    pub(super) fn after_application(&mut self, now: Now, ledger: u32) {
+        while let Some(session) = self.desks[ledger as usize].ledger.commit.asked.pop() {
+            self.after_step(now, ledger, session);
+        }
     }
 
     fn act(&mut self, now: Now, ledger: u32, session: u32, action: Action) {
