@@ -121,6 +121,8 @@ pub(crate) fn wire(options: &WireOptions) -> Exit {
 }
 
 fn measure(options: &WireOptions, placement: Placement) -> Result<Report, ClientError> {
+    // Before this thread is pinned and sees one core only.
+    let machine = Machine::here();
     let directory = match &options.volume {
         Some(volume) => tempfile::tempdir_in(volume)?,
         None => tempfile::tempdir()?,
@@ -158,7 +160,6 @@ fn measure(options: &WireOptions, placement: Placement) -> Result<Report, Client
     let engine_anonymous_kib = own.as_ref().and_then(|own| anonymous_kib(own.child.id()));
     drop(idle);
     let (floor, floor_with_sync, engine) = (median(&floors), median(&synced_floors), median(&engines));
-    let machine = Machine::here();
     let p99_floor = if machine.cores < 4 { floor_with_sync.p99_ns } else { floor.p99_ns };
     Ok(Report {
         placement,
@@ -237,7 +238,7 @@ impl EngineProcess {
         let sessions_max = options.idle_sessions + 16;
         let config = format!(
             "[engine]\ndata_dir = {data:?}\ncores = [{core}]\nhousekeeping_cores = [{housekeeping}]\nwait = \"{wait}\"\n\
-             application = \"exchange\"\ntemplate_sessions_max = {sessions_max}\npending_connections_max = 256\n\
+             application = \"exchange\"\ntemplate_sessions_max = {sessions_max}\npending_connections_max = 16\n\
              connections_max = {sessions_max}\n\
              [persistence]\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nsegments = 4\nflush_interval = \"{FLUSH_INTERVAL_US}us\"\n\
              [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"{address}\"\n\
