@@ -242,7 +242,8 @@ impl Writer {
             let length = u32::from_le_bytes([record[0], record[1], record[2], record[3]]) as usize;
             let position = start + at as u64;
             let kind = record[COVERED_OFFSET];
-            let crc = record_crc(position, &record[..length], kind);
+            let covered = if kind == Kind::Pad as u8 { HEADER_BYTES as usize } else { length };
+            let crc = record_crc(position, length as u64, &record[..covered]);
             record[CRC_OFFSET..COVERED_OFFSET].copy_from_slice(&crc.to_le_bytes());
             if kind == Kind::Outbound as u8 || kind == Kind::Replay as u8 {
                 let steps = ((end - position) / RECORD_ALIGN) as u32;
