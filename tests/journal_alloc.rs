@@ -1,29 +1,7 @@
 //! Neither an append nor a flush allocates once the journal is open.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
-
 use fixring::journal::{Geometry, Kind, Mode, NewRecord, Room, SessionState, Settings, open};
-
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-// SAFETY: each call is passed on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's promises are the system allocator's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the pointer came from `alloc`, which is the system's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
+use fixring::sys::allocations::Counting;
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -52,7 +30,7 @@ fn appending_rolling_and_flushing_allocate_nothing() {
         last_in: 0,
         identity: b"one",
     };
-    let before = ALLOCATIONS.get();
+    let before = Counting::on_this_thread();
     let mut previous = None;
     let mut rolls = 0;
     for now_ns in 0..500 {
@@ -69,5 +47,5 @@ fn appending_rolling_and_flushing_allocate_nothing() {
         assert!(previous.is_some_and(|position| journal.writer.released(position)));
     }
     assert!(rolls > 2);
-    assert_eq!(ALLOCATIONS.get(), before);
+    assert_eq!(Counting::on_this_thread(), before);
 }
