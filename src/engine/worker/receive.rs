@@ -82,7 +82,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 buffer.clear();
                 buffer
             }
-            None => ReceiveBuffer::new(self.limits.message_bytes_max),
+            // Out of memory or of mappings: the first read finds no room, which closes the connection.
+            None => ReceiveBuffer::new(self.limits.message_bytes_max).unwrap_or_default(),
         };
         let connection = Connection {
             id,
