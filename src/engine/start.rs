@@ -178,9 +178,9 @@ impl Engine {
         let mut mailboxes = Vec::new();
         let mut inboxes: Vec<Vec<_>> = (0..worker_count).map(|_| Vec::new()).collect();
         let mut outboxes: Vec<Vec<_>> = (0..worker_count).map(|_| Vec::new()).collect();
-        for from in 0..worker_count {
+        for (from, outbox) in outboxes.iter_mut().enumerate() {
             for (to, inbox) in inboxes.iter_mut().enumerate() {
-                outboxes[from].push((from != to).then(|| {
+                outbox.push((from != to).then(|| {
                     let (producer, consumer) = RingBuffer::new(HAND_OVERS_MAX);
                     inbox.push(consumer);
                     producer
