@@ -12,7 +12,7 @@ use super::link::{Link, LinkOutbox};
 use crate::application::{Application, Delivery, SessionNumber};
 use crate::control::SessionCounters;
 use crate::fix::{Encoder, Message, Overflow, ParseError, tags};
-use crate::journal::{Kind, Mode, NewRecord, Room, SessionState, Writer};
+use crate::journal::{Kind, Mode, NewRecord, Room, SessionState, Writer, flags};
 use crate::session::{Disposition, Identity, Now, Received, SendError, Session, State};
 
 pub(crate) struct Slot {
@@ -173,6 +173,11 @@ impl<A: Application> Ledger<A> {
     }
 
     fn append_inbound(&mut self, now: Now, session: u32, msg_seq_num: u64, bytes: &[u8], is_logon: bool) -> u64 {
+        let blanked = is_logon.then(|| {
+            let mut stored = bytes.to_vec();
+            super::secrets::blank(&mut stored).then_some(stored)
+        });
+        let blanked = blanked.flatten();
         let link = &mut self.slots[session as usize].link;
         let record = NewRecord {
             kind: Kind::Inbound,
@@ -183,18 +188,12 @@ impl<A: Application> Ledger<A> {
             previous: link.last_in,
             origin: None,
             sent_after: None,
-            flags: 0,
+            flags: if blanked.is_some() { flags::SECRET_BLANKED } else { 0 },
         };
+        let stored = blanked.as_deref().unwrap_or(bytes);
         let appended = self.writer.append(record, |space| {
-            let target = space.get_mut(..bytes.len()).ok_or(Overflow)?;
-            if is_logon {
-                let mut stored = bytes.to_vec();
-                super::secrets::blank(&mut stored);
-                target.copy_from_slice(&stored);
-            } else {
-                target.copy_from_slice(bytes);
-            }
-            Ok::<_, Overflow>(bytes.len())
+            space.get_mut(..stored.len()).ok_or(Overflow)?.copy_from_slice(stored);
+            Ok::<_, Overflow>(stored.len())
         });
         let position = appended.expect("a commit's room holds the longest message, see the configuration's relations");
         link.last_in = position;
