@@ -360,15 +360,8 @@ impl World {
                 room => self.make_room(life, room),
             }
         }
-        let mut numbers = Vec::new();
         for planned in &planned {
-            self.append(&mut life.writer, planned, &mut after, &mut numbers);
-        }
-        // Numbers hold after the whole commit.
-        for (index, stored) in numbers {
-            let session = &mut after.sessions[index];
-            (session.next_out, session.next_in, session.epoch, session.lease) =
-                (stored.next_out, stored.next_in, stored.epoch, stored.lease);
+            self.append(&mut life.writer, planned, &mut after);
         }
         let mode = [Mode::Buffered, Mode::Flush, Mode::Sync][self.random.usize(..3)];
         after.end = life.writer.commit(mode);
@@ -409,13 +402,7 @@ impl World {
         planned
     }
 
-    fn append(
-        &mut self,
-        writer: &mut Writer,
-        planned: &Planned,
-        after: &mut Prefix,
-        numbers: &mut Vec<(usize, StoredNumbers)>,
-    ) {
+    fn append(&mut self, writer: &mut Writer, planned: &Planned, after: &mut Prefix) {
         let session = &mut after.sessions[planned.session];
         let msg_seq_num = match planned.kind {
             Kind::Inbound => session.next_in,
@@ -449,12 +436,10 @@ impl World {
                     lease: 64,
                 };
                 let stored = if self.random.bool() { reset } else { jump };
-                if numbers.iter().any(|(index, _)| *index == planned.session) {
-                    return;
-                }
                 let position = writer.append_numbers(session.number, self.now_ns, stored).unwrap();
                 hashed = writer.payload(position).to_vec();
-                numbers.push((planned.session, stored));
+                (session.next_out, session.next_in, session.epoch, session.lease) =
+                    (stored.next_out, stored.next_in, stored.epoch, stored.lease);
             }
             kind => {
                 let position = writer.append_bytes(new, &planned.payload).unwrap();

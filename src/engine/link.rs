@@ -23,6 +23,9 @@ pub(crate) struct Link {
     pub number: u32,
     pub mode: Mode,
     pub epoch: u32,
+    /// Where the newest epoch that this process opened is stated. Until that is synced nothing of it leaves, not even what
+    /// later commits of a weaker mode hold.
+    epoch_position: Option<u64>,
     /// The durably reserved bound of outgoing numbers (DESIGN: sequence lease); 0 where none was taken.
     pub lease: u64,
     pub identity_bytes: Box<[u8]>,
@@ -69,6 +72,7 @@ impl Link {
             number,
             mode,
             epoch: 0,
+            epoch_position: None,
             lease: 0,
             identity_bytes,
             last_out: NONE,
@@ -105,6 +109,14 @@ impl Link {
     pub fn flush<T: Transport>(&mut self, writer: &Writer, transport: &mut T) -> (usize, Flushed) {
         let mut total = 0;
         let Some(connection) = self.connection else { return (total, Flushed::Everything) };
+        if let Some(position) = self.epoch_position {
+            // Commits are synced whole, so that a mark beyond the record's start is one beyond its commit.
+            if writer.watermark(Mode::Sync) > position {
+                self.epoch_position = None;
+            } else if self.queue.head.is_some() {
+                return (total, Flushed::AwaitingRelease);
+            }
+        }
         loop {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let (mut count, mut offered) = (0, 0);
@@ -184,8 +196,7 @@ impl<'a> LinkOutbox<'a> {
         Self { writer, link, commit, now }
     }
 
-    fn record(&self, kind: Kind, msg_seq_num: u64) -> NewRecord {
-        let sends = matches!(kind, Kind::Outbound | Kind::Replay) && self.link.connection.is_some();
+    fn record(&self, kind: Kind, msg_seq_num: u64, sends: bool) -> NewRecord {
         NewRecord {
             kind,
             session: self.link.number,
@@ -199,13 +210,13 @@ impl<'a> LinkOutbox<'a> {
         }
     }
 
-    fn appended(&mut self, position: u64, kind: Kind) {
+    fn appended(&mut self, position: u64, kind: Kind, sends: bool) {
         self.commit.appended = true;
         self.commit.mode = self.commit.mode.max(self.link.mode);
         if kind == Kind::Outbound {
             self.link.last_out = position;
         }
-        if self.link.connection.is_some() {
+        if sends {
             let queue = &mut self.link.queue;
             queue.head = queue.head.or(Some(position));
             queue.tail = Some(position);
@@ -221,7 +232,8 @@ impl Outbox for LinkOutbox<'_> {
         encode: impl FnOnce(&mut [u8]) -> Result<usize, Overflow>,
     ) -> Result<(), BackPressure> {
         let kind = if outgoing.kind == OutgoingKind::Replay { Kind::Replay } else { Kind::Outbound };
-        let mut record = self.record(kind, outgoing.msg_seq_num);
+        let sends = self.link.connection.is_some() && outgoing.kind != OutgoingKind::Deferred;
+        let mut record = self.record(kind, outgoing.msg_seq_num, sends);
         let mut secret = None;
         let appended = if outgoing.kind == OutgoingKind::Logon {
             // A Logon is made beside the journal, so that its secrets are not there for a moment even.
@@ -244,12 +256,13 @@ impl Outbox for LinkOutbox<'_> {
         if let Some(clear) = secret {
             self.link.secret_logon = Some((position, clear));
         }
-        self.appended(position, kind);
+        self.appended(position, kind, sends);
         Ok(())
     }
 
     fn numbers(&mut self, numbers: Numbers) {
-        if numbers.epoch != self.link.epoch {
+        let opens_epoch = numbers.epoch != self.link.epoch;
+        if opens_epoch {
             // A new epoch is on stable media before anything of its commit is released, whatever the mode.
             self.link.epoch = numbers.epoch;
             self.commit.mode = Mode::Sync;
@@ -257,7 +270,10 @@ impl Outbox for LinkOutbox<'_> {
         let Numbers { next_out, next_in, epoch } = numbers;
         let stored = StoredNumbers { next_out, next_in, epoch, lease: self.link.lease };
         let appended = self.writer.append_numbers(self.link.number, self.now.utc.unix_ns, stored);
-        appended.expect("the room that a commit reserves holds the session's own records");
+        let position = appended.expect("the room that a commit reserves holds the session's own records");
+        if opens_epoch {
+            self.link.epoch_position = Some(position);
+        }
         self.commit.appended = true;
         self.commit.mode = self.commit.mode.max(self.link.mode);
     }

@@ -141,6 +141,9 @@ impl Session {
     /// optional header fields first. Answers its MsgSeqNum(34).
     ///
     /// Session-level types are not to be sent by this: a resend would fill them over.
+    ///
+    /// While our Logout waits for its answer the peer's messages are still processed, so that they may have to be
+    /// answered: what is sent then is [`OutgoingKind::Deferred`].
     pub fn send(
         &mut self,
         now: Now,
@@ -148,12 +151,14 @@ impl Session {
         out: &mut impl Outbox,
         body: impl FnOnce(&mut Encoder<'_>),
     ) -> Result<u64, SendError> {
-        if self.state != State::Established {
-            return Err(SendError::NotLoggedOn);
-        }
+        let kind = match self.state {
+            State::Established => OutgoingKind::Application,
+            State::LogoutSent if !self.logout_answered => OutgoingKind::Deferred,
+            _ => return Err(SendError::NotLoggedOn),
+        };
         debug_assert!(!is_admin(msg_type), "session-level messages are the session's own");
         let number = self.numbers.next_out;
-        self.write_new(now, OutgoingKind::Application, msg_type, out, body)?;
+        self.write_new(now, kind, msg_type, out, body)?;
         self.counters.application_messages_out += 1;
         Ok(number)
     }

@@ -31,6 +31,9 @@ pub struct Outgoing {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OutgoingKind {
     Application,
+    /// An application message after our Logout: stored under its number and not sent on this connection, since after a
+    /// Logout nothing new may follow. The peer finds the gap at its next Logon, and the resend brings it.
+    Deferred,
     Admin,
     /// May hold secrets, which are stored blanked.
     Logon,
@@ -44,7 +47,7 @@ pub struct BackPressure;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum SendError {
-    /// The session is not established, or is logging out.
+    /// The session is not established, or the Logouts have been exchanged.
     NotLoggedOn,
     /// There is no room now.
     BackPressure,

@@ -47,7 +47,9 @@ impl Outbox for Journal {
             assert_eq!(before, None, "{} was used for two messages", outgoing.msg_seq_num);
             self.step.push(Record::Sent(outgoing.msg_seq_num));
         }
-        self.wire.push(buffer);
+        if outgoing.kind != OutgoingKind::Deferred {
+            self.wire.push(buffer);
+        }
         Ok(())
     }
 

@@ -146,11 +146,14 @@ fn messages_are_processed_until_our_logout_is_answered() {
     let mut desk = Desk::established();
     desk.session.logout(desk.now, b"end of day", &mut desk.tape);
     assert_eq!(desk.heard(), ["35=5|34=2|58=end of day"]);
-    assert_eq!(desk.send("late"), Err(SendError::NotLoggedOn));
     assert_eq!(desk.say("35=D|34=2|11=x").disposition, DELIVERED);
+    assert_eq!(desk.send("answer"), Ok(3));
+    assert_eq!(desk.tape.sent[0].0.kind, OutgoingKind::Deferred, "stored for the next logon");
+    desk.heard();
     desk.say("35=1|34=3|112=x");
-    assert_eq!(desk.heard(), ["35=0|34=3|112=x"]);
+    assert_eq!(desk.heard(), ["35=0|34=4|112=x"]);
     assert_eq!(desk.say("35=5|34=4"), Received::COUNTED);
+    assert_eq!(desk.send("late"), Err(SendError::NotLoggedOn));
     assert_eq!(desk.heard(), [""; 0], "an answer is not answered");
     assert_eq!(desk.decisions(), [Action::LoggedOut, Action::Disconnect(DisconnectReason::LoggedOut)]);
 }

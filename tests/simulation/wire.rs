@@ -1,0 +1,217 @@
+//! What the network saw: every byte that an engine gave to its transport, and the rules that hold for it whatever the engines do.
+//!
+//! The rules, for each direction of each session and each epoch (an epoch begins with a Logon that says ResetSeqNumFlag(141)):
+//! every message is framed and parses, its CheckSum(10) right; a number stands for one message, so that it comes again only
+//! with PossDupFlag(43) and the same body; without PossDupFlag(43) numbers only rise; a gap fill covers no application
+//! message that was sent before; an ExecID(17) stands for one message.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use fixring::fix::{FieldIndex, Framing, Message, frame, parse, tags};
+use fixring::session::is_admin;
+use fixring::transport::simulated::SimulatedTransport;
+use fixring::transport::{Connect, ConnectionId, Ready, Receive, Send, Transport};
+
+/// SenderCompID(49) and TargetCompID(56).
+pub type Way = (String, String);
+
+#[derive(Clone, Default)]
+pub struct Wire(Rc<RefCell<Seen>>);
+
+#[derive(Default)]
+pub struct Seen {
+    pub ways: BTreeMap<Way, Flow>,
+    /// Of all messages, in their order: two runs of one seed agree in it.
+    pub hash: u64,
+    pub messages: u64,
+    pub resent: u64,
+    pub gap_fills: u64,
+    /// Reject(3) and BusinessMessageReject(j).
+    pub rejects: Vec<String>,
+    exec_ids: BTreeMap<Vec<u8>, (Way, u32, u64)>,
+}
+
+/// One direction of one session.
+#[derive(Default)]
+pub struct Flow {
+    pub epoch: u32,
+    /// One more than the highest number seen in this epoch.
+    pub next: u64,
+    /// By number: the message's hash, and whether it is an application message.
+    messages: BTreeMap<u64, (u64, bool)>,
+    /// ClOrdID(11) of orders, in all epochs.
+    pub orders: BTreeSet<String>,
+    /// ExecID(17) of reports, in all epochs.
+    pub reports: BTreeSet<String>,
+    pub logouts: u64,
+}
+
+impl Wire {
+    pub fn seen(&self) -> std::cell::Ref<'_, Seen> {
+        self.0.borrow()
+    }
+
+    fn message(&self, bytes: &[u8]) {
+        let mut index = FieldIndex::with_capacity(128);
+        let message = parse(bytes, &mut index).unwrap_or_else(|error| panic!("{error:?}: {}", show(bytes)));
+        self.0.borrow_mut().message(&message);
+    }
+}
+
+impl Seen {
+    pub fn flow(&self, sender: &str, target: &str) -> Option<&Flow> {
+        self.ways.get(&(sender.to_string(), target.to_string()))
+    }
+
+    fn message(&mut self, message: &Message<'_>) {
+        let text = |tag| String::from_utf8_lossy(message.field(tag).unwrap_or_default()).into_owned();
+        let number = |tag| message.uint(tag).flatten();
+        let shown = || show(message.bytes());
+        self.messages += 1;
+        self.hash = message.bytes().iter().fold(self.hash, |hash, byte| mix(hash, u64::from(*byte)));
+        let way = (text(tags::SENDER_COMP_ID), text(tags::TARGET_COMP_ID));
+        let msg_seq_num = number(tags::MSG_SEQ_NUM).unwrap_or_else(|| panic!("no MsgSeqNum(34): {}", shown()));
+        let poss_dup = message.flag(tags::POSS_DUP_FLAG);
+        let msg_type = message.msg_type();
+        let flow = self.ways.entry(way.clone()).or_default();
+        if msg_type == b"A" && message.flag(tags::RESET_SEQ_NUM_FLAG) && !poss_dup {
+            assert_eq!(msg_seq_num, 1, "{}", shown());
+            flow.epoch += 1;
+            flow.next = 1;
+            flow.messages.clear();
+        }
+        let is_gap_fill = msg_type == b"4";
+        if is_gap_fill {
+            self.gap_fills += 1;
+            assert!(poss_dup && message.flag(tags::GAP_FILL_FLAG), "only gap fills: {}", shown());
+            let new_seq_no = number(tags::NEW_SEQ_NO).expect("NewSeqNo(36)");
+            assert!(new_seq_no > msg_seq_num, "{}", shown());
+            let lost = flow.messages.range(msg_seq_num..new_seq_no).find(|(_, (_, application))| *application);
+            assert!(lost.is_none(), "a gap fill covers the application message {lost:?}: {}", shown());
+            flow.next = flow.next.max(new_seq_no);
+            return;
+        }
+        if poss_dup {
+            self.resent += 1;
+            assert!(!is_admin(msg_type), "an administrative message is never resent: {}", shown());
+        } else {
+            assert!(msg_seq_num >= flow.next, "{} was the highest number, now: {}", flow.next - 1, shown());
+        }
+        let hash = hash_of(message);
+        let first = *flow.messages.entry(msg_seq_num).or_insert((hash, !is_admin(msg_type)));
+        assert_eq!(first.0, hash, "another message under the same number: {}", shown());
+        flow.next = flow.next.max(msg_seq_num + 1);
+        match msg_type {
+            b"D" => {
+                let is_new = flow.orders.insert(text(tags::CL_ORD_ID));
+                assert!(is_new || poss_dup, "a ClOrdID(11) comes twice: {}", shown());
+            }
+            b"8" => {
+                flow.reports.insert(text(tags::EXEC_ID));
+                let place = (way, flow.epoch, msg_seq_num);
+                let exec_id = message.field(tags::EXEC_ID).expect("ExecID(17)").to_vec();
+                let before = self.exec_ids.entry(exec_id).or_insert_with(|| place.clone());
+                assert_eq!(*before, place, "an ExecID(17) is used twice: {}", shown());
+            }
+            b"5" => flow.logouts += 1,
+            b"3" | b"j" => self.rejects.push(shown()),
+            _ => {}
+        }
+    }
+}
+
+/// Of what does not change when a message is sent again.
+fn hash_of(message: &Message<'_>) -> u64 {
+    let constant = message.fields().filter(|field| !matches!(field.tag, 9 | 10 | 43 | 52 | 122));
+    constant.fold(7, |hash, field| {
+        field.value.iter().fold(mix(hash, u64::from(field.tag)), |hash, byte| mix(hash, u64::from(*byte)))
+    })
+}
+
+pub fn mix(hash: u64, word: u64) -> u64 {
+    (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29)
+}
+
+pub fn show(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).replace('\x01', "|")
+}
+
+/// A transport whose bytes go through the [`Wire`], and that can stop to read.
+pub struct Tapped {
+    inner: SimulatedTransport,
+    wire: Wire,
+    stalled: Rc<Cell<bool>>,
+    /// By connection: what is sent of a message that is not whole yet.
+    unfinished: BTreeMap<u32, Vec<u8>>,
+}
+
+impl Tapped {
+    pub fn new(inner: SimulatedTransport, wire: Wire, stalled: Rc<Cell<bool>>) -> Self {
+        Self { inner, wire, stalled, unfinished: BTreeMap::new() }
+    }
+}
+
+impl Transport for Tapped {
+    type Detached = <SimulatedTransport as Transport>::Detached;
+
+    fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
+        self.inner.poll(timeout, ready)
+    }
+
+    fn accept(&mut self) -> io::Result<Option<(ConnectionId, SocketAddr)>> {
+        self.inner.accept()
+    }
+
+    fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionId> {
+        self.inner.connect(address)
+    }
+
+    fn connect_result(&mut self, id: ConnectionId) -> Connect {
+        self.inner.connect_result(id)
+    }
+
+    fn receive(&mut self, id: ConnectionId, buffer: &mut [u8]) -> Receive {
+        if self.stalled.get() { Receive::Nothing } else { self.inner.receive(id, buffer) }
+    }
+
+    fn send(&mut self, id: ConnectionId, slices: &[IoSlice<'_>]) -> Send {
+        let sent = self.inner.send(id, slices);
+        if let Send::Bytes(count) = sent {
+            let stream = self.unfinished.entry(id.0).or_default();
+            stream.extend(slices.iter().flat_map(|slice| slice.iter().copied()).take(count));
+            loop {
+                let length = match frame(stream, 64 * 1024) {
+                    Framing::Complete(frame) => frame.length as usize,
+                    Framing::Incomplete => break,
+                    Framing::Invalid { why, .. } => panic!("{why:?}: {}", show(stream)),
+                };
+                self.wire.message(&stream[..length]);
+                stream.drain(..length);
+            }
+        }
+        sent
+    }
+
+    fn close(&mut self, id: ConnectionId) {
+        self.unfinished.remove(&id.0);
+        self.inner.close(id);
+    }
+
+    fn detach(&mut self, id: ConnectionId) -> Self::Detached {
+        self.unfinished.remove(&id.0);
+        self.inner.detach(id)
+    }
+
+    fn attach(&mut self, detached: Self::Detached) -> io::Result<ConnectionId> {
+        self.inner.attach(detached)
+    }
+
+    fn stop_listening(&mut self) {
+        self.inner.stop_listening();
+    }
+}
