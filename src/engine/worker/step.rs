@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Adopted, Desk, TIMERS_PER_TURN_MAX, Worker};
 use crate::application::Application;
 use crate::control::PublishedState;
-use crate::engine::connection::Stage;
+use crate::engine::connection::{Connection, Stage};
 use crate::engine::directory::SessionSpec;
 use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
 use crate::engine::initiate::Initiator;
@@ -255,7 +255,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             match timer {
                 Timer::Session { ledger, session } => self.session_timer(now, due_ns, ledger, session),
                 Timer::Connect { ledger, session } => self.connect(now, ledger, session),
-                Timer::Connection { id, serial } => self.connection_timer(now, id, serial),
+                Timer::Connection { id, serial } => self.connection_timer(now, due_ns, id, serial),
             }
         }
         TIMERS_PER_TURN_MAX
@@ -278,9 +278,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn connection_timer(&mut self, now: Now, id: ConnectionId, serial: u64) {
+    fn connection_timer(&mut self, now: Now, due_ns: u64, id: ConnectionId, serial: u64) {
         let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
-        let Some(connection) = connection.filter(|connection| connection.serial == serial) else { return };
+        let is_current = |connection: &&Connection| connection.serial == serial && connection.deadline_ns == due_ns;
+        let Some(connection) = connection.filter(is_current) else { return };
         match connection.stage {
             Stage::LogonAwaited => self.refuse(now, id, RefusedWhy::NoLogonInTime),
             Stage::Challenging { ledger, session } => {
@@ -289,7 +290,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 }
             }
             Stage::Closing { .. } => self.close_now(now, id),
-            Stage::Connecting { .. } | Stage::Attached { .. } => {}
+            Stage::Connecting { ledger, session } => {
+                let peer = connection.peer;
+                self.remove(id);
+                self.connect_failed(now, ledger, session, Some(peer), std::io::ErrorKind::TimedOut);
+            }
+            Stage::Attached { .. } => {}
         }
     }
 
@@ -306,8 +312,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         let connection = self.connection(id);
         connection.stage = Stage::Closing { ledger, session };
-        let serial = connection.serial;
-        self.timers.push(now.monotonic_ns + CLOSE_TIMEOUT_NS, Timer::Connection { id, serial });
+        self.limit_stage(id, now.monotonic_ns + CLOSE_TIMEOUT_NS);
         self.mailbox.events.push(Event::Disconnected { session: key, why });
         // Even with nothing to send: the sending pass is what closes it.
         self.queue_send(ledger, session);
