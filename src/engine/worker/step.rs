@@ -7,7 +7,7 @@ use crate::application::Application;
 use crate::control::PublishedState;
 use crate::engine::connection::{Connection, Stage};
 use crate::engine::directory::SessionSpec;
-use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
+use crate::engine::event::{DisconnectedWhy, Event, PeerText, RefusedWhy};
 use crate::engine::initiate::Initiator;
 use crate::engine::ledger::{Full, Ledger, Slot};
 use crate::engine::link::{Link, LinkOutbox};
@@ -142,11 +142,20 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn step_inbound(&mut self, now: Now, ledger: u32, session: u32, bytes: &[u8]) -> Result<(), Full> {
         self.counters.messages_in.add(1);
         let desk = &mut self.desks[ledger as usize];
+        let mut said = None;
         match parse(bytes, &mut self.index) {
-            Ok(message) => desk.ledger.inbound(now, session, &message)?,
+            Ok(message) => {
+                let state = desk.ledger.slots[session as usize].session.state();
+                desk.ledger.inbound(now, session, &message)?;
+                said = PeerText::of(&message, state);
+            }
             Err(error) => desk.ledger.inbound_unparsable(now, session, bytes, error)?,
         }
         desk.full = false;
+        if let Some(text) = said {
+            let session = self.key(ledger, session);
+            self.mailbox.events.push(Event::PeerSaid { session, text });
+        }
         self.after_step(now, ledger, session);
         self.step_held(now, ledger, session)
     }
