@@ -16,6 +16,8 @@ pub(crate) struct Connection {
     pub serial: u64,
     pub peer: SocketAddr,
     pub stage: Stage,
+    /// When the stage has lasted too long, on the monotonic clock. A timer of an earlier stage is told by it.
+    pub deadline_ns: u64,
     pub buffer: ReceiveBuffer,
     /// More may be there to read: readiness is told once, so this stays until the transport has nothing.
     pub readable: bool,
@@ -35,7 +37,7 @@ pub(crate) enum Stage {
         ledger: u32,
         session: u32,
     },
-    /// An initiator's, not connected yet.
+    /// An initiator's, not connected yet. Given up at the deadline.
     Connecting {
         ledger: u32,
         session: u32,

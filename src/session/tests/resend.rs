@@ -46,6 +46,31 @@ fn a_resend_keeps_the_body_and_fills_over_administrative_messages() {
     assert_eq!((desk.session.numbers().next_out, desk.session.resending()), (7, None));
 }
 
+/// QuickFIX/C++ counted our Logon(A), which had come beyond the gap, as soon as the gap was closed; it had answered our
+/// ResendRequest(2) on arrival and not kept it. One fill over both began below what it expected, so that it took the
+/// fill for a duplicate and stood still until our next heartbeat.
+#[test]
+fn a_resend_request_of_ours_begins_a_gap_fill_of_its_own() {
+    let mut desk = Desk::established();
+    desk.timer();
+    desk.send("two").unwrap();
+    desk.session.logout(desk.now, b"", &mut desk.tape);
+    desk.say("35=5|34=2");
+    desk.disconnect();
+    desk.connect();
+    desk.say("35=A|34=9|98=0|108=30");
+    desk.pass(30 * NS_PER_S);
+    desk.timer();
+    let stored: Vec<Vec<u8>> = desk.tape.sent.iter().map(|(_, bytes)| bytes.clone()).collect();
+    let sent: Vec<String> = desk.heard().iter().map(|message| message[..4].to_owned()).collect();
+    assert_eq!(sent, ["35=D", "35=5", "35=A", "35=2", "35=0"]);
+    desk.say("35=2|34=10|7=1|16=0");
+    stream(&mut desk, &stored).unwrap();
+    let fills: Vec<String> = desk.heard().into_iter().filter(|message| message.starts_with("35=4")).collect();
+    let fill = |number, new_seq_no| format!("35=4|34={number}|43=Y|122=20260105-12:00:30.000|36={new_seq_no}|123=Y");
+    assert_eq!(fills, [fill(1, 2), fill(3, 5), fill(5, 7)]);
+}
+
 #[test]
 fn a_resend_of_a_part_stays_within_it() {
     let (mut desk, stored) = asked("35=2|34=3|7=3|16=4");
