@@ -14,6 +14,7 @@ use crate::control::ControlError;
 use crate::engine::{Engine, EngineError, Environment, StartError};
 use crate::fix::Message;
 use crate::journal::OpenError;
+use crate::sys::memory::{Locked, lock_all};
 
 /// How often the main thread looks whether a signal came or the engine ended.
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
@@ -32,6 +33,10 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             eprintln!("cannot catch signal {signal}: {error}");
             return Exit::Internal;
         }
+    }
+    match lock_all() {
+        Locked::All => tracing::debug!("all memory is locked as it comes into use"),
+        not_locked => tracing::warn!("{not_locked}"),
     }
     let engine = match Engine::start(&config, |environment| BuiltIn::new(config.engine.application, environment)) {
         Ok(engine) => engine,

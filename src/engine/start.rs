@@ -120,7 +120,8 @@ impl Engine {
         shared.set_phase(Phase::Recovering);
         let opened = journal::open(&journal_settings(config, journals)).map_err(StartError::Journal)?;
         for warning in &opened.warnings {
-            tracing::warn!("{warning}");
+            // Of memory that is not locked `fixring run` warns once, for the whole process.
+            tracing::debug!("{warning}");
         }
 
         let directory = Arc::new(Directory::new(config));
