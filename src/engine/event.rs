@@ -158,6 +158,8 @@ pub enum DisconnectedWhy {
     PeerClosed,
     Failed(std::io::ErrorKind),
     Session(DisconnectReason),
+    /// The peer sent a message longer than `message_bytes_max`.
+    MessageTooLong,
     /// The peer took its bytes so slowly that the ring has overwritten them.
     SlowConsumer,
     /// Another connection's Logon named this session, and this one did not prove alive.

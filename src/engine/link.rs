@@ -33,6 +33,8 @@ pub(crate) struct Link {
     pub last_out: u64,
     pub last_in: u64,
     pub connection: Option<ConnectionId>,
+    /// The connection is gone and the session has not been told yet, for want of room in the journal.
+    pub disconnect_owed: bool,
     queue: SendQueue,
     /// A Logon with secrets as it goes out; the journal holds it blanked.
     secret_logon: Option<(u64, Box<[u8]>)>,
@@ -51,6 +53,14 @@ struct SendQueue {
     /// Bytes of the head's payload that are sent.
     head_sent: usize,
     tail: Option<u64>,
+}
+
+/// What [`Link::flush`] gave to the connection.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sent {
+    pub bytes: usize,
+    /// Whose last byte was among them.
+    pub messages: u64,
 }
 
 /// How far [`Link::flush`] came.
@@ -78,6 +88,7 @@ impl Link {
             last_out: NONE,
             last_in: NONE,
             connection: None,
+            disconnect_owed: false,
             queue: SendQueue::default(),
             secret_logon: None,
             timer_ns: u64::MAX,
@@ -105,9 +116,9 @@ impl Link {
         self.queue.head.map_or(0, |head| writer.appended().saturating_sub(head))
     }
 
-    /// Sends what is released, as far as the connection takes it. Answers the bytes sent and why it stopped.
-    pub fn flush<T: Transport>(&mut self, writer: &Writer, transport: &mut T) -> (usize, Flushed) {
-        let mut total = 0;
+    /// Sends what is released, as far as the connection takes it. Answers what it sent and why it stopped.
+    pub fn flush<T: Transport>(&mut self, writer: &Writer, transport: &mut T) -> (Sent, Flushed) {
+        let mut total = Sent::default();
         let Some(connection) = self.connection else { return (total, Flushed::Everything) };
         if let Some(position) = self.epoch_position {
             // Commits are synced whole, so that a mark beyond the record's start is one beyond its commit.
@@ -145,8 +156,8 @@ impl Link {
                 Send::Full => return (total, Flushed::SocketFull),
                 Send::Failed(error) => return (total, Flushed::Failed(error)),
             };
-            total += sent;
-            self.advance(writer, sent);
+            total.bytes += sent;
+            total.messages += self.advance(writer, sent);
             if sent < offered {
                 // Only a refusal arms the readiness that brings us back: ask again.
                 continue;
@@ -154,14 +165,17 @@ impl Link {
         }
     }
 
-    fn advance(&mut self, writer: &Writer, mut sent: usize) {
+    /// Answers how many messages have gone out whole.
+    fn advance(&mut self, writer: &Writer, mut sent: usize) -> u64 {
+        let mut messages = 0;
         while let Some(head) = self.queue.head {
             let left = self.bytes_of(writer, head).len() - self.queue.head_sent;
             if sent < left {
                 self.queue.head_sent += sent;
-                return;
+                return messages;
             }
             sent -= left;
+            messages += 1;
             self.queue.head_sent = 0;
             self.queue.head = self.after(writer, head);
             if self.secret_logon.as_ref().is_some_and(|(position, _)| *position == head) {
@@ -169,6 +183,7 @@ impl Link {
             }
         }
         self.queue.tail = None;
+        messages
     }
 
     fn after(&self, writer: &Writer, position: u64) -> Option<u64> {

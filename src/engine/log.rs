@@ -124,6 +124,7 @@ fn disconnected(why: DisconnectedWhy) -> String {
         DisconnectedWhy::PeerClosed => "the peer closed the connection".into(),
         DisconnectedWhy::Failed(error) => format!("the connection failed: {error}"),
         DisconnectedWhy::Session(reason) => session_ended(reason).into(),
+        DisconnectedWhy::MessageTooLong => "a message was longer than message_bytes_max".into(),
         DisconnectedWhy::SlowConsumer => "the peer read so slowly that the ring overtook it".into(),
         DisconnectedWhy::Replaced => "another connection logged on, and this one did not answer".into(),
         DisconnectedWhy::Stopping => "the engine is stopping".into(),

@@ -8,7 +8,7 @@ use fixring::application::{Application, Delivery, Direction, Handle, RestoreErro
 use fixring::fix::{Decimal, Message, Precision, tags};
 
 /// Orders of a session that wait for their answer, at most: what a resend must bring back stays within the segments.
-const UNANSWERED_MAX: usize = 24;
+const UNANSWERED_MAX: usize = 16;
 
 /// One session's ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

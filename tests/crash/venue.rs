@@ -8,7 +8,7 @@ use fixring::fix::{Message, tags};
 
 /// News to a peer from one order of its to the next, at most: what a peer that does not read misses must still be in the
 /// segments when it comes back. None after a start, until it is heard.
-const NEWS_MAX: u32 = 20;
+const NEWS_MAX: u32 = 12;
 
 pub struct Venue {
     exchange: Exchange,

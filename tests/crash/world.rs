@@ -12,10 +12,12 @@ use crate::simulation::wire::Wire;
 use crate::simulation::{Crash, Node, Running, VirtualClock};
 use crate::venue::Venue;
 
-const FAULTS_A_WORLD: u32 = 40;
+const FAULTS_A_WORLD: u32 = 60;
 const STEPS_BETWEEN_FAULTS_MAX: u32 = 250;
 /// An engine that is down starts again after so many steps at most.
 const STEPS_DOWN_MAX: u32 = 60;
+/// All segments of a journal together.
+const JOURNAL_KIB_MIN: u64 = 512;
 /// How long the undisturbed world may take to become quiet: steps of a millisecond.
 const STEPS_TO_QUIET_MAX: u32 = 60_000;
 
@@ -37,6 +39,7 @@ pub struct Seen {
     pub resets: u64,
     pub ring_full: u64,
     pub segments_rolled: u64,
+    pub segments_recycled: u64,
     pub hash: u64,
 }
 
@@ -57,6 +60,7 @@ impl Seen {
         self.resets += other.resets;
         self.ring_full += other.ring_full;
         self.segments_rolled += other.segments_rolled;
+        self.segments_recycled += other.segments_recycled;
         self.hash ^= other.hash;
     }
 }
@@ -334,7 +338,10 @@ impl World {
             assert_eq!(account.answered, flow.reports.len() as u64, "{name}: reports that left");
             assert_eq!(account.next_news - 1, told.get(session).copied().unwrap_or(0), "{name}: news");
         }
-        self.seen.segments_rolled += desk.segments(&self.desk.node) + venue.segments(&self.venue.node);
+        for (rolled, segments) in [desk.segments(&self.desk.node), venue.segments(&self.venue.node)] {
+            self.seen.segments_rolled += rolled;
+            self.seen.segments_recycled += (rolled + 1).saturating_sub(segments);
+        }
     }
 
     fn describe(&self) -> String {
@@ -348,8 +355,10 @@ impl World {
 }
 
 impl<A: Application> Running<A> {
-    fn segments(&self, node: &Node) -> u64 {
-        self.flusher.watermarks().appended() / node.settings.geometry.segment_bytes
+    /// How many segments the journal has come through, and how many there are.
+    fn segments(&self, node: &Node) -> (u64, u64) {
+        let geometry = node.settings.geometry;
+        (self.flusher.watermarks().appended() / geometry.segment_bytes, geometry.segments.into())
     }
 }
 
@@ -477,7 +486,9 @@ fn config(random: &mut fastrand::Rng, plan: &Plan, mode: usize, is_desk: bool) -
     const MODES: [&str; 3] = ["buffered", "flush", "sync"];
     let ring_kib = [64, 128, 256][random.usize(..3)];
     let segment_kib = ring_kib * random.u64(1..3);
-    let segments = random.u32(4..7);
+    // A resend must find what a peer has missed meanwhile, see `UNANSWERED_MAX` and `NEWS_MAX`: with less than this it may
+    // have been recycled, which is a loss by design.
+    let segments = (JOURNAL_KIB_MIN.div_ceil(segment_kib) as u32).max(4) + random.u32(..2);
     let flush_us = [50, 1_000, 5_000][random.usize(..3)];
     let mut text = format!(
         "[engine]\nmessage_bytes_max = \"2KiB\"\ncommit_bytes_max = \"{}KiB\"\nconnections_max = 64\n\

@@ -8,7 +8,7 @@ use crate::engine::connection::{Connection, ReceiveBuffer, Stage};
 use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
 use crate::engine::ledger::Full;
 use crate::engine::timers::Timer;
-use crate::fix::{Framing, frame, parse};
+use crate::fix::{Framing, Garbled, frame, parse};
 use crate::journal::journal_of;
 use crate::session::{Identity, Now, Role, State};
 use crate::transport::{Connect, ConnectionId, Receive, Transport};
@@ -298,7 +298,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn garbled(&mut self, now: Now, id: ConnectionId, why: crate::fix::Garbled) -> Next {
+    fn garbled(&mut self, now: Now, id: ConnectionId, why: Garbled) -> Next {
         self.counters.garbled.add(1);
         let connection = self.connection(id);
         let peer = connection.peer;
@@ -306,6 +306,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
             Stage::Attached { ledger, session } => {
                 let session = Some(self.key(ledger, session));
                 self.mailbox.events.push(Event::Garbled { session, peer, why });
+                if why == Garbled::TooLong {
+                    // To read on would only find its bytes garbled: it can never be taken.
+                    self.ended(now, id, DisconnectedWhy::MessageTooLong);
+                    return Next::Gone;
+                }
                 Next::Message
             }
             _ => {

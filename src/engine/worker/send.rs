@@ -50,10 +50,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let ledger_ref = &mut self.desks[ledger as usize].ledger;
         let link = &mut ledger_ref.slots[session as usize].link;
         let Some(id) = link.connection else { return (0, false) };
-        let (bytes, flushed) = link.flush(&ledger_ref.writer, &mut self.transport);
+        let (sent, flushed) = link.flush(&ledger_ref.writer, &mut self.transport);
+        let bytes = sent.bytes;
         if bytes > 0 {
             self.counters.bytes_out.add(bytes as u64);
-            self.counters.messages_out.add(1);
+            self.counters.messages_out.add(sent.messages);
         }
         match flushed {
             Flushed::Everything => {

@@ -15,7 +15,7 @@ use crate::engine::resend::{RESENDS_PER_TURN_MAX, ResendJob, Resending};
 use crate::engine::timers::Timer;
 use crate::fix::{FieldIndex, parse};
 use crate::journal::{Mode, Outcome, StageRequest};
-use crate::session::{Action, Identity, Notice, Now, Numbers, Role, Session, Settings, State};
+use crate::session::{Action, DisconnectReason, Identity, Notice, Now, Numbers, Role, Session, Settings, State};
 use crate::transport::{ConnectionId, Transport};
 
 /// How long a closing connection may take for its last bytes.
@@ -121,6 +121,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// Joins a connection to its session.
     pub(super) fn attach(&mut self, now: Now, id: ConnectionId, ledger: u32, session: u32) -> Result<(), Full> {
+        self.tell_disconnected(now, ledger, session)?;
         let was_pending = matches!(self.connection(id).stage, Stage::LogonAwaited);
         self.slot(ledger, session).link.attach(id);
         if let Err(full) = self.step_session(now, ledger, session, |session, out| session.connected(now, out)) {
@@ -235,7 +236,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 let desk = &mut self.desks[ledger as usize];
                 desk.ledger.call(now, session, |application, handle| application.on_logout(handle));
             }
-            Action::Disconnect(reason) => self.start_closing(now, ledger, session, DisconnectedWhy::Session(reason)),
+            Action::Disconnect(reason) => {
+                match reason {
+                    DisconnectReason::LogonTimeout => self.counters.logon_timeouts.add(1),
+                    DisconnectReason::HeartbeatTimeout => self.counters.heartbeat_disconnects.add(1),
+                    _ => {}
+                }
+                self.start_closing(now, ledger, session, DisconnectedWhy::Session(reason));
+            }
             Action::Resend { begin, end } => self.start_resend(ledger, session, begin, end),
             Action::Notice(notice) => {
                 match notice {
@@ -277,14 +285,34 @@ impl<T: Transport, A: Application> Worker<T, A> {
             return;
         }
         slot.link.timer_ns = u64::MAX;
+        if slot.link.disconnect_owed {
+            if self.tell_disconnected(now, ledger, session).is_err() {
+                self.retry_timer(now, ledger, session);
+            }
+            return;
+        }
         let Some(deadline_ns) = slot.session.deadline_ns() else { return };
         if deadline_ns > now.monotonic_ns {
             self.arm(ledger, session);
         } else if self.step_session(now, ledger, session, |session, out| session.timer(now, out)) == Err(Full) {
-            let retry_ns = now.monotonic_ns + RETRY_NS;
-            self.slot(ledger, session).link.timer_ns = retry_ns;
-            self.timers.push(retry_ns, Timer::Session { ledger, session });
+            self.retry_timer(now, ledger, session);
         }
+    }
+
+    fn retry_timer(&mut self, now: Now, ledger: u32, session: u32) {
+        let retry_ns = now.monotonic_ns + RETRY_NS;
+        self.slot(ledger, session).link.timer_ns = retry_ns;
+        self.timers.push(retry_ns, Timer::Session { ledger, session });
+    }
+
+    /// What a session does at its disconnect has to be stored. Until there is room for it the session takes no other
+    /// connection.
+    fn tell_disconnected(&mut self, now: Now, ledger: u32, session: u32) -> Result<(), Full> {
+        if self.slot(ledger, session).link.disconnect_owed {
+            self.step_session(now, ledger, session, |session, out| session.disconnected(now, out))?;
+            self.slot(ledger, session).link.disconnect_owed = false;
+        }
+        Ok(())
     }
 
     fn connection_timer(&mut self, now: Now, due_ns: u64, id: ConnectionId, serial: u64) {
@@ -292,7 +320,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let is_current = |connection: &&Connection| connection.serial == serial && connection.deadline_ns == due_ns;
         let Some(connection) = connection.filter(is_current) else { return };
         match connection.stage {
-            Stage::LogonAwaited => self.refuse(now, id, RefusedWhy::NoLogonInTime),
+            Stage::LogonAwaited => {
+                self.counters.logon_timeouts.add(1);
+                self.refuse(now, id, RefusedWhy::NoLogonInTime);
+            }
             Stage::Challenging { ledger, session } => {
                 if let Some(old) = self.slot(ledger, session).link.connection {
                     self.ended(now, old, DisconnectedWhy::Replaced);
@@ -353,9 +384,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         };
         let link = &mut self.slot(ledger, session).link;
         link.detach();
-        // Without room the session's reset_on_disconnect could not be stored: it then logs on with its old numbers, as
-        // after a crash at this place.
-        let _ = self.step_session(now, ledger, session, |session, out| session.disconnected(now, out));
+        link.disconnect_owed = true;
+        if self.tell_disconnected(now, ledger, session).is_err() {
+            self.retry_timer(now, ledger, session);
+        }
         self.admit_challenger(ledger, session);
         if self.slot(ledger, session).link.initiator.is_some() {
             self.reconnect_later(now, ledger, session);

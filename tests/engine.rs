@@ -1,0 +1,497 @@
+//! What one engine does with peers that misbehave, stop, come twice or read too slowly; over a simulated network and clock.
+
+mod simulation;
+
+use std::io::IoSlice;
+use std::net::SocketAddr;
+
+use fixring::application::Exchange;
+use fixring::config::Config;
+use fixring::engine::Event;
+use fixring::fix::{Encoder, Framing, Precision, frame};
+use fixring::transport::simulated::{Host, SimulatedNetwork, SimulatedTransport};
+use fixring::transport::{ConnectionId, Receive, Send, Transport};
+use simulation::wire::{Wire, show};
+use simulation::{Crash, Node, Running, VirtualClock};
+
+const LISTEN: &str = "10.0.0.1:9880";
+const MS: u64 = 1_000_000;
+
+/// An exchange with a small ring: DESK0 and DESK1 are configured, DESK and a letter are made from a template.
+const CONFIG: &str = r#"
+[engine]
+message_bytes_max = "2KiB"
+commit_bytes_max = "8KiB"
+connections_max = 64
+pending_connections_max = 16
+template_sessions_max = 2
+logon_timeout = "1s"
+logout_timeout = "500ms"
+probe_timeout = "200ms"
+[persistence]
+ring_bytes = "64KiB"
+segment_bytes = "128KiB"
+segments = 8
+[control]
+listen = "off"
+[[acceptor]]
+listen = "10.0.0.1:9880"
+[[session]]
+begin_string = "FIX.4.4"
+sender_comp_id = "VENUE"
+target_comp_id = "DESK0"
+held_bytes_max = "4KiB"
+[[session]]
+begin_string = "FIX.4.4"
+sender_comp_id = "VENUE"
+target_comp_id = "DESK1"
+held_bytes_max = "4KiB"
+[[session]]
+begin_string = "FIX.4.4"
+sender_comp_id = "HALL"
+target_comp_id = "*"
+held_bytes_max = "4KiB"
+"#;
+
+/// The engine under test and the network around it.
+struct World {
+    clock: VirtualClock,
+    network: SimulatedNetwork,
+    wire: Wire,
+    node: Node,
+    engine: Running<Exchange>,
+    /// The flusher gets no turn while this is false.
+    flushes: bool,
+    next_host: u32,
+}
+
+impl World {
+    fn new() -> Self {
+        let (clock, network, wire) = (VirtualClock::default(), SimulatedNetwork::new(1), Wire::default());
+        let mut node = Node::new(Config::parse(CONFIG, "engine").expect("a sound configuration"));
+        let make = |environment: fixring::engine::Environment| Exchange::new(environment.snapshot_bytes_max);
+        let engine = node.start(clock.now(), &network, &wire, Host(0), make).expect("a sound volume");
+        Self { clock, network, wire, node, engine, flushes: true, next_host: 1 }
+    }
+
+    fn restart(mut self) -> Self {
+        let mut random = fastrand::Rng::with_seed(1);
+        self.node.crash(self.engine, &self.network, Crash::Process, &mut random);
+        let make = |environment: fixring::engine::Environment| Exchange::new(environment.snapshot_bytes_max);
+        let host = Host(self.next_host);
+        self.engine = self.node.start(self.clock.now(), &self.network, &self.wire, host, make).expect("a sound volume");
+        self.next_host += 1;
+        self
+    }
+
+    /// Twenty turns a millisecond: a busy worker looks for new connections in every sixteenth.
+    fn pass_ms(&mut self, ms: u64) {
+        for _ in 0..20 * ms {
+            self.clock.advance(MS / 20);
+            self.engine.worker.turn(self.clock.now(), None);
+            if self.flushes {
+                self.engine.flusher.turn(self.clock.now().monotonic_ns).expect("a sound volume");
+            }
+            self.engine.stager.turn().expect("a sound volume");
+        }
+    }
+
+    fn peer(&mut self, comp_id: &str, target_comp_id: &str) -> Peer {
+        let transport = self.network.transport(Host(self.next_host), &[]);
+        self.next_host += 1;
+        Peer {
+            transport,
+            connection: None,
+            clock: self.clock.clone(),
+            comp_id: comp_id.into(),
+            target_comp_id: target_comp_id.into(),
+            next_out: 1,
+            received: Vec::new(),
+        }
+    }
+
+    /// A peer of VENUE's that is logged on.
+    fn logged_on(&mut self, comp_id: &str) -> Peer {
+        let mut peer = self.peer(comp_id, "VENUE");
+        peer.connect();
+        peer.logon();
+        self.pass_ms(5);
+        assert_eq!(types(&peer.receive()), "A");
+        peer
+    }
+
+    fn events(&mut self) -> Vec<String> {
+        let told = |event: Event| match event {
+            Event::Refused { why, .. } => Some(format!("refused: {why:?}")),
+            Event::Disconnected { why, .. } => Some(format!("disconnected: {why:?}")),
+            _ => None,
+        };
+        self.engine.events().into_iter().filter_map(told).collect()
+    }
+}
+
+/// A counterparty that does what a test tells it, and nothing by itself.
+struct Peer {
+    transport: SimulatedTransport,
+    connection: Option<ConnectionId>,
+    clock: VirtualClock,
+    comp_id: String,
+    target_comp_id: String,
+    next_out: u64,
+    received: Vec<u8>,
+}
+
+impl Peer {
+    fn connect(&mut self) {
+        self.received.clear();
+        let address: SocketAddr = LISTEN.parse().expect("an address");
+        self.connection = Some(self.transport.connect(address).expect("the engine listens"));
+    }
+
+    fn message(&mut self, msg_type: &[u8], fields: &[(u32, &str)]) -> Vec<u8> {
+        let mut buffer = vec![0; 16 * 1024];
+        let mut encoder = Encoder::begin(&mut buffer, b"FIX.4.4", msg_type);
+        encoder.uint(34, self.next_out).bytes(49, self.comp_id.as_bytes());
+        encoder.timestamp(52, self.clock.now().utc, Precision::Millis).bytes(56, self.target_comp_id.as_bytes());
+        for (tag, value) in fields {
+            encoder.bytes(*tag, value.as_bytes());
+        }
+        let length = encoder.finish().expect("room");
+        buffer.truncate(length);
+        self.next_out += 1;
+        buffer
+    }
+
+    /// As much of the bytes as the connection takes.
+    fn send_bytes(&mut self, bytes: &[u8]) -> usize {
+        let connection = self.connection.expect("a connection");
+        let mut sent = 0;
+        while sent < bytes.len() {
+            match self.transport.send(connection, &[IoSlice::new(&bytes[sent..])]) {
+                Send::Bytes(count) => sent += count,
+                Send::Full | Send::Failed(_) => break,
+            }
+        }
+        sent
+    }
+
+    fn send(&mut self, msg_type: &[u8], fields: &[(u32, &str)]) {
+        let message = self.message(msg_type, fields);
+        assert_eq!(self.send_bytes(&message), message.len(), "the connection takes a message");
+    }
+
+    fn logon(&mut self) {
+        self.send(b"A", &[(98, "0"), (108, "30")]);
+    }
+
+    fn order(&mut self, cl_ord_id: &str) -> Vec<u8> {
+        self.message(b"D", &[(11, cl_ord_id), (55, "ACME"), (54, "1"), (38, "100"), (40, "2"), (44, "12.5")])
+    }
+
+    /// The whole messages that have come.
+    fn receive(&mut self) -> Vec<String> {
+        let Some(connection) = self.connection else { return Vec::new() };
+        let mut buffer = [0; 4096];
+        while let Receive::Bytes(count) = self.transport.receive(connection, &mut buffer) {
+            self.received.extend_from_slice(&buffer[..count]);
+        }
+        let mut messages = Vec::new();
+        while let Framing::Complete(frame) = frame(&self.received, 16 * 1024) {
+            messages.push(show(&self.received[..frame.length as usize]));
+            self.received.drain(..frame.length as usize);
+        }
+        messages
+    }
+
+    /// The engine has closed the connection, and everything before that is read.
+    fn is_closed(&mut self) -> bool {
+        let connection = self.connection.expect("a connection");
+        matches!(self.transport.receive(connection, &mut [0]), Receive::End)
+    }
+}
+
+/// MsgType(35) of each.
+fn types(messages: &[String]) -> String {
+    let msg_type =
+        |message: &String| message.split("|35=").nth(1).and_then(|rest| rest.split('|').next()).map(String::from);
+    messages.iter().filter_map(msg_type).collect()
+}
+
+#[test]
+fn a_second_logon_is_refused_where_the_live_connection_answers_the_probe() {
+    let mut world = World::new();
+    let mut live = world.logged_on("DESK0");
+    let mut second = world.peer("DESK0", "VENUE");
+    second.next_out = live.next_out;
+    second.connect();
+    second.logon();
+    world.pass_ms(5);
+    assert_eq!(types(&live.receive()), "1", "the live connection is probed");
+    live.send(b"0", &[(112, "TEST")]);
+    world.pass_ms(5);
+    assert!(second.is_closed());
+    assert_eq!(world.events(), ["refused: SessionLive"]);
+    let order = live.order("a");
+    live.send_bytes(&order);
+    world.pass_ms(5);
+    assert_eq!(types(&live.receive()), "8", "the live connection goes on");
+}
+
+#[test]
+fn a_rebooted_peer_is_let_in_once_its_old_connection_has_not_answered_the_probe() {
+    let mut world = World::new();
+    let mut old = world.logged_on("DESK0");
+    let mut rebooted = world.peer("DESK0", "VENUE");
+    rebooted.next_out = old.next_out;
+    rebooted.connect();
+    rebooted.logon();
+    world.pass_ms(150);
+    assert_eq!(rebooted.receive(), [""; 0], "not before the time for the probe is over");
+    world.pass_ms(100);
+    assert_eq!(types(&rebooted.receive()), "A");
+    assert_eq!(types(&old.receive()), "1");
+    assert!(old.is_closed());
+    assert_eq!(world.events(), ["disconnected: Session(HeartbeatTimeout)"]);
+    // The probe that the old connection did not take is missing here: asked for, it is filled.
+    rebooted.send(b"2", &[(7, "2"), (16, "0")]);
+    world.pass_ms(20);
+    assert_eq!(types(&rebooted.receive()), "4");
+}
+
+#[test]
+fn a_connection_that_never_logs_on_is_closed_at_the_deadline() {
+    let mut world = World::new();
+    let mut silent = world.peer("DESK0", "VENUE");
+    silent.connect();
+    let mut half = world.peer("DESK1", "VENUE");
+    half.connect();
+    let logon = half.message(b"A", &[(98, "0"), (108, "30")]);
+    half.send_bytes(&logon[..logon.len() / 2]);
+    world.pass_ms(990);
+    assert!(!silent.is_closed() && !half.is_closed());
+    world.pass_ms(20);
+    assert!(silent.is_closed() && half.is_closed());
+    assert_eq!(world.events(), ["refused: NoLogonInTime"; 2]);
+    let counters = world.engine.shared.worker(0);
+    assert_eq!((counters.logon_timeouts.value(), counters.connections_open.value()), (2, 0));
+    assert_eq!(counters.connections_pending.value(), 0);
+}
+
+#[test]
+fn a_logon_for_an_unknown_session_is_refused_and_leaves_nothing_behind() {
+    let mut world = World::new();
+    let sessions = world.engine.shared.sessions.sessions().len();
+    let appended = world.engine.flusher.watermarks().appended();
+    for (comp_id, target_comp_id) in [("NOBODY", "VENUE"), ("DESK0", "ELSEWHERE"), ("", "VENUE")] {
+        let mut stranger = world.peer(comp_id, target_comp_id);
+        stranger.connect();
+        stranger.logon();
+        world.pass_ms(5);
+        assert!(stranger.is_closed(), "{comp_id}");
+        assert_eq!(stranger.receive(), [""; 0], "a stranger is told nothing");
+    }
+    assert_eq!(world.events().len(), 3);
+    assert_eq!(world.engine.shared.sessions.sessions().len(), sessions);
+    assert_eq!(world.engine.flusher.watermarks().appended(), appended, "nothing is stored");
+}
+
+#[test]
+fn garbage_before_a_logon_closes_the_connection_and_in_a_session_it_is_skipped() {
+    let mut world = World::new();
+    let mut live = world.logged_on("DESK0");
+    let mut stranger = world.peer("DESK1", "VENUE");
+    stranger.connect();
+    stranger.send_bytes(b"GET / HTTP/1.1\r\n\r\n");
+    world.pass_ms(5);
+    assert!(stranger.is_closed());
+    assert_eq!(world.events(), ["refused: Garbled"]);
+
+    let mut order = live.order("a");
+    let last = order.len() - 2;
+    order[last] = if order[last] == b'0' { b'1' } else { b'0' };
+    live.send_bytes(&order);
+    live.send_bytes(b"rubbish");
+    live.next_out -= 1;
+    let order = live.order("a");
+    live.send_bytes(&order);
+    world.pass_ms(5);
+    assert_eq!(types(&live.receive()), "8", "a garbled message uses no number");
+    assert!(world.engine.shared.worker(0).garbled.value() >= 3);
+}
+
+#[test]
+fn a_message_beyond_the_limit_closes_its_connection_and_no_other() {
+    let mut world = World::new();
+    let mut long = world.logged_on("DESK0");
+    let mut other = world.logged_on("DESK1");
+    let text = "x".repeat(3_000);
+    let message = long.message(b"D", &[(58, &text)]);
+    long.send_bytes(&message);
+    world.pass_ms(5);
+    assert!(long.is_closed());
+    assert_eq!(world.events(), ["disconnected: MessageTooLong"]);
+    let order = other.order("a");
+    other.send_bytes(&order);
+    world.pass_ms(5);
+    assert_eq!(types(&other.receive()), "8");
+    // The session is as it was: the number is not used up.
+    long.connect();
+    long.next_out -= 1;
+    long.logon();
+    world.pass_ms(5);
+    assert_eq!(types(&long.receive()), "A");
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_disconnected_and_harms_no_other_session() {
+    let mut world = World::new();
+    let mut slow = world.logged_on("DESK0");
+    let mut other = world.logged_on("DESK1");
+    // More answers than its connection and the ring hold; it reads none of them.
+    let mut unread = 0;
+    while world.engine.shared.worker(0).slow_consumer_disconnects.value() == 0 {
+        assert!(unread < 2_000, "a slow consumer is disconnected");
+        unread += 1;
+        let order = slow.order(&format!("s{unread}"));
+        slow.send_bytes(&order);
+        let order = other.order(&format!("o{unread}"));
+        other.send_bytes(&order);
+        world.pass_ms(2);
+        assert_eq!(types(&other.receive()), "8", "order {unread} of the other session");
+    }
+    assert_eq!(world.events(), ["disconnected: SlowConsumer"]);
+    let read = slow.receive().len() as u64;
+    assert!(slow.is_closed() && read < unread);
+    // It recovers what it missed by a resend.
+    slow.connect();
+    slow.logon();
+    world.pass_ms(5);
+    assert_eq!(types(&slow.receive()), "A");
+    slow.send(b"2", &[(7, &(read + 2).to_string()), (16, "0")]);
+    world.pass_ms(200);
+    let resent = slow.receive();
+    let last = resent.iter().rfind(|message| message.contains("|35=8|")).expect("reports are resent");
+    assert!(last.contains("|43=Y|"), "{last}");
+    assert_eq!(resent.iter().filter(|message| message.contains("|35=8|")).count() as u64, unread - read);
+}
+
+#[test]
+fn a_full_ring_stops_the_reading_and_nothing_is_lost_or_answered_twice() {
+    let mut world = World::new();
+    let mut peer = world.logged_on("DESK0");
+    world.flushes = false;
+    let mut orders = Vec::new();
+    for number in 0..200 {
+        orders.extend(peer.order(&format!("o{number}")));
+    }
+    let mut sent = peer.send_bytes(&orders);
+    world.pass_ms(50);
+    let before = peer.receive();
+    let full = world.engine.shared.journal(0).ring_full.value();
+    assert!(full > 0 && !before.is_empty() && before.len() < 200, "{full} times full, {} answers", before.len());
+    world.pass_ms(50);
+    assert_eq!(peer.receive(), [""; 0], "a full ring takes nothing");
+
+    world.flushes = true;
+    let mut after = before;
+    for _ in 0..50 {
+        sent += peer.send_bytes(&orders[sent..]);
+        world.pass_ms(10);
+        after.extend(peer.receive());
+    }
+    assert_eq!(types(&after), "8".repeat(200));
+    for (number, report) in after.iter().enumerate() {
+        assert!(report.contains(&format!("|11=o{number}|")), "in their order: {report}");
+    }
+}
+
+#[test]
+fn a_graceful_stop_logs_out_and_leaves_a_clean_journal() {
+    let mut world = World::new();
+    let mut peer = world.logged_on("DESK0");
+    let mut pending = world.peer("DESK1", "VENUE");
+    pending.connect();
+    world.pass_ms(2);
+    world.engine.worker.request_stop(world.clock.now());
+    world.pass_ms(5);
+    assert!(pending.is_closed());
+    assert_eq!(types(&peer.receive()), "5");
+    assert!(!world.engine.worker.is_finished(), "it waits for the answer");
+    assert!(peer.transport.connect(LISTEN.parse().unwrap()).is_err(), "nobody comes in any more");
+    peer.send(b"5", &[]);
+    world.pass_ms(10);
+    assert!(world.engine.worker.is_finished() && peer.is_closed());
+
+    let mut world = world.restart();
+    assert!(world.engine.report.clean_stop, "{}", world.engine.report);
+    peer.connect();
+    peer.logon();
+    world.pass_ms(5);
+    let answer = peer.receive();
+    assert_eq!(types(&answer), "A");
+    assert!(answer[0].contains("|34=3|"), "the numbers go on: {}", answer[0]);
+}
+
+#[test]
+fn a_graceful_stop_does_not_wait_for_ever_for_a_logout() {
+    let mut world = World::new();
+    let mut peer = world.logged_on("DESK0");
+    world.engine.worker.request_stop(world.clock.now());
+    world.pass_ms(450);
+    assert!(!world.engine.worker.is_finished());
+    world.pass_ms(100);
+    assert!(world.engine.worker.is_finished());
+    assert_eq!(types(&peer.receive()), "5");
+    assert!(peer.is_closed());
+    assert!(world.restart().engine.report.clean_stop);
+}
+
+#[test]
+fn an_order_between_our_logout_and_its_answer_is_answered_after_the_next_logon() {
+    let mut world = World::new();
+    let mut peer = world.logged_on("DESK0");
+    world.engine.worker.request_stop(world.clock.now());
+    world.pass_ms(2);
+    let order = peer.order("late");
+    peer.send_bytes(&order);
+    world.pass_ms(2);
+    assert_eq!(types(&peer.receive()), "5", "nothing new follows a Logout");
+    peer.send(b"5", &[]);
+    world.pass_ms(10);
+    assert!(world.engine.worker.is_finished());
+
+    let mut world = world.restart();
+    peer.connect();
+    peer.logon();
+    world.pass_ms(5);
+    assert!(peer.receive()[0].contains("|34=4|"), "number 3 is missing");
+    peer.send(b"2", &[(7, "3"), (16, "0")]);
+    world.pass_ms(20);
+    let resent = peer.receive();
+    assert!(resent[0].contains("|35=8|34=3|43=Y|") && resent[0].contains("|11=late|"), "{resent:?}");
+}
+
+#[test]
+fn templates_create_no_more_sessions_than_they_may_and_those_stay_for_ever() {
+    let mut world = World::new();
+    let mut closed = Vec::new();
+    for comp_id in ["DESKA", "DESKB", "DESKC", "DESKA"] {
+        let mut peer = world.peer(comp_id, "HALL");
+        // DESKA comes again, after a restart of the engine that must not forget it.
+        if !closed.is_empty() && comp_id == "DESKA" {
+            world = world.restart();
+            peer.next_out = 2;
+        }
+        peer.connect();
+        peer.logon();
+        world.pass_ms(5);
+        closed.push(peer.is_closed());
+    }
+    assert_eq!(closed, [false, false, true, false]);
+    let mut late = world.peer("DESKD", "HALL");
+    late.connect();
+    late.logon();
+    world.pass_ms(5);
+    assert!(late.is_closed(), "the bound counts the sessions that the journal holds");
+    assert!(world.events().contains(&"refused: TooManySessions".to_string()));
+}
