@@ -176,6 +176,7 @@ pub(super) fn recover<S: Storage>(
     ring: &RingMemory,
 ) -> Result<Found<S>, OpenError> {
     let geometry = manifest.geometry;
+    check_ours(storage, manifest, journal)?;
     let mut segments = SegmentSource::new(storage.clone(), geometry, journal);
     let heads = find_heads(storage, manifest, journal)?;
     let mut scan = Scan::new(geometry, manifest.incarnation);
@@ -387,6 +388,21 @@ pub(super) fn find_heads<S: Storage>(storage: &S, manifest: &Manifest, journal: 
     }
     heads.sort_unstable_by(|a, b| b.cmp(a));
     Ok(heads)
+}
+
+/// A segment that says whose it is and is not ours was put there by hand: to pass it over would be to lose what was in ours.
+fn check_ours<S: Storage>(storage: &S, manifest: &Manifest, journal: u16) -> Result<(), OpenError> {
+    let mut start = [0; 256];
+    for number in 0..manifest.geometry.segments {
+        storage.read(Slot { journal, number }, 0, &mut start)?;
+        if let Some((identity, _)) = head_identity(&start[HEADER_BYTES as usize..])
+            && (identity.uuid != *manifest.uuid.as_bytes() || identity.journal != journal)
+        {
+            let why = format!("segment-{number}.seg belongs to another data directory or journal");
+            return Err(OpenError::Damaged { journal, why });
+        }
+    }
+    Ok(())
 }
 
 /// Without any whole head, the journal can only be one whose first commits never reached the volume: then no later segment holds anything.

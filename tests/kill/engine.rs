@@ -1,5 +1,7 @@
 //! The real binary as a child process, in a temporary directory of its own. It is killed when its owner goes.
 
+#![allow(dead_code, reason = "two tests use it, each its part")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -81,9 +83,21 @@ impl Place {
 
     /// `fixring run` with its log as JSON lines, as wherever standard error is no terminal.
     pub fn start(&self) -> Running {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_fixring"))
-            .args(["run", "--config"])
-            .arg(self.config())
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fixring"));
+        command.args(["run", "--config"]).arg(self.config());
+        Running::of(command)
+    }
+
+    pub fn start_ready(&self) -> Running {
+        let engine = self.start();
+        engine.until_ready();
+        engine
+    }
+}
+
+impl Running {
+    pub fn of(mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -103,17 +117,9 @@ impl Place {
                 }
             }
         });
-        Running { child, log, ready, reader: Some(reader) }
+        Self { child, log, ready, reader: Some(reader) }
     }
 
-    pub fn start_ready(&self) -> Running {
-        let engine = self.start();
-        engine.until_ready();
-        engine
-    }
-}
-
-impl Running {
     pub fn until_ready(&self) {
         if self.ready.recv_timeout(DEADLINE).is_err() {
             panic!("the engine is not ready:\n{}", self.log_text());

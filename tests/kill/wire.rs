@@ -1,6 +1,8 @@
 //! FIX on the wire as the tests' own counterparty speaks it: written apart from the engine's code, so that the two do not
 //! agree on a mistake.
 
+#![allow(dead_code, reason = "two tests use it, each its part")]
+
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -16,6 +16,8 @@ use crate::fix::{Decimal, Message, Precision, tags};
 
 /// Orders of one turn, at most: what fell due while the session was down goes out in bursts of so many.
 const ORDERS_PER_TURN_MAX: u32 = 64;
+/// What the venue has not taken may not grow into the ring: then the next orders are late, and count as such.
+const UNSENT_BYTES_MAX: u64 = 1 << 20;
 const ROUND_TRIP_NS_MAX: u64 = 60_000_000_000;
 
 #[derive(Clone, Copy)]
@@ -169,7 +171,7 @@ impl Application for Trader {
         let Some(mut session) = sessions.handle(SessionNumber(0)) else { return };
         for _ in 0..ORDERS_PER_TURN_MAX {
             let is_due = self.next_order < self.plan.orders && self.now_ns() >= self.due_ns(self.next_order);
-            if !is_due || !self.send_order(&mut session) {
+            if !is_due || session.unsent_bytes() > UNSENT_BYTES_MAX || !self.send_order(&mut session) {
                 return;
             }
         }
