@@ -48,16 +48,6 @@ enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// See the engine killed and recover in a minute, with every order counted
-    ///
-    /// Starts the engine as a child process, sends orders to it over TCP at a steady rate, kills it with SIGKILL half
-    /// way, starts it again and counts what was lost or came twice. Round trips count from the moment when an order
-    /// was due; orders that were in flight at the kill or fell due before the session was back are not among them:
-    /// their figure is the time from the kill to logged on again. Exit status 1 where anything was lost or doubled.
-    Demo(demo::DemoOptions),
-    /// Look into a data directory
-    #[command(subcommand)]
-    Journal(journal::JournalCommand),
 }
 
 /// Which configuration, and over which data.

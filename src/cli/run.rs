@@ -34,10 +34,6 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             return Exit::Internal;
         }
     }
-    match lock_all() {
-        Locked::All => tracing::debug!("all memory is locked as it comes into use"),
-        not_locked => tracing::warn!("{not_locked}"),
-    }
     let engine = match Engine::start(&config, |environment| BuiltIn::new(config.engine.application, environment)) {
         Ok(engine) => engine,
         Err(error) => {
@@ -45,6 +41,10 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             return exit_of(&error);
         }
     };
+    match lock_all() {
+        Locked::All => tracing::debug!("all memory is locked as it comes into use"),
+        not_locked => tracing::warn!("{not_locked}"),
+    }
     let listening: Vec<String> = engine.acceptors().iter().map(ToString::to_string).collect();
     let control = engine.control().map_or_else(|| "off".into(), |address| address.to_string());
     tracing::info!(acceptors = listening.join(", "), control, "ready");
