@@ -29,7 +29,7 @@ use std::ops::Range;
 
 use world::{Seen, World};
 
-const SEEDS: u64 = 240;
+const SEEDS: u64 = 120;
 /// Below this a run proves too little.
 const CRASHES_MIN: u64 = 3_000;
 const THREADS: u64 = 2;
@@ -63,8 +63,9 @@ fn no_crash_loses_repeats_or_contradicts_what_has_left() {
         assert!(seen.crashes >= CRASHES_MIN, "{seen:?}");
         assert!(seen.pods > 300 && seen.nodes > 200 && seen.within_a_flush > 100, "{seen:?}");
         assert!(seen.within_recovery > 100 && seen.clean_stops > 50 && seen.cuts > 300, "{seen:?}");
-        assert!(seen.resent > 1_000 && seen.gap_fills > 500 && seen.segments_rolled > 500, "{seen:?}");
-        assert!(seen.orders > 10_000 && seen.ring_full > 20 && seen.resets > 20, "{seen:?}");
+        assert!(seen.resent > 1_000 && seen.gap_fills > 500 && seen.orders > 10_000, "{seen:?}");
+        assert!(seen.segments_rolled > 200 && seen.segments_recycled > 50, "{seen:?}");
+        assert!(seen.ring_full > 5 && seen.resets > 20, "{seen:?}");
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) struct Ledger<A> {
     pub commit: Commit,
     pub incarnation: u32,
     pub commit_bytes_max: u32,
+    /// The clean-stop record is written, and nothing may follow it.
+    pub stopped: bool,
     /// Reused for each snapshot.
     snapshot: Vec<u8>,
 }
@@ -56,11 +58,23 @@ pub(crate) struct Full;
 
 impl<A: Application> Ledger<A> {
     pub fn new(writer: Writer, slots: Vec<Slot>, application: A, incarnation: u32, commit_bytes_max: u32) -> Self {
-        Self { writer, slots, application, commit: Commit::new(), incarnation, commit_bytes_max, snapshot: Vec::new() }
+        Self {
+            writer,
+            slots,
+            application,
+            commit: Commit::new(),
+            incarnation,
+            commit_bytes_max,
+            stopped: false,
+            snapshot: Vec::new(),
+        }
     }
 
     /// Opens a commit; at the end of a segment, writes the next one's state record first.
     pub fn open(&mut self) -> Result<(), Full> {
+        if self.stopped {
+            return Err(Full);
+        }
         loop {
             match self.writer.begin(self.commit_bytes_max) {
                 Room::Ready => break,

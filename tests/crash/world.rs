@@ -14,6 +14,8 @@ use crate::venue::Venue;
 
 const FAULTS_A_WORLD: u32 = 60;
 const STEPS_BETWEEN_FAULTS_MAX: u32 = 250;
+/// In a few worlds, so that their journals go round.
+const STEPS_BETWEEN_FAULTS_LONG_MAX: u32 = 1_500;
 /// An engine that is down starts again after so many steps at most.
 const STEPS_DOWN_MAX: u32 = 60;
 /// All segments of a journal together.
@@ -72,6 +74,7 @@ struct Plan {
     begin_string: &'static str,
     resets: bool,
     news: bool,
+    steps_between_faults_max: u32,
     /// The gravest crash that the weakest mode of each side's sessions survives: desk, venue.
     worst: [Crash; 2],
 }
@@ -84,10 +87,9 @@ struct Side<A: Application> {
     worst: Crash,
     /// Steps until a dead engine starts again.
     down: u32,
-    stopping: bool,
     /// The engine before ended in order.
     stopped_cleanly: bool,
-    /// Its flusher rarely gets a turn, so that the ring fills.
+    /// Its flusher gets no turn, so that the ring fills.
     starved: bool,
 }
 
@@ -116,6 +118,10 @@ impl World {
             begin_string: ["FIX.4.2", "FIX.4.4", "FIXT.1.1"][random.usize(..3)],
             resets,
             news: random.bool(),
+            steps_between_faults_max: match random.u8(..10) {
+                0 => STEPS_BETWEEN_FAULTS_LONG_MAX,
+                _ => STEPS_BETWEEN_FAULTS_MAX,
+            },
             worst: modes.map(|mode| [Crash::Process, Crash::Pod, Crash::Node][mode]),
         };
         let desk = config(&mut random, &plan, modes[0], true);
@@ -138,7 +144,7 @@ impl World {
         self.start_desk();
         self.start_venue();
         for _ in 0..FAULTS_A_WORLD {
-            for _ in 0..self.random.u32(..STEPS_BETWEEN_FAULTS_MAX) {
+            for _ in 0..self.random.u32(..self.plan.steps_between_faults_max) {
                 self.step();
             }
             self.fault();
@@ -243,12 +249,8 @@ impl World {
     }
 
     fn end_stopped(&mut self) {
-        if self.desk.end_stopped(&self.network, &mut self.random) {
-            self.seen.clean_stops += 1;
-        }
-        if self.venue.end_stopped(&self.network, &mut self.random) {
-            self.seen.clean_stops += 1;
-        }
+        self.desk.end_stopped(&self.network, &mut self.random, &mut self.seen);
+        self.venue.end_stopped(&self.network, &mut self.random, &mut self.seen);
     }
 
     /// Every number that had left is stored: the next one is beyond it.
@@ -364,16 +366,7 @@ impl<A: Application> Running<A> {
 
 impl<A: Application> Side<A> {
     fn new(name: &'static str, config: Config, worst: Crash) -> Self {
-        Self {
-            name,
-            node: Node::new(config),
-            running: None,
-            worst,
-            down: 0,
-            stopping: false,
-            stopped_cleanly: false,
-            starved: false,
-        }
+        Self { name, node: Node::new(config), running: None, worst, down: 0, stopped_cleanly: false, starved: false }
     }
 
     fn is_due(&mut self) -> bool {
@@ -413,7 +406,7 @@ impl<A: Application> Side<A> {
         let now = clock.now();
         match part {
             0..60 => _ = running.worker.turn(now, None),
-            60..85 if !self.starved || part == 60 => {
+            60..85 if !self.starved => {
                 running.flusher.turn(now.monotonic_ns).expect("a sound volume");
             }
             60..85 => {}
@@ -435,21 +428,18 @@ impl<A: Application> Side<A> {
     fn request_stop(&mut self, clock: &VirtualClock) {
         if let Some(running) = &mut self.running {
             running.worker.request_stop(clock.now());
-            self.stopping = true;
         }
     }
 
     /// Ends an engine whose graceful stop is complete. It survives whatever happens to its machine.
-    fn end_stopped(&mut self, network: &SimulatedNetwork, random: &mut fastrand::Rng) -> bool {
-        if !self.running.as_ref().is_some_and(|running| running.worker.is_finished()) {
-            return false;
-        }
-        let Some(running) = self.running.take() else { return false };
+    fn end_stopped(&mut self, network: &SimulatedNetwork, random: &mut fastrand::Rng, seen: &mut Seen) {
+        let Some(running) = self.running.take_if(|running| running.worker.is_finished()) else { return };
+        seen.clean_stops += 1;
+        seen.ring_full += running.shared.journal(0).ring_full.value();
         let crash = [Crash::Process, Crash::Pod, Crash::Node][random.usize(..3)];
         self.node.crash(running, network, crash, random);
         self.down = random.u32(1..STEPS_DOWN_MAX);
-        (self.stopping, self.stopped_cleanly) = (false, true);
-        true
+        self.stopped_cleanly = true;
     }
 
     fn crash(
@@ -476,7 +466,6 @@ impl<A: Application> Side<A> {
         seen.ring_full += running.shared.journal(0).ring_full.value();
         self.node.crash(running, network, crash, random);
         self.down = random.u32(1..STEPS_DOWN_MAX);
-        self.stopping = false;
         Some(crash)
     }
 }
@@ -484,7 +473,7 @@ impl<A: Application> Side<A> {
 /// A small engine: rings wrap, segments are recycled, queues overflow.
 fn config(random: &mut fastrand::Rng, plan: &Plan, mode: usize, is_desk: bool) -> Config {
     const MODES: [&str; 3] = ["buffered", "flush", "sync"];
-    let ring_kib = [64, 128, 256][random.usize(..3)];
+    let ring_kib = [64, 64, 64, 128, 256][random.usize(..5)];
     let segment_kib = ring_kib * random.u64(1..3);
     // A resend must find what a peer has missed meanwhile, see `UNANSWERED_MAX` and `NEWS_MAX`: with less than this it may
     // have been recycled, which is a loss by design.

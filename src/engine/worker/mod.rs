@@ -104,8 +104,6 @@ struct Desk<A> {
     queued: Vec<bool>,
     /// The last message that came found no room in the ring.
     full: bool,
-    /// The clean-stop record is written.
-    stopped: bool,
 }
 
 pub struct Worker<T: Transport, A> {

@@ -58,7 +58,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
             to_send: Vec::with_capacity(queued.len() + 64),
             queued,
             full: false,
-            stopped: false,
             staging_open: 0,
             by_identity: known.iter().map(|(number, identity)| (identity.clone(), *number)).collect(),
         });
@@ -307,7 +306,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// What a session does at its disconnect has to be stored. Until there is room for it the session takes no other
     /// connection.
-    fn tell_disconnected(&mut self, now: Now, ledger: u32, session: u32) -> Result<(), Full> {
+    pub(super) fn tell_disconnected(&mut self, now: Now, ledger: u32, session: u32) -> Result<(), Full> {
         if self.slot(ledger, session).link.disconnect_owed {
             self.step_session(now, ledger, session, |session, out| session.disconnected(now, out))?;
             self.slot(ledger, session).link.disconnect_owed = false;

@@ -74,26 +74,34 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
             Stop::Syncing => {}
         }
-        for desk in &mut self.desks {
-            if desk.stopped {
-                continue;
-            }
-            desk.stopped = match desk.ledger.open() {
-                Ok(()) => {
-                    desk.ledger.commit.open = false;
-                    desk.ledger.writer.abandon();
-                    desk.ledger.writer.clean_stop(now.utc.unix_ns) == Room::Ready
-                }
-                Err(_) => false,
-            };
+        for ledger in 0..self.desks.len() {
+            self.stop_ledger(now, ledger as u32);
         }
         let synced = |desk: &super::Desk<A>| {
-            desk.stopped && desk.ledger.writer.watermark(Mode::Sync) >= desk.ledger.writer.appended()
+            desk.ledger.stopped && desk.ledger.writer.watermark(Mode::Sync) >= desk.ledger.writer.appended()
         };
         if self.desks.iter().all(synced) {
             self.stop = Stop::Finished;
         }
         1
+    }
+
+    /// Writes the clean-stop record, once every session knows that its connection is gone.
+    fn stop_ledger(&mut self, now: Now, ledger: u32) {
+        if self.desks[ledger as usize].ledger.stopped {
+            return;
+        }
+        for session in 0..self.desks[ledger as usize].ledger.slots.len() as u32 {
+            if self.tell_disconnected(now, ledger, session).is_err() {
+                return;
+            }
+        }
+        let ledger = &mut self.desks[ledger as usize].ledger;
+        if ledger.open().is_ok() {
+            ledger.commit.open = false;
+            ledger.writer.abandon();
+            ledger.stopped = ledger.writer.clean_stop(now.utc.unix_ns) == Room::Ready;
+        }
     }
 
     fn open_connections(&self) -> Vec<ConnectionId> {
