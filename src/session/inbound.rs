@@ -15,12 +15,16 @@ const UNPARSABLE_FIELDS_MAX: usize = 32;
 impl Session {
     /// One whole message from the peer, or from [`Session::take_held`].
     pub fn receive(&mut self, now: Now, message: &Message<'_>, out: &mut impl Outbox) -> Received {
-        match self.state {
+        let received = match self.state {
             State::Established => self.receive_in_session(now, message, out),
             State::LogoutSent if !self.logout_answered => self.receive_in_session(now, message, out),
             State::LogonSent | State::LogonAwaited => self.receive_first(now, message, out),
             State::LogoutSent | State::Disconnected => Received::IGNORED,
+        };
+        if self.overflowed >= self.numbers.next_in {
+            self.ask_for_overflowed(now, out);
         }
+        received
     }
 
     fn receive_in_session(&mut self, now: Now, message: &Message<'_>, out: &mut impl Outbox) -> Received {
@@ -301,6 +305,7 @@ impl Session {
             self.counters.held += 1;
         } else {
             self.counters.held_dropped += 1;
+            self.overflowed = self.overflowed.max(number);
             self.notice(Notice::HeldOverflow { msg_seq_num: number });
         }
         self.request_resend(now, number, out);

@@ -97,6 +97,8 @@ pub struct Session {
     gap: Option<Gap>,
     /// The message that `take_held` has just handed out.
     taken: Option<u64>,
+    /// The highest number of a message beyond a gap that found no room to be held; 0 where none has.
+    overflowed: u64,
     sending_time: SendingTimeParser,
     header: OutboundHeader,
     sending_time_text: SendingTimeText,
@@ -142,6 +144,7 @@ impl Session {
             test_request_deadline_ns: u64::MAX,
             gap: None,
             taken: None,
+            overflowed: 0,
             sending_time: SendingTimeParser::new(),
             header: OutboundHeader::of(&identity),
             sending_time_text: SendingTimeText::new(precision_of(version, settings.precision)),

@@ -126,7 +126,11 @@ fn run(options: &DemoOptions, stop: &AtomicBool) -> Result<Outcome, DemoError> {
     venue.start()?;
 
     let config = client_config(directory.path(), &cores, port)?;
-    let plan = Plan { orders: options.orders, interval_ns: 1_000_000_000 / u64::from(options.rate) };
+    let plan = Plan {
+        orders: options.orders,
+        interval_ns: 1_000_000_000 / u64::from(options.rate),
+        shares_core: cores.client.worker == cores.client.housekeeping,
+    };
     let flow = Arc::new(Flow::default());
     let (trader, tally) = Trader::new(plan, Arc::clone(&flow));
     let mut trader = Some(trader);

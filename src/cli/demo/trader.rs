@@ -24,6 +24,8 @@ const ROUND_TRIP_NS_MAX: u64 = 60_000_000_000;
 pub(super) struct Plan {
     pub orders: u32,
     pub interval_ns: u64,
+    /// The worker's core is the flushers' too: between orders it is theirs.
+    pub shares_core: bool,
 }
 
 /// What the main thread sees while it goes on.
@@ -166,6 +168,9 @@ impl Application for Trader {
             || self.next_order == self.plan.orders
             || self.now_ns() < self.due_ns(self.next_order)
         {
+            if self.plan.shares_core {
+                std::thread::yield_now();
+            }
             return;
         }
         let Some(mut session) = sessions.handle(SessionNumber(0)) else { return };
