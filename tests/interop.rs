@@ -114,7 +114,8 @@ impl Bench {
     /// a number; fixring asks for those once, in a message that takes a number too.
     fn assert_resumed(&mut self, killed: usize, before: (u64, u64), count: u64) {
         let now = self.peer.numbers();
-        let logons = self.peer.so_far(killed, |event| is_out(event, "A")).len() as u64;
+        let logon = self.peer.so_far(killed, |event| is_out(event, "A")).pop().expect("a Logon(A)");
+        let logons = number(&logon, "msg_seq_num") - before.0 + 1;
         let requests = self.peer.so_far(killed, |event| is_in(event, "2")).len() as u64;
         assert_eq!(requests, u64::from(logons > 1), "ResendRequest(2) after {logons} times Logon(A)");
         assert_eq!(now, (before.0 + logons + count, before.1 + 1 + requests + count), "from {before:?}");
@@ -244,11 +245,12 @@ fn orders_are_answered_and_both_ways_of_logging_out_are_clean(begin_string: &str
         Dials::Fixring => assert!(number(&logon, "msg_seq_num") > next_in),
     }
     let logon = bench.peer.until(mark, "Logon(A) sent", |event| is_out(event, "A"));
-    assert_eq!(number(&logon, "msg_seq_num"), next_out + 1);
+    let skipped = number(&logon, "msg_seq_num") - (next_out + 1);
     bench.trade(5, "B");
     if dials == Dials::QuickFix {
-        let resends = bench.peer.so_far(0, |event| is_in(event, "2") || is_out(event, "2"));
-        assert!(resends.is_empty(), "nothing was lost, and yet one side asked for a resend: {resends:?}");
+        // A QuickFIX that is told to log on while it still closes its socket numbers a Logon(A) that goes nowhere.
+        let requests = bench.peer.so_far(0, |event| is_in(event, "2") || is_out(event, "2"));
+        assert_eq!(requests.len(), usize::from(skipped > 0), "nothing else was lost: {requests:?}");
     }
     bench.finish();
 }
