@@ -13,6 +13,8 @@ use fixring::sys::ring::RingMemory;
 
 const PAYLOAD_BYTES: usize = 200;
 const BATCH: u64 = 64;
+/// About half of the ring.
+const BATCHES_A_FLUSH: u64 = 24;
 const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 1 << 20, segment_bytes: 1 << 20, segments: 3 };
 
 fn append(criterion: &mut Criterion) {
@@ -58,11 +60,14 @@ fn append(criterion: &mut Criterion) {
             let mut previous = None;
             let bytes_max = (record_bytes(PAYLOAD_BYTES as u64) * records) as u32;
             // What a flusher does on another core is not part of an append: the batches are timed, the flushes between them are not.
+            let mut batches = 0;
             bencher.iter_custom(|iterations| {
                 let mut elapsed = std::time::Duration::ZERO;
-                for _ in 0..iterations {
+                let mut left = iterations;
+                while left > 0 {
+                    let run = left.min(BATCHES_A_FLUSH - batches % BATCHES_A_FLUSH);
                     let start = std::time::Instant::now();
-                    for _ in 0..BATCH / records {
+                    for _ in 0..run * BATCH / records {
                         while journal.writer.begin(bytes_max) != Room::Ready {
                             assert_eq!(journal.writer.roll(std::iter::empty(), b""), Ok(true));
                         }
@@ -73,7 +78,11 @@ fn append(criterion: &mut Criterion) {
                         journal.writer.commit(Mode::Buffered);
                     }
                     elapsed += start.elapsed();
-                    journal.flusher.turn(u64::MAX).expect("a simulated volume");
+                    batches += run;
+                    left -= run;
+                    if batches % BATCHES_A_FLUSH == 0 {
+                        journal.flusher.turn(u64::MAX).expect("a simulated volume");
+                    }
                 }
                 elapsed
             });

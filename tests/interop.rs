@@ -17,6 +17,8 @@ use driver::{
     Fixring, Peer, PeerOptions, free_port, is, is_in, is_new_report, is_out, number, poss_dup, quickfix_peer, text,
 };
 
+const BEGIN_STRINGS: [&str; 3] = ["FIX.4.2", "FIX.4.4", "FIXT.1.1"];
+
 /// Who dials.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Dials {
@@ -45,11 +47,8 @@ struct Bench {
 }
 
 impl Bench {
-    /// Starts both sides and waits until they are logged on. `None` where QuickFIX is absent: counted and said.
-    fn start(begin_string: &str, dials: Dials, needs: Needs) -> Option<Self> {
-        if !quickfix_is_here() {
-            return None;
-        }
+    /// Starts both sides and waits until they are logged on.
+    fn start(begin_string: &str, dials: Dials, needs: Needs) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory");
         let (fix_port, control_port) = (free_port(), free_port());
         let config = write_config(&directory, begin_string, dials, needs, fix_port, control_port);
@@ -80,7 +79,7 @@ impl Bench {
         };
         let bench = Self { fixring, peer, config, orders: BTreeSet::new(), _directory: directory };
         bench.until_logged_on(0);
-        Some(bench)
+        bench
     }
 
     fn until_logged_on(&self, mark: usize) {
@@ -115,7 +114,8 @@ impl Bench {
     /// a number; fixring asks for those once, in a message that takes a number too.
     fn assert_resumed(&mut self, killed: usize, before: (u64, u64), count: u64) {
         let now = self.peer.numbers();
-        let logons = self.peer.so_far(killed, |event| is_out(event, "A")).len() as u64;
+        let logon = self.peer.so_far(killed, |event| is_out(event, "A")).pop().expect("a Logon(A)");
+        let logons = number(&logon, "msg_seq_num") - before.0 + 1;
         let requests = self.peer.so_far(killed, |event| is_in(event, "2")).len() as u64;
         assert_eq!(requests, u64::from(logons > 1), "ResendRequest(2) after {logons} times Logon(A)");
         assert_eq!(now, (before.0 + logons + count, before.1 + 1 + requests + count), "from {before:?}");
@@ -231,9 +231,7 @@ fn in_ci_no_scenario_is_skipped() {
 }
 
 fn orders_are_answered_and_both_ways_of_logging_out_are_clean(begin_string: &str, dials: Dials) {
-    let Some(mut bench) = Bench::start(begin_string, dials, Needs::default()) else {
-        return;
-    };
+    let mut bench = Bench::start(begin_string, dials, Needs::default());
     bench.trade(200, "A");
     let (next_out, next_in) = bench.peer.numbers();
     bench.log_out();
@@ -247,19 +245,18 @@ fn orders_are_answered_and_both_ways_of_logging_out_are_clean(begin_string: &str
         Dials::Fixring => assert!(number(&logon, "msg_seq_num") > next_in),
     }
     let logon = bench.peer.until(mark, "Logon(A) sent", |event| is_out(event, "A"));
-    assert_eq!(number(&logon, "msg_seq_num"), next_out + 1);
+    let skipped = number(&logon, "msg_seq_num") - (next_out + 1);
     bench.trade(5, "B");
     if dials == Dials::QuickFix {
-        let resends = bench.peer.so_far(0, |event| is_in(event, "2") || is_out(event, "2"));
-        assert!(resends.is_empty(), "nothing was lost, and yet one side asked for a resend: {resends:?}");
+        // A QuickFIX that is told to log on while it still closes its socket numbers a Logon(A) that goes nowhere.
+        let requests = bench.peer.so_far(0, |event| is_in(event, "2") || is_out(event, "2"));
+        assert_eq!(requests.len(), usize::from(skipped > 0), "nothing else was lost: {requests:?}");
     }
     bench.finish();
 }
 
 fn a_gap_in_what_fixring_receives_is_asked_for_and_filled(begin_string: &str, dials: Dials) {
-    let Some(mut bench) = Bench::start(begin_string, dials, Needs::default()) else {
-        return;
-    };
+    let mut bench = Bench::start(begin_string, dials, Needs::default());
     bench.trade(5, "A");
     let (next_out, _) = bench.peer.numbers();
     let after_gap = next_out + 20;
@@ -280,9 +277,7 @@ fn a_gap_in_what_fixring_receives_is_asked_for_and_filled(begin_string: &str, di
 }
 
 fn a_gap_in_what_fixring_sent_is_resent_as_possible_duplicates(begin_string: &str, dials: Dials) {
-    let Some(mut bench) = Bench::start(begin_string, dials, Needs::default()) else {
-        return;
-    };
+    let mut bench = Bench::start(begin_string, dials, Needs::default());
     bench.trade(10, "A");
     let (_, next_in) = bench.peer.numbers();
     // QuickFIX "forgets" the Logon(A) too: the answer begins with a gap fill over it and goes on with ten reports.
@@ -316,9 +311,7 @@ fn a_gap_in_what_fixring_sent_is_resent_as_possible_duplicates(begin_string: &st
 }
 
 fn a_heard_reset_starts_both_numbers_anew_and_outlives_a_kill(begin_string: &str) {
-    let Some(mut bench) = Bench::start(begin_string, Dials::QuickFix, Needs::default()) else {
-        return;
-    };
+    let mut bench = Bench::start(begin_string, Dials::QuickFix, Needs::default());
     bench.trade(10, "A");
     bench.log_out();
     bench.peer.command("reset-on-logon on");
@@ -338,9 +331,7 @@ fn a_heard_reset_starts_both_numbers_anew_and_outlives_a_kill(begin_string: &str
 
 fn a_reset_of_fixrings_own_is_taken_by_the_counterparty(begin_string: &str) {
     let needs = Needs { reset_on_logon: true, ..Needs::default() };
-    let Some(mut bench) = Bench::start(begin_string, Dials::Fixring, needs) else {
-        return;
-    };
+    let mut bench = Bench::start(begin_string, Dials::Fixring, needs);
     bench.trade(10, "A");
     bench.log_out();
     let mark = bench.peer.command("logon");
@@ -364,9 +355,7 @@ fn assert_both_reset(peer: &Peer, mark: usize) {
 /// Killed twice: once with a burst under way, once while idle. Orders go on being sent while it is dead; QuickFIX numbers and
 /// stores them, and hands them over when fixring asks.
 fn a_killed_fixring_comes_back_with_its_numbers_and_answers_every_order_once(begin_string: &str, dials: Dials) {
-    let Some(mut bench) = Bench::start(begin_string, dials, Needs::default()) else {
-        return;
-    };
+    let mut bench = Bench::start(begin_string, dials, Needs::default());
     let mark = bench.send_orders(500, "A");
     bench.peer.until_count(mark, "a report", 50, is_new_report);
     let killed = bench.kill_fixring();
@@ -391,9 +380,7 @@ fn a_killed_fixring_comes_back_with_its_numbers_and_answers_every_order_once(beg
 
 fn a_silent_counterparty_is_tested_and_kept(begin_string: &str, dials: Dials) {
     let needs = Needs { silent_peer: true, ..Needs::default() };
-    let Some(mut bench) = Bench::start(begin_string, dials, needs) else {
-        return;
-    };
+    let mut bench = Bench::start(begin_string, dials, needs);
     let tests = bench.peer.until_count(0, "TestRequest(1)", 2, |event| is_in(event, "1"));
     for test in &tests {
         let id = text(test, "test_req_id").expect("a TestReqID(112)").to_owned();
@@ -412,9 +399,7 @@ fn a_silent_counterparty_is_tested_and_kept(begin_string: &str, dials: Dials) {
 
 fn what_the_counterparty_sends_comes_back_from_echo(begin_string: &str) {
     let needs = Needs { application: Some("echo"), ..Needs::default() };
-    let Some(mut bench) = Bench::start(begin_string, Dials::Fixring, needs) else {
-        return;
-    };
+    let mut bench = Bench::start(begin_string, Dials::Fixring, needs);
     let mark = bench.peer.command("order E-1");
     // QuickFIX answers the order that comes back, as it would any, and that answer comes back too.
     bench.peer.until(mark, "the order, sent back", |event| {
@@ -428,83 +413,68 @@ fn what_the_counterparty_sends_comes_back_from_echo(begin_string: &str) {
     bench.finish();
 }
 
-/// The scenarios, a test for each BeginString(8) and role.
+/// Runs a scenario for every version, all at once: most of its time is QuickFIX's timers, which go by the second.
+fn in_every_version(scenario: impl Fn(&str) + Sync) {
+    if !quickfix_is_here() {
+        return;
+    }
+    let scenario = &scenario;
+    std::thread::scope(|scope| {
+        let runs = BEGIN_STRINGS.map(|begin_string| {
+            let run = std::thread::Builder::new().name(begin_string.to_owned());
+            (begin_string, run.spawn_scoped(scope, move || scenario(begin_string)).expect("a thread"))
+        });
+        let failed: Vec<&str> =
+            runs.into_iter().filter_map(|(name, run)| run.join().is_err().then_some(name)).collect();
+        assert!(failed.is_empty(), "failed for {failed:?}");
+    });
+}
+
+/// The scenarios as tests: those that name a role, and those that are run in both.
 macro_rules! scenarios {
-    ($($module:ident: $begin_string:literal;)*) => {$(
-        mod $module {
-            const BEGIN_STRING: &str = $begin_string;
-
-            #[test]
-            fn a_heard_reset_starts_both_numbers_anew_and_outlives_a_kill() {
-                super::a_heard_reset_starts_both_numbers_anew_and_outlives_a_kill(BEGIN_STRING);
-            }
-
-            #[test]
-            fn a_reset_of_fixrings_own_is_taken_by_the_counterparty() {
-                super::a_reset_of_fixrings_own_is_taken_by_the_counterparty(BEGIN_STRING);
-            }
-
-            #[test]
-            fn what_the_counterparty_sends_comes_back_from_echo() {
-                super::what_the_counterparty_sends_comes_back_from_echo(BEGIN_STRING);
-            }
-
-            #[test]
-            fn the_counterparty_agrees_with_itself() {
-                super::the_counterparty_agrees_with_itself(BEGIN_STRING);
-            }
-
-            scenarios!(@role quickfix_dials, QuickFix);
-            scenarios!(@role fixring_dials, Fixring);
+    (as they are: $($scenario:ident,)*) => {
+        mod either {
+            $(#[test]
+            fn $scenario() {
+                super::in_every_version(super::$scenario);
+            })*
         }
-    )*};
-    (@role $module:ident, $dials:ident) => {
+    };
+    ($module:ident, $dials:ident: $($scenario:ident,)*) => {
         mod $module {
-            use super::super::{self as interop, Dials};
-            use super::BEGIN_STRING;
-
-            #[test]
-            fn orders_are_answered_and_both_ways_of_logging_out_are_clean() {
-                interop::orders_are_answered_and_both_ways_of_logging_out_are_clean(BEGIN_STRING, Dials::$dials);
-            }
-
-            #[test]
-            fn a_gap_in_what_fixring_receives_is_asked_for_and_filled() {
-                interop::a_gap_in_what_fixring_receives_is_asked_for_and_filled(BEGIN_STRING, Dials::$dials);
-            }
-
-            #[test]
-            fn a_gap_in_what_fixring_sent_is_resent_as_possible_duplicates() {
-                interop::a_gap_in_what_fixring_sent_is_resent_as_possible_duplicates(BEGIN_STRING, Dials::$dials);
-            }
-
-            #[test]
-            fn a_killed_fixring_comes_back_with_its_numbers_and_answers_every_order_once() {
-                interop::a_killed_fixring_comes_back_with_its_numbers_and_answers_every_order_once(
-                    BEGIN_STRING,
-                    Dials::$dials,
-                );
-            }
-
-            #[test]
-            fn a_silent_counterparty_is_tested_and_kept() {
-                interop::a_silent_counterparty_is_tested_and_kept(BEGIN_STRING, Dials::$dials);
-            }
+            $(#[test]
+            fn $scenario() {
+                super::in_every_version(|begin_string| super::$scenario(begin_string, super::Dials::$dials));
+            })*
         }
     };
 }
 
-scenarios! {
-    fix42: "FIX.4.2";
-    fix44: "FIX.4.4";
-    fixt11: "FIXT.1.1";
+scenarios! { as they are:
+    a_heard_reset_starts_both_numbers_anew_and_outlives_a_kill,
+    a_reset_of_fixrings_own_is_taken_by_the_counterparty,
+    what_the_counterparty_sends_comes_back_from_echo,
+    the_counterparty_agrees_with_itself,
+}
+
+scenarios! { quickfix_dials, QuickFix:
+    orders_are_answered_and_both_ways_of_logging_out_are_clean,
+    a_gap_in_what_fixring_receives_is_asked_for_and_filled,
+    a_gap_in_what_fixring_sent_is_resent_as_possible_duplicates,
+    a_killed_fixring_comes_back_with_its_numbers_and_answers_every_order_once,
+    a_silent_counterparty_is_tested_and_kept,
+}
+
+scenarios! { fixring_dials, Fixring:
+    orders_are_answered_and_both_ways_of_logging_out_are_clean,
+    a_gap_in_what_fixring_receives_is_asked_for_and_filled,
+    a_gap_in_what_fixring_sent_is_resent_as_possible_duplicates,
+    a_killed_fixring_comes_back_with_its_numbers_and_answers_every_order_once,
+    a_silent_counterparty_is_tested_and_kept,
 }
 
 /// QuickFIX against QuickFIX through the same driver: if this fails, the scenarios say nothing about fixring.
 fn the_counterparty_agrees_with_itself(begin_string: &str) {
-    if !quickfix_is_here() {
-        return;
-    }
     let directory = tempfile::tempdir().expect("a temporary directory");
     let port = free_port();
     let peer = |role, sender, target, announced_heartbeat_s| {

@@ -41,6 +41,15 @@ pub struct LogLevelError {
     level: String,
 }
 
+impl LogOptions {
+    /// Another level than the usual, where neither the option nor the variable names one.
+    pub fn level_unless_given(&mut self, level: &str) {
+        if self.log_level.is_none() && env::var_os(LEVEL_VARIABLE).is_none() {
+            self.log_level = Some(level.to_string());
+        }
+    }
+}
+
 /// Sets the process's logs up. Call once, before the first thread starts; a second call changes nothing.
 pub fn init(options: &LogOptions) -> Result<(), LogLevelError> {
     let filter = filter(options, env::var(LEVEL_VARIABLE).ok())?;

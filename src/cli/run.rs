@@ -14,6 +14,7 @@ use crate::control::ControlError;
 use crate::engine::{Engine, EngineError, Environment, StartError};
 use crate::fix::Message;
 use crate::journal::OpenError;
+use crate::sys::memory::{Locked, lock_all};
 
 /// How often the main thread looks whether a signal came or the engine ended.
 const WATCH_INTERVAL: Duration = Duration::from_millis(20);
@@ -40,6 +41,10 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             return exit_of(&error);
         }
     };
+    match lock_all() {
+        Locked::All => tracing::debug!("all memory is locked as it comes into use"),
+        not_locked => tracing::warn!("{not_locked}"),
+    }
     let listening: Vec<String> = engine.acceptors().iter().map(ToString::to_string).collect();
     let control = engine.control().map_or_else(|| "off".into(), |address| address.to_string());
     tracing::info!(acceptors = listening.join(", "), control, "ready");

@@ -1,6 +1,9 @@
 //! A connection's receive buffer and how far it has come.
 
+use std::io;
 use std::net::SocketAddr;
+
+use memmap2::MmapMut;
 
 use crate::transport::ConnectionId;
 
@@ -13,6 +16,8 @@ pub(crate) struct Connection {
     pub serial: u64,
     pub peer: SocketAddr,
     pub stage: Stage,
+    /// When the stage has lasted too long, on the monotonic clock. A timer of an earlier stage is told by it.
+    pub deadline_ns: u64,
     pub buffer: ReceiveBuffer,
     /// More may be there to read: readiness is told once, so this stays until the transport has nothing.
     pub readable: bool,
@@ -32,7 +37,7 @@ pub(crate) enum Stage {
         ledger: u32,
         session: u32,
     },
-    /// An initiator's, not connected yet.
+    /// An initiator's, not connected yet. Given up at the deadline.
     Connecting {
         ledger: u32,
         session: u32,
@@ -51,19 +56,21 @@ pub(crate) enum Stage {
 /// Bytes received and not yet consumed, in one fixed piece of memory.
 #[derive(Default)]
 pub(crate) struct ReceiveBuffer {
-    bytes: Box<[u8]>,
+    /// A mapping of its own: the kernel gives a page when bytes come, so that an idle session costs one and not all. A
+    /// `Vec` of this size would be cleared, and so touched, by the allocator. `None` has no room.
+    bytes: Option<MmapMut>,
     start: usize,
     end: usize,
 }
 
 impl ReceiveBuffer {
-    /// The memory comes zeroed from the kernel and stays untouched until bytes come.
-    pub fn new(message_bytes_max: u32) -> Self {
-        Self { bytes: vec![0; message_bytes_max as usize + READ_AHEAD_BYTES].into_boxed_slice(), start: 0, end: 0 }
+    pub fn new(message_bytes_max: u32) -> io::Result<Self> {
+        let bytes = MmapMut::map_anon(message_bytes_max as usize + READ_AHEAD_BYTES)?;
+        Ok(Self { bytes: Some(bytes), start: 0, end: 0 })
     }
 
     pub fn has_memory(&self) -> bool {
-        !self.bytes.is_empty()
+        self.bytes.is_some()
     }
 
     pub fn clear(&mut self) {
@@ -71,23 +78,24 @@ impl ReceiveBuffer {
     }
 
     pub fn filled(&self) -> &[u8] {
-        &self.bytes[self.start..self.end]
+        self.bytes.as_ref().map_or(&[], |bytes| &bytes[self.start..self.end])
     }
 
     /// Room for the next read. Never empty: framing refuses a message before it fills the buffer.
     pub fn space(&mut self) -> &mut [u8] {
+        let Some(bytes) = &mut self.bytes else { return &mut [] };
         if self.start == self.end {
-            self.clear();
-        } else if self.bytes.len() - self.end < READ_AHEAD_BYTES / 2 {
-            self.bytes.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, 0);
+        } else if bytes.len() - self.end < READ_AHEAD_BYTES / 2 {
+            bytes.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        &mut self.bytes[self.end..]
+        &mut bytes[self.end..]
     }
 
     pub fn received(&mut self, count: usize) {
         self.end += count;
-        debug_assert!(self.end <= self.bytes.len());
+        debug_assert!(self.bytes.as_ref().is_some_and(|bytes| self.end <= bytes.len()));
     }
 
     pub fn consume(&mut self, count: usize) {
@@ -98,8 +106,8 @@ impl ReceiveBuffer {
     /// Takes over bytes that another worker received. They fit: both sizes come from one configuration.
     pub fn fill(&mut self, bytes: &[u8]) {
         self.clear();
-        self.bytes[..bytes.len()].copy_from_slice(bytes);
-        self.end = bytes.len();
+        self.space()[..bytes.len()].copy_from_slice(bytes);
+        self.received(bytes.len());
     }
 }
 
@@ -109,7 +117,7 @@ mod tests {
 
     #[test]
     fn the_buffer_has_room_for_a_read_behind_the_longest_unfinished_message() {
-        let mut buffer = ReceiveBuffer::new(1000);
+        let mut buffer = ReceiveBuffer::new(1000).unwrap();
         for _ in 0..100 {
             // An unfinished message of the greatest length that framing leaves waiting.
             while buffer.filled().len() < 1000 {

@@ -7,11 +7,13 @@ use std::net::SocketAddr;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use crate::fix::Garbled;
-use crate::session::{DisconnectReason, Identity, Notice};
+use crate::fix::{Garbled, Message, tags};
+use crate::session::{DisconnectReason, Identity, Notice, State};
 
 /// Events that wait for housekeeping, at most.
 const EVENTS_MAX: usize = 4096;
+/// What is kept of a peer's Text(58). An event is copied through a ring, so that it must stay small.
+const PEER_TEXT_BYTES_MAX: usize = 128;
 
 /// Which session an event is about: its ledger and number, as [`Event::SessionKnown`] introduced it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -49,6 +51,16 @@ pub enum Event {
         session: SessionKey,
         notice: Notice,
     },
+    /// Why the peer refuses something or leaves, in its own words.
+    PeerSaid {
+        session: SessionKey,
+        text: PeerText,
+    },
+    /// An initiator's connection has ended: the next attempt comes after this.
+    ReconnectIn {
+        session: SessionKey,
+        retry_in_ns: u64,
+    },
     Garbled {
         session: Option<SessionKey>,
         peer: SocketAddr,
@@ -79,6 +91,49 @@ pub enum Event {
     Dropped {
         events: u64,
     },
+}
+
+/// Text(58) of a message in which a peer gives a reason, cut at a bound. No other message yields one: a Logon(A) least of
+/// all, for what it may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PeerText {
+    pub of: TextOf,
+    bytes: [u8; PEER_TEXT_BYTES_MAX],
+    length: u8,
+}
+
+const _: () = assert!(PEER_TEXT_BYTES_MAX <= u8::MAX as usize);
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TextOf {
+    /// A Logout(5) in answer to our Logon(A).
+    LogonRefused,
+    Logout,
+    Reject,
+    BusinessMessageReject,
+}
+
+impl PeerText {
+    /// `state` is the session's when the message came.
+    #[inline]
+    pub fn of(message: &Message<'_>, state: State) -> Option<Self> {
+        let of = match message.msg_type() {
+            b"5" if state == State::LogonSent => TextOf::LogonRefused,
+            b"5" => TextOf::Logout,
+            b"3" => TextOf::Reject,
+            b"j" => TextOf::BusinessMessageReject,
+            _ => return None,
+        };
+        let text = message.field(tags::TEXT)?;
+        let length = text.len().min(PEER_TEXT_BYTES_MAX);
+        let mut bytes = [0; PEER_TEXT_BYTES_MAX];
+        bytes[..length].copy_from_slice(&text[..length]);
+        Some(Self { of, bytes, length: length as u8 })
+    }
+
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,4 +187,38 @@ impl EventSink {
 pub fn events() -> (EventSink, Consumer<Event>) {
     let (producer, consumer) = RingBuffer::new(EVENTS_MAX);
     (EventSink { ring: producer, dropped: 0 }, consumer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fix::{Encoder, FieldIndex, parse};
+
+    fn text_of(msg_type: &[u8], text: &str, state: State) -> Option<(TextOf, Vec<u8>)> {
+        let mut buffer = [0; 1_024];
+        let mut encoder = Encoder::begin(&mut buffer, b"FIX.4.4", msg_type);
+        encoder.uint(tags::MSG_SEQ_NUM, 1).bytes(tags::TEXT, text.as_bytes());
+        let length = encoder.finish().unwrap();
+        let mut index = FieldIndex::with_capacity(16);
+        let message = parse(&buffer[..length], &mut index).unwrap();
+        PeerText::of(&message, state).map(|text| (text.of, text.bytes().to_vec()))
+    }
+
+    #[test]
+    fn a_reason_is_taken_from_the_messages_that_give_one_and_from_no_other() {
+        let of = |msg_type: &[u8], state| text_of(msg_type, "why", state).map(|(of, _)| of);
+        assert_eq!(of(b"5", State::LogonSent), Some(TextOf::LogonRefused));
+        assert_eq!(of(b"5", State::Established), Some(TextOf::Logout));
+        assert_eq!(of(b"3", State::Established), Some(TextOf::Reject));
+        assert_eq!(of(b"j", State::Established), Some(TextOf::BusinessMessageReject));
+        for msg_type in [&b"A"[..], b"0", b"8", b"D", b"BE"] {
+            assert_eq!(of(msg_type, State::LogonSent), None, "{msg_type:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_text_is_cut() {
+        let (_, bytes) = text_of(b"3", &"x".repeat(500), State::Established).unwrap();
+        assert_eq!(bytes, [b'x'; PEER_TEXT_BYTES_MAX]);
+    }
 }

@@ -12,7 +12,7 @@ use super::link::{Link, LinkOutbox};
 use crate::application::{Application, Delivery, SessionNumber};
 use crate::control::SessionCounters;
 use crate::fix::{Encoder, Message, Overflow, ParseError, tags};
-use crate::journal::{Kind, Mode, NewRecord, Room, SessionState, Writer};
+use crate::journal::{Kind, Mode, NewRecord, Room, SessionState, Writer, flags};
 use crate::session::{Disposition, Identity, Now, Received, SendError, Session, State};
 
 pub(crate) struct Slot {
@@ -28,12 +28,14 @@ pub(crate) struct Commit {
     pub mode: Mode,
     /// Sessions with something new to send; duplicates are harmless. Bounded by the records of a commit.
     pub touched: Vec<u32>,
+    /// Sessions that the application has asked to log out: they took a step that the worker has not looked at.
+    pub asked: Vec<u32>,
     pub appended: bool,
 }
 
 impl Commit {
     fn new() -> Self {
-        Self { open: false, mode: Mode::Buffered, touched: Vec::with_capacity(256), appended: false }
+        Self { open: false, mode: Mode::Buffered, touched: Vec::with_capacity(256), asked: Vec::new(), appended: false }
     }
 }
 
@@ -185,6 +187,11 @@ impl<A: Application> Ledger<A> {
     }
 
     fn append_inbound(&mut self, now: Now, session: u32, msg_seq_num: u64, bytes: &[u8], is_logon: bool) -> u64 {
+        let blanked = is_logon.then(|| {
+            let mut stored = bytes.to_vec();
+            super::secrets::blank(&mut stored).then_some(stored)
+        });
+        let blanked = blanked.flatten();
         let link = &mut self.slots[session as usize].link;
         let record = NewRecord {
             kind: Kind::Inbound,
@@ -195,18 +202,12 @@ impl<A: Application> Ledger<A> {
             previous: link.last_in,
             origin: None,
             sent_after: None,
-            flags: 0,
+            flags: if blanked.is_some() { flags::SECRET_BLANKED } else { 0 },
         };
+        let stored = blanked.as_deref().unwrap_or(bytes);
         let appended = self.writer.append(record, |space| {
-            let target = space.get_mut(..bytes.len()).ok_or(Overflow)?;
-            if is_logon {
-                let mut stored = bytes.to_vec();
-                super::secrets::blank(&mut stored);
-                target.copy_from_slice(&stored);
-            } else {
-                target.copy_from_slice(bytes);
-            }
-            Ok::<_, Overflow>(bytes.len())
+            space.get_mut(..stored.len()).ok_or(Overflow)?.copy_from_slice(stored);
+            Ok::<_, Overflow>(stored.len())
         });
         let position = appended.expect("a commit's room holds the longest message, see the configuration's relations");
         link.last_in = position;
@@ -381,6 +382,7 @@ impl<'a> Handle<'a> {
         let slot = &mut self.sessions.slots[self.number.0 as usize];
         let mut outbox = LinkOutbox::new(self.sessions.writer, &mut slot.link, self.sessions.commit, now);
         slot.session.logout(now, text.as_bytes(), &mut outbox);
+        self.sessions.commit.asked.push(self.number.0);
     }
 
     /// Another session of the same journal: what is sent to it is part of the same commit.

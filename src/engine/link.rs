@@ -10,7 +10,7 @@ use super::initiate::Initiator;
 use super::ledger::Commit;
 use super::resend::ResendJob;
 use crate::fix::Overflow;
-use crate::journal::{Kind, Mode, NONE, NewRecord, StoredNumbers, Writer};
+use crate::journal::{Kind, Mode, NONE, NewRecord, StoredNumbers, Writer, flags};
 use crate::session::{BackPressure, Now, Numbers, Outbox, Outgoing, OutgoingKind};
 use crate::transport::{ConnectionId, Send, Transport};
 
@@ -248,22 +248,25 @@ impl Outbox for LinkOutbox<'_> {
     ) -> Result<(), BackPressure> {
         let kind = if outgoing.kind == OutgoingKind::Replay { Kind::Replay } else { Kind::Outbound };
         let sends = self.link.connection.is_some() && outgoing.kind != OutgoingKind::Deferred;
-        let record = self.record(kind, outgoing.msg_seq_num, sends);
+        let mut record = self.record(kind, outgoing.msg_seq_num, sends);
         let mut secret = None;
-        let is_logon = outgoing.kind == OutgoingKind::Logon;
-        let appended = self.writer.append(record, |space| {
-            if !is_logon {
-                return encode(space);
-            }
+        let appended = if outgoing.kind == OutgoingKind::Logon {
             // A Logon is made beside the journal, so that its secrets are not there for a moment even.
-            let mut clear = vec![0; space.len().min(LOGON_BYTES_MAX)];
-            let length = encode(&mut clear)?;
+            let mut clear = vec![0; LOGON_BYTES_MAX];
+            let length = encode(&mut clear).map_err(|_| BackPressure)?;
             clear.truncate(length);
             let mut stored = clear.clone();
-            secret = super::secrets::blank(&mut stored).then(|| clear.into_boxed_slice());
-            space[..length].copy_from_slice(&stored);
-            Ok(length)
-        });
+            if super::secrets::blank(&mut stored) {
+                record.flags |= flags::SECRET_BLANKED;
+                secret = Some(clear.into_boxed_slice());
+            }
+            self.writer.append(record, |space| {
+                space.get_mut(..length).ok_or(Overflow)?.copy_from_slice(&stored);
+                Ok::<_, Overflow>(length)
+            })
+        } else {
+            self.writer.append(record, encode)
+        };
         let position = appended.map_err(|_| BackPressure)?;
         if let Some(clear) = secret {
             self.link.secret_logon = Some((position, clear));

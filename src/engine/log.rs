@@ -5,8 +5,8 @@ use std::collections::HashMap;
 use rtrb::Consumer;
 use tracing::{debug, info, warn};
 
-use super::event::{DisconnectedWhy, Event, RefusedWhy, SessionKey};
-use crate::session::Notice;
+use super::event::{DisconnectedWhy, Event, RefusedWhy, SessionKey, TextOf};
+use crate::session::{DisconnectReason, Notice};
 
 /// Events of one worker that are logged before the next worker's are, at most.
 const EVENTS_PER_TURN_MAX: usize = 256;
@@ -49,6 +49,21 @@ impl EventLog {
                 info!(session = self.name(session), why = disconnected(why), "disconnected");
             }
             Event::Noticed { session, notice } => self.notice(session, notice),
+            Event::PeerSaid { session, text: said } => {
+                let session = self.name(session);
+                // The formatters escape control characters.
+                let text = &*String::from_utf8_lossy(said.bytes());
+                match said.of {
+                    TextOf::LogonRefused => warn!(session, text, "the peer refused our Logon"),
+                    TextOf::Logout => info!(session, text, "the peer's Logout"),
+                    TextOf::Reject => warn!(session, text, "the peer's Reject"),
+                    TextOf::BusinessMessageReject => warn!(session, text, "the peer's BusinessMessageReject"),
+                }
+            }
+            Event::ReconnectIn { session, retry_in_ns } => {
+                let retry_in_ms = retry_in_ns / 1_000_000;
+                info!(session = self.name(session), retry_in_ms, "will connect again");
+            }
             Event::Garbled { session, peer, why } => {
                 let session = session.map_or("none", |session| self.name(session));
                 warn!(session, %peer, why = ?why, "garbled message ignored; no number was used");
@@ -80,6 +95,7 @@ impl EventLog {
             Notice::GapDetected { .. } | Notice::GapClosed { .. } | Notice::ResendRequested { .. } => {
                 info!(session, notice = ?notice, "sequence gap");
             }
+            Notice::LogoutReceived => info!(session, "the peer logs out"),
             _ => warn!(session, notice = ?notice, "notice"),
         }
     }
@@ -107,10 +123,26 @@ fn disconnected(why: DisconnectedWhy) -> String {
     match why {
         DisconnectedWhy::PeerClosed => "the peer closed the connection".into(),
         DisconnectedWhy::Failed(error) => format!("the connection failed: {error}"),
-        DisconnectedWhy::Session(reason) => format!("{reason:?}"),
+        DisconnectedWhy::Session(reason) => session_ended(reason).into(),
         DisconnectedWhy::MessageTooLong => "a message was longer than message_bytes_max".into(),
         DisconnectedWhy::SlowConsumer => "the peer read so slowly that the ring overtook it".into(),
         DisconnectedWhy::Replaced => "another connection logged on, and this one did not answer".into(),
         DisconnectedWhy::Stopping => "the engine is stopping".into(),
+    }
+}
+
+fn session_ended(reason: DisconnectReason) -> &'static str {
+    match reason {
+        DisconnectReason::LoggedOut => "Logouts were exchanged",
+        DisconnectReason::LogonTimeout => "the peer's Logon did not come in time (engine.logon_timeout)",
+        DisconnectReason::LogoutTimeout => "the peer did not answer our Logout in time (engine.logout_timeout)",
+        DisconnectReason::NotALogon => "the peer's first message was not a Logon",
+        DisconnectReason::InvalidLogon => "the Logon broke a rule of the session layer",
+        DisconnectReason::LogonRefused => "the application refused the Logon",
+        DisconnectReason::LogonRefusedByPeer => "the peer answered our Logon with a Logout",
+        DisconnectReason::HeartbeatTimeout => "the peer was silent and did not answer a TestRequest",
+        DisconnectReason::MsgSeqNumTooLow => "the peer's MsgSeqNum was too low",
+        DisconnectReason::MsgSeqNumMissing => "a message of the peer had no MsgSeqNum",
+        DisconnectReason::BackPressure => "the journal had no room for a message without which it cannot go on",
     }
 }

@@ -120,7 +120,8 @@ impl Engine {
         shared.set_phase(Phase::Recovering);
         let opened = journal::open(&journal_settings(config, journals)).map_err(StartError::Journal)?;
         for warning in &opened.warnings {
-            tracing::warn!("{warning}");
+            // Of memory that is not locked `fixring run` warns once, for the whole process.
+            tracing::debug!("{warning}");
         }
 
         let directory = Arc::new(Directory::new(config));
@@ -385,7 +386,9 @@ struct Cores {
 
 impl Placement {
     /// Workers have cores of their own wherever the machine has more cores than workers; the first core that is left is
-    /// housekeeping's.
+    /// housekeeping's. Workers that sleep when they have nothing to do have none unless the configuration names them: they
+    /// gain nothing by it, and several engines on a machine would share their housekeeping's one core with whoever spins
+    /// there, until neither the ring was carried nor a line logged for half a minute.
     fn of(config: &Config) -> Result<Cores, StartError> {
         let available: Vec<usize> =
             core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
@@ -397,15 +400,18 @@ impl Placement {
                 }
                 cores.iter().copied().map(Some).collect()
             }
-            Placement::Workers(count) if (*count as usize) < available.len() => {
+            Placement::Workers(count)
+                if (*count as usize) < available.len() && config.engine.wait != crate::config::Wait::Park =>
+            {
                 available[available.len() - *count as usize..].iter().copied().map(Some).collect()
             }
             Placement::Workers(count) => vec![None; *count as usize],
         };
         let taken: Vec<usize> = workers.iter().flatten().copied().collect();
         let chosen = config.engine.housekeeping_cores.first().copied();
-        let housekeeping = chosen.or_else(|| available.into_iter().find(|core| !taken.contains(core)));
-        Ok(Cores { workers, housekeeping: housekeeping.filter(|_| !taken.is_empty()) })
+        let left = || available.into_iter().find(|core| !taken.contains(core)).filter(|_| !taken.is_empty());
+        let housekeeping = chosen.or_else(left);
+        Ok(Cores { workers, housekeeping })
     }
 }
 
@@ -516,3 +522,22 @@ impl fmt::Display for EngineError {
 }
 
 impl std::error::Error for EngineError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Wait;
+
+    #[test]
+    fn workers_that_sleep_are_pinned_only_where_their_cores_are_named() {
+        let core = core_affinity::get_core_ids().unwrap()[0].id;
+        let mut config = Config::default();
+        config.engine.wait = Wait::Park;
+        let chosen = Placement::of(&config).ok().unwrap();
+        assert_eq!((&chosen.workers[..], chosen.housekeeping), (&[None][..], None));
+        config.engine.housekeeping_cores = vec![core];
+        assert_eq!(Placement::of(&config).ok().unwrap().housekeeping, Some(core));
+        config.engine.placement = Placement::Cores(vec![core]);
+        assert_eq!(Placement::of(&config).ok().unwrap().workers, [Some(core)]);
+    }
+}

@@ -187,7 +187,11 @@ pub(crate) fn run_resolver(workers: &mut [(Consumer<ResolveRequest>, Producer<Re
         let mut work = 0;
         for (requests, answers) in workers.iter_mut() {
             while let Ok(request) = requests.pop() {
-                let addresses = request.endpoint.to_socket_addrs().map(Iterator::collect).unwrap_or_default();
+                let resolved = request.endpoint.to_socket_addrs();
+                if let Err(error) = &resolved {
+                    tracing::warn!(endpoint = &*request.endpoint, %error, "cannot resolve a name");
+                }
+                let addresses = resolved.map(Iterator::collect).unwrap_or_default();
                 let (ledger, session) = (request.ledger, request.session);
                 // One request is under way for a session: the ring has room for all.
                 let _ = answers.push(Resolved { ledger, session, addresses });

@@ -61,6 +61,8 @@ impl FileStorage {
             }
             segments.push(files);
         }
+        // Before any of it is taken.
+        let free_bytes = file::space(&self.inner.data_dir).map_or(0, |space| space.free_bytes);
         for file in segments.iter().flatten() {
             match file::allocate(file, geometry.segment_bytes) {
                 Ok(()) => {}
@@ -73,9 +75,9 @@ impl FileStorage {
                             Ok(())
                         }
                     };
-                    lengthen().map_err(|error| self.no_room(missing_bytes, &error))?;
+                    lengthen().map_err(|error| self.no_room(missing_bytes, free_bytes, &error))?;
                 }
-                Err(error) => return Err(self.no_room(missing_bytes, &error)),
+                Err(error) => return Err(self.no_room(missing_bytes, free_bytes, &error)),
             }
         }
         for journal in 0..geometry.journals {
@@ -135,13 +137,12 @@ impl FileStorage {
         StorageError::new(operation, self.segment_path(slot).display().to_string(), error)
     }
 
-    fn no_room(&self, needed_bytes: u64, error: &io::Error) -> OpenError {
+    fn no_room(&self, needed_bytes: u64, free_bytes: u64, error: &io::Error) -> OpenError {
         let data_dir = &self.inner.data_dir;
         let needed = in_words(needed_bytes);
-        let free =
-            file::space(data_dir).map_or_else(|_| "an unknown space".to_owned(), |space| in_words(space.free_bytes));
+        let free = in_words(free_bytes);
         OpenError::Volume(format!(
-            "data_dir {data_dir:?} has {free} left, {needed} more were needed for its segments ({error}): enlarge the volume, or lower persistence.segments or segment_bytes in a new data directory"
+            "data_dir {data_dir:?} has {free} free, {needed} are needed for its segments ({error}): enlarge the volume, or lower persistence.segments or segment_bytes in a new data directory"
         ))
     }
 }

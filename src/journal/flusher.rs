@@ -15,7 +15,7 @@ use crate::sys::ring::{PAGE_BYTES, RingReader, Watermarks};
 use super::{Geometry, Slot, Storage, StorageError};
 
 /// How much of a fresh segment is zero-written in one turn: short enough not to hold up what is appended meanwhile.
-const ZERO_CHUNK_BYTES: u64 = 256 * 1024;
+const ZERO_CHUNK_BYTES: u64 = 1024 * 1024;
 /// Even under load, one turn in so many zero-writes a chunk.
 const TURNS_PER_CHUNK: u32 = 16;
 /// The last bytes of a segment that was zero-written and never yet used to its end.
@@ -207,8 +207,10 @@ impl<S: Storage> Flusher<S> {
             return Ok(());
         };
         let slot = Slot { journal: self.journal, number: zeroing.number };
-        let is_done = zero_chunk(&self.storage, self.geometry, slot, &mut zeroing.offset, &mut self.zeros)?;
-        if is_done {
+        write_zeros(&self.storage, self.geometry, slot, &mut zeroing.offset, &mut self.zeros)?;
+        // Each chunk is synced, so that the first sync of a message does not meet a segment's worth of zeros.
+        self.storage.sync(slot)?;
+        if zeroing.offset == self.geometry.segment_bytes {
             self.unzeroed.pop_front();
         }
         self.counters.segments_unzeroed.store(self.unzeroed.len() as u32, Ordering::Relaxed);
@@ -224,28 +226,115 @@ impl<S: Storage> Flusher<S> {
 pub(super) fn zero_segment<S: Storage>(storage: &S, geometry: Geometry, slot: Slot) -> Result<(), StorageError> {
     let mut zeros = vec![0; ZERO_CHUNK_BYTES as usize];
     let mut offset = 0;
-    while !zero_chunk(storage, geometry, slot, &mut offset, &mut zeros)? {}
-    Ok(())
+    while offset < geometry.segment_bytes {
+        write_zeros(storage, geometry, slot, &mut offset, &mut zeros)?;
+    }
+    storage.sync(slot)
 }
 
-/// Each chunk is synced, so that the first sync of a message does not meet a segment's worth of zeros. Whether it was the last.
-fn zero_chunk<S: Storage>(
+/// One chunk from `offset` on, the last with the mark.
+fn write_zeros<S: Storage>(
     storage: &S,
     geometry: Geometry,
     slot: Slot,
     offset: &mut u64,
     zeros: &mut [u8],
-) -> Result<bool, StorageError> {
+) -> Result<(), StorageError> {
     let bytes = (geometry.segment_bytes - *offset).min(zeros.len() as u64) as usize;
     let is_last = *offset + bytes as u64 == geometry.segment_bytes;
-    let chunk = &mut zeros[..bytes];
+    let (chunk, mark_at) = (&mut zeros[..bytes], bytes - ZEROED_MARK.len());
     if is_last {
-        chunk[bytes - ZEROED_MARK.len()..].copy_from_slice(&ZEROED_MARK);
+        chunk[mark_at..].copy_from_slice(&ZEROED_MARK);
     }
     let written = storage.write(slot, *offset, chunk);
-    chunk[bytes - ZEROED_MARK.len()..].fill(0);
-    written?;
-    storage.sync(slot)?;
+    chunk[mark_at..].fill(0);
     *offset += bytes as u64;
-    Ok(is_last)
+    written
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated::SimulatedStorage;
+    use super::super::{Journal, Kind, Mode, NewRecord, Room, Settings, open_over, prepare};
+    use super::*;
+    use crate::sys::ring::RingMemory;
+
+    const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 4 };
+
+    fn journal(storage: &SimulatedStorage) -> Journal<SimulatedStorage> {
+        let settings = Settings {
+            data_dir: "simulated".into(),
+            ring_dir: "simulated".into(),
+            geometry: GEOMETRY,
+            flush_interval_ns: 1_000,
+            message_bytes_max: 4 << 10,
+            resend_messages_max: 10,
+            clock: || 0,
+        };
+        let manifest = prepare(storage, &settings).unwrap();
+        let ring = RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0;
+        open_over(storage, manifest, vec![ring], &settings).unwrap().journals.remove(0)
+    }
+
+    fn commit(journal: &mut Journal<SimulatedStorage>, mode: Mode) -> u64 {
+        while journal.writer.begin(1024) == Room::RollDue {
+            assert_eq!(journal.writer.roll(std::iter::empty(), b""), Ok(true));
+        }
+        journal.writer.append_bytes(NewRecord::internal(Kind::Inbound, 0), b"message").unwrap();
+        journal.writer.commit(mode)
+    }
+
+    #[test]
+    fn writes_are_an_interval_apart_unless_a_commit_waits() {
+        let mut journal = journal(&SimulatedStorage::new(GEOMETRY));
+        let first = commit(&mut journal, Mode::Buffered);
+        journal.flusher.turn(10_000).unwrap();
+        assert_eq!(journal.watermarks.synced(), first);
+        let second = commit(&mut journal, Mode::Buffered);
+        journal.flusher.turn(10_999).unwrap();
+        assert_eq!(journal.watermarks.synced(), first);
+        journal.flusher.turn(11_000).unwrap();
+        assert_eq!(journal.watermarks.synced(), second);
+        let third = commit(&mut journal, Mode::Sync);
+        assert!(journal.flusher.is_wanted());
+        journal.flusher.turn(11_001).unwrap();
+        assert_eq!((journal.watermarks.synced(), journal.flusher.is_wanted()), (third, false));
+    }
+
+    #[test]
+    fn after_one_error_nothing_is_written_or_acknowledged_again() {
+        let storage = SimulatedStorage::new(GEOMETRY);
+        let mut journal = journal(&storage);
+        commit(&mut journal, Mode::Buffered);
+        storage.fail_after(0);
+        assert!(journal.flusher.turn(1).is_err());
+        storage.crash_process();
+        assert!(journal.flusher.turn(1_000_000).is_err());
+        assert_eq!(journal.watermarks.synced(), 0);
+        assert!(journal.flusher.counters().failed.load(Ordering::Relaxed));
+    }
+
+    #[test]
+    fn fresh_segments_are_zero_written_behind_the_work_and_a_used_one_never_is() {
+        let storage = SimulatedStorage::new(GEOMETRY);
+        let mut journal = journal(&storage);
+        let unzeroed =
+            |journal: &Journal<SimulatedStorage>| journal.flusher.counters().segments_unzeroed.load(Ordering::Relaxed);
+        assert_eq!(unzeroed(&journal), 2);
+        // The worker is ahead of the zeros and uses segment 2, the first of the two.
+        while journal.writer.appended() < 2 * GEOMETRY.segment_bytes + 4096 {
+            commit(&mut journal, Mode::Sync);
+            journal.flusher.try_turn(0).unwrap();
+            journal.flusher.turns = 0;
+        }
+        assert_eq!(unzeroed(&journal), 2);
+        while journal.flusher.turn(u64::MAX).unwrap() > 0 {}
+        assert_eq!(unzeroed(&journal), 0);
+        let mut start = [0; 64];
+        storage.read(Slot { journal: 0, number: 2 }, 0, &mut start).unwrap();
+        assert_eq!(start[8], Kind::State as u8);
+        let mut end = [0; 8];
+        storage.read(Slot { journal: 0, number: 3 }, GEOMETRY.segment_bytes - 8, &mut end).unwrap();
+        assert_eq!(end, ZEROED_MARK);
+    }
 }

@@ -28,8 +28,8 @@
 //! └───────────────────────────────────────────────────────────────────────┘
 //! ```
 //!
-//! `crc32c` (CRC-32/ISCSI) covers header bytes 8 to 64 and the payload (of a Pad the header alone), and is combined with position and length,
-//! so that a record of an earlier lap is none. `previous` is the session's newest earlier Inbound or Outbound record, each in its own chain.
+//! `crc32c` is the CRC-32C (ISCSI) of the payload (of a Pad: of nothing), exclusive-or a mix of position, length and the CRC-32C of header
+//! bytes 8 to 64: so every byte counts, and a record of an earlier lap is none. `previous` is the session's newest earlier Inbound or Outbound record, each in its own chain.
 //!
 //! A *commit* is a run of records, each with its distance from the first in `commit_offset`, the last with COMMIT_END.
 //! A commit straddles neither the end of the ring nor, therefore, of a segment: a Pad, a commit of its own, fills what is left.

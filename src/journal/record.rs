@@ -168,21 +168,21 @@ impl RawHeader {
     }
 }
 
-/// The CRC-32C of a record that lies at `position`. `record` begins with its header; a Pad's payload is not covered.
+/// The check of a record that lies at `position`, of which `covered` is what it covers: of a Pad the header, otherwise all.
 ///
-/// Position and length enter as a mixed word over the CRC: by the CRC's linearity that equals another initial state, and costs
-/// two multiplications instead of 16 more bytes.
+/// The payload's CRC-32C, over which a mix of position, length and the header's CRC-32C is laid. The CRC instruction's latency bounds
+/// a short record, so two chains that run beside each other are faster than one over both.
 #[inline]
-pub(super) fn record_crc(position: u64, record: &[u8], kind: u8) -> u32 {
-    let covered = if kind == Kind::Pad as u8 { HEADER_BYTES as usize } else { record.len() };
-    let crc = crc_fast::crc32_iscsi(&record[COVERED_OFFSET..covered]);
-    crc ^ seed(position, record.len() as u64)
+pub(super) fn record_crc(position: u64, length: u64, covered: &[u8]) -> u32 {
+    let (header, payload) = covered.split_at(HEADER_BYTES as usize);
+    let header_crc = crc_fast::crc32_iscsi(&header[COVERED_OFFSET..]);
+    crc_fast::crc32_iscsi(payload) ^ seed(position, length, header_crc)
 }
 
 #[inline]
-fn seed(position: u64, length: u64) -> u32 {
-    // The finaliser of splitmix64.
-    let mut mixed = position.wrapping_add(length << 40).wrapping_add(0x9e37_79b9_7f4a_7c15);
+fn seed(position: u64, length: u64, header_crc: u32) -> u32 {
+    // The finaliser of splitmix64. A length is below 2^31.
+    let mut mixed = position.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (length << 32 | u64::from(header_crc));
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (mixed >> 32) as u32
@@ -201,16 +201,9 @@ pub(super) fn is_valid(bytes: &[u8], position: u64, header: &RecordHeader) -> bo
     let Some((raw, _)) = RawHeader::ref_from_prefix(bytes).ok() else {
         return false;
     };
-    let length = u64::from(header.length);
-    let crc = if header.kind == Kind::Pad {
-        crc_fast::crc32_iscsi(&bytes[COVERED_OFFSET..HEADER_BYTES as usize]) ^ seed(position, length)
-    } else {
-        match bytes.get(..length as usize) {
-            Some(record) => record_crc(position, record, header.kind as u8),
-            None => return false,
-        }
-    };
-    raw.crc32c.get() == crc
+    let covered_bytes = if header.kind == Kind::Pad { HEADER_BYTES } else { u64::from(header.length) };
+    let Some(covered) = bytes.get(..covered_bytes as usize) else { return false };
+    raw.crc32c.get() == record_crc(position, u64::from(header.length), covered)
 }
 
 #[cfg(test)]
@@ -236,7 +229,7 @@ mod tests {
         };
         let mut bytes = raw.as_bytes().to_vec();
         bytes.extend_from_slice(payload);
-        let crc = record_crc(position, &bytes, raw.kind);
+        let crc = record_crc(position, bytes.len() as u64, &bytes);
         bytes[CRC_OFFSET..COVERED_OFFSET].copy_from_slice(&crc.to_le_bytes());
         bytes
     }

@@ -13,6 +13,7 @@ use std::fmt;
 use crate::sys::ring::{Marks, PAGE_BYTES, RingMemory};
 
 use super::flusher::{ZEROED_MARK, Zeroing, zero_segment};
+use super::record::header_at;
 use super::ring_file::{RingIdentity, in_words, read_identity};
 use super::scan::{Incarnations, RingSource, SegmentSource, Source, commit_at, record_at};
 use super::state::{HeadIdentity, head_identity, read_head};
@@ -175,6 +176,7 @@ pub(super) fn recover<S: Storage>(
     ring: &RingMemory,
 ) -> Result<Found<S>, OpenError> {
     let geometry = manifest.geometry;
+    check_ours(storage, manifest, journal)?;
     let mut segments = SegmentSource::new(storage.clone(), geometry, journal);
     let heads = find_heads(storage, manifest, journal)?;
     let mut scan = Scan::new(geometry, manifest.incarnation);
@@ -246,6 +248,9 @@ pub(super) fn refill_last_page<S: Storage>(
     }
     Ok(())
 }
+
+/// Of what lies beyond the end, so many times the ring's length is checked at most; more can only be made to look like records.
+const CHECKED_RINGS_MAX: u64 = 4;
 
 /// The state of a scan: what the commits so far add up to.
 struct Scan {
@@ -385,6 +390,21 @@ pub(super) fn find_heads<S: Storage>(storage: &S, manifest: &Manifest, journal: 
     Ok(heads)
 }
 
+/// A segment that says whose it is and is not ours was put there by hand: to pass it over would be to lose what was in ours.
+fn check_ours<S: Storage>(storage: &S, manifest: &Manifest, journal: u16) -> Result<(), OpenError> {
+    let mut start = [0; 256];
+    for number in 0..manifest.geometry.segments {
+        storage.read(Slot { journal, number }, 0, &mut start)?;
+        if let Some((identity, _)) = head_identity(&start[HEADER_BYTES as usize..])
+            && (identity.uuid != *manifest.uuid.as_bytes() || identity.journal != journal)
+        {
+            let why = format!("segment-{number}.seg belongs to another data directory or journal");
+            return Err(OpenError::Damaged { journal, why });
+        }
+    }
+    Ok(())
+}
+
 /// Without any whole head, the journal can only be one whose first commits never reached the volume: then no later segment holds anything.
 fn check_new<S: Storage>(storage: &S, geometry: Geometry, journal: u16) -> Result<(), OpenError> {
     let mut start = [0; 512];
@@ -451,9 +471,10 @@ fn quarantine_ring<S: Storage>(storage: &S, journal: u16, ring: &RingMemory) -> 
     storage.quarantine(&name, ring.data())
 }
 
-/// Copies what lies beyond the end and still parses, up to the last such record. The bytes that it copied.
+/// Copies what lies beyond the end and still parses, up to the last such record, and then clears it: a peer chose what is in those bytes, and
+/// no later scan shall come upon them. The bytes that it copied.
 ///
-/// The flusher syncs one segment before it writes the next, so it lies in the end's own segment, less than a ring's length ahead.
+/// The flusher syncs one segment before it writes the next, so they lie in the end's own segment, less than a ring's length ahead.
 fn quarantine_beyond<S: Storage>(
     storage: &S,
     segments: &mut SegmentSource<S>,
@@ -465,17 +486,27 @@ fn quarantine_beyond<S: Storage>(
     let segment_end = (end / geometry.segment_bytes + 1) * geometry.segment_bytes;
     let limit = segment_end.min(end + geometry.ring_bytes);
     segments.forget();
+    // Bytes that look like headers of long records, one after the other, would cost their length each.
+    let mut checked_bytes = 0;
     let mut found_end = end;
     let mut at = end;
     while at < limit {
-        let found = record_at(segments, &geometry, at)?.map(|(header, _)| header);
+        let header = header_at(segments.bytes(at, HEADER_BYTES)?, at, limit);
         // An older incarnation's was beyond an earlier end already, and put aside then.
-        match found.filter(|header| header.incarnation == manifest.incarnation) {
-            Some(header) => {
-                found_end = at + header.padded_bytes();
-                at = found_end;
-            }
-            None => at += RECORD_ALIGN,
+        let Some(header) = header.filter(|header| header.incarnation == manifest.incarnation) else {
+            at += RECORD_ALIGN;
+            continue;
+        };
+        checked_bytes += header.padded_bytes();
+        if checked_bytes > CHECKED_RINGS_MAX * geometry.ring_bytes {
+            found_end = limit;
+            break;
+        }
+        if record_at(segments, &geometry, at)?.is_some() {
+            found_end = at + header.padded_bytes();
+            at = found_end;
+        } else {
+            at += RECORD_ALIGN;
         }
     }
     if found_end == end {
@@ -486,6 +517,10 @@ fn quarantine_beyond<S: Storage>(
     storage.read(slot, offset, &mut bytes)?;
     let name = format!("journal-{journal}-beyond-{end}-of-incarnation-{}", manifest.incarnation);
     storage.quarantine(&name, &bytes)?;
+    bytes.fill(0);
+    storage.write(slot, offset, &bytes)?;
+    storage.sync(slot)?;
+    segments.forget();
     Ok(found_end - end)
 }
 

@@ -149,3 +149,45 @@ pub(super) fn in_words(bytes: u64) -> String {
         (mib, _) => format!("{mib} MiB"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::Geometry;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            uuid: Uuid::from_bytes([7; 16]),
+            geometry: Geometry::default(),
+            incarnation: 1,
+            ring_dir: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_ring_knows_its_owner_and_any_changed_byte_is_damage() {
+        let identity = identity_of(&manifest(), 3);
+        assert_eq!(read_identity(&identity, &manifest(), 3), RingIdentity::Ours);
+        assert_eq!(read_identity(&[0; IDENTITY_BYTES], &manifest(), 3), RingIdentity::Blank);
+        assert!(matches!(read_identity(&identity, &manifest(), 2), RingIdentity::Foreign(_)));
+        for at in 0..CRC_OFFSET + 4 {
+            let mut changed = identity;
+            changed[at] ^= 1;
+            assert!(matches!(read_identity(&changed, &manifest(), 3), RingIdentity::Foreign(_)), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn too_little_shared_memory_is_named_with_what_is_needed_and_what_there_is() {
+        let error =
+            no_room(Path::new("/"), 0, (16 << 20) + 4096, io::Error::from_raw_os_error(libc::ENOSPC)).to_string();
+        for part in [
+            "ring_dir \"/\" has ",
+            " free of ",
+            "16 MiB + 4 KiB are needed for journal 0",
+            "lower persistence.ring_bytes",
+        ] {
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}

@@ -119,7 +119,7 @@ impl StoredNumbers {
         zerocopy::transmute!(raw)
     }
 
-    pub(super) fn of(payload: &[u8]) -> Option<Self> {
+    pub fn of(payload: &[u8]) -> Option<Self> {
         let raw = RawNumbers::read_from_bytes(payload).ok()?;
         Some(Self {
             next_out: raw.next_out.get(),

@@ -37,8 +37,8 @@ pub struct Writer {
     start: u64,
     /// The highest end of room ever given out: bytes a ring's length before it may be overwritten.
     dirty_end: u64,
-    /// The segment that has its head; `NONE` before the first.
-    headed_segment: u64,
+    /// The end of the segment that has its head; 0 before the first.
+    headed_end: u64,
     /// The previous incarnation's end, until our IncarnationStart is written.
     pending_start: Option<IncarnationStart>,
     /// By position in the ring, in steps of RECORD_ALIGN.
@@ -104,7 +104,7 @@ impl Writer {
         assert!(!self.is_open(), "one commit at a time");
         let bytes_max = align(u64::from(bytes_max));
         assert!(bytes_max <= self.geometry.commit_bytes_max(), "a commit is at most a quarter of the ring");
-        if self.pending_start.is_some() || self.tail / self.geometry.segment_bytes != self.headed_segment {
+        if self.pending_start.is_some() || self.tail >= self.headed_end {
             match self.start_incarnation() {
                 Room::Ready => {}
                 other => return other,
@@ -144,7 +144,7 @@ impl Writer {
         }
         self.put_header(&NewRecord::internal(Kind::State, 0), payload_bytes);
         self.commit(Mode::Buffered);
-        self.headed_segment = identity.segment;
+        self.headed_end = head + segment_bytes;
         Ok(true)
     }
 
@@ -166,18 +166,19 @@ impl Writer {
             return Err(AppendError::Full);
         }
         let space_bytes = (left - HEADER_BYTES).min(self.message_bytes_max);
-        let space = self.ring.mutable(position + HEADER_BYTES, space_bytes);
+        let record = self.ring.mutable(position, HEADER_BYTES + space_bytes);
+        let (header, space) = record.split_at_mut(HEADER_BYTES as usize);
         let Ok(payload_bytes) = fill(space) else {
             return Err(if space_bytes == self.message_bytes_max { AppendError::Overflow } else { AppendError::Full });
         };
         assert!(payload_bytes as u64 <= space_bytes, "the payload is within the space that was given");
-        self.put_header(&new, payload_bytes as u64);
-        if matches!(new.kind, Kind::Outbound | Kind::Replay) {
-            let index = self.index(position);
-            self.sends[index] = Send::default();
-            if let Some(previous) = new.sent_after {
-                self.links.push((previous, position));
-            }
+        let length = HEADER_BYTES + payload_bytes as u64;
+        let raw = new.to_raw(length, self.incarnation, position - self.commit_start);
+        header.copy_from_slice(raw.as_bytes());
+        self.last_record = position;
+        self.tail = position + align(length);
+        if let Some(previous) = new.sent_after {
+            self.links.push((previous, position));
         }
         Ok(position)
     }
@@ -232,20 +233,22 @@ impl Writer {
         if start == end {
             return end;
         }
-        self.set_flag(self.last_record, flags::COMMIT_END);
         let records = self.ring.mutable(start, end - start);
+        let last = (self.last_record - start) as usize;
+        records[last + FLAGS_OFFSET] |= flags::COMMIT_END;
         let mut at = 0;
         while at < records.len() {
             let record = &mut records[at..];
             let length = u32::from_le_bytes([record[0], record[1], record[2], record[3]]) as usize;
+            let position = start + at as u64;
             let kind = record[COVERED_OFFSET];
-            let crc = record_crc(start + at as u64, &record[..length], kind);
+            let covered = if kind == Kind::Pad as u8 { HEADER_BYTES as usize } else { length };
+            let crc = record_crc(position, length as u64, &record[..covered]);
             record[CRC_OFFSET..COVERED_OFFSET].copy_from_slice(&crc.to_le_bytes());
             if kind == Kind::Outbound as u8 || kind == Kind::Replay as u8 {
-                let position = start + at as u64;
                 let steps = ((end - position) / RECORD_ALIGN) as u32;
                 let index = (position & (self.geometry.ring_bytes - 1)) / RECORD_ALIGN;
-                self.sends[index as usize].release = steps << 2 | mode as u32;
+                self.sends[index as usize] = Send { next: 0, release: steps << 2 | mode as u32 };
             }
             at += align(length as u64) as usize;
         }
@@ -322,7 +325,7 @@ impl Writer {
     /// `None` also when `position` is no longer in the ring.
     #[inline]
     pub fn next_send(&self, position: u64) -> Option<u64> {
-        if !self.is_in_ring(position) {
+        if !self.is_in_ring(position) || position >= self.ring.appended() {
             return None;
         }
         let steps = u64::from(self.sends[self.index(position)].next);
@@ -388,7 +391,10 @@ impl Writer {
             last_record: start,
             start,
             dirty_end: start,
-            headed_segment: resume.headed_segment,
+            headed_end: match resume.headed_segment {
+                NONE => 0,
+                segment => (segment + 1) * resume.geometry.segment_bytes,
+            },
             pending_start: Some(IncarnationStart { position: start, after_clean_stop: resume.after_clean_stop }),
             sends,
             links: Vec::with_capacity(links_max),
@@ -442,7 +448,7 @@ impl Writer {
     /// The first commit of this incarnation, once the segment that it falls in has its head.
     #[cold]
     fn start_incarnation(&mut self) -> Room {
-        if self.tail / self.geometry.segment_bytes != self.headed_segment {
+        if self.tail >= self.headed_end {
             return Room::RollDue;
         }
         let Some(start) = self.pending_start else {
@@ -485,22 +491,7 @@ impl Writer {
     fn put_header(&mut self, new: &NewRecord, payload_bytes: u64) {
         let position = self.tail;
         let length = HEADER_BYTES + payload_bytes;
-        let raw = RawHeader {
-            length: U32::new(length as u32),
-            crc32c: U32::ZERO,
-            kind: new.kind as u8,
-            flags: new.flags,
-            origin_journal: U16::new(new.origin.map_or(0, |origin| origin.journal)),
-            session: U32::new(new.session),
-            msg_seq_num: U64::new(new.msg_seq_num),
-            time_ns: U64::new(new.time_ns),
-            previous: U64::new(new.previous),
-            origin_position: U64::new(new.origin.map_or(NONE, |origin| origin.position)),
-            incarnation: U32::new(self.incarnation),
-            epoch: U32::new(new.epoch),
-            commit_offset: U32::new((position - self.commit_start) as u32),
-            spare: U32::ZERO,
-        };
+        let raw = new.to_raw(length, self.incarnation, position - self.commit_start);
         self.ring.mutable(position, HEADER_BYTES).copy_from_slice(raw.as_bytes());
         self.last_record = position;
         self.tail = position + align(length);
@@ -525,7 +516,27 @@ impl Writer {
 }
 
 impl NewRecord {
-    /// A record of no session and no chain.
+    #[inline]
+    fn to_raw(self, length: u64, incarnation: u32, commit_offset: u64) -> RawHeader {
+        RawHeader {
+            length: U32::new(length as u32),
+            crc32c: U32::ZERO,
+            kind: self.kind as u8,
+            flags: self.flags,
+            origin_journal: U16::new(self.origin.map_or(0, |origin| origin.journal)),
+            session: U32::new(self.session),
+            msg_seq_num: U64::new(self.msg_seq_num),
+            time_ns: U64::new(self.time_ns),
+            previous: U64::new(self.previous),
+            origin_position: U64::new(self.origin.map_or(NONE, |origin| origin.position)),
+            incarnation: U32::new(incarnation),
+            epoch: U32::new(self.epoch),
+            commit_offset: U32::new(commit_offset as u32),
+            spare: U32::ZERO,
+        }
+    }
+
+    /// A record of no session and no chain. For struct update syntax, too.
     pub fn internal(kind: Kind, time_ns: u64) -> Self {
         Self {
             kind,
@@ -538,5 +549,139 @@ impl NewRecord {
             sent_after: None,
             flags: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated::SimulatedStorage;
+    use super::super::{Flusher, Settings, open_over, prepare};
+    use super::*;
+    use crate::sys::ring::RingMemory;
+
+    const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 128 << 10, segments: 3 };
+
+    fn journal() -> (Writer, Flusher<SimulatedStorage>) {
+        let storage = SimulatedStorage::new(GEOMETRY);
+        let settings = Settings {
+            data_dir: "simulated".into(),
+            ring_dir: "simulated".into(),
+            geometry: GEOMETRY,
+            flush_interval_ns: 0,
+            message_bytes_max: 4 << 10,
+            resend_messages_max: 10,
+            clock: || 0,
+        };
+        let manifest = prepare(&storage, &settings).unwrap();
+        let ring = RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0;
+        let mut journal = open_over(&storage, manifest, vec![ring], &settings).unwrap().journals.remove(0);
+        assert_eq!(journal.writer.begin(64), Room::RollDue, "a new journal begins with a head");
+        assert_eq!(journal.writer.roll(std::iter::empty(), b""), Ok(true));
+        (journal.writer, journal.flusher)
+    }
+
+    fn outbound(sent_after: Option<u64>) -> NewRecord {
+        NewRecord { sent_after, ..NewRecord::internal(Kind::Outbound, 0) }
+    }
+
+    #[test]
+    fn a_connection_walks_its_own_records_and_waits_for_the_end_of_their_commit() {
+        let (mut writer, mut flusher) = journal();
+        assert_eq!(writer.begin(1024), Room::Ready);
+        let first = writer.append_bytes(outbound(None), b"first").unwrap();
+        let other = writer.append_bytes(outbound(None), b"of another connection").unwrap();
+        let second = writer.append_bytes(outbound(Some(first)), b"second").unwrap();
+        assert_eq!(writer.next_send(first), None, "not before the commit");
+        let end = writer.commit(Mode::Flush);
+        assert_eq!(
+            (writer.next_send(first), writer.next_send(second), writer.next_send(other)),
+            (Some(second), None, None)
+        );
+        assert!(!writer.released(first));
+        flusher.turn(0).unwrap();
+        assert!(writer.watermark(Mode::Flush) == end && writer.released(first) && writer.released(second));
+        assert_eq!(writer.payload(second), b"second");
+    }
+
+    #[test]
+    fn an_abandoned_commit_leaves_no_link() {
+        let (mut writer, _flusher) = journal();
+        assert_eq!(writer.begin(1024), Room::Ready);
+        let first = writer.append_bytes(outbound(None), b"first").unwrap();
+        let end = writer.commit(Mode::Buffered);
+        assert_eq!(writer.begin(1024), Room::Ready);
+        writer.append_bytes(outbound(Some(first)), b"abandoned").unwrap();
+        writer.abandon();
+        assert_eq!((writer.appended(), writer.next_send(first)), (end, None));
+        assert_eq!(writer.begin(1024), Room::Ready);
+        let next = writer.append_bytes(outbound(None), b"of another connection").unwrap();
+        writer.commit(Mode::Buffered);
+        assert_eq!((next, writer.next_send(first)), (end, None));
+        assert!(writer.released(first) && writer.released(next));
+    }
+
+    #[test]
+    fn a_record_beyond_the_reservation_is_back_pressure_and_one_beyond_the_limit_is_too_long() {
+        let (mut writer, _flusher) = journal();
+        assert_eq!(writer.begin(256), Room::Ready);
+        assert_eq!(writer.append_bytes(outbound(None), &[0; 193]), Err(AppendError::Full));
+        writer.append_bytes(outbound(None), &[0; 192]).unwrap();
+        assert_eq!(writer.append_bytes(outbound(None), b""), Err(AppendError::Full));
+        writer.commit(Mode::Buffered);
+        assert_eq!(writer.begin(16 << 10), Room::Ready);
+        assert_eq!(writer.append_bytes(outbound(None), &[0; 4097]), Err(AppendError::Overflow));
+    }
+
+    #[test]
+    fn a_ring_that_is_not_carried_fills_and_says_so_before_anything_is_begun() {
+        let (mut writer, mut flusher) = journal();
+        let mut commits = 0;
+        while writer.begin(4 << 10) == Room::Ready {
+            writer.append_bytes(outbound(None), &[0; 3000]).unwrap();
+            writer.commit(Mode::Buffered);
+            commits += 1;
+        }
+        assert!((18..22).contains(&commits), "{commits}");
+        assert_eq!(writer.begin(4 << 10), Room::Full);
+        flusher.turn(0).unwrap();
+        assert_eq!(writer.begin(4 << 10), Room::Ready);
+    }
+
+    #[test]
+    fn what_the_next_commit_may_overwrite_is_no_longer_in_the_ring() {
+        let (mut writer, mut flusher) = journal();
+        assert_eq!(writer.begin(1024), Room::Ready);
+        let first = writer.append_bytes(outbound(None), b"first").unwrap();
+        writer.commit(Mode::Buffered);
+        while writer.appended() + 4096 <= GEOMETRY.ring_bytes + first {
+            assert!(writer.is_in_ring(first));
+            flusher.turn(0).unwrap();
+            assert_eq!(writer.begin(4096), Room::Ready);
+            writer.append_bytes(outbound(None), &[0; 4000]).unwrap();
+            writer.commit(Mode::Buffered);
+        }
+        flusher.turn(0).unwrap();
+        assert_eq!(writer.begin(4096), Room::Ready);
+        assert!(!writer.is_in_ring(first));
+        assert_eq!((writer.next_send(first), writer.released(first)), (None, false));
+    }
+
+    #[test]
+    fn a_snapshot_beyond_a_quarter_of_the_ring_is_refused_and_the_journal_goes_on() {
+        let (mut writer, mut flusher) = journal();
+        // Half of the segment is still free: it is padded lap by lap, as the flusher makes room.
+        let mut rolls = 0;
+        let error = loop {
+            match writer.roll(std::iter::empty(), &[0; 20 << 10]) {
+                Ok(is_done) => assert!(!is_done),
+                Err(error) => break error,
+            }
+            flusher.turn(0).unwrap();
+            rolls += 1;
+        };
+        assert!(error.bytes > error.bytes_max && rolls > 0);
+        assert_eq!(writer.begin(64), Room::RollDue);
+        assert_eq!(writer.roll(std::iter::empty(), b"smaller"), Ok(true));
+        assert_eq!(writer.begin(64), Room::Ready);
     }
 }

@@ -67,6 +67,16 @@ impl Session {
         }
     }
 
+    /// What found no room among the held messages, once they are used up and nothing else is asked for: the peer may
+    /// have nothing new to say that would show the gap before its next heartbeat.
+    pub(super) fn ask_for_overflowed(&mut self, now: Now, out: &mut impl Outbox) {
+        let next_in = self.numbers.next_in;
+        let more_held = self.held.first(next_in) == First::Message(next_in);
+        if self.state == State::Established && self.gap.is_none() && !more_held {
+            self.request_resend(now, self.overflowed + 1, out);
+        }
+    }
+
     /// The peer will resend what lies before `received`.
     pub(super) fn expect_resend(&mut self, now: Now, received: u64) {
         let next_in = self.numbers.next_in;
@@ -95,6 +105,7 @@ impl Session {
     pub(super) fn forget_gaps(&mut self) {
         self.held.clear();
         self.taken = None;
+        self.overflowed = 0;
         self.gap = None;
         self.resend = None;
     }

@@ -128,10 +128,9 @@ impl SendingTimeParser {
         }
         let fraction_ns = match fraction {
             [] => 0,
-            [b'.', digits @ ..] if (1..=9).contains(&digits.len()) => {
-                uint_of(digits)? * 10u64.pow(9 - digits.len() as u32)
-            }
-            // Finer than ns, or no timestamp at all.
+            [b'.', digits @ ..] if digits.len() == 3 => uint_of(digits)? * 1_000_000,
+            [b'.', digits @ ..] if digits.len() == 6 => uint_of(digits)? * 1_000,
+            // Whatever else is a fraction is the type's own affair.
             _ => return UtcTimestamp::parse(text),
         };
         self.whole_ns.checked_add(fraction_ns).map(UtcTimestamp::from_unix_ns)
@@ -182,6 +181,9 @@ mod tests {
         for text in [
             "20240229-23:59:59",
             "20240229-23:59:59.5",
+            "20240229-23:59:59.123",
+            "20240229-23:59:59.12x",
+            "20240229-23:59:59.123456",
             "20240229-23:59:59.123456789",
             "20240229-23:59:59.",
             "20240229-23:59:59.1234567890",

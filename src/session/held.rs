@@ -30,12 +30,12 @@ pub(super) enum First {
     Message(u64),
 }
 
-/// One mark fits always, so that a Logon beyond a gap is remembered even where no message may be held.
-const MARKS_MIN: usize = 4;
+/// Room that messages leave to marks, so that a Logon beyond a gap is remembered even where no message may be held.
+const MARKS_RESERVED: usize = 4;
 
 impl Held {
     pub fn with_capacity(messages_max: u32, bytes_max: u32) -> Self {
-        let entries_max = messages_max as usize + MARKS_MIN;
+        let entries_max = messages_max as usize + MARKS_RESERVED;
         Self {
             entries: VecDeque::with_capacity(entries_max),
             entries_max,
@@ -46,8 +46,8 @@ impl Held {
 
     /// False where there is no room. A number that is held already stays as it is.
     pub fn hold(&mut self, msg_seq_num: u64, message: &[u8]) -> bool {
-        let fits =
-            self.entries.len() + MARKS_MIN < self.entries_max && self.bytes.len() + message.len() <= self.bytes_max;
+        let fits = self.entries.len() + MARKS_RESERVED < self.entries_max
+            && self.bytes.len() + message.len() <= self.bytes_max;
         match self.entries.binary_search_by_key(&msg_seq_num, |entry| entry.msg_seq_num) {
             Ok(_) => true,
             Err(at) if fits => {

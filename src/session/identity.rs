@@ -42,6 +42,12 @@ impl Identity {
         ])
     }
 
+    /// The same parties without sub and location ids: how a session is found whose configuration names none, whatever
+    /// the peer sends.
+    pub fn without_sub_and_location_ids(&self) -> Self {
+        Self::new(&self.begin_string, &self.sender_comp_id, &self.target_comp_id)
+    }
+
     /// The seven values, each but the last followed by the delimiter.
     pub fn to_bytes(&self) -> Vec<u8> {
         self.values().join(&SOH)
@@ -148,6 +154,7 @@ mod tests {
         let mut index = FieldIndex::with_capacity(16);
         let identity = Identity::of_peer(&parse(bytes, &mut index).unwrap()).unwrap();
         assert_eq!(identity.to_string(), "FIX.4.4:VENUE->DESK1/S");
+        assert_eq!(identity.without_sub_and_location_ids(), Identity::new(b"FIX.4.4", b"VENUE", b"DESK1"));
     }
 
     #[test]

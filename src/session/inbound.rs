@@ -15,12 +15,16 @@ const UNPARSABLE_FIELDS_MAX: usize = 32;
 impl Session {
     /// One whole message from the peer, or from [`Session::take_held`].
     pub fn receive(&mut self, now: Now, message: &Message<'_>, out: &mut impl Outbox) -> Received {
-        match self.state {
+        let received = match self.state {
             State::Established => self.receive_in_session(now, message, out),
             State::LogoutSent if !self.logout_answered => self.receive_in_session(now, message, out),
             State::LogonSent | State::LogonAwaited => self.receive_first(now, message, out),
             State::LogoutSent | State::Disconnected => Received::IGNORED,
+        };
+        if self.overflowed >= self.numbers.next_in {
+            self.ask_for_overflowed(now, out);
         }
+        received
     }
 
     fn receive_in_session(&mut self, now: Now, message: &Message<'_>, out: &mut impl Outbox) -> Received {
@@ -34,7 +38,9 @@ impl Session {
             Err(received) => return received,
         };
         match header.msg_type {
-            b"5" => return self.receive_logout(now, number, out),
+            b"5" if !(header.poss_dup && number < self.numbers.next_in) => {
+                return self.receive_logout(now, number, out);
+            }
             b"A" if self.asks_for_reset(message) && !header.poss_dup => {
                 return self.receive_reset_in_session(now, number, message, out);
             }
@@ -299,6 +305,7 @@ impl Session {
             self.counters.held += 1;
         } else {
             self.counters.held_dropped += 1;
+            self.overflowed = self.overflowed.max(number);
             self.notice(Notice::HeldOverflow { msg_seq_num: number });
         }
         self.request_resend(now, number, out);
@@ -338,6 +345,7 @@ impl Session {
 
     /// A Logout is answered whatever its number: a gap before it is asked for at the next logon.
     fn receive_logout(&mut self, now: Now, number: u64, out: &mut impl Outbox) -> Received {
+        self.notice(Notice::LogoutReceived);
         let counted = number == self.numbers.next_in;
         if counted {
             self.count(out);

@@ -37,11 +37,11 @@ pub use version::Version;
 
 use std::sync::Arc;
 
-use crate::fix::{Precision, UtcTimestamp};
+use crate::fix::UtcTimestamp;
 use gap::Gap;
 use header::SendingTimeParser;
 use held::Held;
-use outbound::{OutboundHeader, precision_of};
+use outbound::{OutboundHeader, SendingTimeText, precision_of};
 use outcome::Actions;
 use resend::Streaming;
 
@@ -90,7 +90,6 @@ pub struct Session {
     numbers: Numbers,
     state: State,
     version: Version,
-    precision: Precision,
     last_received_ns: u64,
     last_sent_ns: u64,
     /// Of a TestRequest that has not been answered; `u64::MAX` where there is none.
@@ -98,8 +97,11 @@ pub struct Session {
     gap: Option<Gap>,
     /// The message that `take_held` has just handed out.
     taken: Option<u64>,
+    /// The highest number of a message beyond a gap that found no room to be held; 0 where none has.
+    overflowed: u64,
     sending_time: SendingTimeParser,
     header: OutboundHeader,
+    sending_time_text: SendingTimeText,
     counters: Counters,
 
     // Touched seldom.
@@ -137,14 +139,15 @@ impl Session {
             numbers,
             state: State::Disconnected,
             version,
-            precision: precision_of(version, settings.precision),
             last_received_ns: 0,
             last_sent_ns: 0,
             test_request_deadline_ns: u64::MAX,
             gap: None,
             taken: None,
+            overflowed: 0,
             sending_time: SendingTimeParser::new(),
             header: OutboundHeader::of(&identity),
+            sending_time_text: SendingTimeText::new(precision_of(version, settings.precision)),
             counters: Counters::default(),
             heart_bt_int_s: 0,
             heart_bt_int_ns: 0,

@@ -2,11 +2,12 @@
 
 use std::fmt::{self, Write as _};
 
+use super::resend::is_admin;
 use super::{
     BackPressure, DisconnectReason, Identity, Notice, Now, Outbox, Outgoing, OutgoingKind, RejectReason, SendError,
     Session, State,
 };
-use crate::fix::{Encoder, Precision, tags};
+use crate::fix::{Encoder, Precision, UtcTimestamp, tags};
 
 /// Text(58), at most. What we are given to say is cut there.
 const TEXT_BYTES_MAX: usize = 256;
@@ -46,6 +47,50 @@ fn rendered(fields: [(u32, &[u8]); 2]) -> Box<[u8]> {
     }
     bytes.into_boxed_slice()
 }
+
+/// SendingTime(52) as text. Date and second are rendered anew only when they change: most messages share them.
+#[derive(Debug)]
+pub(super) struct SendingTimeText {
+    text: [u8; 27],
+    length: usize,
+    fraction_digits: usize,
+    /// What the last digit of the fraction is worth.
+    digit_ns: u64,
+    whole_s: u64,
+}
+
+impl SendingTimeText {
+    pub fn new(precision: Precision) -> Self {
+        let mut text = [0; 27];
+        let length = UtcTimestamp::from_unix_ns(0).write(&mut text, precision);
+        let fraction_digits = length.saturating_sub(FRACTION_OFFSET);
+        let digit_ns = NS_PER_S / 10u64.pow(fraction_digits as u32);
+        Self { text, length, fraction_digits, digit_ns, whole_s: 0 }
+    }
+
+    fn set(&mut self, time: UtcTimestamp) {
+        let whole_s = time.unix_ns / NS_PER_S;
+        if whole_s != self.whole_s {
+            self.whole_s = whole_s;
+            let mut whole = [0; 27];
+            let length = UtcTimestamp::from_unix_ns(whole_s * NS_PER_S).write(&mut whole, Precision::Seconds);
+            self.text[..length].copy_from_slice(&whole[..length]);
+        }
+        let mut fraction = time.unix_ns % NS_PER_S / self.digit_ns;
+        for digit in self.text[self.length - self.fraction_digits..self.length].iter_mut().rev() {
+            *digit = b'0' + (fraction % 10) as u8;
+            fraction /= 10;
+        }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.text[..self.length]
+    }
+}
+
+const NS_PER_S: u64 = 1_000_000_000;
+/// `YYYYMMDD-HH:MM:SS.`
+const FRACTION_OFFSET: usize = 18;
 
 /// A short text composed on the stack.
 pub(super) struct Text {
@@ -92,8 +137,10 @@ pub(super) struct Replay<'a> {
 }
 
 impl Session {
-    /// Sends one application message. Header, number and trailer are ours; `body` appends the rest.
-    /// Answers its MsgSeqNum(34).
+    /// Sends one application message. Header, number and trailer are ours; `body` appends the rest, what there is of
+    /// optional header fields first. Answers its MsgSeqNum(34).
+    ///
+    /// Session-level types are not to be sent by this: a resend would fill them over.
     ///
     /// While our Logout waits for its answer the peer's messages are still processed, so that they may have to be
     /// answered: what is sent then is [`OutgoingKind::Deferred`].
@@ -109,6 +156,7 @@ impl Session {
             State::LogoutSent if !self.logout_answered => OutgoingKind::Deferred,
             _ => return Err(SendError::NotLoggedOn),
         };
+        debug_assert!(!is_admin(msg_type), "session-level messages are the session's own");
         let number = self.numbers.next_out;
         self.write_new(now, kind, msg_type, out, body)?;
         self.counters.application_messages_out += 1;
@@ -144,7 +192,8 @@ impl Session {
         body: impl FnOnce(&mut Encoder<'_>),
     ) -> Result<(), SendError> {
         let begin_string = self.version.begin_string();
-        let (header, precision) = (&self.header, self.precision);
+        self.sending_time_text.set(now.utc);
+        let (header, sending_time) = (&self.header, self.sending_time_text.bytes());
         let message_bytes_max = self.settings.message_bytes_max as usize;
         let mut too_long = false;
         let appended = out.append(outgoing, |buffer| {
@@ -155,12 +204,9 @@ impl Session {
             if replay.is_some() {
                 encoder.bool(tags::POSS_DUP_FLAG, true);
             }
-            encoder.raw(&header.sender).timestamp(tags::SENDING_TIME, now.utc, precision).raw(&header.target);
+            encoder.raw(&header.sender).bytes(tags::SENDING_TIME, sending_time).raw(&header.target);
             if let Some(Replay { orig_sending_time }) = replay {
-                match orig_sending_time {
-                    Some(text) => encoder.bytes(tags::ORIG_SENDING_TIME, text),
-                    None => encoder.timestamp(tags::ORIG_SENDING_TIME, now.utc, precision),
-                };
+                encoder.bytes(tags::ORIG_SENDING_TIME, orig_sending_time.unwrap_or(sending_time));
             }
             encoder.raw(&header.locations);
             body(&mut encoder);
@@ -322,6 +368,20 @@ mod tests {
     fn a_composed_text_is_cut_and_not_refused() {
         let text = Text::of(format_args!("{}", "x".repeat(1_000)));
         assert_eq!(text.bytes().len(), TEXT_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_remembered_second_is_rendered_as_a_fresh_one_would_be() {
+        for precision in [Precision::Seconds, Precision::Millis, Precision::Micros, Precision::Nanos] {
+            let mut rendered = SendingTimeText::new(precision);
+            for unix_ns in [0, 5, 999_999_999, 1_000_000_000, 1_767_614_400_000_000_000, 1_767_614_400_123_456_789, 7] {
+                let time = UtcTimestamp::from_unix_ns(unix_ns);
+                rendered.set(time);
+                let mut fresh = [0; 27];
+                let length = time.write(&mut fresh, precision);
+                assert_eq!(rendered.bytes(), &fresh[..length]);
+            }
+        }
     }
 
     #[test]

@@ -156,6 +156,8 @@ pub enum Notice {
     RejectReceived {
         ref_seq_num: u64,
     },
+    /// The peer ends the session, or confirms that we do.
+    LogoutReceived,
     /// The peer asks for messages that it missed.
     ResendRequested {
         begin: u64,

@@ -60,12 +60,16 @@ impl Session {
         else {
             return Ok(());
         };
-        if is_admin(stored.msg_type()) {
-            return Ok(());
-        }
-        if number > next {
+        // A ResendRequest(2) of ours begins a gap fill of its own. Peers process one ahead of its turn, as they do our
+        // Logon(A), but not all count it: QuickFIX/C++ would then take a fill that began before it for a duplicate, and
+        // wait for the number until something else came.
+        let is_admin = is_admin(stored.msg_type());
+        if number > next && (!is_admin || stored.msg_type() == b"2") {
             self.write_gap_fill(now, next, number, out)?;
             self.resend_reached(number);
+        }
+        if is_admin {
+            return Ok(());
         }
         let orig_sending_time = Some(stored.field(tags::SENDING_TIME).unwrap_or_default());
         let body = body_of(stored);

@@ -11,7 +11,7 @@ impl Session {
     ///
     /// Cheap to read. Ordinary traffic (`receive`, `send`, `resend`, `timer`) moves it only later, so that a worker
     /// may correct its queue when the old deadline comes. It may move earlier in `connected`, `accept_logon`,
-    /// `logout`, `probe` and in any step that yields an action.
+    /// `logout`, `probe` and in any step that yields an action, a notice included.
     pub fn deadline_ns(&self) -> Option<u64> {
         let deadline = match self.state {
             State::Established => self.heartbeat_due_ns().min(self.silence_due_ns()).max(self.retry_ns),

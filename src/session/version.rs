@@ -39,15 +39,6 @@ impl Version {
         self >= Self::Fix42
     }
 
-    /// The highest SessionRejectReason(373) that is an enumerated value, except 99.
-    pub fn session_reject_reason_max(self) -> u32 {
-        match self {
-            Self::Fix40 | Self::Fix41 | Self::Fix42 => 11,
-            Self::Fix43 | Self::Fix44 => 17,
-            Self::Fixt11 => 18,
-        }
-    }
-
     /// Whether SessionRejectReason(373) may be 99, "other".
     pub fn has_session_reject_reason_other(self) -> bool {
         self >= Self::Fix44

@@ -15,9 +15,10 @@ pub enum Locked {
     Refused(io::Error),
 }
 
-/// Locks all present and future memory of the process, where RLIMIT_MEMLOCK is unlimited or the process may exceed it.
+/// Locks all present and future memory of the process, where RLIMIT_MEMLOCK is unlimited or CAP_IPC_LOCK exceeds it.
 ///
-/// A finite limit is left alone even if it would do now: with MCL_FUTURE, each later `mmap` beyond it fails.
+/// A finite limit is left alone even if it would do now: with MCL_FUTURE, each later `mmap` beyond it fails. Pages are
+/// locked as they come into use (MCL_ONFAULT, mlockall(2)): a thousand idle sessions' buffers stay untouched.
 pub fn lock_all() -> Locked {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit of ours.
@@ -25,12 +26,20 @@ pub fn lock_all() -> Locked {
     if status != 0 {
         return Locked::Refused(io::Error::last_os_error());
     }
-    if limit.rlim_cur != libc::RLIM_INFINITY {
+    if limit.rlim_cur != libc::RLIM_INFINITY && !has_ipc_lock() {
         return Locked::LimitTooLow { limit_bytes: limit.rlim_cur };
     }
     // SAFETY: takes no pointers; it changes residency, not contents.
-    let status = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE) };
+    let status = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };
     if status == 0 { Locked::All } else { Locked::Refused(io::Error::last_os_error()) }
+}
+
+/// Whether the process may lock more than RLIMIT_MEMLOCK says: CAP_IPC_LOCK of capabilities(7), by proc(5).
+fn has_ipc_lock() -> bool {
+    const CAP_IPC_LOCK: u32 = 14;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| u64::from_str_radix(line.strip_prefix("CapEff:")?.trim(), 16).ok());
+    effective.is_some_and(|effective| effective >> CAP_IPC_LOCK & 1 == 1)
 }
 
 /// Lets the calling thread's sleeps and waits end within `slack_ns` of their time (the default is 50 µs).

@@ -4,6 +4,8 @@
 //! overrun a buffer or use a closed descriptor through it. Nothing here knows of records, sessions or FIX.
 #![allow(unsafe_code)]
 
+#[doc(hidden)]
+pub mod allocations;
 pub mod file;
 pub mod memory;
 pub mod ring;

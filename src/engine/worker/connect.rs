@@ -93,6 +93,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn reconnect_later(&mut self, now: Now, ledger: u32, session: u32) {
         let Some(initiator) = &mut self.slot(ledger, session).link.initiator else { return };
         let retry_in_ns = initiator.failed(false);
+        if !self.stop.is_requested() {
+            let session = self.key(ledger, session);
+            self.mailbox.events.push(Event::ReconnectIn { session, retry_in_ns });
+        }
         self.timers.push(now.monotonic_ns + retry_in_ns, Timer::Connect { ledger, session });
     }
 }

@@ -211,6 +211,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         for desk in 0..self.desks.len() {
             self.desks[desk].ledger.application_turn(now);
             self.collect_touched(desk);
+            self.after_application(now, desk as u32);
             work += self.send(now, desk as u32);
         }
         work += self.stop_turn(now);

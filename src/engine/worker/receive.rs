@@ -82,13 +82,15 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 buffer.clear();
                 buffer
             }
-            None => ReceiveBuffer::new(self.limits.message_bytes_max),
+            // Out of memory or of mappings: the first read finds no room, which closes the connection.
+            None => ReceiveBuffer::new(self.limits.message_bytes_max).unwrap_or_default(),
         };
         let connection = Connection {
             id,
             serial,
             peer,
             stage,
+            deadline_ns: u64::MAX,
             buffer,
             readable: true,
             listed: true,
@@ -102,12 +104,18 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.connections[slot] = Some(connection);
         self.readable.push(id);
         self.connections_open += 1;
-        if stage == Stage::LogonAwaited {
-            self.connections_pending += 1;
-            let deadline_ns = now.monotonic_ns + self.limits.logon_timeout_ns;
-            self.timers.push(deadline_ns, Timer::Connection { id, serial });
-        }
+        self.connections_pending += u32::from(stage == Stage::LogonAwaited);
+        // For an initiator too: the operating system would try a host that does not answer for two minutes.
+        self.limit_stage(id, now.monotonic_ns + self.limits.logon_timeout_ns);
         self.publish_connections();
+    }
+
+    /// The connection's stage may last until then.
+    pub(super) fn limit_stage(&mut self, id: ConnectionId, deadline_ns: u64) {
+        let connection = self.connection(id);
+        connection.deadline_ns = deadline_ns;
+        let serial = connection.serial;
+        self.timers.push(deadline_ns, Timer::Connection { id, serial });
     }
 
     /// Takes a connection out of the table, closes it, and leaves its session as it is.
@@ -405,9 +413,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let connection = self.connection(id);
         connection.stage = Stage::Challenging { ledger, session };
         connection.readable = false;
-        let serial = connection.serial;
+        self.limit_stage(id, deadline_ns);
         self.slot(ledger, session).link.challenger = Some(id);
-        self.timers.push(deadline_ns, Timer::Connection { id, serial });
         Next::Later
     }
 

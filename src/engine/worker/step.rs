@@ -5,9 +5,9 @@ use std::sync::Arc;
 use super::{Adopted, Desk, TIMERS_PER_TURN_MAX, Worker};
 use crate::application::Application;
 use crate::control::PublishedState;
-use crate::engine::connection::Stage;
+use crate::engine::connection::{Connection, Stage};
 use crate::engine::directory::SessionSpec;
-use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
+use crate::engine::event::{DisconnectedWhy, Event, PeerText, RefusedWhy};
 use crate::engine::initiate::Initiator;
 use crate::engine::ledger::{Full, Ledger, Slot};
 use crate::engine::link::{Link, LinkOutbox};
@@ -142,11 +142,20 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn step_inbound(&mut self, now: Now, ledger: u32, session: u32, bytes: &[u8]) -> Result<(), Full> {
         self.counters.messages_in.add(1);
         let desk = &mut self.desks[ledger as usize];
+        let mut said = None;
         match parse(bytes, &mut self.index) {
-            Ok(message) => desk.ledger.inbound(now, session, &message)?,
+            Ok(message) => {
+                let state = desk.ledger.slots[session as usize].session.state();
+                desk.ledger.inbound(now, session, &message)?;
+                said = PeerText::of(&message, state);
+            }
             Err(error) => desk.ledger.inbound_unparsable(now, session, bytes, error)?,
         }
         desk.full = false;
+        if let Some(text) = said {
+            let session = self.key(ledger, session);
+            self.mailbox.events.push(Event::PeerSaid { session, text });
+        }
         self.after_step(now, ledger, session);
         self.step_held(now, ledger, session)
     }
@@ -196,6 +205,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
             State::LogoutSent => PublishedState::LoggingOut,
         };
         slot.counters.publish(state, numbers.next_out, numbers.next_in);
+        self.after_application(now, ledger);
+    }
+
+    /// Looks after the sessions that the application logged out in its last call.
+    pub(super) fn after_application(&mut self, now: Now, ledger: u32) {
+        while let Some(session) = self.desks[ledger as usize].ledger.commit.asked.pop() {
+            self.after_step(now, ledger, session);
+        }
     }
 
     fn act(&mut self, now: Now, ledger: u32, session: u32, action: Action) {
@@ -254,7 +271,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             match timer {
                 Timer::Session { ledger, session } => self.session_timer(now, due_ns, ledger, session),
                 Timer::Connect { ledger, session } => self.connect(now, ledger, session),
-                Timer::Connection { id, serial } => self.connection_timer(now, id, serial),
+                Timer::Connection { id, serial } => self.connection_timer(now, due_ns, id, serial),
             }
         }
         TIMERS_PER_TURN_MAX
@@ -297,9 +314,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         Ok(())
     }
 
-    fn connection_timer(&mut self, now: Now, id: ConnectionId, serial: u64) {
+    fn connection_timer(&mut self, now: Now, due_ns: u64, id: ConnectionId, serial: u64) {
         let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
-        let Some(connection) = connection.filter(|connection| connection.serial == serial) else { return };
+        let is_current = |connection: &&Connection| connection.serial == serial && connection.deadline_ns == due_ns;
+        let Some(connection) = connection.filter(is_current) else { return };
         match connection.stage {
             Stage::LogonAwaited => {
                 self.counters.logon_timeouts.add(1);
@@ -311,7 +329,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 }
             }
             Stage::Closing { .. } => self.close_now(now, id),
-            Stage::Connecting { .. } | Stage::Attached { .. } => {}
+            Stage::Connecting { ledger, session } => {
+                let peer = connection.peer;
+                self.remove(id);
+                self.connect_failed(now, ledger, session, Some(peer), std::io::ErrorKind::TimedOut);
+            }
+            Stage::Attached { .. } => {}
         }
     }
 
@@ -328,8 +351,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         let connection = self.connection(id);
         connection.stage = Stage::Closing { ledger, session };
-        let serial = connection.serial;
-        self.timers.push(now.monotonic_ns + CLOSE_TIMEOUT_NS, Timer::Connection { id, serial });
+        self.limit_stage(id, now.monotonic_ns + CLOSE_TIMEOUT_NS);
         self.mailbox.events.push(Event::Disconnected { session: key, why });
         // Even with nothing to send: the sending pass is what closes it.
         self.queue_send(ledger, session);

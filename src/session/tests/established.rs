@@ -120,6 +120,14 @@ fn a_logout_is_answered_whatever_its_number() {
 }
 
 #[test]
+fn a_logout_that_is_a_duplicate_of_an_old_one_is_ignored() {
+    let mut desk = Desk::established();
+    let time = desk.time(0);
+    assert_eq!(desk.say(&format!("35=5|34=1|43=Y|122={time}")), Received::IGNORED);
+    assert_eq!((desk.heard(), desk.session.state()), (vec![], State::Established));
+}
+
+#[test]
 fn an_initiator_answers_a_logout_and_leaves_the_closing_to_the_peer() {
     let settings = Settings { role: Role::Initiator, ..Settings::default() };
     let timeout_ns = settings.logout_timeout_ns;

@@ -82,10 +82,16 @@ fn what_does_not_fit_beyond_a_gap_is_dropped_and_asked_for_again() {
     }
     assert_eq!(desk.session.counters().held_dropped, 2);
     desk.say("35=0|34=2|43=Y");
-    assert_eq!(desk.say_held().len(), 2);
     desk.heard();
-    desk.say("35=0|34=7");
+    assert_eq!(desk.say_held().len(), 2);
+    // At once: a peer with nothing more to say would show the gap with its next heartbeat only.
     assert_eq!(desk.heard(), ["35=2|34=3|7=5|16=0"]);
+    desk.say("35=0|34=7");
+    assert_eq!(desk.heard(), Vec::<String>::new());
+    for number in 5..=6 {
+        desk.say(&format!("35=0|34={number}|43=Y"));
+    }
+    assert_eq!((desk.next_in(), desk.say_held().len(), desk.heard()), (7, 1, vec![]));
 }
 
 #[test]

@@ -1,0 +1,334 @@
+//! The measuring client: a FIX initiator of a few lines that spins on its socket. The floor gets the same client, with
+//! the same bytes, so that the difference between two runs is the server.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use hdrhistogram::Histogram;
+
+use crate::fix::{Decimal, Encoder, FieldIndex, Framing, Precision, UtcTimestamp, frame, parse, tags};
+
+const BUFFER_BYTES: usize = 256 * 1024;
+/// A server that says nothing for so long has failed.
+const SILENCE_MAX: Duration = Duration::from_secs(5);
+const HISTOGRAM_NS_MAX: u64 = 60_000_000_000;
+/// How often a spinning wait looks at the clock for [`SILENCE_MAX`].
+const SPINS_PER_LOOK: u32 = 65_536;
+/// Every ClOrdID(11) has so many digits, so that all orders are of one length.
+const CL_ORD_ID_DIGITS: usize = 10;
+
+/// What is measured, the same for all servers of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    pub warm_up: u32,
+    pub round_trips: u32,
+    /// Open loop at so many a second, from the intended send time; closed loop where `None`.
+    pub rate: Option<u32>,
+}
+
+#[derive(Debug)]
+pub(super) enum ClientError {
+    Io(io::Error),
+    /// The server does not behave as an engine, and how.
+    Protocol(String),
+    /// The client could not keep the rate: its figures would be of another load.
+    MissedRate {
+        wanted: u32,
+        reached: f64,
+    },
+}
+
+impl From<io::Error> for ClientError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+/// How the peer answers: a FIX engine with an ExecutionReport(8), the floor with so many bytes.
+enum Peer {
+    Engine { next_out: u64, index: FieldIndex },
+    Floor { answer_bytes: usize },
+}
+
+pub(super) struct Client {
+    stream: TcpStream,
+    peer: Peer,
+    received: Vec<u8>,
+    start: usize,
+    end: usize,
+    next_order: u64,
+    /// The prefix of every ClOrdID(11), so that two runs against one engine do not collide.
+    run_id: u32,
+    pub order_bytes: usize,
+    pub answer_bytes: usize,
+}
+
+impl Client {
+    /// Connects to the floor.
+    pub fn to_floor(address: SocketAddr, order_bytes: usize, answer_bytes: usize) -> Result<Self, ClientError> {
+        let mut client = Self::connect(address, Peer::Floor { answer_bytes })?;
+        (client.order_bytes, client.answer_bytes) = (order_bytes, answer_bytes);
+        Ok(client)
+    }
+
+    /// Connects to an engine and logs on, with the engine's and our numbers starting at 1 again.
+    pub fn to_engine(address: SocketAddr, comp_ids: (&str, &str)) -> Result<Self, ClientError> {
+        let index = FieldIndex::with_capacity(1024);
+        let mut client = Self::connect(address, Peer::Engine { next_out: 1, index })?;
+        let mut logon = [0; 512];
+        let length = client.encode(&mut logon, b"A", comp_ids, |body| {
+            body.uint(tags::ENCRYPT_METHOD, 0).uint(tags::HEART_BT_INT, 60).bool(tags::RESET_SEQ_NUM_FLAG, true);
+        });
+        client.write(&logon[..length])?;
+        let answer = client.receive()?;
+        if client.field(answer, tags::MSG_TYPE) != Some(b"A".to_vec()) {
+            return Err(ClientError::Protocol(format!("the answer to the Logon was {}", client.text(answer))));
+        }
+        client.release(answer);
+        Ok(client)
+    }
+
+    fn connect(address: SocketAddr, peer: Peer) -> Result<Self, ClientError> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_nonblocking(true)?;
+        Ok(Self {
+            stream,
+            peer,
+            received: vec![0; BUFFER_BYTES],
+            start: 0,
+            end: 0,
+            next_order: 1,
+            run_id: fastrand::u32(..),
+            order_bytes: 0,
+            answer_bytes: 0,
+        })
+    }
+
+    /// Runs the load. The histogram is in ns.
+    pub fn run(&mut self, load: Load, comp_ids: (&str, &str)) -> Result<Histogram<u64>, ClientError> {
+        let mut histogram = Histogram::new_with_bounds(1, HISTOGRAM_NS_MAX, 3).expect("the bounds are in order");
+        for _ in 0..load.warm_up {
+            self.round_trip(comp_ids)?;
+        }
+        match load.rate {
+            None => {
+                for _ in 0..load.round_trips {
+                    histogram.saturating_record(self.round_trip(comp_ids)?);
+                }
+            }
+            Some(rate) => self.open_loop(load.round_trips, rate, comp_ids, &mut histogram)?,
+        }
+        Ok(histogram)
+    }
+
+    /// One order and its answer, in ns. The order is made before the clock starts; the answer is checked after it stops.
+    fn round_trip(&mut self, comp_ids: (&str, &str)) -> Result<u64, ClientError> {
+        let mut order = [0; 512];
+        let length = self.encode_order(&mut order, comp_ids);
+        let start = Instant::now();
+        self.write(&order[..length])?;
+        let answer = self.receive()?;
+        let elapsed = start.elapsed();
+        self.check(answer, self.next_order - 1)?;
+        Ok(elapsed.as_nanos() as u64)
+    }
+
+    /// Sends at fixed times whatever the answers do; latency counts from the time at which an order was to be sent.
+    fn open_loop(
+        &mut self,
+        round_trips: u32,
+        rate: u32,
+        comp_ids: (&str, &str),
+        histogram: &mut Histogram<u64>,
+    ) -> Result<(), ClientError> {
+        let interval_ns = 1_000_000_000 / u64::from(rate);
+        let first_order = self.next_order;
+        let start = Instant::now();
+        let (mut sent, mut answered) = (0u64, 0u64);
+        let mut last_send_ns = 0;
+        let mut last_answer = Instant::now();
+        let mut order = [0; 512];
+        while answered < u64::from(round_trips) {
+            let now_ns = start.elapsed().as_nanos() as u64;
+            if sent < u64::from(round_trips) && now_ns >= sent * interval_ns {
+                let length = self.encode_order(&mut order, comp_ids);
+                self.write(&order[..length])?;
+                last_send_ns = now_ns;
+                sent += 1;
+            }
+            while let Some(answer) = self.try_receive()? {
+                let now_ns = start.elapsed().as_nanos() as u64;
+                self.check(answer, first_order + answered)?;
+                histogram.saturating_record(now_ns - answered * interval_ns);
+                answered += 1;
+                last_answer = Instant::now();
+            }
+            if sent > answered && last_answer.elapsed() > SILENCE_MAX {
+                return Err(ClientError::Protocol(format!("no answer to order {answered} for {SILENCE_MAX:?}")));
+            }
+        }
+        let reached = (sent - 1) as f64 * 1e9 / last_send_ns.max(1) as f64;
+        if reached < 0.99 * f64::from(rate) {
+            return Err(ClientError::MissedRate { wanted: rate, reached });
+        }
+        Ok(())
+    }
+
+    fn encode_order(&mut self, buffer: &mut [u8; 512], comp_ids: (&str, &str)) -> usize {
+        let number = self.next_order;
+        self.next_order += 1;
+        if let Peer::Floor { .. } = self.peer {
+            return self.order_bytes;
+        }
+        let cl_ord_id = format!("{:08x}-{number:0width$}", self.run_id, width = CL_ORD_ID_DIGITS);
+        let now = utc_now();
+        let length = self.encode(buffer, b"D", comp_ids, |body| {
+            body.bytes(tags::CL_ORD_ID, cl_ord_id.as_bytes()).char(21, b'1').bytes(tags::SYMBOL, b"ACME");
+            body.char(tags::SIDE, b'1').timestamp(tags::TRANSACT_TIME, now, Precision::Millis);
+            body.uint(tags::ORDER_QTY, 100).char(tags::ORD_TYPE, b'2').decimal(tags::PRICE, Decimal::new(12_345, 2));
+            body.char(tags::TIME_IN_FORCE, b'0');
+        });
+        self.order_bytes = length;
+        length
+    }
+
+    fn encode(
+        &mut self,
+        buffer: &mut [u8; 512],
+        msg_type: &[u8],
+        (sender, target): (&str, &str),
+        fill: impl FnOnce(&mut Encoder<'_>),
+    ) -> usize {
+        let Peer::Engine { next_out, .. } = &mut self.peer else { return 0 };
+        let mut encoder = Encoder::begin(buffer, b"FIX.4.4", msg_type);
+        encoder.uint(tags::MSG_SEQ_NUM, *next_out).bytes(tags::SENDER_COMP_ID, sender.as_bytes());
+        encoder
+            .timestamp(tags::SENDING_TIME, utc_now(), Precision::Millis)
+            .bytes(tags::TARGET_COMP_ID, target.as_bytes());
+        fill(&mut encoder);
+        *next_out += 1;
+        encoder.finish().expect("the buffer holds every message that this client makes")
+    }
+
+    #[inline]
+    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.stream.write(bytes) {
+                Ok(count) => bytes = &bytes[count..],
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => std::hint::spin_loop(),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// Spins until an answer is whole; its length.
+    #[inline]
+    fn receive(&mut self) -> Result<usize, ClientError> {
+        let mut since: Option<Instant> = None;
+        let mut spins = 0;
+        loop {
+            if let Some(length) = self.try_receive()? {
+                return Ok(length);
+            }
+            spins += 1;
+            if spins == SPINS_PER_LOOK {
+                spins = 0;
+                if since.get_or_insert_with(Instant::now).elapsed() > SILENCE_MAX {
+                    return Err(ClientError::Protocol(format!("no answer for {SILENCE_MAX:?}")));
+                }
+            }
+        }
+    }
+
+    /// The length of the next answer, if it is whole.
+    #[inline]
+    fn try_receive(&mut self) -> Result<Option<usize>, ClientError> {
+        if let Some(length) = self.whole()? {
+            return Ok(Some(length));
+        }
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.received.len() - self.end < BUFFER_BYTES / 4 {
+            self.received.copy_within(self.start..self.end, 0);
+            (self.start, self.end) = (0, self.end - self.start);
+        }
+        match self.stream.read(&mut self.received[self.end..]) {
+            Ok(0) => Err(ClientError::Protocol("the server closed the connection".into())),
+            Ok(count) => {
+                self.end += count;
+                self.whole()
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    #[inline]
+    fn whole(&mut self) -> Result<Option<usize>, ClientError> {
+        let bytes = &self.received[self.start..self.end];
+        match &self.peer {
+            Peer::Floor { answer_bytes } => Ok((bytes.len() >= *answer_bytes).then_some(*answer_bytes)),
+            Peer::Engine { .. } if bytes.is_empty() => Ok(None),
+            Peer::Engine { .. } => match frame(bytes, BUFFER_BYTES as u32 / 4) {
+                Framing::Complete(frame) => Ok(Some(frame.length as usize)),
+                Framing::Incomplete => Ok(None),
+                Framing::Invalid { why, .. } => Err(ClientError::Protocol(format!("the server sent no FIX: {why:?}"))),
+            },
+        }
+    }
+
+    /// The answer is an ExecutionReport(8) for the order. Session messages on the way are no answer.
+    fn check(&mut self, mut answer: usize, order: u64) -> Result<(), ClientError> {
+        if matches!(self.peer, Peer::Floor { .. }) {
+            self.release(answer);
+            return Ok(());
+        }
+        while matches!(self.field(answer, tags::MSG_TYPE).as_deref(), Some(b"0" | b"1")) {
+            self.release(answer);
+            answer = self.receive()?;
+        }
+        let suffix = format!("-{order:0width$}", width = CL_ORD_ID_DIGITS);
+        let fits = self.field(answer, tags::MSG_TYPE) == Some(b"8".to_vec())
+            && self.field(answer, tags::CL_ORD_ID).is_some_and(|id| id.ends_with(suffix.as_bytes()));
+        if !fits {
+            return Err(ClientError::Protocol(format!("order {order} was answered by {}", self.text(answer))));
+        }
+        self.answer_bytes = answer;
+        self.release(answer);
+        Ok(())
+    }
+
+    fn release(&mut self, length: usize) {
+        self.start += length;
+    }
+
+    fn field(&mut self, answer: usize, tag: u32) -> Option<Vec<u8>> {
+        let Peer::Engine { index, .. } = &mut self.peer else { return None };
+        let message = parse(&self.received[self.start..][..answer], index).ok()?;
+        message.field(tag).map(<[u8]>::to_vec)
+    }
+
+    fn text(&self, answer: usize) -> String {
+        String::from_utf8_lossy(&self.received[self.start..][..answer]).replace('\x01', "|")
+    }
+}
+
+fn utc_now() -> UtcTimestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    UtcTimestamp::from_unix_ns(since.as_nanos() as u64)
+}
+
+impl std::fmt::Display for ClientError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Io(error) => write!(f, "the connection failed: {error}"),
+            Self::Protocol(what) => f.write_str(what),
+            Self::MissedRate { wanted, reached } => {
+                write!(f, "{reached:.0} orders a second were sent where {wanted} were to be: lower --rate")
+            }
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! `fixring bench`: figures that anyone can make on their own machine.
+
+mod client;
+mod floor;
+mod machine;
+mod wire;
+
+use super::Exit;
+
+#[derive(clap::Subcommand, Debug)]
+pub(super) enum Bench {
+    Wire(wire::WireOptions),
+    #[command(hide = true)]
+    Floor(floor::FloorOptions),
+}
+
+pub(super) fn bench(bench: &Bench) -> Exit {
+    match bench {
+        Bench::Wire(options) => wire::wire(options),
+        Bench::Floor(options) => floor::floor(options),
+    }
+}

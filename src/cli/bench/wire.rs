@@ -1,0 +1,370 @@
+//! `fixring bench wire`: order → report over loopback, beside the floors that the wire itself sets.
+
+use std::io::{self, BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use comfy_table::Table;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::client::{Client, ClientError, Load};
+use super::machine::{Machine, Placement, pin};
+use crate::cli::Exit;
+
+/// Measure the round trip of order and report over loopback, beside bare TCP
+///
+/// Five runs of each, in turn: a bare TCP ping-pong of the same bytes (the floor), the same with a thread that writes
+/// and syncs what the engine journals at the engine's flush interval (the floor with sync), and the engine, which
+/// stores both directions. Each percentile is the median of the runs. Closed loop unless --rate is given; then latency
+/// counts from the intended send time.
+#[derive(clap::Args, Debug)]
+pub(crate) struct WireOptions {
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Measure the FIX.4.4 engine that listens there instead of our own
+    #[arg(long, value_name = "HOST:PORT")]
+    connect: Option<SocketAddr>,
+    /// CompIDs with which to log on to the engine of --connect
+    #[arg(long, value_name = "SENDER,TARGET", default_value = "CLIENT,VENUE", value_parser = comp_ids)]
+    comp_ids: (String, String),
+    /// Open loop at so many orders a second
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rate: Option<u32>,
+    /// Round trips of each run
+    #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..))]
+    orders: u32,
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=101))]
+    runs: u32,
+    /// The engine's persistence mode
+    #[arg(long, default_value = "buffered", value_parser = ["buffered", "flush", "sync"])]
+    mode: String,
+    /// What the engine's worker does when there is nothing to do
+    #[arg(long, default_value = "spin", value_parser = ["spin", "adaptive", "park"])]
+    wait: String,
+    /// Sessions that log on to the engine beside the measured one and stay idle
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=3_000))]
+    idle_sessions: u32,
+    /// Where the engine's data and the floor's file go: the volume that is measured [default: a temporary directory]
+    #[arg(long, value_name = "DIR")]
+    volume: Option<PathBuf>,
+}
+
+const FLUSH_INTERVAL_US: u64 = 1_000;
+/// Header and alignment that the journal adds to the two messages of a round trip, on average.
+const JOURNAL_OVERHEAD_BYTES: usize = 2 * (64 + 32);
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn comp_ids(text: &str) -> Result<(String, String), String> {
+    let pair = text.split_once(',').filter(|(sender, target)| !sender.is_empty() && !target.is_empty());
+    pair.map(|(sender, target)| (sender.into(), target.into())).ok_or_else(|| "two CompIDs, SENDER,TARGET".into())
+}
+
+/// Percentiles in ns; of several runs the median of each, and how far the runs' p50 lie apart.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Percentiles {
+    p50_ns: u64,
+    p99_ns: u64,
+    p999_ns: u64,
+    p9999_ns: u64,
+    max_ns: u64,
+    p50_spread_ns: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Ratio {
+    p50: f64,
+    /// Against the floor with sync on fewer than four cores, where the flusher has no core of its own.
+    p99: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    machine: Machine,
+    placement: Placement,
+    engine_name: String,
+    mode: String,
+    wait: String,
+    loop_kind: String,
+    orders_per_run: u32,
+    runs: u32,
+    order_bytes: usize,
+    report_bytes: usize,
+    idle_sessions: u32,
+    floor: Percentiles,
+    floor_with_sync: Percentiles,
+    engine: Percentiles,
+    ratio: Ratio,
+    /// Anonymous resident memory of the engine's process, all sessions logged on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engine_anonymous_kib: Option<u64>,
+}
+
+pub(crate) fn wire(options: &WireOptions) -> Exit {
+    let Some(placement) = Placement::here() else {
+        eprintln!("bench wire needs two cores: client and server spin, and on one core that measures the scheduler");
+        return Exit::Configuration;
+    };
+    match measure(options, placement) {
+        Ok(report) => {
+            print(options, &report);
+            Exit::Ok
+        }
+        Err(error) => {
+            eprintln!("bench wire: {error}");
+            Exit::Failed
+        }
+    }
+}
+
+fn measure(options: &WireOptions, placement: Placement) -> Result<Report, ClientError> {
+    // Before this thread is pinned and sees one core only.
+    let machine = Machine::here();
+    let directory = match &options.volume {
+        Some(volume) => tempfile::tempdir_in(volume)?,
+        None => tempfile::tempdir()?,
+    };
+    let comp_ids = (options.comp_ids.0.as_str(), options.comp_ids.1.as_str());
+    let own = match options.connect {
+        Some(_) => None,
+        None => Some(EngineProcess::start(directory.path(), options, placement)?),
+    };
+    let address = options.connect.or(own.as_ref().map(|own| own.address)).expect("one of the two is there");
+    // Idle sessions log on before the client is pinned, and stay until the end.
+    let idle: Result<Vec<_>, _> = (0..options.idle_sessions)
+        .map(|number| Client::to_engine(address, (&format!("IDLE{number}"), comp_ids.1)))
+        .collect();
+    let idle = idle?;
+    pin(placement.client_core);
+
+    let load = Load { warm_up: options.orders.min(5_000), round_trips: options.orders, rate: options.rate };
+    // The first engine run is thrown away but for the lengths that the floor has to use.
+    let mut first = Client::to_engine(address, comp_ids)?;
+    first.run(Load { warm_up: 0, round_trips: 100, rate: None }, comp_ids)?;
+    let (order_bytes, report_bytes) = (first.order_bytes, first.answer_bytes);
+    drop(first);
+
+    let (mut floors, mut synced_floors, mut engines) = (Vec::new(), Vec::new(), Vec::new());
+    for _ in 0..options.runs {
+        for (sync, results) in [(false, &mut floors), (true, &mut synced_floors)] {
+            let floor = FloorProcess::start(directory.path(), placement, order_bytes, report_bytes, sync)?;
+            let mut client = Client::to_floor(floor.address, order_bytes, report_bytes)?;
+            results.push(client.run(load, comp_ids)?);
+        }
+        let mut client = reconnect(address, comp_ids)?;
+        engines.push(client.run(load, comp_ids)?);
+    }
+    let engine_anonymous_kib = own.as_ref().and_then(|own| anonymous_kib(own.child.id()));
+    drop(idle);
+    let (floor, floor_with_sync, engine) = (median(&floors), median(&synced_floors), median(&engines));
+    let p99_floor = if machine.cores < 4 { floor_with_sync.p99_ns } else { floor.p99_ns };
+    Ok(Report {
+        placement,
+        engine_name: options
+            .connect
+            .map_or_else(|| format!("fixring {}", env!("CARGO_PKG_VERSION")), |at| at.to_string()),
+        mode: options.mode.clone(),
+        wait: options.wait.clone(),
+        loop_kind: options.rate.map_or_else(|| "closed".into(), |rate| format!("open at {rate}/s")),
+        orders_per_run: options.orders,
+        runs: options.runs,
+        order_bytes,
+        report_bytes,
+        idle_sessions: options.idle_sessions,
+        ratio: Ratio { p50: engine.p50_ns as f64 / floor.p50_ns as f64, p99: engine.p99_ns as f64 / p99_floor as f64 },
+        floor,
+        floor_with_sync,
+        engine,
+        engine_anonymous_kib,
+        machine,
+    })
+}
+
+/// The last connection's end may not have reached the engine yet: it refuses a second Logon until it has.
+fn reconnect(address: SocketAddr, comp_ids: (&str, &str)) -> Result<Client, ClientError> {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        match Client::to_engine(address, comp_ids) {
+            Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
+            result => return result,
+        }
+    }
+}
+
+fn median(runs: &[Histogram<u64>]) -> Percentiles {
+    let of = |quantile: f64| {
+        let mut values: Vec<u64> = runs.iter().map(|run| run.value_at_quantile(quantile)).collect();
+        values.sort_unstable();
+        values
+    };
+    let middle = |values: Vec<u64>| values[values.len() / 2];
+    let p50 = of(0.5);
+    Percentiles {
+        p50_spread_ns: p50[p50.len() - 1] - p50[0],
+        p50_ns: middle(p50),
+        p99_ns: middle(of(0.99)),
+        p999_ns: middle(of(0.999)),
+        p9999_ns: middle(of(0.9999)),
+        max_ns: middle(of(1.0)),
+    }
+}
+
+/// RssAnon of proc(5), in KiB.
+fn anonymous_kib(pid: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
+    line.trim().trim_end_matches(" kB").parse().ok()
+}
+
+/// Our engine as a process of its own, killed when dropped.
+struct EngineProcess {
+    child: Child,
+    address: SocketAddr,
+    /// The rings, gone with the process.
+    _shared_memory: Option<tempfile::TempDir>,
+}
+
+impl EngineProcess {
+    fn start(directory: &Path, options: &WireOptions, placement: Placement) -> io::Result<Self> {
+        let address = free_port()?;
+        // The ring lies beside the data unless shared memory can be had: it goes with the directory in either case.
+        let rings = directory.join("rings");
+        std::fs::create_dir(&rings)?;
+        let shared_memory = tempfile::tempdir_in("/dev/shm").ok();
+        let ring_dir = shared_memory.as_ref().map_or(rings.as_path(), |directory| directory.path());
+        let sessions_max = options.idle_sessions + 16;
+        let config = format!(
+            "[engine]\ndata_dir = {data:?}\ncores = [{core}]\nhousekeeping_cores = [{housekeeping}]\nwait = \"{wait}\"\n\
+             application = \"exchange\"\ntemplate_sessions_max = {sessions_max}\npending_connections_max = 16\n\
+             connections_max = {sessions_max}\n\
+             [persistence]\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nsegments = 4\nflush_interval = \"{FLUSH_INTERVAL_US}us\"\n\
+             [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"{address}\"\n\
+             [[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"\n",
+            data = directory.join("data"),
+            core = placement.server_core,
+            housekeeping = placement.housekeeping_core,
+            wait = options.wait,
+            mode = options.mode,
+        );
+        let path = directory.join("fixring.toml");
+        std::fs::write(&path, config)?;
+        let log = std::fs::File::create(directory.join("engine.log"))?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(["run", "--log-level", "warn", "--config"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let mut engine = Self { child, address, _shared_memory: shared_memory };
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while std::net::TcpStream::connect(address).is_err() {
+            let ended = engine.child.try_wait()?.is_some();
+            if ended || Instant::now() > deadline {
+                let log = std::fs::read_to_string(directory.join("engine.log")).unwrap_or_default();
+                return Err(io::Error::other(format!("the engine did not start: {}", log.trim())));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(engine)
+    }
+}
+
+impl Drop for EngineProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The floor's server, killed when dropped.
+struct FloorProcess {
+    child: Child,
+    address: SocketAddr,
+}
+
+impl FloorProcess {
+    fn start(
+        directory: &Path,
+        placement: Placement,
+        order_bytes: usize,
+        report_bytes: usize,
+        sync: bool,
+    ) -> io::Result<Self> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench", "floor"]);
+        let mut option = |name: &str, value: String| {
+            command.arg(format!("--{name}")).arg(value);
+        };
+        option("request-bytes", order_bytes.to_string());
+        option("answer-bytes", report_bytes.to_string());
+        option("core", placement.server_core.to_string());
+        if sync {
+            option("journal-bytes", (order_bytes + report_bytes + JOURNAL_OVERHEAD_BYTES).to_string());
+            option("sync-file", directory.join("floor").display().to_string());
+            option("sync-interval-us", FLUSH_INTERVAL_US.to_string());
+            option("sync-core", placement.housekeeping_core.to_string());
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().expect("standard output is a pipe")).read_line(&mut line)?;
+        let port: u16 = line.trim().parse().map_err(|_| io::Error::other("the floor's server did not start"))?;
+        Ok(Self { child, address: SocketAddr::from(([127, 0, 0, 1], port)) })
+    }
+}
+
+impl Drop for FloorProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> io::Result<SocketAddr> {
+    std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()
+}
+
+fn print(options: &WireOptions, report: &Report) {
+    if options.json {
+        let text = serde_json::to_string_pretty(report).expect("a report of numbers and texts");
+        println!("{text}");
+        return;
+    }
+    println!("{}", report.machine.line());
+    println!(
+        "{}: {} → {} bytes, {} loop, mode {}, wait {}, {} orders a run, median of {} runs; server on core {}, client on {}, flusher on {}",
+        report.engine_name,
+        report.order_bytes,
+        report.report_bytes,
+        report.loop_kind,
+        report.mode,
+        report.wait,
+        report.orders_per_run,
+        report.runs,
+        report.placement.server_core,
+        report.placement.client_core,
+        report.placement.housekeeping_core,
+    );
+    let us = |ns: u64| format!("{:.2}", ns as f64 / 1000.0);
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
+    table.set_header(["µs", "p50", "p99", "p99.9", "p99.99", "max", "p50 spread"]);
+    for (name, row) in
+        [("bare TCP", report.floor), ("bare TCP with sync", report.floor_with_sync), ("engine", report.engine)]
+    {
+        let numbers = [row.p50_ns, row.p99_ns, row.p999_ns, row.p9999_ns, row.max_ns, row.p50_spread_ns];
+        table.add_row(std::iter::once(name.to_string()).chain(numbers.map(us)));
+    }
+    println!("{table}");
+    let against = if report.machine.cores < 4 { "bare TCP with sync" } else { "bare TCP" };
+    println!("p50 {:.2} × bare TCP, p99 {:.2} × {against}", report.ratio.p50, report.ratio.p99);
+    if let Some(kib) = report.engine_anonymous_kib {
+        println!(
+            "engine: {:.1} MiB of anonymous memory with {} idle sessions",
+            kib as f64 / 1024.0,
+            report.idle_sessions
+        );
+    }
+}
