@@ -12,6 +12,8 @@ const TEXT_BYTES_MAX: usize = 48;
 /// An order in a snapshot, at most: two texts with their lengths, and the fixed part.
 const ORDER_SNAPSHOT_BYTES_MAX: usize = 2 * (1 + TEXT_BYTES_MAX) + 4 + 4 + 8 + 4 + 2 * 9;
 const SNAPSHOT_VERSION: u8 = 1;
+/// The version and the number of orders.
+const SNAPSHOT_HEADER_BYTES: u32 = 1 + 4;
 
 const _: () = assert!(ORDERS_MAX.is_power_of_two());
 const _: () = assert!(TEXT_BYTES_MAX < 256);
@@ -75,36 +77,58 @@ pub(super) struct Order {
 }
 
 /// A ring of orders and an open-addressing index over it.
+///
+/// The index holds each order's hash, and a table beside the orders does too: looking up and forgetting touch an order's
+/// own memory, which is cold, only where it is the one that is meant.
 #[derive(Debug)]
 pub(super) struct Book {
     orders: Vec<Order>,
+    /// By slot, as the orders.
+    hashes: Vec<u32>,
     /// The slot that the next order takes, once all are in use.
     oldest: usize,
     orders_max: usize,
-    /// Slot + 1, or 0. Twice as many places as orders; linear probing, deletion by shifting back.
-    index: Vec<u32>,
+    /// Twice as many places as orders; linear probing, deletion by shifting back.
+    index: Vec<Place>,
+}
+
+/// A place of the index: an order's slot + 1 and its hash, or all zero.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Place {
+    slot_plus_1: u32,
+    hash: u32,
 }
 
 impl Book {
     pub fn new(snapshot_bytes_max: u32) -> Self {
-        let orders_max = (snapshot_bytes_max as usize / ORDER_SNAPSHOT_BYTES_MAX).clamp(1, ORDERS_MAX);
-        Self { orders: Vec::with_capacity(orders_max), oldest: 0, orders_max, index: vec![0; 2 * ORDERS_MAX] }
+        let orders_max = (snapshot_bytes_max.saturating_sub(SNAPSHOT_HEADER_BYTES) as usize / ORDER_SNAPSHOT_BYTES_MAX)
+            .clamp(1, ORDERS_MAX);
+        Self {
+            orders: Vec::with_capacity(orders_max),
+            hashes: Vec::with_capacity(orders_max),
+            oldest: 0,
+            orders_max,
+            index: vec![Place::default(); 2 * ORDERS_MAX],
+        }
     }
 
     pub fn find(&self, session: SessionNumber, cl_ord_id: &[u8]) -> Option<&Order> {
-        self.place(session, cl_ord_id).map(|place| &self.orders[self.index[place] as usize - 1])
+        self.slot(session, cl_ord_id).map(|slot| &self.orders[slot])
     }
 
     /// Remembers a new order, forgetting the oldest where the book is full.
     pub fn insert(&mut self, order: Order) {
+        let hash = hash_of(order.session, &order.cl_ord_id);
         let slot = if self.orders.len() < self.orders_max {
             self.orders.push(order);
+            self.hashes.push(hash);
             self.orders.len() - 1
         } else {
             let slot = self.oldest;
             self.oldest = (self.oldest + 1) % self.orders_max;
             self.unindex(slot);
             self.orders[slot] = order;
+            self.hashes[slot] = hash;
             slot
         };
         self.put_in_index(slot);
@@ -112,9 +136,9 @@ impl Book {
 
     /// The order known as `original` becomes `order`, under its new ClOrdID(11).
     pub fn replace(&mut self, original: &[u8], order: Order) {
-        let Some(place) = self.place(order.session, original) else { return };
-        let slot = self.index[place] as usize - 1;
+        let Some(slot) = self.slot(order.session, original) else { return };
         self.unindex(slot);
+        self.hashes[slot] = hash_of(order.session, &order.cl_ord_id);
         self.orders[slot] = order;
         self.put_in_index(slot);
     }
@@ -191,45 +215,48 @@ impl Book {
         read.ok_or_else(|| RestoreError(format!("an order book of another version, or cut: {} bytes", state.len())))
     }
 
-    fn place(&self, session: SessionNumber, cl_ord_id: &[u8]) -> Option<usize> {
-        let mut place = self.home(session, cl_ord_id);
+    fn slot(&self, session: SessionNumber, cl_ord_id: &[u8]) -> Option<usize> {
+        let hash = hash_of(session, cl_ord_id);
+        let mut place = self.home(hash);
         loop {
-            let slot = (self.index[place] as usize).checked_sub(1)?;
-            let order = &self.orders[slot];
-            if order.session == session && *order.cl_ord_id == *cl_ord_id {
-                return Some(place);
+            let slot = (self.index[place].slot_plus_1 as usize).checked_sub(1)?;
+            if self.index[place].hash == hash {
+                let order = &self.orders[slot];
+                if order.session == session && *order.cl_ord_id == *cl_ord_id {
+                    return Some(slot);
+                }
             }
             place = self.after(place);
         }
     }
 
     fn put_in_index(&mut self, slot: usize) {
-        let order = &self.orders[slot];
-        let mut place = self.home(order.session, &order.cl_ord_id);
-        while self.index[place] != 0 {
+        let hash = self.hashes[slot];
+        let mut place = self.home(hash);
+        while self.index[place] != Place::default() {
             place = self.after(place);
         }
-        self.index[place] = slot as u32 + 1;
+        self.index[place] = Place { slot_plus_1: slot as u32 + 1, hash };
     }
 
     /// Takes the slot's entry out and shifts back those that had to give way to it.
     fn unindex(&mut self, slot: usize) {
-        let order = &self.orders[slot];
-        let mut hole = self.home(order.session, &order.cl_ord_id);
-        while self.index[hole] != slot as u32 + 1 {
-            if self.index[hole] == 0 {
+        let mut hole = self.home(self.hashes[slot]);
+        while self.index[hole].slot_plus_1 != slot as u32 + 1 {
+            if self.index[hole] == Place::default() {
                 return;
             }
             hole = self.after(hole);
         }
         let mut place = hole;
         loop {
-            self.index[hole] = 0;
+            self.index[hole] = Place::default();
             loop {
                 place = self.after(place);
-                let Some(slot) = (self.index[place] as usize).checked_sub(1) else { return };
-                let order = &self.orders[slot];
-                let home = self.home(order.session, &order.cl_ord_id);
+                if self.index[place] == Place::default() {
+                    return;
+                }
+                let home = self.home(self.index[place].hash);
                 // The entry may move into the hole unless its home lies after the hole, up to its place.
                 let stays = if hole <= place { hole < home && home <= place } else { hole < home || home <= place };
                 if !stays {
@@ -241,16 +268,25 @@ impl Book {
         }
     }
 
-    /// FNV-1a; a peer that makes its own ClOrdIDs collide slows its own look-ups within a bounded table.
-    fn home(&self, session: SessionNumber, cl_ord_id: &[u8]) -> usize {
-        let seed = 0xcbf2_9ce4_8422_2325 ^ u64::from(session.0);
-        let hash = cl_ord_id.iter().fold(seed, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3));
-        (hash ^ (hash >> 32)) as usize & (self.index.len() - 1)
+    fn home(&self, hash: u32) -> usize {
+        hash as usize & (self.index.len() - 1)
     }
 
     fn after(&self, place: usize) -> usize {
         (place + 1) & (self.index.len() - 1)
     }
+}
+
+/// Eight bytes a step. A peer that makes its own ClOrdIDs collide slows its own look-ups within a bounded table.
+fn hash_of(session: SessionNumber, cl_ord_id: &[u8]) -> u32 {
+    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+    let step = |hash: u64, chunk: &[u8]| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(MIX)
+    };
+    let hash = cl_ord_id.chunks(8).fold(u64::from(session.0).wrapping_mul(MIX), step);
+    (hash >> 32) as u32
 }
 
 impl OrderId {
