@@ -168,10 +168,10 @@ impl Engine {
             lock: opened.lock,
         };
         let interval = config.persistence.flush_interval;
-        engine.housekeeping("fixring-flush", placement.housekeeping, move |signals| {
+        engine.housekeeping("fixring-flush", &placement.housekeeping, move |signals| {
             run_flushers(&mut flushers, interval, strong, signals);
         })?;
-        engine.housekeeping("fixring-stage", placement.housekeeping, move |signals| {
+        engine.housekeeping("fixring-stage", &placement.housekeeping, move |signals| {
             run_stagers(&mut stagers, signals);
         })?;
 
@@ -197,11 +197,11 @@ impl Engine {
             resolvers.push((requests, answers));
             mailboxes.push(Mailbox { events: sink, resolve, resolved, hand_over_to, handed_over });
         }
-        engine.housekeeping("fixring-resolve", placement.housekeeping, move |signals| {
+        engine.housekeeping("fixring-resolve", &placement.housekeeping, move |signals| {
             run_resolver(&mut resolvers, signals);
         })?;
         let log_signals = Arc::clone(&engine.signals);
-        let log = spawn("fixring-log".into(), placement.housekeeping, move || {
+        let log = spawn("fixring-log".into(), &placement.housekeeping, move || {
             let mut log = EventLog::default();
             loop {
                 // Read first: what was said before the end is still logged.
@@ -248,7 +248,7 @@ impl Engine {
                 );
                 run_worker(&mut worker, &mut clock, wait, &signals);
             };
-            let thread = spawn(format!("fixring-worker-{number}"), placement.workers[number], body);
+            let thread = spawn(format!("fixring-worker-{number}"), &placement.workers[number], body);
             engine.workers.push(thread.map_err(StartError::Thread)?);
         }
         engine.shared.set_phase(Phase::Ready);
@@ -328,11 +328,11 @@ impl Engine {
     fn housekeeping(
         &mut self,
         name: &str,
-        core: Option<usize>,
+        cores: &[usize],
         body: impl FnOnce(&Signals) + Send + 'static,
     ) -> Result<(), StartError> {
         let signals = Arc::clone(&self.signals);
-        let thread = spawn(name.into(), core, move || body(&signals)).map_err(StartError::Thread)?;
+        let thread = spawn(name.into(), cores, move || body(&signals)).map_err(StartError::Thread)?;
         self.others.push(thread);
         Ok(())
     }
@@ -378,14 +378,14 @@ pub fn restore<A: Application, S: Storage>(
     Ok(())
 }
 
-/// Which core each thread has. `None` lets the kernel choose.
+/// Where each thread runs. An empty list lets the kernel choose.
 struct Cores {
-    workers: Vec<Option<usize>>,
-    housekeeping: Option<usize>,
+    workers: Vec<Vec<usize>>,
+    housekeeping: Vec<usize>,
 }
 
 impl Placement {
-    /// Workers have cores of their own wherever the machine has more cores than workers; the first core that is left is
+    /// Workers have cores of their own wherever the machine has more cores than workers; all that are left are
     /// housekeeping's. Workers that sleep when they have nothing to do have none unless the configuration names them: they
     /// gain nothing by it, and several engines on a machine would share their housekeeping's one core with whoever spins
     /// there, until neither the ring was carried nor a line logged for half a minute.
@@ -398,19 +398,23 @@ impl Placement {
                     let place = config.place_of("engine.cores");
                     return Err(StartError::Cores { place, wanted: cores.clone(), available });
                 }
-                cores.iter().copied().map(Some).collect()
+                cores.iter().map(|core| vec![*core]).collect()
             }
             Placement::Workers(count)
                 if (*count as usize) < available.len() && config.engine.wait != crate::config::Wait::Park =>
             {
-                available[available.len() - *count as usize..].iter().copied().map(Some).collect()
+                available[available.len() - *count as usize..].iter().map(|core| vec![*core]).collect()
             }
-            Placement::Workers(count) => vec![None; *count as usize],
+            Placement::Workers(count) => vec![Vec::new(); *count as usize],
         };
         let taken: Vec<usize> = workers.iter().flatten().copied().collect();
-        let chosen = config.engine.housekeeping_cores.first().copied();
-        let left = || available.into_iter().find(|core| !taken.contains(core)).filter(|_| !taken.is_empty());
-        let housekeeping = chosen.or_else(left);
+        let housekeeping = if !config.engine.housekeeping_cores.is_empty() {
+            config.engine.housekeeping_cores.clone()
+        } else if taken.is_empty() {
+            Vec::new()
+        } else {
+            available.into_iter().filter(|core| !taken.contains(core)).collect()
+        };
         Ok(Cores { workers, housekeeping })
     }
 }
@@ -534,10 +538,10 @@ mod tests {
         let mut config = Config::default();
         config.engine.wait = Wait::Park;
         let chosen = Placement::of(&config).ok().unwrap();
-        assert_eq!((&chosen.workers[..], chosen.housekeeping), (&[None][..], None));
+        assert_eq!((chosen.workers, chosen.housekeeping), (vec![vec![]], vec![]));
         config.engine.housekeeping_cores = vec![core];
-        assert_eq!(Placement::of(&config).ok().unwrap().housekeeping, Some(core));
+        assert_eq!(Placement::of(&config).ok().unwrap().housekeeping, [core]);
         config.engine.placement = Placement::Cores(vec![core]);
-        assert_eq!(Placement::of(&config).ok().unwrap().workers, [Some(core)]);
+        assert_eq!(Placement::of(&config).ok().unwrap().workers, [[core]]);
     }
 }

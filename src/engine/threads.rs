@@ -19,6 +19,7 @@ use crate::application::Application;
 use crate::config::Wait;
 use crate::control::counters::FlusherCounters;
 use crate::journal::{Flusher, Stager, Storage, StorageError};
+use crate::sys::cores::run_on;
 use crate::transport::Transport;
 
 /// An adaptive worker turns for so long without work before it sleeps in the poller.
@@ -65,16 +66,21 @@ impl Signals {
     }
 }
 
+/// Starts a thread on these cores; anywhere where there are none.
 pub(crate) fn spawn(
     name: String,
-    core: Option<usize>,
+    cores: &[usize],
     body: impl FnOnce() + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
+    let cores = cores.to_vec();
     thread::Builder::new().name(name).spawn(move || {
-        if let Some(id) = core
-            && !core_affinity::set_for_current(CoreId { id })
-        {
-            tracing::warn!(core = id, "cannot pin the thread to its core: it runs where the kernel puts it");
+        let pinned = match cores[..] {
+            [] => true,
+            [id] => core_affinity::set_for_current(CoreId { id }),
+            _ => run_on(&cores).is_ok(),
+        };
+        if !pinned {
+            tracing::warn!(?cores, "cannot pin the thread to its cores: it runs where the kernel puts it");
         }
         body();
     })
