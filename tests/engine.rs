@@ -67,8 +67,12 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with_config(CONFIG)
+    }
+
+    fn with_config(config: &str) -> Self {
         let (clock, network, wire) = (VirtualClock::default(), SimulatedNetwork::new(1), Wire::default());
-        let mut node = Node::new(Config::parse(CONFIG, "engine").expect("a sound configuration"));
+        let mut node = Node::new(Config::parse(config, "engine").expect("a sound configuration"));
         let make = |environment: fixring::engine::Environment| Exchange::new(environment.snapshot_bytes_max);
         let engine = node.start(clock.now(), &network, &wire, Host(0), make).expect("a sound volume");
         Self { clock, network, wire, node, engine, flushes: true, next_host: 1 }
@@ -524,4 +528,35 @@ fn templates_create_no_more_sessions_than_they_may_and_those_stay_for_ever() {
     world.pass_ms(5);
     assert!(late.is_closed(), "the bound counts the sessions that the journal holds");
     assert!(world.events().contains(&"refused: TooManySessions".to_string()));
+}
+
+/// Found in review: the states of many sessions with long CompIDs did not fit a segment's head, and the next segment was
+/// a panic that any peer of a template could cause.
+#[test]
+fn more_template_sessions_than_a_segment_s_head_can_state_are_refused() {
+    let config = CONFIG.replace("template_sessions_max = 2", "template_sessions_max = 1000");
+    let mut world = World::with_config(&config);
+    let mut refused = 0;
+    for number in 0..60 {
+        let comp_id = format!("{number:a>64}");
+        let mut peer = world.peer(&comp_id, "HALL");
+        peer.connect();
+        peer.logon();
+        world.pass_ms(2);
+        refused += u32::from(peer.is_closed());
+        peer.disconnect();
+        world.pass_ms(1);
+    }
+    assert!((1..60).contains(&refused), "{refused}");
+    assert!(world.events().contains(&"refused: TooManySessions".to_string()));
+    // Two segments on, each with its head.
+    let mut peer = world.logged_on("DESK0");
+    for number in 0..1_000 {
+        let order = peer.order(&format!("o{number}"));
+        assert_eq!(peer.send_bytes(&order), order.len());
+        world.pass_ms(1);
+        assert_eq!(types(&peer.receive()), "8");
+    }
+    let report = world.restart().engine.report;
+    assert!(report.to_string().contains("segment"), "{report}");
 }

@@ -78,7 +78,8 @@ pub trait Application: Send {
     }
 
     /// Appends the application's state to `state`, for the journal's state record. Called on the worker at each new
-    /// segment: keep it small, it is a pause. At most a quarter of the ring is stored.
+    /// segment: keep it small, it is a pause. At most [`crate::engine::Environment::snapshot_bytes_max`]; beyond, the worker
+    /// panics.
     fn snapshot(&self, state: &mut Vec<u8>) {
         let _ = state;
     }

@@ -95,7 +95,7 @@ fn exit_of(error: &StartError) -> Exit {
         StartError::Listen { .. } | StartError::Control { error: ControlError::PortTaken { .. }, .. } => {
             Exit::PortTaken
         }
-        StartError::Control { .. } | StartError::Cores { .. } => Exit::Configuration,
+        StartError::Control { .. } | StartError::Cores { .. } | StartError::Sessions { .. } => Exit::Configuration,
         StartError::Application { .. } => Exit::DataDirectory,
         StartError::Storage(_) => Exit::Storage,
         StartError::Thread(_) => Exit::Internal,

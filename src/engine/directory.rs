@@ -74,7 +74,10 @@ impl Directory {
             target_location_id: pattern.target_location_id.as_bytes().into(),
             ..named.clone()
         };
-        Some((identity, spec))
+        // A template that overlaps a session of the other role does not hand it out: to whoever dials in as an
+        // initiator's counterparty we would send our Logon, Password(554) and all.
+        let taken = self.exact.get(&identity).is_some_and(|at| !std::ptr::eq(&self.specs[*at], spec));
+        (!taken).then_some((identity, spec))
     }
 
     /// What is configured for a session that the journal knows.
@@ -146,5 +149,35 @@ pub(crate) fn mode_of(mode: PersistenceMode) -> Mode {
         PersistenceMode::Buffered => Mode::Buffered,
         PersistenceMode::Flush => Mode::Flush,
         PersistenceMode::Sync => Mode::Sync,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found in review: the template fitted the initiator's own counterparty, whose dial-in was then given the
+    /// initiator's session.
+    #[test]
+    fn a_template_does_not_hand_out_an_initiator_s_session() {
+        let text = r#"
+            [[session]]
+            begin_string = "FIX.4.4"
+            sender_comp_id = "VENUE"
+            target_comp_id = "DESK1"
+            role = "initiator"
+            connect = ["127.0.0.1:1"]
+            [[session]]
+            begin_string = "FIX.4.4"
+            sender_comp_id = "VENUE"
+            target_comp_id = "*"
+        "#;
+        let directory = Directory::new(&Config::parse(text, "test").unwrap());
+        let mut desk1 = Identity::new(b"FIX.4.4", b"VENUE", b"DESK1");
+        assert!(directory.resolve(&desk1, Role::Acceptor).is_none());
+        desk1.target_sub_id = Box::from(&b"SUB"[..]);
+        assert!(directory.resolve(&desk1, Role::Acceptor).is_none(), "nor with a SubID that nobody configured");
+        let desk2 = Identity::new(b"FIX.4.4", b"VENUE", b"DESK2");
+        assert!(directory.resolve(&desk2, Role::Acceptor).is_some_and(|(_, spec)| spec.is_template));
     }
 }

@@ -46,6 +46,8 @@ pub(crate) struct Ledger<A> {
     pub commit: Commit,
     pub incarnation: u32,
     pub commit_bytes_max: u32,
+    /// What the sessions' states take in a segment's head.
+    states_bytes: u64,
     /// The clean-stop record is written, and nothing may follow it.
     pub stopped: bool,
     /// Reused for each snapshot.
@@ -59,6 +61,7 @@ pub(crate) struct Full;
 impl<A: Application> Ledger<A> {
     pub fn new(writer: Writer, slots: Vec<Slot>, application: A, incarnation: u32, commit_bytes_max: u32) -> Self {
         Self {
+            states_bytes: slots.iter().map(Slot::state_bytes).sum(),
             writer,
             slots,
             application,
@@ -83,8 +86,9 @@ impl<A: Application> Ledger<A> {
                     self.snapshot.clear();
                     self.application.snapshot(&mut self.snapshot);
                     let states = self.slots.iter().map(Slot::state);
-                    // A state beyond its bound is our fault: sessions are bounded, and so is what an application may keep.
-                    let rolled = self.writer.roll(states, &self.snapshot).expect("the state fits a commit");
+                    // Sessions are bounded by `has_room_for`; an application that passes its bound is at fault itself.
+                    let rolled = self.writer.roll(states, &self.snapshot);
+                    let rolled = rolled.expect("a snapshot is at most Environment::snapshot_bytes_max");
                     if !rolled {
                         return Err(Full);
                     }
@@ -242,6 +246,11 @@ impl<A: Application> Ledger<A> {
         }
     }
 
+    /// Whether a segment's head has room for another session beside the largest snapshot that an application may make.
+    pub fn has_room_for(&self, identity_bytes: usize) -> bool {
+        self.states_bytes + SessionState::bytes(identity_bytes) <= self.writer.geometry().sessions_bytes_max()
+    }
+
     /// A new session: its number, for life, is the next one. Recorded in a commit of its own.
     pub fn define(&mut self, now: Now, slot: Slot) -> Result<u32, Full> {
         self.open()?;
@@ -250,6 +259,7 @@ impl<A: Application> Ledger<A> {
         let appended = self.writer.append_session_defined(number, now.utc.unix_ns, &identity);
         appended.expect("an identity's length is bounded");
         self.commit.appended = true;
+        self.states_bytes += slot.state_bytes();
         self.slots.push(slot);
         self.close();
         Ok(number)
@@ -257,6 +267,10 @@ impl<A: Application> Ledger<A> {
 }
 
 impl Slot {
+    fn state_bytes(&self) -> u64 {
+        SessionState::bytes(self.link.identity_bytes.len())
+    }
+
     fn state(&self) -> SessionState<'_> {
         let numbers = self.session.numbers();
         SessionState {

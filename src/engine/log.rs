@@ -112,7 +112,9 @@ fn refused(why: RefusedWhy) -> &'static str {
         RefusedWhy::Garbled => "what came is not FIX",
         RefusedWhy::UnknownSession => "no session is configured for its BeginString and CompIDs",
         RefusedWhy::SessionLive => "the session is already logged on over a connection that is alive",
-        RefusedWhy::TooManySessions => "templates may not create more sessions (engine.template_sessions_max)",
+        RefusedWhy::TooManySessions => {
+            "no more sessions may be created (engine.template_sessions_max, or an eighth of persistence.ring_bytes)"
+        }
         RefusedWhy::TooManyConnections => "too many connections (engine.connections_max, pending_connections_max)",
         RefusedWhy::Stopping => "the engine is stopping",
         RefusedWhy::Closed => "the peer closed it",

@@ -1,5 +1,6 @@
 //! Start and stop of a whole engine.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -20,7 +21,10 @@ use crate::application::{Application, Direction, RestoreError, SessionNumber};
 use crate::config::{Config, Placement};
 use crate::control::{ControlError, ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
-use crate::journal::{self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, Storage, StorageError};
+use crate::journal::{
+    self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, SessionState, Storage,
+    StorageError,
+};
 use crate::transport::tcp::{KernelTcp, bind};
 
 /// Stored messages that one ResendRequest may bring back before the stager asks for the rest anew: bounds its memory.
@@ -31,8 +35,6 @@ const HAND_OVERS_MAX: usize = 64;
 const RESOLVES_MAX: usize = 1024;
 /// How often [`Engine::wait`] looks whether threads have ended.
 const WAIT_INTERVAL: Duration = Duration::from_millis(5);
-/// A session in a segment's head, with an identity of ordinary length.
-const SESSION_STATE_BYTES_MAX: u64 = 128;
 const LOG_INTERVAL: Duration = Duration::from_millis(2);
 
 /// What an application learns about where it will run.
@@ -65,6 +67,13 @@ pub enum StartError {
         place: String,
         wanted: Vec<usize>,
         available: Vec<usize>,
+    },
+    /// More sessions than a journal's ring can state at a segment's head.
+    Sessions {
+        journal: u16,
+        sessions: usize,
+        bytes: u64,
+        bytes_max: u64,
     },
     /// The application cannot read its snapshot.
     Application {
@@ -133,11 +142,18 @@ impl Engine {
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
         for journal in opened.journals {
             tracing::info!(journal = journal.number, "{}", journal.recovered.report);
+            check_sessions(
+                journal.number,
+                journals,
+                journal.writer.geometry(),
+                &journal.recovered.sessions,
+                &directory,
+            )?;
             let at = usize::from(journal.number);
             let environment = Environment {
                 journal: journal.number,
                 incarnation: opened.incarnation,
-                snapshot_bytes_max: snapshot_bytes_max(journal.writer.geometry(), config.engine.template_sessions_max),
+                snapshot_bytes_max: journal.writer.geometry().snapshot_bytes_max() as u32,
             };
             let mut application = make(environment);
             restore(&mut application, &journal.recovered, limits.message_bytes_max).map_err(|error| match error {
@@ -419,10 +435,25 @@ impl Placement {
     }
 }
 
-/// What a segment's head leaves for the application: a quarter of the ring, less the sessions' states.
-fn snapshot_bytes_max(geometry: Geometry, sessions_max: u32) -> u32 {
-    let sessions_bytes = u64::from(sessions_max) * SESSION_STATE_BYTES_MAX;
-    geometry.commit_bytes_max().saturating_sub(sessions_bytes).max(geometry.commit_bytes_max() / 4) as u32
+/// Whether the states of a journal's sessions, recovered and configured, fit a segment's head.
+fn check_sessions(
+    journal: u16,
+    journals: u16,
+    geometry: Geometry,
+    recovered: &[RecoveredSession],
+    directory: &Directory,
+) -> Result<(), StartError> {
+    let known: HashSet<&[u8]> = recovered.iter().map(|session| &*session.identity).collect();
+    let configured = directory.configured().into_iter().map(|(identity, _)| identity.to_bytes());
+    let new = configured.filter(|identity| journal::journal_of(identity, journals) == journal);
+    let new: Vec<_> = new.filter(|identity| !known.contains(&identity[..])).collect();
+    let lengths = known.iter().map(|identity| identity.len()).chain(new.iter().map(Vec::len));
+    let bytes = lengths.map(SessionState::bytes).sum();
+    let bytes_max = geometry.sessions_bytes_max();
+    if bytes > bytes_max {
+        return Err(StartError::Sessions { journal, sessions: known.len() + new.len(), bytes, bytes_max });
+    }
+    Ok(())
 }
 
 fn listen(config: &Config) -> Result<Vec<std::net::TcpListener>, StartError> {
@@ -496,6 +527,10 @@ impl fmt::Display for StartError {
             Self::Cores { place, wanted, available } => {
                 write!(f, "{place} = {wanted:?}: this process may use cores {available:?} only; choose from them")
             }
+            Self::Sessions { journal, sessions, bytes, bytes_max } => write!(
+                f,
+                "journal {journal}: {sessions} sessions need {bytes} bytes at a segment's head, {bytes_max} are theirs (an eighth of persistence.ring_bytes); configure fewer, or a larger ring in a new data directory"
+            ),
             Self::Application { journal, error } => write!(
                 f,
                 "journal {journal}: the application cannot read its snapshot ({}); start the application that wrote it, or a new data directory",

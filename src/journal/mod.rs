@@ -106,6 +106,16 @@ impl Geometry {
         self.ring_bytes / 4
     }
 
+    /// The most that an application's snapshot may take of a segment's head: half of it.
+    pub const fn snapshot_bytes_max(&self) -> u64 {
+        self.commit_bytes_max() / 2
+    }
+
+    /// The most that all sessions' states ([`SessionState::bytes`]) may take of a segment's head: what the snapshot leaves.
+    pub const fn sessions_bytes_max(&self) -> u64 {
+        self.commit_bytes_max() - self.snapshot_bytes_max() - HEADER_BYTES - state::HEAD_BYTES
+    }
+
     /// What is wrong with it, and the mend.
     pub fn check(&self) -> Result<(), String> {
         use crate::sys::ring::RING_BYTES_MIN;

@@ -182,6 +182,16 @@ struct RawHead {
     snapshot_bytes: U64,
 }
 
+/// A head without sessions and snapshot.
+pub(super) const HEAD_BYTES: u64 = size_of::<RawHead>() as u64;
+
+impl SessionState<'_> {
+    /// What a session with an identity of this length takes in a segment's head.
+    pub const fn bytes(identity_bytes: usize) -> u64 {
+        size_of::<RawSession>() as u64 + identity_bytes as u64
+    }
+}
+
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 struct RawSession {

@@ -71,7 +71,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 continue;
             }
             let defined = self.find_or_define(now, ledger, identity, spec);
-            let session = defined.expect("a recovered journal has room").expect("configured sessions are not bounded");
+            // The start has checked that all states fit half a commit. Their definitions, at most twice as long, with a
+            // segment's end, a head and an open commit fit the ring, of which nothing waits for the volume yet.
+            let session = defined.expect("a recovered journal has room").expect("the start has counted the sessions");
             if spec.settings.role == Role::Initiator {
                 self.timers.push(now.monotonic_ns, Timer::Connect { ledger, session });
             }
@@ -91,7 +93,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         Slot { session: Session::new(settings, identity, numbers), link, counters }
     }
 
-    /// The session's number in the ledger. `None` where templates may not create another.
+    /// The session's number in the ledger. `None` where templates may not create another, or the journal cannot hold it.
     pub(super) fn find_or_define(
         &mut self,
         now: Now,
@@ -103,7 +105,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         if let Some(number) = desk.by_identity.get(identity) {
             return Ok(Some(*number));
         }
-        if spec.is_template && desk.template_sessions >= self.limits.template_sessions_max {
+        let is_one_too_many = spec.is_template && desk.template_sessions >= self.limits.template_sessions_max;
+        if is_one_too_many || !desk.ledger.has_room_for(identity.to_bytes().len()) {
             return Ok(None);
         }
         let slot = self.make_slot(desk.ledger.slots.len() as u32, identity.clone(), Some(spec), Numbers::default());
