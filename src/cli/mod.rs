@@ -3,6 +3,7 @@
 
 mod bench;
 pub mod check;
+mod dictionary;
 mod exit;
 pub mod logging;
 mod run;
@@ -36,6 +37,9 @@ enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Look up fields and messages; check, export and compile dictionaries
+    #[command(subcommand)]
+    Dictionary(dictionary::DictionaryCommand),
 }
 
 /// Which configuration, and over which data.
@@ -59,6 +63,7 @@ pub fn main() -> Exit {
     match cli.command {
         Command::Run(location) => run::run(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Bench(bench) => bench::bench(&bench),
+        Command::Dictionary(command) => dictionary::dictionary(&command),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
     }
 }
