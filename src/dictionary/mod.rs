@@ -28,5 +28,5 @@ pub use model::{
     MemberKind, MessageDefinition,
 };
 pub use tables::{TableError, built_in, compile};
-//pub use validator::{Checks, CompileError, FixtValidator, Reason, Validator, Violation};
+pub use validator::{Checks, CompileError, FixtValidator, Reason, Validator, Violation};
 pub use version::{UnknownVersion, Version};

@@ -77,12 +77,17 @@ fn read(text: &str, faults: &mut Faults) -> Option<Dictionary> {
             return None;
         }
     };
-    let mut reader = Reader { document: &document, faults, names: Names::default(), components: HashMap::new() };
+    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+    let line_offsets = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
+    let names = Names::default();
+    let mut reader = Reader { document: &document, line_offsets, faults, names, components: HashMap::new() };
     reader.dictionary()
 }
 
 struct Reader<'d, 'f> {
     document: &'d Document<'d>,
+    /// Where each line begins: the document would count them anew at each question.
+    line_offsets: Vec<usize>,
     faults: &'f mut Faults,
     names: Names,
     components: HashMap<&'d str, ComponentIndex>,
@@ -192,11 +197,11 @@ impl<'d> Reader<'d, '_> {
                 self.error(node, format!("{name} is the name of tag {other} already"));
                 continue;
             }
+            if let Some(kind) = kind {
+                self.names.set_kind(tag, kind);
+            }
             // A field of an unknown type is a fault already, and its references are none.
             fields.push(FieldDefinition { tag, name: owned(name), kind: kind.unwrap_or(FieldType::String), values });
-        }
-        for field in &fields {
-            self.names.set_kind(field.tag, field.kind);
         }
         fields
     }
@@ -418,9 +423,12 @@ impl<'d> Reader<'d, '_> {
         names::suggestion(written, known, self.faults)
     }
 
+    /// Line and column, the column in bytes.
     fn position(&self, node: Node<'d, 'd>) -> (u32, u32) {
-        let position = self.document.text_pos_at(node.range().start);
-        (position.row, position.col)
+        let offset = node.range().start;
+        // The first line begins at 0, so there is one before any offset.
+        let line = self.line_offsets.partition_point(|begin| *begin <= offset);
+        (line as u32, (offset - self.line_offsets[line - 1]) as u32 + 1)
     }
 
     fn error(&mut self, node: Node<'d, 'd>, what: String) {

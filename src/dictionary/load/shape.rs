@@ -72,9 +72,9 @@ pub(super) fn check<'d>(
 
 /// Fields that come twice in one list, in it and in the groups that are written in it.
 fn check_list<'d>(reader: &mut Reader<'d, '_>, dictionary: &Dictionary, node: Node<'d, 'd>, members: &[Member]) {
-    let mut seen = HashSet::new();
+    let (mut seen, mut said) = (HashSet::new(), HashSet::new());
     for member in dictionary.unfold(members) {
-        if !seen.insert(member.tag) {
+        if !seen.insert(member.tag) && said.insert(member.tag) {
             let name = dictionary.field(member.tag).map_or_else(String::new, |field| field.name.to_string());
             reader.warning(node, format!("{name}({}) comes twice: only its first place counts", member.tag));
         }
