@@ -9,6 +9,7 @@ pub mod application;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod dictionary;
 pub mod engine;
 pub mod fix;
 pub mod journal;

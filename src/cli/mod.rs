@@ -4,6 +4,7 @@
 mod bench;
 pub mod check;
 mod demo;
+mod dictionary;
 mod exit;
 mod journal;
 pub mod logging;
@@ -48,6 +49,9 @@ enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
+    /// Look up fields and messages; check, export and compile dictionaries
+    #[command(subcommand)]
+    Dictionary(dictionary::DictionaryCommand),
 }
 
 /// Which configuration, and over which data.
@@ -75,6 +79,7 @@ pub fn main() -> Exit {
     match cli.command {
         Command::Run(location) => run::run(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Bench(bench) => bench::bench(&bench),
+        Command::Dictionary(command) => dictionary::dictionary(&command),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Demo(options) => demo::demo(&options),
         Command::Journal(command) => journal::journal(&command),

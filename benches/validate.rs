@@ -1,0 +1,169 @@
+//! What checking a message against its dictionary costs, beside the parsing that comes before it.
+//!
+//! Input is fixed, each routine checks its own result, and everything is in the first-level cache, as it is for a
+//! worker that has just received the bytes. The goal is that parsing and checking cost at most twice what parsing
+//! alone costs.
+//!
+//! `cargo bench --bench validate`, on a machine that is otherwise idle; `cargo test` runs each routine once.
+
+use std::hint::black_box;
+use std::time::Instant;
+
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, Criterion, Throughput};
+use fixring::dictionary::{Checks, FixtValidator, Validator, Version, built_in};
+use fixring::fix::{Decimal, Encoder, FieldIndex, Precision, UtcTimestamp, parse, tags};
+
+const FIELDS_MAX: u32 = 2_048;
+const ENTRIES: u64 = 200;
+const SENDING_TIME: UtcTimestamp = UtcTimestamp::from_unix_ns(1_790_000_000_123_000_000);
+
+fn header<'b>(buffer: &'b mut [u8], begin_string: &[u8], msg_type: &[u8]) -> Encoder<'b> {
+    let mut message = Encoder::begin(buffer, begin_string, msg_type);
+    message
+        .bytes(tags::SENDER_COMP_ID, b"DESK1")
+        .bytes(tags::TARGET_COMP_ID, b"VENUE")
+        .uint(tags::MSG_SEQ_NUM, 123_456)
+        .timestamp(tags::SENDING_TIME, SENDING_TIME, Precision::Millis);
+    message
+}
+
+/// 19 fields, 200 bytes in FIX.4.4: the order of `benches/codec.rs`.
+fn new_order_single(buffer: &mut [u8], begin_string: &[u8]) -> usize {
+    let mut order = header(buffer, begin_string, b"D");
+    order
+        .bytes(tags::CL_ORD_ID, b"ORD-20260921-0001")
+        .bytes(1, b"ACCOUNT-7")
+        .char(21, b'1')
+        .bytes(tags::SYMBOL, b"EURUSD")
+        .char(tags::SIDE, b'1')
+        .timestamp(tags::TRANSACT_TIME, SENDING_TIME, Precision::Millis)
+        .decimal(tags::ORDER_QTY, Decimal::new(1_000_000, 0))
+        .char(tags::ORD_TYPE, b'2')
+        .decimal(tags::PRICE, Decimal::new(1_084_325, 6))
+        .char(tags::TIME_IN_FORCE, b'0')
+        .bytes(tags::TEXT, b"rush");
+    order.finish().expect("the buffer is large enough")
+}
+
+/// 25 fields: the report of `benches/codec.rs`.
+fn execution_report(buffer: &mut [u8], begin_string: &[u8]) -> usize {
+    let mut report = header(buffer, begin_string, b"8");
+    report
+        .bytes(tags::ORDER_ID, b"O-17-000000123456")
+        .bytes(tags::CL_ORD_ID, b"ORD-20260921-0001")
+        .bytes(tags::EXEC_ID, b"E-17-000000654321")
+        .char(tags::EXEC_TYPE, b'F')
+        .char(tags::ORD_STATUS, b'1')
+        .bytes(1, b"ACCOUNT-7")
+        .bytes(tags::SYMBOL, b"EURUSD")
+        .char(tags::SIDE, b'1')
+        .decimal(tags::ORDER_QTY, Decimal::new(1_000_000, 0))
+        .char(tags::ORD_TYPE, b'2')
+        .decimal(tags::PRICE, Decimal::new(1_084_325, 6))
+        .char(tags::TIME_IN_FORCE, b'0')
+        .decimal(tags::LAST_QTY, Decimal::new(250_000, 0))
+        .decimal(tags::LAST_PX, Decimal::new(1_084_300, 6))
+        .decimal(tags::LEAVES_QTY, Decimal::new(750_000, 0))
+        .decimal(tags::CUM_QTY, Decimal::new(250_000, 0))
+        .decimal(tags::AVG_PX, Decimal::new(1_084_300, 6));
+    report.finish().expect("the buffer is large enough")
+}
+
+/// 200 entries of seven fields each.
+fn market_data(buffer: &mut [u8], begin_string: &[u8]) -> usize {
+    let mut refresh = header(buffer, begin_string, b"X");
+    refresh.bytes(262, b"REQ-1").uint(268, ENTRIES);
+    for entry in 0..ENTRIES {
+        refresh
+            .uint(279, entry % 2)
+            .char(269, b'0' + (entry % 2) as u8)
+            .uint(278, 1_000_000 + entry)
+            .bytes(tags::SYMBOL, b"EURUSD")
+            .decimal(270, Decimal::new(1_084_325 + entry as i64, 6))
+            .decimal(271, Decimal::new(250_000, 0))
+            .uint(346, entry % 9 + 1);
+    }
+    refresh.finish().expect("the buffer is large enough")
+}
+
+/// What a message is called, how it is encoded, and its fields.
+type Sample = (&'static str, fn(&mut [u8], &[u8]) -> usize, usize);
+
+const SAMPLES: [Sample; 3] = [
+    ("NewOrderSingle", new_order_single, 19),
+    ("ExecutionReport", execution_report, 25),
+    ("MarketDataIncrementalRefresh", market_data, 1_410),
+];
+
+fn validate(criterion: &mut Criterion) {
+    let fix44 = Validator::new(built_in(Version::Fix44), Checks::default()).expect("the built-in dictionary fits");
+    let fixt = FixtValidator::new(built_in(Version::Fixt11), &[built_in(Version::Fix50Sp2)], Checks::default())
+        .expect("the built-in dictionaries fit");
+    let mut buffer = vec![0; 64 * 1024];
+    let mut index = FieldIndex::with_capacity(FIELDS_MAX);
+    for (name, encode, fields) in SAMPLES {
+        let mut bytes_of = |begin_string: &[u8]| {
+            let length = encode(&mut buffer, begin_string);
+            buffer[..length].to_vec()
+        };
+        let (bytes, sp2_bytes) = (bytes_of(b"FIX.4.4"), bytes_of(b"FIXT.1.1"));
+        let mut group = criterion.benchmark_group(name);
+        group.throughput(Throughput::Elements(fields as u64));
+        let parse_ns = measure(&mut group, "parse", || {
+            let message = parse(black_box(&bytes), &mut index).expect("the message is well-formed");
+            assert_eq!(black_box(message).fields().len(), fields);
+        });
+        let checked_ns = measure(&mut group, "parse and validate, FIX.4.4", || {
+            let message = parse(black_box(&bytes), &mut index).expect("the message is well-formed");
+            assert_eq!(fix44.validate(black_box(&message)), Ok(()));
+        });
+        let sp2_ns = measure(&mut group, "parse and validate, FIX.5.0SP2", || {
+            let message = parse(black_box(&sp2_bytes), &mut index).expect("the message is well-formed");
+            assert_eq!(fixt.validate(black_box(&message), b"9"), Ok(()));
+        });
+        if let (Some(parse_ns), Some(checked_ns), Some(sp2_ns)) = (parse_ns, checked_ns, sp2_ns) {
+            let a_field = |ns: f64| (ns - parse_ns) / fields as f64;
+            println!(
+                "{name}: {fields} fields: parse {parse_ns:.0} ns; with validation {checked_ns:.0} ns, {:.2} times, {:.1} ns \
+                 more a field; FIX.5.0SP2 {sp2_ns:.0} ns, {:.2} times, {:.1} ns more a field",
+                checked_ns / parse_ns,
+                a_field(checked_ns),
+                sp2_ns / parse_ns,
+                a_field(sp2_ns),
+            );
+        }
+        group.finish();
+    }
+}
+
+/// Criterion's estimate, and beside it the least of many short batches: on a machine that does other work too, that is
+/// the figure that two runs agree on. None where nothing is measured.
+fn measure(group: &mut BenchmarkGroup<'_, WallTime>, name: &str, mut routine: impl FnMut()) -> Option<f64> {
+    group.bench_function(name, |bencher| bencher.iter(&mut routine));
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return None;
+    }
+    const BATCHES: u32 = 400;
+    const BATCH: u32 = 500;
+    let batch_ns = || {
+        let start = Instant::now();
+        (0..BATCH).for_each(|_| routine());
+        start.elapsed().as_nanos() as f64 / f64::from(BATCH)
+    };
+    Some(std::iter::repeat_with(batch_ns).take(BATCHES as usize).fold(f64::INFINITY, f64::min))
+}
+
+fn main() {
+    println!("{}", machine());
+    let mut criterion = Criterion::default().configure_from_args();
+    validate(&mut criterion);
+    criterion.final_summary();
+}
+
+/// The processor's name, since a figure without it says nothing.
+fn machine() -> String {
+    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
+    format!("machine: {} {}", std::env::consts::ARCH, model.trim_start_matches(['\t', ' ', ':']))
+}

@@ -1,0 +1,163 @@
+//! `fixring dictionary`: looks things up in the FIX versions, checks and writes dictionary files.
+//!
+//! Exit status: 0, or 2 where a file has errors or what was asked for is not there.
+
+mod lookup;
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::Exit;
+use crate::dictionary::{Dictionary, FILE_BYTES_MAX, Version, built_in, compile, load, to_xml};
+
+#[derive(Subcommand, Debug)]
+pub(super) enum DictionaryCommand {
+    /// Print what a FIX version says: all of it in short, or one message, field or component
+    ///
+    /// `show FIX.4.4`, `show FIX.4.4 D`, `show FIX.4.4 NewOrderSingle`, `show FIX.4.4 54`, `show FIX.4.4 Side`
+    Show {
+        /// FIX.4.0 to FIX.4.4, FIXT.1.1, FIX.5.0, FIX.5.0SP1 or FIX.5.0SP2
+        version: Version,
+        /// A MsgType, a tag, or the name of a message, field or component
+        what: Option<String>,
+    },
+    /// Write a FIX version in the QuickFIX XML format, for other engines to load
+    Export {
+        version: Version,
+        /// Standard output without it
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Say what is wrong with a dictionary in the QuickFIX XML format
+    Check {
+        #[arg(value_name = "FILE.xml", required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Make the tables that are built into this binary from dictionaries in the QuickFIX XML format
+    Compile {
+        #[arg(value_name = "FILE.xml", required = true)]
+        files: Vec<PathBuf>,
+        #[arg(long, value_name = "FILE")]
+        output: PathBuf,
+    },
+}
+
+pub(super) fn dictionary(command: &DictionaryCommand) -> Exit {
+    match command {
+        DictionaryCommand::Show { version, what } => show(*version, what.as_deref()),
+        DictionaryCommand::Export { version, output } => export(*version, output.as_deref()),
+        DictionaryCommand::Check { files } => check(files),
+        DictionaryCommand::Compile { files, output } => compile_files(files, output),
+    }
+}
+
+fn show(version: Version, what: Option<&str>) -> Exit {
+    let Some(what) = what else {
+        return print(&lookup::summary(version));
+    };
+    match lookup::find(version, what) {
+        Ok(text) => print(&text),
+        Err(unknown) => {
+            eprintln!("{unknown}");
+            Exit::Configuration
+        }
+    }
+}
+
+fn export(version: Version, output: Option<&Path>) -> Exit {
+    let xml = to_xml(built_in(version));
+    match output {
+        None => print(&xml),
+        Some(path) => write(path, xml.as_bytes()),
+    }
+}
+
+fn check(files: &[PathBuf]) -> Exit {
+    let mut exit = Exit::Ok;
+    for file in files {
+        let name = file.display().to_string();
+        match read(file).map(|bytes| load(&bytes)) {
+            Err(why) => {
+                println!("{why}");
+                exit = Exit::Configuration;
+            }
+            Ok(Err(faults)) => {
+                print!("{}", faults.report(&name));
+                exit = Exit::Configuration;
+            }
+            Ok(Ok(loaded)) => {
+                print!("{}", loaded.warnings.report(&name));
+                println!("{name}: ok: {}", lookup::counts(&loaded.dictionary));
+            }
+        }
+    }
+    exit
+}
+
+fn compile_files(files: &[PathBuf], output: &Path) -> Exit {
+    let mut dictionaries: Vec<Dictionary> = Vec::new();
+    let mut is_whole = true;
+    for file in files {
+        let name = file.display().to_string();
+        match read(file).map(|bytes| load(&bytes)) {
+            Ok(Ok(loaded)) => {
+                eprint!("{}", loaded.warnings.report(&name));
+                dictionaries.push(loaded.dictionary);
+            }
+            Ok(Err(faults)) => {
+                eprint!("{}", faults.report(&name));
+                is_whole = false;
+            }
+            Err(why) => {
+                eprintln!("{why}");
+                is_whole = false;
+            }
+        }
+    }
+    if !is_whole {
+        return Exit::Configuration;
+    }
+    let names = dictionaries.iter().map(|dictionary| dictionary.version().name()).collect::<Vec<_>>().join(" ");
+    match compile(dictionaries) {
+        Ok(tables) => {
+            let exit = write(output, &tables);
+            if exit == Exit::Ok {
+                println!("{}: {} bytes: {names}", output.display(), tables.len());
+            }
+            exit
+        }
+        Err(error) => {
+            eprintln!("{error}");
+            Exit::Configuration
+        }
+    }
+}
+
+/// A file that is too large is not read into memory to find that out.
+fn read(path: &Path) -> Result<Vec<u8>, String> {
+    let failed = |error: io::Error| format!("{}: cannot be read: {error}", path.display());
+    let metadata = fs::metadata(path).map_err(failed)?;
+    if metadata.len() > FILE_BYTES_MAX as u64 {
+        return Err(format!("{}: {} bytes: at most {FILE_BYTES_MAX} are read", path.display(), metadata.len()));
+    }
+    fs::read(path).map_err(failed)
+}
+
+fn write(path: &Path, bytes: &[u8]) -> Exit {
+    match fs::write(path, bytes) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("{}: cannot be written: {error}", path.display());
+            Exit::Storage
+        }
+    }
+}
+
+fn print(text: &str) -> Exit {
+    // A reader that has gone away (`| head`) changes nothing of the outcome.
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+    Exit::Ok
+}

@@ -1,0 +1,151 @@
+//! What only shows once all members are known: cycles, depths, sizes, fields that come twice, groups without a first
+//! field.
+
+use std::collections::HashSet;
+
+use roxmltree::Node;
+
+use super::super::{DEPTH_MAX, Dictionary, Member, MemberKind};
+use super::Reader;
+
+/// How many fields one message may unfold to, those of its groups included. FIX.5.0SP2 has one with some 9,000.
+const MESSAGE_FIELDS_MAX: u64 = 65_535;
+/// How many fields are looked at in all: components make a small file unfold to a large one.
+const FIELDS_LOOKED_AT_MAX: u64 = 16_000_000;
+
+/// What a list unfolds to.
+#[derive(Clone, Copy, Default)]
+struct Extent {
+    fields: u64,
+    depth: u32,
+}
+
+pub(super) fn check<'d>(
+    reader: &mut Reader<'d, '_>,
+    dictionary: &Dictionary,
+    component_nodes: &[Node<'d, 'd>],
+    lists: &[(Node<'d, 'd>, &[Member])],
+) {
+    let components = dictionary.components();
+    let mut measure = Measure { dictionary, extents: vec![None; components.len()], path: Vec::new() };
+    for (at, (node, component)) in component_nodes.iter().zip(components).enumerate() {
+        match measure.component(at) {
+            Ok(_) => {}
+            Err(Endless::Cycle(names)) => {
+                reader.error(*node, format!("component {} contains itself: {names}", component.name));
+                return;
+            }
+            Err(Endless::Deep) => {
+                let what = format!("component {}: nested more than {DEPTH_MAX} deep", component.name);
+                reader.error(*node, what);
+                return;
+            }
+        }
+    }
+    let mut budget = FIELDS_LOOKED_AT_MAX;
+    let component_lists =
+        component_nodes.iter().zip(components).map(|(node, component)| (*node, &component.members[..]));
+    for (node, members) in lists.iter().copied().chain(component_lists) {
+        let extent = match measure.list(members) {
+            Ok(extent) if extent.depth <= DEPTH_MAX => extent,
+            _ => {
+                reader.error(node, format!("nested more than {DEPTH_MAX} deep"));
+                continue;
+            }
+        };
+        if extent.fields > MESSAGE_FIELDS_MAX {
+            reader
+                .error(node, format!("unfolds to {} fields: at most {MESSAGE_FIELDS_MAX} are allowed", extent.fields));
+            continue;
+        }
+        // A list is looked through once for itself and once for each group around it.
+        let cost = extent.fields.saturating_mul(u64::from(extent.depth) + 1);
+        let Some(rest) = budget.checked_sub(cost) else {
+            let root = reader.document.root_element();
+            reader.error(root, format!("all messages together unfold to more than {FIELDS_LOOKED_AT_MAX} fields"));
+            return;
+        };
+        budget = rest;
+        check_list(reader, dictionary, node, members);
+    }
+}
+
+/// Fields that come twice in one list, in it and in the groups that are written in it.
+fn check_list<'d>(reader: &mut Reader<'d, '_>, dictionary: &Dictionary, node: Node<'d, 'd>, members: &[Member]) {
+    let (mut seen, mut said) = (HashSet::new(), HashSet::new());
+    for member in dictionary.unfold(members) {
+        if !seen.insert(member.tag) && said.insert(member.tag) {
+            let name = dictionary.field(member.tag).map_or_else(String::new, |field| field.name.to_string());
+            reader.warning(node, format!("{name}({}) comes twice: only its first place counts", member.tag));
+        }
+    }
+    let group_nodes = super::elements(node).filter(|node| node.has_tag_name("group"));
+    let groups = members.iter().filter_map(|member| match &member.kind {
+        MemberKind::Group(group) => Some(group),
+        _ => None,
+    });
+    // Where a group was refused the two differ in number, and the file is refused anyway.
+    for (group_node, group) in group_nodes.zip(groups) {
+        if dictionary.delimiter(group).is_none() && super::elements(group_node).next().is_some() {
+            reader.error(
+                group_node,
+                "the group has nothing but empty components: its instances have no first field".into(),
+            );
+        }
+        check_list(reader, dictionary, group_node, &group.members);
+    }
+}
+
+/// Why a component has no extent.
+enum Endless {
+    Cycle(String),
+    Deep,
+}
+
+struct Measure<'a> {
+    dictionary: &'a Dictionary,
+    /// By component, where it is known.
+    extents: Vec<Option<Extent>>,
+    /// The components that are being measured, one inside the other.
+    path: Vec<usize>,
+}
+
+impl Measure<'_> {
+    fn component(&mut self, at: usize) -> Result<Extent, Endless> {
+        if let Some(extent) = self.extents[at] {
+            return Ok(extent);
+        }
+        let dictionary = self.dictionary;
+        let components = dictionary.components();
+        if let Some(begin) = self.path.iter().position(|around| *around == at) {
+            let names = self.path[begin..].iter().chain([&at]).map(|at| components[*at].name.as_ref());
+            return Err(Endless::Cycle(names.collect::<Vec<_>>().join(" > ")));
+        }
+        if self.path.len() >= DEPTH_MAX as usize {
+            return Err(Endless::Deep);
+        }
+        self.path.push(at);
+        let extent = self.list(&components[at].members)?;
+        self.path.pop();
+        self.extents[at] = Some(extent);
+        Ok(extent)
+    }
+
+    fn list(&mut self, members: &[Member]) -> Result<Extent, Endless> {
+        let mut sum = Extent::default();
+        for member in members {
+            let (own, inner) = match &member.kind {
+                MemberKind::Field(_) => (1, Extent::default()),
+                MemberKind::Component(index) => (0, self.component(usize::from(index.0))?),
+                MemberKind::Group(group) => (1, self.list(&group.members)?),
+            };
+            let is_field = matches!(member.kind, MemberKind::Field(_));
+            sum.fields = sum.fields.saturating_add(own).saturating_add(inner.fields);
+            sum.depth = sum.depth.max(inner.depth + u32::from(!is_field));
+            if sum.depth > DEPTH_MAX {
+                return Err(Endless::Deep);
+            }
+        }
+        Ok(sum)
+    }
+}

@@ -1,0 +1,219 @@
+//! Dictionaries to tables. Runs once for a dictionary, and may allocate.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Checks, CompileError, FAR_TAG_MIN, Format, GROUP_MEMBERS_MAX, GroupTable, KnownTags, MESSAGE_MEMBERS_MAX, Members,
+    MessageTable, NONE, PAGE_TAGS, Page, Section, Slot, Validator, ValueSet,
+};
+use crate::dictionary::members::Unfolded;
+use crate::dictionary::{Category, Dictionary, Group, MessageDefinition};
+use crate::fix::tags;
+
+/// Which of [`Validator::known_tags`] is the transport's alone, and which is both.
+const TRANSPORT_TAGS: usize = 0;
+const ALL_TAGS: usize = 1;
+
+pub(super) fn compile(
+    transport: &Dictionary,
+    application: Option<&Dictionary>,
+    checks: Checks,
+) -> Result<Validator, CompileError> {
+    let mut compiler = Compiler {
+        transport,
+        application: application.unwrap_or(transport),
+        checks,
+        pages: vec![[0; PAGE_TAGS]],
+        page_numbers: HashMap::from([([0; PAGE_TAGS], 0)]),
+        groups: Vec::new(),
+        group_numbers: HashMap::new(),
+        value_sets: Vec::new(),
+        value_set_numbers: HashMap::new(),
+    };
+    let mut messages = Vec::new();
+    let mut one_character = Box::new([NONE; 256]);
+    let mut longer: Vec<(Box<[u8]>, u16)> = Vec::new();
+    let of_transport = transport.messages().iter().map(|message| (message, TRANSPORT_TAGS));
+    // A dictionary of FIX.4.x, as an application's, has the messages of its own session too: those are the transport's.
+    let of_application = application
+        .map_or(&[][..], Dictionary::messages)
+        .iter()
+        .filter(|message| message.category == Category::Application && transport.message(&message.msg_type).is_none());
+    for (message, known_tags) in of_transport.chain(of_application.map(|message| (message, ALL_TAGS))) {
+        let at = number(messages.len())?;
+        match message.msg_type.as_bytes() {
+            [character] => one_character[usize::from(*character)] = at,
+            msg_type => longer.push((msg_type.into(), at)),
+        }
+        messages.push(compiler.message(Some(message), known_tags)?);
+    }
+    longer.sort();
+    let unknown_message = compiler.message(None, ALL_TAGS)?;
+    let known_tags = [KnownTags::of(&[transport]), KnownTags::of(&[transport, compiler.application])];
+    Ok(Validator {
+        checks,
+        pages: compiler.pages.into(),
+        messages: messages.into(),
+        one_character,
+        longer: longer.into(),
+        unknown_message,
+        groups: compiler.groups.into(),
+        value_sets: compiler.value_sets.into(),
+        known_tags,
+    })
+}
+
+fn number(count: usize) -> Result<u16, CompileError> {
+    u16::try_from(count).ok().filter(|number| *number != NONE).ok_or(CompileError::TooLarge)
+}
+
+struct Compiler<'d> {
+    transport: &'d Dictionary,
+    application: &'d Dictionary,
+    checks: Checks,
+    pages: Vec<Page>,
+    /// Equal pages are kept once.
+    page_numbers: HashMap<Page, u16>,
+    groups: Vec<GroupTable>,
+    /// By address: a group of a component is compiled once, however many messages use the component.
+    group_numbers: HashMap<*const Group, u16>,
+    value_sets: Vec<ValueSet>,
+    /// By whether it is the transport's, and tag.
+    value_set_numbers: HashMap<(bool, u32), u16>,
+}
+
+/// A member on its way to a slot.
+struct Place<'d> {
+    member: Unfolded<'d>,
+    section: Section,
+    /// The dictionary that its field and group are of.
+    of_transport: bool,
+}
+
+impl<'d> Compiler<'d> {
+    /// A message's table; without a message, that of header and trailer.
+    fn message(
+        &mut self,
+        message: Option<&'d MessageDefinition>,
+        known_tags: usize,
+    ) -> Result<MessageTable, CompileError> {
+        let transport = self.transport;
+        let of_transport = known_tags == TRANSPORT_TAGS;
+        let body_of = if of_transport { transport } else { self.application };
+        let mut places: Vec<Place<'d>> = Vec::new();
+        let mut tags = HashSet::new();
+        let mut add = |members: Vec<Unfolded<'d>>, section, of_transport| {
+            // The first place counts.
+            let first = members.into_iter().filter(|member| tags.insert(member.tag));
+            places.extend(first.map(|member| Place { member, section, of_transport }));
+        };
+        add(transport.unfold(transport.header()), Section::Header, true);
+        add(transport.unfold(transport.trailer()), Section::Trailer, true);
+        if let Some(message) = message {
+            add(body_of.unfold(&message.members), Section::Body, of_transport);
+        }
+        // What is missing is said in this order.
+        places.sort_by_key(|place| (place.section, place.member.tag));
+        let name = message.map_or("the header", |message| message.name.as_ref());
+        check_count(name, places.len(), MESSAGE_MEMBERS_MAX)?;
+        let required = self.required_bits(&places);
+        let members = self.members(&places)?;
+        Ok(MessageTable { members, required, known_tags, is_unknown: message.is_none() })
+    }
+
+    fn group(&mut self, group: &'d Group, of_transport: bool) -> Result<u16, CompileError> {
+        if let Some(number) = self.group_numbers.get(&std::ptr::from_ref(group)) {
+            return Ok(*number);
+        }
+        let dictionary = if of_transport { self.transport } else { self.application };
+        let mut tags = HashSet::new();
+        let first = dictionary.unfold(&group.members).into_iter().filter(|member| tags.insert(member.tag));
+        let places: Vec<Place<'d>> =
+            first.map(|member| Place { member, section: Section::Body, of_transport }).collect();
+        let name = dictionary.field(group.count_tag).map_or_else(String::new, |field| field.name.to_string());
+        check_count(&name, places.len(), GROUP_MEMBERS_MAX)?;
+        let required = self.required_bits(&places);
+        let members = self.members(&places)?;
+        let at = number(self.groups.len())?;
+        self.groups.push(GroupTable { members, required });
+        self.group_numbers.insert(std::ptr::from_ref(group), at);
+        Ok(at)
+    }
+
+    /// A bit for each required place, none where that is not checked; as many words as the places need.
+    fn required_bits(&self, places: &[Place<'_>]) -> Box<[u64]> {
+        let mut words = vec![0u64; places.len().div_ceil(64)];
+        for (at, place) in places.iter().enumerate() {
+            words[at / 64] |= u64::from(place.member.required && self.checks.required) << (at % 64);
+        }
+        words.into()
+    }
+
+    fn members(&mut self, places: &[Place<'d>]) -> Result<Members, CompileError> {
+        let slots = places.iter().map(|place| self.slot(place)).collect::<Result<_, _>>()?;
+        let tags = places.iter().zip(0u16..).map(|(place, at)| (place.member.tag, at));
+        let (near, mut far): (Vec<_>, Vec<_>) = tags.partition(|(tag, _)| *tag < FAR_TAG_MIN);
+        far.sort_unstable();
+        let last_page = near.iter().map(|(tag, _)| *tag as usize / PAGE_TAGS).max();
+        let mut pages = vec![[0; PAGE_TAGS]; last_page.map_or(0, |last| last + 1)];
+        for (tag, at) in near {
+            pages[tag as usize / PAGE_TAGS][tag as usize % PAGE_TAGS] = at + 1;
+        }
+        let pages = pages.into_iter().map(|page| self.page(page)).collect::<Result<_, _>>()?;
+        Ok(Members { pages, far: far.into(), slots })
+    }
+
+    fn page(&mut self, page: Page) -> Result<u16, CompileError> {
+        if let Some(at) = self.page_numbers.get(&page) {
+            return Ok(*at);
+        }
+        let at = number(self.pages.len())?;
+        self.pages.push(page);
+        self.page_numbers.insert(page, at);
+        Ok(at)
+    }
+
+    fn slot(&mut self, place: &Place<'d>) -> Result<Slot, CompileError> {
+        let tag = place.member.tag;
+        let dictionary = if place.of_transport { self.transport } else { self.application };
+        let field = dictionary.field(tag).expect("a dictionary's members are its own fields");
+        let format = if self.checks.formats { Format::of(field.kind, dictionary.version()) } else { Format::Any };
+        // MsgType(35) has been looked up already.
+        let is_enumerated = self.checks.enumerated_values && !field.values.is_empty() && tag != tags::MSG_TYPE;
+        let values = match self.value_set_numbers.get(&(place.of_transport, tag)) {
+            _ if !is_enumerated => NONE,
+            Some(at) => *at,
+            None => {
+                let at = number(self.value_sets.len())?;
+                self.value_sets.push(ValueSet::new(field));
+                self.value_set_numbers.insert((place.of_transport, tag), at);
+                at
+            }
+        };
+        let group = match place.member.group {
+            Some(group) => self.group(group, place.of_transport)?,
+            None => NONE,
+        };
+        Ok(Slot { tag, group, values, format, section: place.section })
+    }
+}
+
+fn check_count(name: &str, count: usize, members_max: usize) -> Result<(), CompileError> {
+    if count <= members_max {
+        return Ok(());
+    }
+    Err(CompileError::TooManyMembers { name: name.into(), members_max: members_max as u32 })
+}
+
+impl KnownTags {
+    fn of(dictionaries: &[&Dictionary]) -> Self {
+        let all = dictionaries.iter().flat_map(|dictionary| dictionary.fields()).map(|field| field.tag);
+        let (near, mut far): (Vec<u32>, Vec<u32>) = all.partition(|tag| *tag < FAR_TAG_MIN);
+        let words = near.iter().map(|tag| *tag as usize / 64 + 1).max().unwrap_or(0);
+        let mut words = vec![0; words];
+        near.iter().for_each(|tag| words[*tag as usize / 64] |= 1u64 << (tag % 64));
+        far.sort_unstable();
+        far.dedup();
+        Self { words: words.into(), far: far.into() }
+    }
+}

@@ -1,0 +1,306 @@
+//! Messages against the standard: one test a check, with what the open-source engines answer to the same message.
+
+use std::sync::LazyLock;
+
+use fixring::dictionary::{
+    Checks, CompileError, FixtValidator, Reason, Validator, Version, Violation, built_in, load, to_xml,
+};
+use fixring::fix::{FieldIndex, SOH, parse};
+
+/// Fields between bars, as they are. Framing is not the validator's affair, so length and sum need not be right.
+pub fn bytes(text: &str) -> Vec<u8> {
+    text.bytes().map(|byte| if byte == b'|' { SOH } else { byte }).collect()
+}
+
+fn validate_with(validator: &Validator, text: &str) -> Result<(), Violation> {
+    let bytes = bytes(text);
+    let mut index = FieldIndex::with_capacity(4_096);
+    validator.validate(&parse(&bytes, &mut index).expect("the test's message is well-formed"))
+}
+
+fn fix(version: Version, checks: Checks) -> Validator {
+    Validator::new(built_in(version), checks).unwrap()
+}
+
+/// `8=…` to SendingTime(52), with the body's fields and the trailer.
+fn message(version: &str, msg_type: &str, body: &str) -> String {
+    let body = if body.is_empty() { String::new() } else { format!("{body}|") };
+    format!("8={version}|9=100|35={msg_type}|34=2|49=DESK|52=20261123-12:00:00.000|56=VENUE|{body}10=000|")
+}
+
+fn fix44(msg_type: &str, body: &str) -> Result<(), Violation> {
+    static VALIDATOR: LazyLock<Validator> = LazyLock::new(|| fix(Version::Fix44, Checks::default()));
+    validate_with(&VALIDATOR, &message("FIX.4.4", msg_type, body))
+}
+
+fn refused(reason: Reason, tag: u32) -> Result<(), Violation> {
+    Err(Violation { reason, ref_tag_id: Some(tag) })
+}
+
+const ORDER: &str = "11=id|55=MSFT|54=1|60=20261123-12:00:00|38=100|40=1";
+
+#[test]
+fn whole_messages_of_every_version_pass() {
+    let order_40 = "11=id|21=3|40=1|54=1|55=MSFT|38=002000";
+    let order_42 = format!("{order_40}.00|60=20261123-12:00:00");
+    for (version, name, order) in [
+        (Version::Fix40, "FIX.4.0", order_40),
+        (Version::Fix41, "FIX.4.1", order_40),
+        (Version::Fix42, "FIX.4.2", &order_42),
+        (Version::Fix43, "FIX.4.3", &order_42),
+        (Version::Fix44, "FIX.4.4", ORDER),
+    ] {
+        let validator = fix(version, Checks::default());
+        assert_eq!(validate_with(&validator, &message(name, "D", order)), Ok(()), "{name}");
+        assert_eq!(validate_with(&validator, &message(name, "0", "")), Ok(()), "{name}");
+        assert_eq!(validate_with(&validator, &message(name, "A", "98=0|108=30")), Ok(()), "{name}");
+    }
+}
+
+#[test]
+fn an_unknown_tag_is_an_invalid_tag_number() {
+    assert_eq!(fix44("0", "999=HI"), refused(Reason::InvalidTagNumber, 999));
+    assert_eq!(fix44("0", "5000=HI"), refused(Reason::InvalidTagNumber, 5_000));
+    assert_eq!(fix44("0", "45000=HI"), refused(Reason::InvalidTagNumber, 45_000));
+    assert_eq!(fix44("0", "999999999=HI"), refused(Reason::InvalidTagNumber, 999_999_999));
+}
+
+#[test]
+fn a_tag_of_other_messages_is_not_defined_for_this_one() {
+    assert_eq!(fix44("0", "55=MSFT"), refused(Reason::TagNotDefinedForMessage, 55));
+}
+
+#[test]
+fn a_missing_required_tag_is_named_the_header_first() {
+    let heartbeat = "8=FIX.4.4|9=1|35=0|34=2|49=DESK|52=20261123-12:00:00|10=0|";
+    let validator = fix(Version::Fix44, Checks::default());
+    assert_eq!(validate_with(&validator, heartbeat), refused(Reason::RequiredTagMissing, 56));
+    assert_eq!(fix44("D", "40=1|54=1|21=3|11=id|55=MSFT"), refused(Reason::RequiredTagMissing, 60));
+    // A field that a component requires is required where the component is, and only there.
+    let optional = "<component name='Instrument'>\n   <field name='Symbol' required='N'/>";
+    let xml = to_xml(built_in(Version::Fix44));
+    assert!(xml.contains(optional));
+    let dictionary = load(xml.replace(optional, &optional.replace("'N'", "'Y'")).as_bytes()).unwrap().dictionary;
+    let validator = Validator::new(&dictionary, Checks::default()).unwrap();
+    let order = message("FIX.4.4", "D", "11=id|40=1|54=1|60=20261123-12:00:00");
+    assert_eq!(validate_with(&validator, &order), refused(Reason::RequiredTagMissing, 55));
+    let positions = message("FIX.4.4", "AN", "710=r|724=0|715=20261123|60=20261123-12:00:00|1=a|581=1");
+    assert_eq!(validate_with(&validator, &positions), Ok(()), "its Instrument is optional");
+    assert_eq!(fix44("D", ""), refused(Reason::RequiredTagMissing, 11));
+}
+
+#[test]
+fn a_tag_without_a_value_is_said_before_what_comes_after_it() {
+    let validator = fix(Version::Fix44, Checks::default());
+    let heartbeat = "8=FIX.4.4|9=1|35=0|34=2|49=DESK|52=20261123-12:00:00|56=|10=0|";
+    assert_eq!(validate_with(&validator, heartbeat), refused(Reason::TagWithoutValue, 56));
+    let order = "8=FIX.4.4|9=1|35=D|34=2|49=DESK|52=20261123-12:00:00|56=V|128=J|129=|11=i|38=x|10=0|";
+    assert_eq!(validate_with(&validator, order), refused(Reason::TagWithoutValue, 129));
+    assert_eq!(fix44("0", "999="), refused(Reason::TagWithoutValue, 999));
+}
+
+#[test]
+fn a_value_that_is_not_among_the_enumerated_ones_is_incorrect() {
+    assert_eq!(fix44("D", "11=ID|21=4"), refused(Reason::ValueIncorrect, 21));
+    assert_eq!(fix44("D", "11=ID|167=BOO"), refused(Reason::ValueIncorrect, 167));
+    assert_eq!(fix44("D", &format!("{ORDER}|167=CS|18=1 G 6")), Ok(()));
+    assert_eq!(fix44("D", &format!("{ORDER}|18=1 ~")), refused(Reason::ValueIncorrect, 18));
+}
+
+#[test]
+fn a_value_in_the_wrong_format_is_told_from_one_that_is_out_of_range() {
+    assert_eq!(fix44("D", "38=+200.00"), refused(Reason::IncorrectDataFormat, 38));
+    assert_eq!(fix44("D", "54=11"), refused(Reason::IncorrectDataFormat, 54));
+    assert_eq!(fix44("D", "60=20261123"), refused(Reason::IncorrectDataFormat, 60));
+    assert_eq!(fix44("A", "98=0|108=soon"), refused(Reason::IncorrectDataFormat, 108));
+}
+
+#[test]
+fn a_msg_type_that_the_version_lacks_is_invalid_and_refers_to_no_tag() {
+    let invalid = Err(Violation { reason: Reason::InvalidMsgType, ref_tag_id: None });
+    for msg_type in ["*", "", "ZZ", "LONGER", "é"] {
+        assert_eq!(fix44(msg_type, ""), invalid, "{msg_type:?}");
+    }
+    assert_eq!(fix44("CX", ""), invalid, "FIX.5.0SP2 has it");
+}
+
+#[test]
+fn header_body_and_trailer_follow_one_another() {
+    let validator = fix(Version::Fix44, Checks::default());
+    let order = "8=FIX.4.4|9=1|35=D|55=MSFT|34=3|49=DESK|52=20261123-12:00:00|56=V|10=0|";
+    assert_eq!(validate_with(&validator, order), refused(Reason::TagOutOfOrder, 34));
+    let order = format!("8=FIX.4.4|9=1|35=D|49=DESK|34=3|56=V|52=20261123-12:00:00|{ORDER}|93=2|89=xy|58=late|10=0|");
+    assert_eq!(validate_with(&validator, &order), refused(Reason::TagOutOfOrder, 58));
+    // Within a section any order is right.
+    let order =
+        "8=FIX.4.4|9=1|35=D|49=DESK|34=3|56=V|52=20261123-12:00:00|40=1|55=MSFT|60=20261123-12:00:00|54=1|11=i|10=0|";
+    assert_eq!(validate_with(&validator, order), Ok(()));
+}
+
+#[test]
+fn a_tag_stands_once_outside_of_groups() {
+    assert_eq!(fix44("D", "11=ID|40=1|40=2|54=1"), refused(Reason::TagRepeated, 40));
+    assert_eq!(fix44("0", "34=3"), refused(Reason::TagRepeated, 34));
+}
+
+#[test]
+fn a_group_has_as_many_instances_as_it_says() {
+    for (group, expected) in [
+        ("386=2|336=PRE|336=POST", Ok(())),
+        ("386=0", Ok(())),
+        ("386=3|336=PRE|336=POST", refused(Reason::IncorrectNumInGroup, 386)),
+        ("386=1|336=PRE|336=POST", refused(Reason::IncorrectNumInGroup, 386)),
+        ("386=0|336=PRE", refused(Reason::IncorrectNumInGroup, 386)),
+        ("386=2", refused(Reason::IncorrectNumInGroup, 386)),
+        ("386=-1|336=PRE", refused(Reason::IncorrectDataFormat, 386)),
+        ("386=18446744073709551617|336=PRE", refused(Reason::IncorrectNumInGroup, 386)),
+    ] {
+        assert_eq!(fix44("D", &format!("{ORDER}|{group}")), expected, "{group}");
+    }
+}
+
+#[test]
+fn an_instance_begins_with_the_first_field_and_keeps_the_order() {
+    for (group, expected) in [
+        ("386=1|336=PRE|625=A", Ok(())),
+        ("386=1|625=A|336=PRE", refused(Reason::GroupFieldsOutOfOrder, 625)),
+        ("453=1|448=P|447=D|452=1|802=1|523=S|803=1", Ok(())),
+        ("453=1|448=P|452=1|447=D", refused(Reason::GroupFieldsOutOfOrder, 447)),
+        ("453=1|448=P|447=D|447=D", refused(Reason::TagRepeated, 447)),
+        ("453=2|448=P|452=1|448=Q|452=1", Ok(())),
+    ] {
+        assert_eq!(fix44("D", &format!("{ORDER}|{group}")), expected, "{group}");
+    }
+}
+
+#[test]
+fn groups_within_groups_are_checked_like_groups() {
+    for (group, expected) in [
+        ("453=2|448=P|802=2|523=S|803=1|523=T|803=2|448=Q|802=1|523=U", Ok(())),
+        ("453=2|448=P|802=2|523=S|803=1|448=Q", refused(Reason::IncorrectNumInGroup, 802)),
+        ("453=1|448=P|802=1|523=S|803=x", refused(Reason::IncorrectDataFormat, 803)),
+        ("453=1|448=P|802=1|803=1|523=S", refused(Reason::GroupFieldsOutOfOrder, 803)),
+        ("453=1|448=P|802=1|523=", refused(Reason::TagWithoutValue, 523)),
+    ] {
+        assert_eq!(fix44("D", &format!("{ORDER}|{group}")), expected, "{group}");
+    }
+}
+
+#[test]
+fn an_instance_has_what_the_dictionary_requires_of_it() {
+    let refresh = "262=R|268=2|279=0|269=0|278=a|270=1.5|279=1";
+    assert_eq!(fix44("X", refresh), Ok(()));
+    let list = |orders: &str| fix44("E", &format!("66=L|394=3|68=2|73=2|{orders}"));
+    assert_eq!(list("11=a|67=1|55=X|54=1|11=b|67=2|55=Y|54=2"), Ok(()));
+    assert_eq!(list("11=a|67=1|55=X|54=1|11=b|55=Y|54=2"), refused(Reason::RequiredTagMissing, 67));
+    assert_eq!(list("11=a|55=X|54=1|11=b|67=2|55=Y|54=2"), refused(Reason::RequiredTagMissing, 67));
+}
+
+#[test]
+fn a_data_field_may_hold_the_delimiter_and_what_looks_like_a_field() {
+    assert_eq!(fix44("D", &format!("{ORDER}|354=8|355=a|999=b|")), Ok(()));
+}
+
+#[test]
+fn each_check_can_be_left_out_alone() {
+    let cases: [(fn(&mut Checks), &str, &str, Reason, u32); 9] = [
+        (|checks| checks.tags = false, "0", "999=HI", Reason::InvalidTagNumber, 999),
+        (|checks| checks.tags = false, "0", "55=MSFT", Reason::TagNotDefinedForMessage, 55),
+        (|checks| checks.user_defined_tags = false, "0", "5000=HI", Reason::InvalidTagNumber, 5_000),
+        (|checks| checks.required = false, "1", "", Reason::RequiredTagMissing, 112),
+        (|checks| checks.values_present = false, "1", "112=", Reason::TagWithoutValue, 112),
+        (|checks| checks.enumerated_values = false, "A", "98=9|108=1", Reason::ValueIncorrect, 98),
+        (|checks| checks.formats = false, "A", "98=0|108=x", Reason::IncorrectDataFormat, 108),
+        (|checks| checks.repeated_tags = false, "1", "112=a|112=b", Reason::TagRepeated, 112),
+        (|checks| checks.section_order = false, "1", "112=a|50=b", Reason::TagOutOfOrder, 50),
+    ];
+    for (leave_out, msg_type, body, reason, tag) in cases {
+        assert_eq!(fix44(msg_type, body), refused(reason, tag), "{body}");
+        let mut checks = Checks::default();
+        leave_out(&mut checks);
+        let validator = fix(Version::Fix44, checks);
+        assert_eq!(validate_with(&validator, &message("FIX.4.4", msg_type, body)), Ok(()), "{body}");
+    }
+    let without = |leave_out: fn(&mut Checks), body: &str| {
+        let mut checks = Checks::default();
+        leave_out(&mut checks);
+        validate_with(&fix(Version::Fix44, checks), &message("FIX.4.4", "D", &format!("{ORDER}|{body}")))
+    };
+    assert_eq!(without(|checks| checks.group_counts = false, "386=3|336=PRE"), Ok(()));
+    assert_eq!(without(|checks| checks.group_order = false, "453=1|448=P|452=1|447=D"), Ok(()));
+    assert_eq!(
+        without(|checks| checks.group_order = false, "453=1|448=P|452=1|447=D|452=1"),
+        refused(Reason::TagRepeated, 452)
+    );
+    assert_eq!(without(|checks| checks.group_order = false, "453=1|447=D"), refused(Reason::IncorrectNumInGroup, 453));
+    let any = fix(Version::Fix44, Checks { msg_type: false, ..Checks::default() });
+    assert_eq!(validate_with(&any, &message("FIX.4.4", "*", "999=HI")), Ok(()));
+    assert_eq!(validate_with(&any, &message("FIX.4.4", "*", "999=HI|34=1")), refused(Reason::TagOutOfOrder, 34));
+}
+
+#[test]
+fn a_user_defined_field_that_may_pass_does_not_end_a_group() {
+    let validator = fix(Version::Fix44, Checks { user_defined_tags: false, ..Checks::default() });
+    let body = format!("{ORDER}|453=2|448=P|5001=x|452=1|448=Q|7000=y|58=text");
+    assert_eq!(validate_with(&validator, &message("FIX.4.4", "D", &body)), Ok(()));
+}
+
+#[test]
+fn a_field_beside_a_group_that_may_also_stand_in_it_belongs_beside_it_after_the_last_instance() {
+    let text = to_xml(built_in(Version::Fix44)).replace(
+        "<message name='TestRequest' msgtype='1' msgcat='admin'>",
+        "<message name='TestRequest' msgtype='1' msgcat='admin'>\
+         <group name='NoAllocs'><field name='Symbol'/><field name='Side'/></group><field name='Side' required='Y'/>",
+    );
+    let dictionary = load(text.as_bytes()).unwrap().dictionary;
+    let validator = Validator::new(&dictionary, Checks::default()).unwrap();
+    let test = |body: &str| validate_with(&validator, &message("FIX.4.4", "1", &format!("{body}|112=x")));
+    assert_eq!(test("78=1|55=A|54=1|54=2"), Ok(()));
+    assert_eq!(test("78=2|55=A|54=1|54=2"), refused(Reason::TagRepeated, 54));
+}
+
+fn fixt() -> &'static FixtValidator {
+    static VALIDATOR: LazyLock<FixtValidator> = LazyLock::new(|| {
+        let applications = [Version::Fix44, Version::Fix50, Version::Fix50Sp1, Version::Fix50Sp2].map(built_in);
+        FixtValidator::new(built_in(Version::Fixt11), &applications, Checks::default()).unwrap()
+    });
+    &VALIDATOR
+}
+
+fn fixt_message(msg_type: &str, appl_ver_id: &str, body: &str, default: &str) -> Result<(), Violation> {
+    let text = format!("8=FIXT.1.1|9=1|35={msg_type}|{appl_ver_id}34=2|49=A|56=B|52=20261123-12:00:00|{body}10=0|");
+    let bytes = bytes(&text);
+    let mut index = FieldIndex::with_capacity(256);
+    fixt().validate(&parse(&bytes, &mut index).unwrap(), default.as_bytes())
+}
+
+#[test]
+fn a_fixt_session_checks_each_message_with_the_version_that_it_names() {
+    // ExDestinationIDSource(1133) came after FIX.4.4.
+    let order = "11=i|55=X|54=1|60=20261123-12:00:00|38=1|40=1|1133=D|";
+    assert_eq!(fixt_message("D", "", order, "9"), Ok(()));
+    assert_eq!(fixt_message("D", "1128=9|", order, "6"), Ok(()));
+    assert_eq!(fixt_message("D", "", order, "6"), refused(Reason::InvalidTagNumber, 1_133));
+    assert_eq!(fixt_message("D", "1128=6|", order, "9"), refused(Reason::InvalidTagNumber, 1_133));
+    assert_eq!(fixt_message("D", "1128=4|", order, "9"), refused(Reason::ValueIncorrect, 1_128));
+    assert_eq!(fixt_message("D", "", order, ""), refused(Reason::ValueIncorrect, 1_137));
+}
+
+#[test]
+fn the_messages_of_a_fixt_session_know_the_transports_tags_alone() {
+    assert_eq!(fixt_message("0", "", "999=HI|", "9"), refused(Reason::InvalidTagNumber, 999));
+    assert_eq!(fixt_message("A", "", "98=0|108=30|1137=9|", "9"), Ok(()));
+    assert_eq!(fixt_message("A", "", "98=0|108=30|", "9"), refused(Reason::RequiredTagMissing, 1_137));
+    assert_eq!(fixt_message("A", "", "98=0|108=30|384=1|372=D|385=R|1137=9|", "9"), Ok(()));
+}
+
+#[test]
+fn dictionaries_that_do_not_fit_are_refused() {
+    let sp2 = built_in(Version::Fix50Sp2);
+    let fixt11 = built_in(Version::Fixt11);
+    assert_eq!(Validator::new(sp2, Checks::ALL).unwrap_err(), CompileError::NoTransport(Version::Fix50Sp2));
+    let error = Validator::with_transport(sp2, sp2, Checks::ALL).unwrap_err();
+    assert_eq!(error, CompileError::NotATransport(Version::Fix50Sp2));
+    assert!(FixtValidator::new(fixt11, &[], Checks::ALL).is_err());
+    assert!(FixtValidator::new(fixt11, &[sp2, sp2], Checks::ALL).is_err());
+}
