@@ -201,9 +201,12 @@ fn a_data_field_may_hold_the_delimiter_and_what_looks_like_a_field() {
     assert_eq!(fix44("D", &format!("{ORDER}|354=8|355=a|999=b|")), Ok(()));
 }
 
+/// How a check is left out, a message's type and body, and what is wrong with it.
+type Case = (fn(&mut Checks), &'static str, &'static str, Reason, u32);
+
 #[test]
 fn each_check_can_be_left_out_alone() {
-    let cases: [(fn(&mut Checks), &str, &str, Reason, u32); 9] = [
+    let cases: [Case; 9] = [
         (|checks| checks.tags = false, "0", "999=HI", Reason::InvalidTagNumber, 999),
         (|checks| checks.tags = false, "0", "55=MSFT", Reason::TagNotDefinedForMessage, 55),
         (|checks| checks.user_defined_tags = false, "0", "5000=HI", Reason::InvalidTagNumber, 5_000),

@@ -73,8 +73,8 @@ fn the_tables_are_small() {
 fn a_fixt_logon_knows_the_message_types_that_its_sender_takes_part_in() {
     let dictionary = built_in(Version::Fixt11);
     let logon = dictionary.message("A").unwrap();
-    let groups = dictionary.unfold(&logon.members).into_iter().filter_map(|member| member.group);
-    let group = groups.last().unwrap();
+    let mut groups = dictionary.unfold(&logon.members).into_iter().filter_map(|member| member.group);
+    let group = groups.next_back().unwrap();
     assert_eq!((group.count_tag, dictionary.delimiter(group)), (384, Some(372)));
 }
 

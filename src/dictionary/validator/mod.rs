@@ -167,7 +167,8 @@ const MESSAGE_MEMBERS_MAX: usize = MESSAGE_WORDS_MAX * 64;
 /// Five hundred: FIX.5.0SP2 has a group with 412.
 const GROUP_WORDS_MAX: usize = 8;
 const GROUP_MEMBERS_MAX: usize = GROUP_WORDS_MAX * 64;
-const _: () = assert!(MESSAGE_MEMBERS_MAX < NONE as usize && GROUP_MEMBERS_MAX < NONE as usize);
+const _: () = assert!(GROUP_MEMBERS_MAX < MESSAGE_MEMBERS_MAX);
+const _: () = assert!(MESSAGE_MEMBERS_MAX < NONE as usize);
 
 /// The members of a message or group, by number.
 #[derive(Debug, Default)]
