@@ -1,6 +1,7 @@
 //! `fixring bench wire`: order → report over loopback, beside the floors that the wire itself sets.
 
-use std::io::{self, BufRead, BufReader};
+use std::fmt::Write as _;
+use std::io::{self, BufRead, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -160,14 +161,16 @@ fn measure(options: &WireOptions, placement: Placement) -> Result<Report, Client
     let engine_anonymous_kib = own.as_ref().and_then(|own| anonymous_kib(own.child.id()));
     drop(idle);
     let (floor, floor_with_sync, engine) = (median(&floors), median(&synced_floors), median(&engines));
+    // How somebody else's engine is set up is not ours to say.
+    let foreign = options.connect.map(|_| "unknown");
     let p99_floor = if machine.cores < 4 { floor_with_sync.p99_ns } else { floor.p99_ns };
     Ok(Report {
         placement,
         engine_name: options
             .connect
             .map_or_else(|| format!("fixring {}", env!("CARGO_PKG_VERSION")), |at| at.to_string()),
-        mode: options.mode.clone(),
-        wait: options.wait.clone(),
+        mode: foreign.unwrap_or(&options.mode).into(),
+        wait: foreign.unwrap_or(&options.wait).into(),
         loop_kind: options.rate.map_or_else(|| "closed".into(), |rate| format!("open at {rate}/s")),
         orders_per_run: options.orders,
         runs: options.runs,
@@ -327,13 +330,20 @@ fn free_port() -> io::Result<SocketAddr> {
 }
 
 fn print(options: &WireOptions, report: &Report) {
-    if options.json {
-        let text = serde_json::to_string_pretty(report).expect("a report of numbers and texts");
-        println!("{text}");
-        return;
-    }
-    println!("{}", report.machine.line());
-    println!(
+    let text = if options.json {
+        serde_json::to_string_pretty(report).expect("a report of numbers and texts") + "\n"
+    } else {
+        table(report)
+    };
+    // A reader that has gone away changes nothing of the outcome.
+    let _ = io::stdout().write_all(text.as_bytes());
+}
+
+fn table(report: &Report) -> String {
+    let mut text = String::new();
+    let _ = writeln!(text, "{}", report.machine.line());
+    let _ = writeln!(
+        text,
         "{}: {} → {} bytes, {} loop, mode {}, wait {}, {} orders a run, median of {} runs; server on core {}, client on {}, flusher on {}",
         report.engine_name,
         report.order_bytes,
@@ -348,23 +358,25 @@ fn print(options: &WireOptions, report: &Report) {
         report.placement.housekeeping_core,
     );
     let us = |ns: u64| format!("{:.2}", ns as f64 / 1000.0);
-    let mut table = Table::new();
-    table.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header(["µs", "p50", "p99", "p99.9", "p99.99", "max", "p50 spread"]);
+    let mut rows = Table::new();
+    rows.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
+    rows.set_header(["µs", "p50", "p99", "p99.9", "p99.99", "max", "p50 spread"]);
     for (name, row) in
         [("bare TCP", report.floor), ("bare TCP with sync", report.floor_with_sync), ("engine", report.engine)]
     {
         let numbers = [row.p50_ns, row.p99_ns, row.p999_ns, row.p9999_ns, row.max_ns, row.p50_spread_ns];
-        table.add_row(std::iter::once(name.to_string()).chain(numbers.map(us)));
+        rows.add_row(std::iter::once(name.to_string()).chain(numbers.map(us)));
     }
-    println!("{table}");
+    let _ = writeln!(text, "{rows}");
     let against = if report.machine.cores < 4 { "bare TCP with sync" } else { "bare TCP" };
-    println!("p50 {:.2} × bare TCP, p99 {:.2} × {against}", report.ratio.p50, report.ratio.p99);
+    let _ = writeln!(text, "p50 {:.2} × bare TCP, p99 {:.2} × {against}", report.ratio.p50, report.ratio.p99);
     if let Some(kib) = report.engine_anonymous_kib {
-        println!(
+        let _ = writeln!(
+            text,
             "engine: {:.1} MiB of anonymous memory with {} idle sessions",
             kib as f64 / 1024.0,
             report.idle_sessions
         );
     }
+    text
 }

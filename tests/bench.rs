@@ -1,0 +1,56 @@
+//! The benchmarks of the command line, run tiny, so that they cannot rot. No figure is judged here.
+
+use std::process::Command;
+
+use serde_json::Value;
+
+fn wire(arguments: &[&str]) -> Value {
+    let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
+        .args(["bench", "wire", "--json", "--runs", "1", "--orders", "200"])
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn has_two_cores() -> bool {
+    let enough = core_affinity::get_core_ids().unwrap_or_default().len() >= 2;
+    if !enough {
+        eprintln!("skipped (bench wire needs two cores, this machine lets us use one)");
+    }
+    enough
+}
+
+#[test]
+fn the_wire_is_measured_beside_its_two_floors() {
+    if !has_two_cores() {
+        return;
+    }
+    let report = wire(&["--idle-sessions", "3"]);
+    for run in ["floor", "floor_with_sync", "engine"] {
+        for percentile in ["p50_ns", "p99_ns", "p999_ns"] {
+            assert!(report[run][percentile].as_u64().is_some_and(|ns| ns > 0), "{run} {percentile}: {report}");
+        }
+    }
+    let ratio = report["engine"]["p50_ns"].as_f64().unwrap() / report["floor"]["p50_ns"].as_f64().unwrap();
+    assert!((report["ratio"]["p50"].as_f64().unwrap() - ratio).abs() < 1e-9, "{report}");
+    assert!(report["engine_anonymous_kib"].as_u64().is_some_and(|kib| kib > 0), "{report}");
+}
+
+#[test]
+fn an_open_loop_counts_from_the_intended_time_and_a_missed_rate_fails() {
+    if !has_two_cores() {
+        return;
+    }
+    let report = wire(&["--rate", "500"]);
+    assert_eq!(report["loop_kind"], "open at 500/s");
+    // 200 orders at a million a second are 0.2 ms: no client on this side of TCP sends that fast.
+    let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
+        .args(["bench", "wire", "--runs", "1", "--orders", "20000", "--rate", "1000000"])
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(error.contains("lower --rate"), "{error}");
+}
