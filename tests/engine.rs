@@ -560,3 +560,20 @@ fn more_template_sessions_than_a_segment_s_head_can_state_are_refused() {
     let report = world.restart().engine.report;
     assert!(report.to_string().contains("segment"), "{report}");
 }
+
+/// Found in review: readiness is told once, and after a failure to accept who waited in the backlog waited on until somebody
+/// else came.
+#[test]
+fn after_a_failure_to_accept_those_who_wait_are_let_in() {
+    let mut world = World::new();
+    world.node.accept_fails.set(true);
+    let mut peer = world.peer("DESK0", "VENUE");
+    peer.connect();
+    peer.logon();
+    world.pass_ms(10);
+    world.node.accept_fails.set(false);
+    world.pass_ms(10);
+    assert_eq!(peer.receive(), [""; 0]);
+    world.pass_ms(100);
+    assert_eq!(types(&peer.receive()), "A");
+}

@@ -130,6 +130,8 @@ pub struct Worker<T: Transport, A> {
     readable: Vec<ConnectionId>,
     hot: Vec<ConnectionId>,
     acceptable: bool,
+    /// A timer will make it so, after a failure.
+    accept_is_due: bool,
     ready: Vec<Ready>,
 
     timers: Timers,
@@ -180,6 +182,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             readable: Vec::with_capacity(limits.connections_max as usize),
             hot: Vec::with_capacity(HOT_MAX),
             acceptable: false,
+            accept_is_due: false,
             ready: Vec::with_capacity(limits.connections_max as usize + 1),
             timers: Timers::with_capacity(4 * limits.connections_max + 64),
             index: FieldIndex::with_capacity(fields_max),

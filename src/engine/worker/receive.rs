@@ -15,6 +15,8 @@ use crate::transport::{Connect, ConnectionId, Receive, Transport};
 
 /// Reads of one connection a turn, at most: others have their turn too.
 const READS_PER_TURN_MAX: u32 = 4;
+/// The pause after a failure to accept.
+const ACCEPT_RETRY_NS: u64 = 100_000_000;
 /// Buffers of closed connections that are kept for the next ones.
 const SPARE_BUFFERS_MAX: usize = 64;
 
@@ -38,9 +40,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     return count;
                 }
                 Err(error) => {
-                    // Out of descriptors, or the peer was gone before we came: the listener stays.
+                    // Out of descriptors, or the peer was gone before we came. Readiness is told once, and others may
+                    // wait behind this one: the listener is asked again, after a pause.
                     self.mailbox.events.push(Event::AcceptFailed { error: error.kind() });
                     self.acceptable = false;
+                    if !std::mem::replace(&mut self.accept_is_due, true) {
+                        self.timers.push(now.monotonic_ns + ACCEPT_RETRY_NS, Timer::Accept);
+                    }
                     return count;
                 }
             }
