@@ -577,3 +577,35 @@ fn after_a_failure_to_accept_those_who_wait_are_let_in() {
     world.pass_ms(100);
     assert_eq!(types(&peer.receive()), "A");
 }
+
+/// Found in review: only the next message of a session said that the ring had room again. Where none came, a worker that
+/// should have slept kept turning.
+#[test]
+fn a_ring_that_was_full_is_not_waited_for_once_it_has_room() {
+    let mut world = World::new();
+    let mut peer = world.logged_on("DESK0");
+    world.flushes = false;
+    // The ring is full for the next message, and no session waits with one.
+    for number in 0.. {
+        let order = peer.order(&format!("o{number}"));
+        peer.send_bytes(&order);
+        world.pass_ms(1);
+        assert_eq!(types(&peer.receive()), "8");
+        if world.engine.shared.journal(0).appended_bytes.value() >= FULL_BYTES {
+            break;
+        }
+    }
+    let mut other = world.peer("DESKA", "HALL");
+    other.connect();
+    other.logon();
+    world.pass_ms(10);
+    assert!(world.engine.worker.awaits_flush());
+    world.pass_ms(1_000);
+    assert_eq!(world.events(), ["refused: NoLogonInTime"]);
+    world.flushes = true;
+    world.pass_ms(10);
+    assert!(!world.engine.worker.awaits_flush());
+}
+
+/// Of the ring in [`CONFIG`]: less than a commit is left.
+const FULL_BYTES: u64 = (64 - 8) * 1024 + 1;

@@ -102,7 +102,7 @@ struct Desk<A> {
     /// Sessions with records to send, or waiting for their release. Each at most once: see `queued`.
     to_send: Vec<u32>,
     queued: Vec<bool>,
-    /// The last message that came found no room in the ring.
+    /// A message that came found no room in the ring, and there has been none since.
     full: bool,
 }
 
@@ -212,7 +212,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         work += self.fire_timers(now);
         work += self.resend(now);
         for desk in 0..self.desks.len() {
-            self.desks[desk].ledger.application_turn(now);
+            let has_room = self.desks[desk].ledger.application_turn(now);
+            self.desks[desk].full &= !has_room;
             self.collect_touched(desk);
             self.after_application(now, desk as u32);
             work += self.send(now, desk as u32);

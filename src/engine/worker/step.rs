@@ -154,7 +154,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
             Err(error) => desk.ledger.inbound_unparsable(now, session, bytes, error)?,
         }
-        desk.full = false;
         if let Some(text) = said {
             let session = self.key(ledger, session);
             self.mailbox.events.push(Event::PeerSaid { session, text });
