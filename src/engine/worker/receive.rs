@@ -56,6 +56,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn accepted(&mut self, now: Now, id: ConnectionId, peer: SocketAddr) {
         self.counters.connections_accepted.add(1);
+        if self.let_in(now, id, peer) {
+            self.mailbox.events.push(Event::Accepted { peer });
+        }
+    }
+
+    /// `false` where there are too many connections or the engine stops; then this one is closed.
+    fn let_in(&mut self, now: Now, id: ConnectionId, peer: SocketAddr) -> bool {
         let too_many = self.connections_open >= self.limits.connections_max
             || self.connections_pending >= self.limits.pending_connections_max;
         if too_many || self.stop.is_requested() {
@@ -63,18 +70,19 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.counters.connections_refused.add(1);
             self.mailbox.events.push(Event::Refused { peer, why });
             self.transport.close(id);
-            return;
+            return false;
         }
-        self.mailbox.events.push(Event::Accepted { peer });
         self.insert(now, id, peer, Stage::LogonAwaited);
+        true
     }
 
     pub(super) fn take_over(&mut self, now: Now, hand_over: HandOver<T::Detached>) {
         let HandOver { detached, peer, received } = hand_over;
         match self.transport.attach(detached) {
             Ok(id) => {
-                self.insert(now, id, peer, Stage::LogonAwaited);
-                self.connection(id).buffer.fill(&received);
+                if self.let_in(now, id, peer) && !self.connection(id).buffer.fill(&received) {
+                    self.refuse(now, id, RefusedWhy::TooManyConnections);
+                }
             }
             Err(error) => self.mailbox.events.push(Event::AcceptFailed { error: error.kind() }),
         }
