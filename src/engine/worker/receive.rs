@@ -410,16 +410,19 @@ impl<T: Transport, A: Application> Worker<T, A> {
         Next::Gone
     }
 
-    /// Another connection is the live one: ask it to prove that it is, and decide when it has or has not.
+    /// Another connection is the session's: ask it to prove that it lives, and decide when it has or has not. One that is
+    /// closing is only waited for: a peer may log on again right after its Logout, before our answer is released.
     fn challenge(&mut self, now: Now, id: ConnectionId, ledger: u32, session: u32) -> Next {
         let slot = self.slot(ledger, session);
-        if slot.link.challenger.is_some() || slot.session.state() != State::Established {
+        let (live, challenged) = (slot.link.connection, slot.link.challenger.is_some());
+        let established = slot.session.state() == State::Established;
+        let closing = live.is_some_and(|live| matches!(self.connection(live).stage, Stage::Closing { .. }));
+        if challenged || !(established || closing) {
             self.counters.logons_refused.add(1);
             self.refuse(now, id, RefusedWhy::SessionLive);
             return Next::Gone;
         }
-        let probed = self.step_session(now, ledger, session, |session, out| session.probe(now, out));
-        if probed == Err(Full) {
+        if established && self.step_session(now, ledger, session, |session, out| session.probe(now, out)) == Err(Full) {
             self.back_pressure(ledger);
             return Next::Later;
         }
