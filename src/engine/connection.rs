@@ -103,17 +103,28 @@ impl ReceiveBuffer {
         debug_assert!(self.start <= self.end);
     }
 
-    /// Takes over bytes that another worker received. They fit: both sizes come from one configuration.
-    pub fn fill(&mut self, bytes: &[u8]) {
+    /// Takes over bytes that another worker received. They fit, since both sizes come from one configuration, unless there
+    /// was no memory for the buffer: then the answer is `false`.
+    #[must_use]
+    pub fn fill(&mut self, bytes: &[u8]) -> bool {
         self.clear();
-        self.space()[..bytes.len()].copy_from_slice(bytes);
+        let Some(space) = self.space().get_mut(..bytes.len()) else { return false };
+        space.copy_from_slice(bytes);
         self.received(bytes.len());
+        true
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_buffer_without_memory_takes_nothing_over() {
+        assert!(!ReceiveBuffer::default().fill(b"8=FIX.4.4"));
+        let mut buffer = ReceiveBuffer::new(1000).unwrap();
+        assert!(buffer.fill(b"8=FIX.4.4") && buffer.filled() == b"8=FIX.4.4");
+    }
 
     #[test]
     fn the_buffer_has_room_for_a_read_behind_the_longest_unfinished_message() {

@@ -230,8 +230,8 @@ impl<A: Application> Ledger<A> {
         }
     }
 
-    /// The application's own turn.
-    pub fn application_turn(&mut self, now: Now) {
+    /// The application's own turn. Answers whether the journal had room for what it might send.
+    pub fn application_turn(&mut self, now: Now) -> bool {
         let opened = self.open();
         let mut sessions = Sessions {
             slots: &mut self.slots,
@@ -244,6 +244,7 @@ impl<A: Application> Ledger<A> {
         if opened.is_ok() {
             self.close();
         }
+        opened.is_ok()
     }
 
     /// Whether a segment's head has room for another session beside the largest snapshot that an application may make.

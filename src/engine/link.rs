@@ -16,6 +16,9 @@ use crate::transport::{ConnectionId, Send, Transport};
 
 /// Messages that one call of the operating system sends, at most.
 const SLICES_MAX: usize = 32;
+/// Bytes that one session sends a turn, at most, give or take one call: a peer that reads again after a long pause must not
+/// make the other sessions wait for all that the ring holds for it.
+const SEND_BYTES_PER_TURN_MAX: usize = 256 * 1024;
 /// Our own Logon, at most.
 const LOGON_BYTES_MAX: usize = 16 * 1024;
 
@@ -69,6 +72,8 @@ pub(crate) enum Flushed {
     Everything,
     /// The next record's commit is not as durable yet as its mode demands.
     AwaitingRelease,
+    /// There is more, for the next turn.
+    TurnIsOver,
     /// The operating system takes no more now.
     SocketFull,
     /// The ring has overwritten what was to be sent next.
@@ -130,7 +135,7 @@ impl Link {
         }
         loop {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let (mut count, mut offered) = (0, 0);
+            let mut count = 0;
             let mut next = self.queue.head;
             let mut skip = self.queue.head_sent;
             while let Some(position) = next
@@ -144,7 +149,7 @@ impl Link {
                 }
                 let bytes = &self.bytes_of(writer, position)[skip..];
                 slices[count] = IoSlice::new(bytes);
-                (count, offered, skip) = (count + 1, offered + bytes.len(), 0);
+                (count, skip) = (count + 1, 0);
                 next = self.after(writer, position);
             }
             if count == 0 {
@@ -158,9 +163,9 @@ impl Link {
             };
             total.bytes += sent;
             total.messages += self.advance(writer, sent);
-            if sent < offered {
-                // Only a refusal arms the readiness that brings us back: ask again.
-                continue;
+            // Where less was taken than offered, too: only a refusal arms the readiness that brings us back.
+            if total.bytes >= SEND_BYTES_PER_TURN_MAX && self.queue.head.is_some() {
+                return (total, Flushed::TurnIsOver);
             }
         }
     }
@@ -291,5 +296,103 @@ impl Outbox for LinkOutbox<'_> {
         }
         self.commit.appended = true;
         self.commit.mode = self.commit.mode.max(self.link.mode);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::journal::simulated::SimulatedStorage;
+    use crate::journal::{Geometry, Room, Settings, open_over, prepare};
+    use crate::sys::ring::RingMemory;
+    use crate::transport::{Connect, Ready, Receive};
+
+    /// A connection whose peer reads faster than we can send.
+    struct Bottomless {
+        received: usize,
+    }
+
+    impl Transport for Bottomless {
+        type Detached = ();
+
+        fn send(&mut self, _id: ConnectionId, slices: &[IoSlice<'_>]) -> Send {
+            let bytes = slices.iter().map(|slice| slice.len()).sum();
+            self.received += bytes;
+            Send::Bytes(bytes)
+        }
+
+        fn poll(&mut self, _timeout: Option<Duration>, _ready: &mut Vec<Ready>) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn accept(&mut self) -> io::Result<Option<(ConnectionId, SocketAddr)>> {
+            Ok(None)
+        }
+
+        fn connect(&mut self, _address: SocketAddr) -> io::Result<ConnectionId> {
+            Ok(ConnectionId(0))
+        }
+
+        fn connect_result(&mut self, _id: ConnectionId) -> Connect {
+            Connect::Established
+        }
+
+        fn receive(&mut self, _id: ConnectionId, _buffer: &mut [u8]) -> Receive {
+            Receive::Nothing
+        }
+
+        fn close(&mut self, _id: ConnectionId) {}
+
+        fn detach(&mut self, _id: ConnectionId) {}
+
+        fn attach(&mut self, (): ()) -> io::Result<ConnectionId> {
+            Ok(ConnectionId(0))
+        }
+
+        fn stop_listening(&mut self) {}
+    }
+
+    #[test]
+    fn a_peer_that_takes_everything_takes_so_much_a_turn() {
+        const MESSAGE_BYTES: usize = 4 << 10;
+        const MESSAGES: usize = 100;
+        let geometry = Geometry { journals: 1, ring_bytes: 1 << 20, segment_bytes: 1 << 20, segments: 3 };
+        let storage = SimulatedStorage::new(geometry);
+        let settings = Settings {
+            data_dir: "simulated".into(),
+            ring_dir: "simulated".into(),
+            geometry,
+            flush_interval_ns: 0,
+            message_bytes_max: MESSAGE_BYTES as u32,
+            resend_messages_max: 10,
+            clock: || 0,
+        };
+        let manifest = prepare(&storage, &settings).unwrap();
+        let ring = RingMemory::anonymous(geometry.ring_bytes).unwrap().0;
+        let mut writer = open_over(&storage, manifest, vec![ring], &settings).unwrap().journals.remove(0).writer;
+        assert_eq!(writer.begin(64), Room::RollDue);
+        assert_eq!(writer.roll(std::iter::empty(), b""), Ok(true));
+
+        let mut link = Link::new(0, Mode::Buffered, Box::default());
+        link.attach(ConnectionId(0));
+        for _ in 0..MESSAGES {
+            assert_eq!(writer.begin(2 * MESSAGE_BYTES as u32), Room::Ready);
+            let new = NewRecord { sent_after: link.queue.tail, ..NewRecord::internal(Kind::Outbound, 0) };
+            let position = writer.append_bytes(new, &[b'x'; MESSAGE_BYTES]).unwrap();
+            writer.commit(Mode::Buffered);
+            link.queue.head = link.queue.head.or(Some(position));
+            link.queue.tail = Some(position);
+        }
+        let mut transport = Bottomless { received: 0 };
+        let (sent, flushed) = link.flush(&writer, &mut transport);
+        assert!(matches!(flushed, Flushed::TurnIsOver), "{flushed:?}");
+        assert!((SEND_BYTES_PER_TURN_MAX..MESSAGES * MESSAGE_BYTES).contains(&sent.bytes), "{sent:?}");
+        let (rest, flushed) = link.flush(&writer, &mut transport);
+        assert!(matches!(flushed, Flushed::Everything), "{flushed:?}");
+        assert_eq!((sent.bytes + rest.bytes, transport.received), (MESSAGES * MESSAGE_BYTES, MESSAGES * MESSAGE_BYTES));
+        assert_eq!((sent.messages + rest.messages) as usize, MESSAGES);
     }
 }

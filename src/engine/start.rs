@@ -15,7 +15,7 @@ use super::clock::{Clock, SystemClock};
 use super::directory::{Directory, mode_of};
 use super::event::events;
 use super::log::EventLog;
-use super::threads::{Signals, run_flushers, run_resolver, run_stagers, run_worker, spawn};
+use super::threads::{FatalOnPanic, Signals, run_flushers, run_resolver, run_stagers, run_worker, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
 use crate::application::{Application, Direction, RestoreError, SessionNumber};
 use crate::config::{Config, Placement};
@@ -101,6 +101,7 @@ pub struct Engine {
     acceptors: Vec<SocketAddr>,
     workers: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
+    resolver: Option<JoinHandle<()>>,
     log: Option<JoinHandle<()>>,
     lock: Option<journal::DirectoryLock>,
 }
@@ -180,6 +181,7 @@ impl Engine {
             acceptors: acceptors.iter().filter_map(|listener| listener.local_addr().ok()).collect(),
             workers: Vec::new(),
             others: Vec::new(),
+            resolver: None,
             log: None,
             lock: opened.lock,
         };
@@ -216,6 +218,7 @@ impl Engine {
         engine.housekeeping("fixring-resolve", &placement.housekeeping, move |signals| {
             run_resolver(&mut resolvers, signals);
         })?;
+        engine.resolver = engine.others.pop();
         let log_signals = Arc::clone(&engine.signals);
         let log = spawn("fixring-log".into(), &placement.housekeeping, move || {
             let mut log = EventLog::default();
@@ -330,6 +333,10 @@ impl Engine {
         for thread in self.others.drain(..) {
             join(thread, &self.signals);
         }
+        // A name server may keep it for half a minute, which nobody needs to wait for: it holds nothing of the engine's.
+        if let Some(resolver) = self.resolver.take().filter(JoinHandle::is_finished) {
+            join(resolver, &self.signals);
+        }
         self.signals.log_ends.store(true, Ordering::Release);
         if let Some(log) = self.log.take() {
             join(log, &self.signals);
@@ -348,8 +355,11 @@ impl Engine {
         body: impl FnOnce(&Signals) + Send + 'static,
     ) -> Result<(), StartError> {
         let signals = Arc::clone(&self.signals);
-        let thread = spawn(name.into(), cores, move || body(&signals)).map_err(StartError::Thread)?;
-        self.others.push(thread);
+        let thread = spawn(name.into(), cores, move || {
+            let _ends = FatalOnPanic(&signals);
+            body(&signals);
+        });
+        self.others.push(thread.map_err(StartError::Thread)?);
         Ok(())
     }
 }
@@ -566,6 +576,31 @@ impl std::error::Error for EngineError {}
 mod tests {
     use super::*;
     use crate::config::Wait;
+
+    /// Found in review: the engine went on without its flusher, and a stop then waited for ever.
+    #[test]
+    fn a_housekeeping_thread_that_panics_ends_the_engine() {
+        let mut engine = Engine {
+            signals: Arc::default(),
+            shared: Shared::new(1, 1),
+            control: None,
+            acceptors: Vec::new(),
+            workers: Vec::new(),
+            others: Vec::new(),
+            resolver: None,
+            log: None,
+            lock: None,
+        };
+        let signals = Arc::clone(&engine.signals);
+        let turns = move || {
+            while !signals.fatal.load(Ordering::Acquire) {
+                std::thread::yield_now();
+            }
+        };
+        engine.workers.push(spawn("worker".into(), None, turns).unwrap());
+        engine.housekeeping("fixring-flush", None, |_| panic!("a bug, for this test")).unwrap();
+        assert!(matches!(engine.wait(), Err(EngineError::Panicked { thread }) if thread == "fixring-flush"));
+    }
 
     #[test]
     fn workers_that_sleep_are_pinned_only_where_their_cores_are_named() {

@@ -42,7 +42,7 @@ pub(crate) struct Signals {
     pub stop: AtomicBool,
     /// Workers are gone: flushers carry what is left and end, as do the others.
     pub workers_done: AtomicBool,
-    /// A storage error: everything ends at once, nothing more is released.
+    /// A storage error, or a bug in housekeeping: everything ends at once, nothing more is released.
     pub fatal: AtomicBool,
     /// The log is the last to end.
     pub log_ends: AtomicBool,
@@ -63,6 +63,18 @@ impl Signals {
 
     fn is_over(&self) -> bool {
         self.workers_done.load(Ordering::Acquire) || self.fatal.load(Ordering::Acquire)
+    }
+}
+
+/// Ends the engine where a housekeeping thread panics. Workers would not notice: they would go on until a ring that nobody
+/// carries is full, and then wait for ever.
+pub(crate) struct FatalOnPanic<'a>(pub &'a Signals);
+
+impl Drop for FatalOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fatal.store(true, Ordering::Release);
+        }
     }
 }
 
@@ -192,14 +204,17 @@ pub(crate) fn run_resolver(workers: &mut [(Consumer<ResolveRequest>, Producer<Re
     while !signals.is_over() {
         let mut work = 0;
         for (requests, answers) in workers.iter_mut() {
-            while let Ok(request) = requests.pop() {
+            // An answer that found no room would leave its initiator waiting for ever.
+            while !answers.is_full()
+                && let Ok(request) = requests.pop()
+            {
                 let resolved = request.endpoint.to_socket_addrs();
                 if let Err(error) = &resolved {
                     tracing::warn!(endpoint = &*request.endpoint, %error, "cannot resolve a name");
                 }
                 let addresses = resolved.map(Iterator::collect).unwrap_or_default();
                 let (ledger, session) = (request.ledger, request.session);
-                // One request is under way for a session: the ring has room for all.
+                // It has room, and we are its only producer.
                 let _ = answers.push(Resolved { ledger, session, addresses });
                 work += 1;
             }

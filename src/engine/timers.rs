@@ -19,6 +19,8 @@ pub(crate) enum Timer {
         ledger: u32,
         session: u32,
     },
+    /// The listeners, after a failure to accept.
+    Accept,
     /// A connection without a session, or one that is closing. `serial` tells a reused slot.
     Connection {
         id: ConnectionId,

@@ -64,6 +64,8 @@ pub struct Node {
     listen: Vec<SocketAddr>,
     /// While set, nothing is read from any connection.
     pub stalled: Rc<Cell<bool>>,
+    /// While set, no connection is accepted.
+    pub accept_fails: Rc<Cell<bool>>,
 }
 
 /// An engine while it lives.
@@ -108,6 +110,7 @@ impl Node {
             keeper: None,
             listen,
             stalled: Rc::default(),
+            accept_fails: Rc::default(),
         }
     }
 
@@ -172,7 +175,8 @@ impl Node {
             staging: journal.stager_port,
             counters: shared.journal(0),
         };
-        let transport = Tapped::new(network.transport(host, &self.listen), wire.clone(), Rc::clone(&self.stalled));
+        let (stalled, accept_fails) = (Rc::clone(&self.stalled), Rc::clone(&self.accept_fails));
+        let transport = Tapped::new(network.transport(host, &self.listen), wire.clone(), stalled, accept_fails);
         let worker = Worker::new(
             0,
             transport,

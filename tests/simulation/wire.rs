@@ -141,18 +141,22 @@ pub fn show(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).replace('\x01', "|")
 }
 
-/// A transport whose bytes go through the [`Wire`], and that can stop to read.
+/// A transport whose bytes go through the [`Wire`], that can stop to read and to accept, and tells of connections to accept
+/// once, as an edge-triggered poller does.
 pub struct Tapped {
     inner: SimulatedTransport,
     wire: Wire,
     stalled: Rc<Cell<bool>>,
+    accept_fails: Rc<Cell<bool>>,
+    /// That there are connections to accept; not told again before all are.
+    told: bool,
     /// By connection: what is sent of a message that is not whole yet.
     unfinished: BTreeMap<u32, Vec<u8>>,
 }
 
 impl Tapped {
-    pub fn new(inner: SimulatedTransport, wire: Wire, stalled: Rc<Cell<bool>>) -> Self {
-        Self { inner, wire, stalled, unfinished: BTreeMap::new() }
+    pub fn new(inner: SimulatedTransport, wire: Wire, stalled: Rc<Cell<bool>>, accept_fails: Rc<Cell<bool>>) -> Self {
+        Self { inner, wire, stalled, accept_fails, told: false, unfinished: BTreeMap::new() }
     }
 }
 
@@ -160,11 +164,22 @@ impl Transport for Tapped {
     type Detached = <SimulatedTransport as Transport>::Detached;
 
     fn poll(&mut self, timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
-        self.inner.poll(timeout, ready)
+        let before = ready.len();
+        self.inner.poll(timeout, ready)?;
+        if self.told {
+            ready.retain(|what| *what != Ready::Acceptable);
+        }
+        self.told |= ready[before.min(ready.len())..].contains(&Ready::Acceptable);
+        Ok(())
     }
 
     fn accept(&mut self) -> io::Result<Option<(ConnectionId, SocketAddr)>> {
-        self.inner.accept()
+        if self.accept_fails.get() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
+        let accepted = self.inner.accept()?;
+        self.told &= accepted.is_some();
+        Ok(accepted)
     }
 
     fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionId> {

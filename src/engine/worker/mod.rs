@@ -102,7 +102,7 @@ struct Desk<A> {
     /// Sessions with records to send, or waiting for their release. Each at most once: see `queued`.
     to_send: Vec<u32>,
     queued: Vec<bool>,
-    /// The last message that came found no room in the ring.
+    /// A message that came found no room in the ring, and there has been none since.
     full: bool,
 }
 
@@ -130,6 +130,8 @@ pub struct Worker<T: Transport, A> {
     readable: Vec<ConnectionId>,
     hot: Vec<ConnectionId>,
     acceptable: bool,
+    /// A timer will make it so, after a failure.
+    accept_is_due: bool,
     ready: Vec<Ready>,
 
     timers: Timers,
@@ -180,6 +182,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             readable: Vec::with_capacity(limits.connections_max as usize),
             hot: Vec::with_capacity(HOT_MAX),
             acceptable: false,
+            accept_is_due: false,
             ready: Vec::with_capacity(limits.connections_max as usize + 1),
             timers: Timers::with_capacity(4 * limits.connections_max + 64),
             index: FieldIndex::with_capacity(fields_max),
@@ -209,7 +212,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         work += self.fire_timers(now);
         work += self.resend(now);
         for desk in 0..self.desks.len() {
-            self.desks[desk].ledger.application_turn(now);
+            let has_room = self.desks[desk].ledger.application_turn(now);
+            self.desks[desk].full &= !has_room;
             self.collect_touched(desk);
             self.after_application(now, desk as u32);
             work += self.send(now, desk as u32);

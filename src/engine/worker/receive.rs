@@ -15,6 +15,8 @@ use crate::transport::{Connect, ConnectionId, Receive, Transport};
 
 /// Reads of one connection a turn, at most: others have their turn too.
 const READS_PER_TURN_MAX: u32 = 4;
+/// The pause after a failure to accept.
+const ACCEPT_RETRY_NS: u64 = 100_000_000;
 /// Buffers of closed connections that are kept for the next ones.
 const SPARE_BUFFERS_MAX: usize = 64;
 
@@ -38,9 +40,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     return count;
                 }
                 Err(error) => {
-                    // Out of descriptors, or the peer was gone before we came: the listener stays.
+                    // Out of descriptors, or the peer was gone before we came. Readiness is told once, and others may
+                    // wait behind this one: the listener is asked again, after a pause.
                     self.mailbox.events.push(Event::AcceptFailed { error: error.kind() });
                     self.acceptable = false;
+                    if !std::mem::replace(&mut self.accept_is_due, true) {
+                        self.timers.push(now.monotonic_ns + ACCEPT_RETRY_NS, Timer::Accept);
+                    }
                     return count;
                 }
             }
@@ -50,6 +56,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn accepted(&mut self, now: Now, id: ConnectionId, peer: SocketAddr) {
         self.counters.connections_accepted.add(1);
+        if self.let_in(now, id, peer) {
+            self.mailbox.events.push(Event::Accepted { peer });
+        }
+    }
+
+    /// `false` where there are too many connections or the engine stops; then this one is closed.
+    fn let_in(&mut self, now: Now, id: ConnectionId, peer: SocketAddr) -> bool {
         let too_many = self.connections_open >= self.limits.connections_max
             || self.connections_pending >= self.limits.pending_connections_max;
         if too_many || self.stop.is_requested() {
@@ -57,18 +70,19 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.counters.connections_refused.add(1);
             self.mailbox.events.push(Event::Refused { peer, why });
             self.transport.close(id);
-            return;
+            return false;
         }
-        self.mailbox.events.push(Event::Accepted { peer });
         self.insert(now, id, peer, Stage::LogonAwaited);
+        true
     }
 
     pub(super) fn take_over(&mut self, now: Now, hand_over: HandOver<T::Detached>) {
         let HandOver { detached, peer, received } = hand_over;
         match self.transport.attach(detached) {
             Ok(id) => {
-                self.insert(now, id, peer, Stage::LogonAwaited);
-                self.connection(id).buffer.fill(&received);
+                if self.let_in(now, id, peer) && !self.connection(id).buffer.fill(&received) {
+                    self.refuse(now, id, RefusedWhy::TooManyConnections);
+                }
             }
             Err(error) => self.mailbox.events.push(Event::AcceptFailed { error: error.kind() }),
         }
@@ -396,16 +410,19 @@ impl<T: Transport, A: Application> Worker<T, A> {
         Next::Gone
     }
 
-    /// Another connection is the live one: ask it to prove that it is, and decide when it has or has not.
+    /// Another connection is the session's: ask it to prove that it lives, and decide when it has or has not. One that is
+    /// closing is only waited for: a peer may log on again right after its Logout, before our answer is released.
     fn challenge(&mut self, now: Now, id: ConnectionId, ledger: u32, session: u32) -> Next {
         let slot = self.slot(ledger, session);
-        if slot.link.challenger.is_some() || slot.session.state() != State::Established {
+        let (live, challenged) = (slot.link.connection, slot.link.challenger.is_some());
+        let established = slot.session.state() == State::Established;
+        let closing = live.is_some_and(|live| matches!(self.connection(live).stage, Stage::Closing { .. }));
+        if challenged || !(established || closing) {
             self.counters.logons_refused.add(1);
             self.refuse(now, id, RefusedWhy::SessionLive);
             return Next::Gone;
         }
-        let probed = self.step_session(now, ledger, session, |session, out| session.probe(now, out));
-        if probed == Err(Full) {
+        if established && self.step_session(now, ledger, session, |session, out| session.probe(now, out)) == Err(Full) {
             self.back_pressure(ledger);
             return Next::Later;
         }

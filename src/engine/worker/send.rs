@@ -37,7 +37,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 at += 1;
                 continue;
             }
-            // A session that closed may have queued itself again: then it stays, at its old place.
             let desk = &mut self.desks[ledger as usize];
             desk.queued[session as usize] = false;
             desk.to_send.swap_remove(at);
@@ -45,7 +44,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         work
     }
 
-    /// Answers the bytes sent, and whether the session waits for a release: a full socket is told by readiness instead.
+    /// Answers the bytes sent, and whether the session waits for a release or its next turn: a full socket is told by readiness instead.
     fn send_session(&mut self, now: Now, ledger: u32, session: u32) -> (usize, bool) {
         let ledger_ref = &mut self.desks[ledger as usize].ledger;
         let link = &mut ledger_ref.slots[session as usize].link;
@@ -63,7 +62,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 }
                 (bytes, false)
             }
-            Flushed::AwaitingRelease => (bytes, true),
+            Flushed::AwaitingRelease | Flushed::TurnIsOver => (bytes, true),
             Flushed::SocketFull => {
                 self.connection(id).socket_full = true;
                 (bytes, false)

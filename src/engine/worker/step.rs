@@ -154,7 +154,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
             Err(error) => desk.ledger.inbound_unparsable(now, session, bytes, error)?,
         }
-        desk.full = false;
         if let Some(text) = said {
             let session = self.key(ledger, session);
             self.mailbox.events.push(Event::PeerSaid { session, text });
@@ -274,6 +273,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
             match timer {
                 Timer::Session { ledger, session } => self.session_timer(now, due_ns, ledger, session),
                 Timer::Connect { ledger, session } => self.connect(now, ledger, session),
+                Timer::Accept => {
+                    self.accept_is_due = false;
+                    self.acceptable = !self.stop.is_requested();
+                }
                 Timer::Connection { id, serial } => self.connection_timer(now, due_ns, id, serial),
             }
         }

@@ -16,6 +16,8 @@ pub(super) enum Stop {
     /// Logouts are out; their answers are awaited until the deadline.
     LoggingOut {
         deadline_ns: u64,
+        /// Not all are out: the journal had no room.
+        logouts_owed: bool,
     },
     /// All connections are closed; the clean-stop records wait for room, then for the volume.
     Syncing,
@@ -34,24 +36,39 @@ impl<T: Transport, A: Application> Worker<T, A> {
         if self.stop.is_requested() {
             return;
         }
-        self.stop = Stop::LoggingOut { deadline_ns: now.monotonic_ns + self.limits.stop_timeout_ns };
+        let deadline_ns = now.monotonic_ns + self.limits.stop_timeout_ns;
+        self.stop = Stop::LoggingOut { deadline_ns, logouts_owed: true };
         self.transport.stop_listening();
         self.acceptable = false;
         for id in self.open_connections() {
             match self.connection(id).stage {
                 Stage::LogonAwaited | Stage::Challenging { .. } => self.refuse(now, id, RefusedWhy::Stopping),
                 Stage::Connecting { .. } => drop(self.remove(id)),
-                Stage::Attached { ledger, session } => {
-                    if self.slot(ledger, session).session.state() == State::Established {
-                        // Without room in the journal there is no Logout: the deadline closes the connection.
-                        let text = &b"engine stops"[..];
-                        let _ = self.step_session(now, ledger, session, |session, out| session.logout(now, text, out));
-                    } else {
-                        self.ended(now, id, DisconnectedWhy::Stopping);
-                    }
-                }
-                Stage::Closing { .. } => {}
+                Stage::Attached { .. } | Stage::Closing { .. } => {}
             }
+        }
+        self.log_out(now);
+    }
+
+    /// Sends a Logout wherever none has been sent, as far as the journal has room, and closes what is not logged on.
+    fn log_out(&mut self, now: Now) {
+        let mut owed = false;
+        for id in self.open_connections() {
+            let Stage::Attached { ledger, session } = self.connection(id).stage else { continue };
+            match self.slot(ledger, session).session.state() {
+                State::Established => {
+                    let text = &b"engine stops"[..];
+                    let sent = self.step_session(now, ledger, session, |session, out| session.logout(now, text, out));
+                    owed |= sent.is_err();
+                }
+                State::LogoutSent => {}
+                State::LogonSent | State::LogonAwaited | State::Disconnected => {
+                    self.ended(now, id, DisconnectedWhy::Stopping);
+                }
+            }
+        }
+        if let Stop::LoggingOut { logouts_owed, .. } = &mut self.stop {
+            *logouts_owed = owed;
         }
     }
 
@@ -63,8 +80,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn stop_turn(&mut self, now: Now) -> u32 {
         match self.stop {
             Stop::Running | Stop::Finished => return 0,
-            Stop::LoggingOut { deadline_ns } => {
+            Stop::LoggingOut { deadline_ns, logouts_owed } => {
                 if self.connections_open > 0 && now.monotonic_ns < deadline_ns {
+                    if logouts_owed {
+                        self.log_out(now);
+                    }
                     return 0;
                 }
                 for id in self.open_connections() {
