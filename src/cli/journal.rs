@@ -118,7 +118,9 @@ fn print(cat: Cat, options: &CatOptions, known: &mut BTreeSet<String>, output: &
 /// The record in one line.
 fn line(record: &CatRecord, session: &str) -> String {
     let header = &record.header;
+    // What is written before the first turn of a worker has no time.
     let time = match Timestamp::from_nanosecond(i128::from(header.time_ns)) {
+        Ok(_) if header.time_ns == 0 => "-".into(),
         Ok(time) => format!("{time:.9}"),
         Err(_) => header.time_ns.to_string(),
     };
