@@ -103,7 +103,7 @@ counters! {
         logons: Counter, "Logons completed, in both roles";
         logons_refused: Counter, "Logons refused: unknown session, wrong state, or the application said no";
         logon_timeouts: Counter, "Connections closed because no Logon came in time";
-        logouts: Counter, "Sessions that ended with a Logout";
+        logouts: Counter, "Sessions that ended, with a Logout or without";
         sessions_established: Gauge, "Sessions logged on now";
         rejects_sent: Counter, "Rejects sent to peers";
         sequence_gaps: Counter, "Gaps found in inbound sequence numbers";

@@ -43,8 +43,12 @@ impl EventLog {
                 debug!(%peer, "connection closed by its peer before a logon")
             }
             Event::Refused { peer, why } => warn!(%peer, why = refused(why), "connection refused"),
+            Event::UnknownSession { peer, named } => {
+                let session = named.map_or_else(|| "none".into(), |named| named.to_string());
+                warn!(session, %peer, "a Logon names a session that is not configured");
+            }
             Event::LoggedOn { session } => info!(session = self.name(session), "logged on"),
-            Event::LoggedOut { session } => info!(session = self.name(session), "logged out"),
+            Event::LoggedOut { session } => info!(session = self.name(session), "no longer logged on"),
             Event::Disconnected { session, why } => {
                 info!(session = self.name(session), why = disconnected(why), "disconnected");
             }
