@@ -63,7 +63,12 @@ fn cat(options: &CatOptions) -> Exit {
     let cat = match Cat::open(&options.data_dir) {
         Ok(cat) => cat,
         Err(error) => {
-            eprintln!("{shown}: {error}; name the directory that engine.data_dir names");
+            let mend = match error {
+                CatError::NoManifest => "; name the directory that engine.data_dir names",
+                // These say it themselves.
+                CatError::Manifest(_) | CatError::Storage(_) => "",
+            };
+            eprintln!("{shown}: {error}{mend}");
             return Exit::DataDirectory;
         }
     };
