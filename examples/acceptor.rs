@@ -42,7 +42,7 @@ impl Application for Venue {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9880".into());
-    let directory = arguments.next().unwrap_or_else(|| "fixring-data/acceptor".into());
+    let directory = arguments.next().unwrap_or_else(|| "fixring-example/acceptor".into());
     let text = format!(
         "engine.data_dir = {directory:?}\npersistence.ring_dir = {directory:?}\ncontrol.listen = \"off\"\n\
          [[acceptor]]\nlisten = {address:?}\n\

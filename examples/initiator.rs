@@ -35,7 +35,7 @@ impl Application for Desk {
 fn main() -> Result<(), Box<dyn Error>> {
     let mut arguments = std::env::args().skip(1);
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9880".into());
-    let directory = arguments.next().unwrap_or_else(|| "fixring-data/initiator".into());
+    let directory = arguments.next().unwrap_or_else(|| "fixring-example/initiator".into());
     let text = format!(
         "engine.data_dir = {directory:?}\npersistence.ring_dir = {directory:?}\ncontrol.listen = \"off\"\n\
          [[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"DESK\"\ntarget_comp_id = \"VENUE\"\n\

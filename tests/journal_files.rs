@@ -87,6 +87,34 @@ fn shown(root: &Path, journal: u16) -> Vec<u64> {
         .collect()
 }
 
+/// `fallocate` takes what there is before it fails, and the volume stayed full to the last byte.
+#[test]
+fn segments_that_do_not_fit_on_the_volume_take_nothing_of_it() {
+    let root = tempfile::tempdir().unwrap();
+    let geometry = Geometry { segment_bytes: 1 << 36, segments: 65_536, ..GEOMETRY };
+    let error = refused(&Settings { geometry, ..settings(root.path()) });
+    assert!(matches!(error, OpenError::Volume(_)), "{error}");
+    assert!(error.to_string().contains("are needed for its segments"), "{error}");
+    let left: Vec<_> =
+        std::fs::read_dir(root.path().join("data")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["lock"]);
+}
+
+#[test]
+fn a_directory_that_holds_other_files_is_not_made_a_data_directory() {
+    let root = tempfile::tempdir().unwrap();
+    let data_dir = root.path().join("data");
+    std::fs::create_dir(&data_dir).unwrap();
+    std::fs::write(data_dir.join("passwd"), "").unwrap();
+    let error = refused(&settings(root.path()));
+    assert!(matches!(error, OpenError::Directory(_)), "{error}");
+    assert!(error.to_string().contains("\"passwd\""), "{error}");
+    assert_eq!(std::fs::read_dir(&data_dir).unwrap().count(), 1);
+    // What a volume's root may hold is let pass.
+    std::fs::rename(data_dir.join("passwd"), data_dir.join("lost+found")).unwrap();
+    open_in(root.path());
+}
+
 #[test]
 fn what_only_the_ring_holds_is_carried_over_after_the_death_of_the_process() {
     let root = tempfile::tempdir().unwrap();

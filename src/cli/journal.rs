@@ -63,7 +63,12 @@ fn cat(options: &CatOptions) -> Exit {
     let cat = match Cat::open(&options.data_dir) {
         Ok(cat) => cat,
         Err(error) => {
-            eprintln!("{shown}: {error}; name the directory that engine.data_dir names");
+            let mend = match error {
+                CatError::NoManifest => "; name the directory that engine.data_dir names",
+                // These say it themselves.
+                CatError::Manifest(_) | CatError::Storage(_) => "",
+            };
+            eprintln!("{shown}: {error}{mend}");
             return Exit::DataDirectory;
         }
     };
@@ -118,7 +123,9 @@ fn print(cat: Cat, options: &CatOptions, known: &mut BTreeSet<String>, output: &
 /// The record in one line.
 fn line(record: &CatRecord, session: &str) -> String {
     let header = &record.header;
+    // What is written before the first turn of a worker has no time.
     let time = match Timestamp::from_nanosecond(i128::from(header.time_ns)) {
+        Ok(_) if header.time_ns == 0 => "-".into(),
         Ok(time) => format!("{time:.9}"),
         Err(_) => header.time_ns.to_string(),
     };

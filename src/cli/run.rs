@@ -47,7 +47,9 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
     }
     let listening: Vec<String> = engine.acceptors().iter().map(ToString::to_string).collect();
     let control = engine.control().map_or_else(|| "off".into(), |address| address.to_string());
-    tracing::info!(acceptors = listening.join(", "), control, "ready");
+    let data_dir = config.engine.data_dir.display();
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(acceptors = listening.join(", "), control, %data_dir, version, "ready");
     while !stop.load(Ordering::Relaxed) && !engine.is_over() {
         std::thread::sleep(WATCH_INTERVAL);
     }

@@ -42,11 +42,13 @@ impl Counter {
     }
 }
 
-/// Whether a number only grows, or goes both ways.
+/// Whether a number only grows, or goes both ways, and what it is shown in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum CounterKind {
     Counter,
     Gauge,
+    /// Kept in nanoseconds, and shown in seconds, the unit of time of all metrics: `_ns` becomes `_seconds`.
+    GaugeNs,
 }
 
 /// One row of a table.
@@ -87,7 +89,7 @@ counters! {
     WorkerCounters {
         turns: Counter, "Turns of the worker's loop; stands still when the worker hangs";
         busy_turns: Counter, "Turns that found work";
-        longest_turn_ns: Gauge, "The longest turn since the start, in nanoseconds";
+        longest_turn_ns: GaugeNs, "The longest turn since the start";
         messages_in: Counter, "Whole FIX messages received";
         messages_out: Counter, "FIX messages released to the wire";
         bytes_in: Counter, "Bytes received";
@@ -101,7 +103,7 @@ counters! {
         logons: Counter, "Logons completed, in both roles";
         logons_refused: Counter, "Logons refused: unknown session, wrong state, or the application said no";
         logon_timeouts: Counter, "Connections closed because no Logon came in time";
-        logouts: Counter, "Sessions that ended with a Logout";
+        logouts: Counter, "Sessions that ended, with a Logout or without";
         sessions_established: Gauge, "Sessions logged on now";
         rejects_sent: Counter, "Rejects sent to peers";
         sequence_gaps: Counter, "Gaps found in inbound sequence numbers";
@@ -128,8 +130,8 @@ counters! {
         written_bytes: Gauge, "Position up to which the operating system has the journal";
         synced_bytes: Gauge, "Position up to which the journal is on stable media";
         flushes: Counter, "Writes of the flusher that were made durable";
-        last_sync_ns: Gauge, "How long the last sync took, in nanoseconds";
-        longest_sync_ns: Gauge, "The longest sync since the start, in nanoseconds";
+        last_sync_ns: GaugeNs, "How long the last sync took";
+        longest_sync_ns: GaugeNs, "The longest sync since the start";
         segments_recycled: Counter, "Segments used again";
     }
 }

@@ -1,8 +1,12 @@
-//! The counters as Prometheus reads them (OpenMetrics text). Each scrape walks the tables of [`super::counters`];
-//! nothing is kept between two scrapes.
+//! The counters as Prometheus reads them. Each scrape walks the tables of [`super::counters`]; nothing is kept between
+//! two scrapes.
+//!
+//! The text is that of Prometheus, version 0.0.4, which every collector and `promtool check metrics` read. It differs
+//! from OpenMetrics, which the encoder writes, in two points ([`plain`]).
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use prometheus_client::collector::Collector;
@@ -15,8 +19,8 @@ use prometheus_client::registry::Registry;
 use super::counters::{CounterKind, CounterRow, FlusherCounters, JournalCounters, SessionCounters, WorkerCounters};
 use super::health::Shared;
 
-/// What `text` writes, for the Content-Type header.
-pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// What [`encode`] writes, for the Content-Type header.
+pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(super) fn registry(shared: Arc<Shared>) -> Registry {
     let mut registry = Registry::with_prefix("fixring");
@@ -27,6 +31,29 @@ pub(super) fn registry(shared: Arc<Shared>) -> Registry {
 pub(super) fn encode(registry: &Registry) -> Result<String, fmt::Error> {
     let mut output = String::new();
     text::encode(&mut output, registry)?;
+    plain(&output)
+}
+
+/// OpenMetrics describes a counter without the `_total` that its samples have, and ends with a mark. Prometheus' own
+/// text describes each metric by its samples' name and has no mark.
+fn plain(open_metrics: &str) -> Result<String, fmt::Error> {
+    let mut output = String::with_capacity(open_metrics.len() + 1024);
+    // Stands before the TYPE that says whether it is of a counter.
+    let mut help = None;
+    for line in open_metrics.lines() {
+        if let Some(described) = line.strip_prefix("# HELP ") {
+            help = described.split_once(' ');
+        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|described| described.split_once(' '))
+        {
+            let total = if kind == "counter" { "_total" } else { "" };
+            if let Some((_, help)) = help.take() {
+                writeln!(output, "# HELP {name}{total} {help}")?;
+            }
+            writeln!(output, "# TYPE {name}{total} {kind}")?;
+        } else if line != "# EOF" {
+            writeln!(output, "{line}")?;
+        }
+    }
     Ok(output)
 }
 
@@ -89,6 +116,15 @@ fn table<T>(
             CounterKind::Gauge => {
                 let values = items.iter().map(|(item, counters)| (item.as_str(), (row.of)(counters).value()));
                 gauges(encoder, &name, row.help, label, values)?;
+            }
+            CounterKind::GaugeNs => {
+                let name = format!("{}_seconds", name.trim_end_matches("_ns"));
+                let mut family = encoder.encode_descriptor(&name, row.help, None, MetricType::Gauge)?;
+                for (item, counters) in items {
+                    let labels = [(label, item.as_str())];
+                    let seconds = Duration::from_nanos((row.of)(counters).value()).as_secs_f64();
+                    ConstGauge::new(seconds).encode(family.encode_family(&labels)?)?;
+                }
             }
             CounterKind::Counter => {
                 let mut family = encoder.encode_descriptor(&name, row.help, None, MetricType::Counter)?;

@@ -315,19 +315,21 @@ mod tests {
         (status, body.into())
     }
 
-    /// The samples of an OpenMetrics text, checked for their form.
-    fn samples(text: &str) -> Vec<(String, u64)> {
-        assert!(text.ends_with("# EOF\n"), "{text}");
+    /// The samples of a Prometheus text, checked for their form.
+    fn samples(text: &str) -> Vec<(String, f64)> {
         let mut described: Vec<&str> = Vec::new();
         let mut samples = Vec::new();
         for line in text.lines() {
             if let Some(rest) = line.strip_prefix("# TYPE ") {
                 let name = rest.split(' ').next().unwrap();
                 assert!(!described.contains(&name), "{name} is described twice");
+                assert_eq!(name.ends_with("_total"), rest.ends_with(" counter"), "{line}");
                 described.push(name);
-            } else if !line.starts_with('#') {
+            } else if let Some(rest) = line.strip_prefix("# HELP ") {
+                assert!(rest.contains(' '), "{line} says nothing");
+            } else {
                 let (name, value) = line.rsplit_once(' ').unwrap();
-                let family = name.split('{').next().unwrap().trim_end_matches("_total");
+                let family = name.split('{').next().unwrap();
                 assert_eq!(described.last(), Some(&family), "{line}");
                 samples.push((name.to_string(), value.parse().unwrap()));
             }
@@ -335,7 +337,7 @@ mod tests {
         samples
     }
 
-    fn value(samples: &[(String, u64)], name: &str) -> u64 {
+    fn value(samples: &[(String, f64)], name: &str) -> f64 {
         samples.iter().find(|(sample, _)| sample == name).unwrap_or_else(|| panic!("no {name}")).1
     }
 
@@ -363,17 +365,19 @@ mod tests {
         shared.worker(1).messages_in.add(1);
         shared.journal(0).appended_bytes.set(4096);
         shared.flusher(0).synced_bytes.set(4000);
+        shared.flusher(0).last_sync_ns.set(1_500_000);
         let server = start(&shared);
 
         let (status, body) = request(&server, "/metrics");
         assert_eq!(status, 200);
         let samples = samples(&body);
-        assert_eq!(value(&samples, "fixring_worker_messages_in_total{worker=\"0\"}"), 0);
-        assert_eq!(value(&samples, "fixring_worker_messages_in_total{worker=\"1\"}"), 42);
-        assert_eq!(value(&samples, "fixring_journal_unsynced_bytes{journal=\"0\"}"), 96);
-        assert_eq!(value(&samples, "fixring_session_next_in{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"), 9);
-        assert_eq!(value(&samples, "fixring_session_state{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"), 2);
-        assert_eq!(value(&samples, "fixring_ready"), 0);
+        assert_eq!(value(&samples, "fixring_worker_messages_in_total{worker=\"0\"}"), 0.0);
+        assert_eq!(value(&samples, "fixring_worker_messages_in_total{worker=\"1\"}"), 42.0);
+        assert_eq!(value(&samples, "fixring_journal_unsynced_bytes{journal=\"0\"}"), 96.0);
+        assert_eq!(value(&samples, "fixring_session_next_in{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"), 9.0);
+        assert_eq!(value(&samples, "fixring_session_state{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"), 2.0);
+        assert_eq!(value(&samples, "fixring_journal_last_sync_seconds{journal=\"0\"}"), 0.0015);
+        assert_eq!(value(&samples, "fixring_ready"), 0.0);
         let of = |prefix: &str| samples.iter().filter(|(name, _)| name.starts_with(prefix)).count();
         assert_eq!(of("fixring_worker_"), 2 * WORKER_ROWS);
         assert_eq!(of("fixring_journal_"), JOURNAL_ROWS);

@@ -37,6 +37,11 @@ pub enum Event {
         peer: SocketAddr,
         why: RefusedWhy,
     },
+    /// A Logon(A) for a session that no configuration has; the refusal follows. `None` where it named none in full.
+    UnknownSession {
+        peer: SocketAddr,
+        named: Option<Box<Identity>>,
+    },
     LoggedOn {
         session: SessionKey,
     },

@@ -43,8 +43,12 @@ impl EventLog {
                 debug!(%peer, "connection closed by its peer before a logon")
             }
             Event::Refused { peer, why } => warn!(%peer, why = refused(why), "connection refused"),
+            Event::UnknownSession { peer, named } => {
+                let session = named.map_or_else(|| "none".into(), |named| named.to_string());
+                warn!(session, %peer, "a Logon names a session that is not configured");
+            }
             Event::LoggedOn { session } => info!(session = self.name(session), "logged on"),
-            Event::LoggedOut { session } => info!(session = self.name(session), "logged out"),
+            Event::LoggedOut { session } => info!(session = self.name(session), "no longer logged on"),
             Event::Disconnected { session, why } => {
                 info!(session = self.name(session), why = disconnected(why), "disconnected");
             }
@@ -91,17 +95,44 @@ impl EventLog {
 
     fn notice(&self, session: SessionKey, notice: Notice) {
         let session = self.name(session);
+        let what = noticed(notice);
         match notice {
-            Notice::GapDetected { .. } | Notice::GapClosed { .. } | Notice::ResendRequested { .. } => {
-                info!(session, notice = ?notice, "sequence gap");
-            }
-            Notice::LogoutReceived => info!(session, "the peer logs out"),
-            _ => warn!(session, notice = ?notice, "notice"),
+            Notice::LogoutReceived => info!(session, "{what}"),
+            Notice::GapDetected { .. }
+            | Notice::GapClosed { .. }
+            | Notice::ResendRequested { .. }
+            | Notice::NumbersReset { .. } => info!(session, notice = ?notice, "{what}"),
+            _ => warn!(session, notice = ?notice, "{what}"),
         }
     }
 
     fn name(&self, session: SessionKey) -> &str {
         self.names.get(&session).map_or("unknown", String::as_str)
+    }
+}
+
+fn noticed(notice: Notice) -> &'static str {
+    match notice {
+        Notice::GapDetected { .. } => "sequence gap: what is missing was asked for",
+        Notice::GapClosed { .. } => "sequence gap: what was missing has come",
+        Notice::HeldOverflow { .. } => "a message beyond a gap did not fit (held_messages_max, held_bytes_max)",
+        Notice::TooLow { .. } => "the peer's MsgSeqNum is too low",
+        Notice::MsgSeqNumMissing => "a message of the peer has no MsgSeqNum",
+        Notice::RejectSent { .. } => "a message of the peer was rejected",
+        Notice::RejectReceived { .. } => "the peer rejected a message of ours",
+        Notice::LogoutReceived => "the peer logs out",
+        Notice::ResendRequested { .. } => "the peer asks for messages again",
+        Notice::ResendRequestIgnored { .. } => "the same ResendRequest came too often, and was ignored",
+        Notice::SequenceReset { .. } => "the peer moved its number up by SequenceReset",
+        Notice::NumbersReset { .. } => "both numbers are 1 again",
+        Notice::HeartbeatMissed => "the peer is silent; a TestRequest is on its way",
+        Notice::NextExpectedTooHigh { .. } => "the peer's NextExpectedMsgSeqNum is beyond what was sent",
+        Notice::ResetNotConfirmed => "the peer's Logon does not confirm our ResetSeqNumFlag",
+        Notice::HeartBtIntDiffers { .. } => "the peer answered with another HeartBtInt; ours is kept",
+        Notice::LogonRepeated => "a Logon came in a session that is logged on",
+        Notice::IncorrectBeginString => "a message of the peer has another BeginString",
+        Notice::AdminBackPressure { .. } => "the journal has no room for an administrative message",
+        Notice::Garbled => "a message of the peer could not be read",
     }
 }
 

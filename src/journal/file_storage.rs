@@ -39,10 +39,18 @@ impl FileStorage {
     }
 
     /// Opens every segment's file, creates those that are missing where `create` is set, and takes the space of all of them.
+    /// Where there is too little of it, nothing is taken: a volume that is filled to the last byte stops others too.
     pub fn allocate(&self, create: bool) -> Result<(), OpenError> {
         let geometry = self.inner.geometry;
+        let missing_bytes = self.missing_bytes();
+        let free_bytes = match file::space(&self.inner.data_dir) {
+            Ok(space) if space.free_bytes < missing_bytes => {
+                return Err(self.no_room(missing_bytes, space.free_bytes, &io::ErrorKind::StorageFull.into()));
+            }
+            Ok(space) => space.free_bytes,
+            Err(_) => 0,
+        };
         let mut segments = Vec::new();
-        let mut missing_bytes = 0;
         for journal in 0..geometry.journals {
             let directory = self.journal_dir(journal);
             if create {
@@ -54,15 +62,10 @@ impl FileStorage {
                 let path = self.segment_path(Slot { journal, number });
                 let file = file::open_private(&path, create)
                     .map_err(|error| OpenError::Volume(format!("segment {path:?}: {error}")))?;
-                let metadata =
-                    file.metadata().map_err(|error| OpenError::Volume(format!("segment {path:?}: {error}")))?;
-                missing_bytes += geometry.segment_bytes.saturating_sub(metadata.blocks() * 512);
                 files.push(file);
             }
             segments.push(files);
         }
-        // Before any of it is taken.
-        let free_bytes = file::space(&self.inner.data_dir).map_or(0, |space| space.free_bytes);
         for file in segments.iter().flatten() {
             match file::allocate(file, geometry.segment_bytes) {
                 Ok(()) => {}
@@ -86,6 +89,19 @@ impl FileStorage {
         sync_directory(&self.inner.data_dir)?;
         self.hold(segments);
         Ok(())
+    }
+
+    /// What the segments still want of the volume.
+    fn missing_bytes(&self) -> u64 {
+        let geometry = self.inner.geometry;
+        let missing = |slot: Slot| {
+            let held_bytes = std::fs::metadata(self.segment_path(slot)).map_or(0, |metadata| metadata.blocks() * 512);
+            geometry.segment_bytes.saturating_sub(held_bytes)
+        };
+        (0..geometry.journals)
+            .flat_map(|journal| (0..geometry.segments).map(move |number| Slot { journal, number }))
+            .map(missing)
+            .fold(0, u64::saturating_add)
     }
 
     /// Opens the segments for reading alone.
@@ -145,6 +161,21 @@ impl FileStorage {
             "data_dir {data_dir:?} has {free} free, {needed} are needed for its segments ({error}): enlarge the volume, or lower persistence.segments or segment_bytes in a new data directory"
         ))
     }
+}
+
+/// What lies in a directory without a manifest and is not of our making, if anything: then the directory is somebody
+/// else's. A file system's own entries and hidden ones are let pass, since a volume's root may have them.
+pub fn stranger_in(data_dir: &Path) -> Option<String> {
+    if data_dir.join("manifest").exists() {
+        return None;
+    }
+    let names =
+        std::fs::read_dir(data_dir).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let is_ours = |name: &str| {
+        ["lock", "manifest.new", "quarantine"].contains(&name)
+            || name.strip_prefix("journal-").is_some_and(|number| number.parse::<u16>().is_ok())
+    };
+    names.filter(|name| !is_ours(name) && name != "lost+found" && !name.starts_with('.')).min()
 }
 
 impl Storage for FileStorage {

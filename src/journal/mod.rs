@@ -54,7 +54,7 @@ mod state;
 mod storage;
 mod writer;
 
-pub use file_storage::FileStorage;
+pub use file_storage::{FileStorage, stranger_in};
 pub use flusher::{Flusher, FlusherCounters};
 pub use manifest::{Manifest, ManifestError, journal_of};
 pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, prepare};

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use crate::sys::file;
 use crate::sys::ring::{RingMemory, Watermarks};
 
+use super::file_storage::stranger_in;
 use super::flusher::Carry;
 use super::recovery::{self, Found};
 use super::ring_file::{identity_of, open_ring};
@@ -90,8 +91,16 @@ pub struct DirectoryLock {
 pub fn open(settings: &Settings) -> Result<Opened<FileStorage>, OpenError> {
     settings.geometry.check().map_err(|why| OpenError::Manifest(ManifestError::Geometry(why)))?;
     let data_dir = &settings.data_dir;
-    file::create_private_directory(data_dir)
-        .map_err(|error| OpenError::Directory(format!("data_dir {data_dir:?} cannot be made: {error}")))?;
+    file::create_private_directory(data_dir).map_err(|error| {
+        OpenError::Directory(format!(
+            "data_dir {data_dir:?} cannot be made: {error}; name a directory that this user can make in engine.data_dir"
+        ))
+    })?;
+    if let Some(name) = stranger_in(data_dir) {
+        return Err(OpenError::Directory(format!(
+            "data_dir {data_dir:?} holds {name:?} and no manifest, so it is no data directory of fixring: name a new or an empty one in engine.data_dir"
+        )));
+    }
     let lock = DirectoryLock::take(data_dir)?;
     let storage = FileStorage::open(data_dir, settings.geometry);
     let is_new = storage.manifest()?.is_none();
@@ -225,7 +234,11 @@ impl DirectoryLock {
     /// Waits a little for one that is just dying.
     pub fn take(data_dir: &Path) -> Result<Self, OpenError> {
         let path = data_dir.join("lock");
-        let failed = |error: io::Error| OpenError::Directory(format!("lock {path:?}: {error}"));
+        let failed = |error: io::Error| {
+            OpenError::Directory(format!(
+                "lock {path:?}: {error}; make data_dir writable for this user, or name another in engine.data_dir"
+            ))
+        };
         let file = file::open_private(&path, true).map_err(failed)?;
         let steps = LOCK_WAIT_MAX.as_millis() / LOCK_WAIT_STEP.as_millis();
         for _ in 0..steps {

@@ -97,10 +97,13 @@ pub(super) fn open_ring(
     journal: u16,
 ) -> Result<(RingMemory, Option<io::Error>), OpenError> {
     let path = ring_path(ring_dir, manifest.uuid, journal);
-    let failed =
-        |what: &str, error: io::Error| OpenError::Ring(format!("ring {path:?} of journal {journal}: {what}: {error}"));
+    let failed = |what: &str, error: io::Error| {
+        OpenError::Ring(format!(
+            "ring {path:?} of journal {journal}: {what}: {error}; see that persistence.ring_dir is shared memory that this user can write to"
+        ))
+    };
     file::create_private_directory(ring_dir)
-        .map_err(|error| OpenError::Ring(format!("ring_dir {ring_dir:?} cannot be made: {error}")))?;
+        .map_err(|error| OpenError::Ring(format!("ring_dir {ring_dir:?} cannot be made: {error}; name one that this user can write to in persistence.ring_dir")))?;
     let file = file::open_private(&path, true).map_err(|error| failed("it cannot be opened", error))?;
     let bytes = PAGE_BYTES + manifest.geometry.ring_bytes;
     let metadata = file.metadata().map_err(|error| failed("it cannot be looked at", error))?;

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::machine::Findings;
-use crate::journal::{FileStorage, Geometry, Manifest, ManifestError, Storage};
+use crate::journal::{FileStorage, Geometry, Manifest, ManifestError, Storage, stranger_in};
 use crate::sys::file::{open_private, try_lock};
 
 const KEY: &str = "engine.data_dir";
@@ -27,7 +27,13 @@ impl Findings<'_> {
             segments: persistence.segments,
         };
         let manifest = match FileStorage::open(&self.config.engine.data_dir, geometry).manifest() {
-            Ok(None) => return,
+            Ok(None) => {
+                if let Some(name) = stranger_in(&self.config.engine.data_dir) {
+                    let what = format!("it holds {name:?} and no manifest, so it is no data directory of fixring");
+                    self.wrong(KEY, what, "name a new or an empty one");
+                }
+                return;
+            }
             Ok(Some(bytes)) => Manifest::of_text(&bytes),
             Err(error) => {
                 self.wrong(KEY, error.to_string(), "let this user read what is in the data directory");

@@ -363,6 +363,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let resolved = named.as_ref().and_then(|named| directory.resolve(named, Role::Acceptor));
         let Some((identity, spec)) = resolved else {
             self.counters.logons_refused.add(1);
+            let peer = self.connection(id).peer;
+            self.mailbox.events.push(Event::UnknownSession { peer, named: named.map(Box::new) });
             self.refuse(now, id, RefusedWhy::UnknownSession);
             return Next::Gone;
         };
