@@ -597,8 +597,8 @@ mod tests {
                 std::thread::yield_now();
             }
         };
-        engine.workers.push(spawn("worker".into(), None, turns).unwrap());
-        engine.housekeeping("fixring-flush", None, |_| panic!("a bug, for this test")).unwrap();
+        engine.workers.push(spawn("worker".into(), &[], turns).unwrap());
+        engine.housekeeping("fixring-flush", &[], |_| panic!("a bug, for this test")).unwrap();
         assert!(matches!(engine.wait(), Err(EngineError::Panicked { thread }) if thread == "fixring-flush"));
     }
 
