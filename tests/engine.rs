@@ -649,3 +649,19 @@ fn a_peer_that_logs_on_again_while_its_logout_is_being_answered_is_let_in() {
     world.pass_ms(5);
     assert_eq!((types(&peer.receive()), types(&again.receive())), ("5".into(), "A".into()));
 }
+
+#[test]
+fn a_peer_that_floods_has_a_bounded_number_of_messages_a_turn() {
+    let mut world = World::new();
+    let mut peer = world.logged_on("DESK0");
+    let orders: Vec<u8> = (0..150).flat_map(|number| peer.order(&format!("o{number}"))).collect();
+    assert_eq!(peer.send_bytes(&orders), orders.len());
+    let mut turns = Vec::new();
+    while turns.iter().sum::<usize>() < 150 {
+        world.clock.advance(MS);
+        assert!(world.engine.worker.turn(world.clock.now(), None) > 0, "a turn that leaves messages is no idle one");
+        world.engine.flusher.turn(world.clock.now().monotonic_ns).expect("a sound volume");
+        turns.push(peer.receive().len());
+    }
+    assert!(turns.len() > 2 && turns.iter().all(|answers| (1..=64).contains(answers)), "{turns:?}");
+}

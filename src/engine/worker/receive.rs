@@ -15,6 +15,9 @@ use crate::transport::{Connect, ConnectionId, Receive, Transport};
 
 /// Reads of one connection a turn, at most: others have their turn too.
 const READS_PER_TURN_MAX: u32 = 4;
+/// Messages of one connection a turn, at most. Without it a peer that floods would have its reads' worth of the smallest
+/// messages, thousands of steps, before anybody else's turn.
+const MESSAGES_PER_TURN_MAX: u32 = 64;
 /// The pause after a failure to accept.
 const ACCEPT_RETRY_NS: u64 = 100_000_000;
 /// Buffers of closed connections that are kept for the next ones.
@@ -24,7 +27,7 @@ const SPARE_BUFFERS_MAX: usize = 64;
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Message,
-    /// Not now: no room in the journal, or the connection waits for something.
+    /// Not now: no room in the journal, the connection waits for something, or it has had its turn.
     Later,
     /// The connection is gone or has gone elsewhere.
     Gone,
@@ -216,9 +219,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
             return 1;
         }
-        let mut work = 0;
-        // What an earlier turn left in the buffer, for want of room in the journal, comes first.
-        let mut next = if connection.buffer.filled().is_empty() { Next::Message } else { self.consume(now, id) };
+        let mut budget = MESSAGES_PER_TURN_MAX;
+        // What an earlier turn left in the buffer comes first.
+        let is_empty = connection.buffer.filled().is_empty();
+        let mut next = if is_empty { Next::Message } else { self.consume(now, id, &mut budget) };
+        let mut work = MESSAGES_PER_TURN_MAX - budget;
         for _ in 0..READS_PER_TURN_MAX {
             if next != Next::Message {
                 break;
@@ -233,7 +238,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     self.counters.bytes_in.add(count as u64);
                     work += 1;
                     self.prove_alive(now, id);
-                    next = self.consume(now, id);
+                    next = self.consume(now, id, &mut budget);
                     if next == Next::Message && count < wanted {
                         // Most likely all: the next turn, or readiness, brings the rest.
                         self.warm(id);
@@ -271,23 +276,29 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.hot.push(id);
     }
 
-    /// Works off the whole messages in the connection's buffer.
-    fn consume(&mut self, now: Now, id: ConnectionId) -> Next {
+    /// Works off the whole messages in the connection's buffer, as far as the budget goes.
+    fn consume(&mut self, now: Now, id: ConnectionId, budget: &mut u32) -> Next {
         // The buffer is out of the table while its messages are worked on.
         let mut buffer = std::mem::take(&mut self.connection(id).buffer);
         let serial = self.connection(id).serial;
         let mut next = Next::Message;
         while next == Next::Message {
+            if *budget == 0 {
+                next = Next::Later;
+                break;
+            }
             match frame(buffer.filled(), self.limits.message_bytes_max) {
                 Framing::Complete(frame) => {
                     let length = frame.length as usize;
                     next = self.message(now, id, &buffer.filled()[..length], &buffer);
                     if next == Next::Message {
+                        *budget -= 1;
                         buffer.consume(length);
                     }
                 }
                 Framing::Incomplete => break,
                 Framing::Invalid { skip, why } => {
+                    *budget -= 1;
                     next = self.garbled(now, id, why);
                     buffer.consume(skip as usize);
                 }
