@@ -9,5 +9,6 @@ pub mod allocations;
 pub mod cores;
 pub mod file;
 pub mod memory;
+pub mod process;
 pub mod ring;
 pub mod simd;

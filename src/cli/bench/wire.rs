@@ -14,12 +14,13 @@ use serde::Serialize;
 use super::client::{Client, ClientError, Load};
 use super::machine::{Machine, Placement, pin};
 use crate::cli::Exit;
+use crate::sys::process;
 
 /// Measure the round trip of order and report over loopback, beside bare TCP
 ///
 /// Five runs of each, in turn: a bare TCP ping-pong of the same bytes (the floor), the same with a thread that writes
 /// and syncs what the engine journals at the engine's flush interval (the floor with sync), and the engine, which
-/// stores both directions. Each percentile is the median of the runs. Closed loop unless --rate is given; then latency
+/// stores both directions; it is stopped (SIGSTOP) while the floors run. Each percentile is the median of the runs. Closed loop unless --rate is given; then latency
 /// counts from the intended send time.
 #[derive(clap::Args, Debug)]
 pub(crate) struct WireOptions {
@@ -150,11 +151,14 @@ fn measure(options: &WireOptions, placement: Placement) -> Result<Report, Client
 
     let (mut floors, mut synced_floors, mut engines) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..options.runs {
+        // A worker that spins would take half of the core that the floor is measured on.
+        own.as_ref().map_or(Ok(()), |own| process::pause(&own.child))?;
         for (sync, results) in [(false, &mut floors), (true, &mut synced_floors)] {
             let floor = FloorProcess::start(directory.path(), placement, order_bytes, report_bytes, sync)?;
             let mut client = Client::to_floor(floor.address, order_bytes, report_bytes)?;
             results.push(client.run(load, comp_ids)?);
         }
+        own.as_ref().map_or(Ok(()), |own| process::resume(&own.child))?;
         let mut client = reconnect(address, comp_ids)?;
         engines.push(client.run(load, comp_ids)?);
     }
