@@ -18,6 +18,11 @@ pub(crate) struct EventLog {
 }
 
 impl EventLog {
+    /// Names a session that recovery found: there may be more of them than events find room at once.
+    pub fn know(&mut self, session: SessionKey, name: String) {
+        self.names.insert(session, name);
+    }
+
     /// Logs what has come. Answers how much that was.
     pub fn turn(&mut self, workers: &mut [Consumer<Event>]) -> u32 {
         let mut work = 0;

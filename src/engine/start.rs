@@ -13,7 +13,7 @@ use rtrb::RingBuffer;
 
 use super::clock::{Clock, SystemClock};
 use super::directory::{Directory, mode_of};
-use super::event::events;
+use super::event::{SessionKey, events};
 use super::log::EventLog;
 use super::threads::{FatalOnPanic, Signals, run_flushers, run_resolver, run_stagers, run_worker, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
@@ -25,6 +25,7 @@ use crate::journal::{
     self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, SessionState, Storage,
     StorageError,
 };
+use crate::session::Identity;
 use crate::transport::tcp::{KernelTcp, bind};
 
 /// Stored messages that one ResendRequest may bring back before the stager asks for the rest anew: bounds its memory.
@@ -140,6 +141,7 @@ impl Engine {
         let strong = config.sessions.iter().any(|session| mode_of(session.mode) != Mode::Buffered);
         let worker_of_journal: Vec<u32> = (0..opened.journals.len()).map(|at| (at % worker_count) as u32).collect();
         let (mut flushers, mut stagers) = (Vec::new(), Vec::new());
+        let mut log = EventLog::default();
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
         for journal in opened.journals {
             tracing::info!(journal = journal.number, "{}", journal.recovered.report);
@@ -150,6 +152,12 @@ impl Engine {
                 &journal.recovered.sessions,
                 &directory,
             )?;
+            for session in &journal.recovered.sessions {
+                let key = SessionKey { journal: journal.number, number: session.number };
+                if let Some(identity) = Identity::from_bytes(&session.identity) {
+                    log.know(key, identity.to_string());
+                }
+            }
             let at = usize::from(journal.number);
             let environment = Environment {
                 journal: journal.number,
@@ -221,7 +229,6 @@ impl Engine {
         engine.resolver = engine.others.pop();
         let log_signals = Arc::clone(&engine.signals);
         let log = spawn("fixring-log".into(), &placement.housekeeping, move || {
-            let mut log = EventLog::default();
             loop {
                 // Read first: what was said before the end is still logged.
                 let ends = log_signals.log_ends.load(Ordering::Acquire);
