@@ -212,9 +212,11 @@ fn secrets_of_a_logon_are_in_no_log_and_no_file() {
     let place = Place::new(&SMALL);
     let mut engine = start_loud(&place);
     let mut wire = log_on(place.port, "95=10|96=raw_s3cr3t|553=desk-user|554=pass_s3cr3t|925=next_s3cr3t|");
+    // A UserRequest(BE) brings a new one.
+    assert!(wire.send(&PARTY.message("BE", 2, "", "923=1|924=3|553=desk-user|554=old_s3cr3t|925=new_s3cr3t|")));
     // Those that the session does not expect: with fields that cannot be read, and one of a session that is unknown.
-    assert!(wire.send(&PARTY.message("A", 2, "", "98=0|108=30|x=1|554=odd_s3cr3t|")));
-    assert!(wire.send(&PARTY.message("A", 3, "", "98=0|108=30|554=second_s3cr3t|")));
+    assert!(wire.send(&PARTY.message("A", 3, "", "98=0|108=30|x=1|554=odd_s3cr3t|")));
+    assert!(wire.send(&PARTY.message("A", 4, "", "98=0|108=30|554=second_s3cr3t|")));
     while !matches!(wire.read(Duration::from_secs(1)), Read1::End | Read1::Nothing) {}
     let mut stranger = Wire::connect(place.port).expect("it listens");
     let unknown = Party { begin_string: "FIX.9.9", ..PARTY };

@@ -132,7 +132,6 @@ counters! {
         flushes: Counter, "Writes of the flusher that were made durable";
         last_sync_ns: GaugeNs, "How long the last sync took";
         longest_sync_ns: GaugeNs, "The longest sync since the start";
-        segments_recycled: Counter, "Segments used again";
     }
 }
 

@@ -139,8 +139,9 @@ impl<A: Application> Ledger<A> {
     pub fn inbound(&mut self, now: Now, session: u32, message: &Message<'_>) -> Result<(), Full> {
         self.open()?;
         let msg_seq_num = message.uint(tags::MSG_SEQ_NUM).flatten().unwrap_or(0);
-        let is_logon = message.msg_type() == b"A";
-        let position = self.append_inbound(now, session, msg_seq_num, message.bytes(), is_logon);
+        // A UserRequest(BE) carries Password(554) and NewPassword(925) as a Logon(A) does.
+        let has_secrets = matches!(message.msg_type(), b"A" | b"BE");
+        let position = self.append_inbound(now, session, msg_seq_num, message.bytes(), has_secrets);
         let mut received = self.step_in_commit(now, session, |session, out| session.receive(now, message, out));
         match received.disposition {
             Disposition::Done => {}
@@ -190,8 +191,8 @@ impl<A: Application> Ledger<A> {
         })
     }
 
-    fn append_inbound(&mut self, now: Now, session: u32, msg_seq_num: u64, bytes: &[u8], is_logon: bool) -> u64 {
-        let blanked = is_logon.then(|| {
+    fn append_inbound(&mut self, now: Now, session: u32, msg_seq_num: u64, bytes: &[u8], has_secrets: bool) -> u64 {
+        let blanked = has_secrets.then(|| {
             let mut stored = bytes.to_vec();
             super::secrets::blank(&mut stored).then_some(stored)
         });
