@@ -25,7 +25,7 @@ use crate::journal::{
     self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, SessionState, Storage,
     StorageError,
 };
-use crate::session::Identity;
+use crate::session::{Identity, Version};
 use crate::transport::tcp::{KernelTcp, bind};
 
 /// Stored messages that one ResendRequest may bring back before the stager asks for the rest anew: bounds its memory.
@@ -145,6 +145,7 @@ impl Engine {
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
         for journal in opened.journals {
             tracing::info!(journal = journal.number, "{}", journal.recovered.report);
+            check_recovered(journal.number, &journal.recovered.sessions)?;
             check_sessions(
                 journal.number,
                 journals,
@@ -452,6 +453,21 @@ impl Placement {
     }
 }
 
+/// Whether this build can take over the sessions that a journal holds: all of them, numbered as they were defined, of a
+/// BeginString(8) that it knows. What the journal's CRCs let pass may still be another build's.
+fn check_recovered(journal: u16, recovered: &[RecoveredSession]) -> Result<(), StartError> {
+    let is_known = |(index, session): (usize, &RecoveredSession)| {
+        let identity = Identity::from_bytes(&session.identity);
+        session.number as usize == index
+            && identity.is_some_and(|identity| Version::of_begin_string(&identity.begin_string).is_some())
+    };
+    if recovered.iter().enumerate().all(is_known) {
+        return Ok(());
+    }
+    let why = "it holds a session that this build does not know".into();
+    Err(StartError::Journal(OpenError::Damaged { journal, why }))
+}
+
 /// Whether the states of a journal's sessions, recovered and configured, fit a segment's head.
 fn check_sessions(
     journal: u16,
@@ -607,6 +623,26 @@ mod tests {
         engine.workers.push(spawn("worker".into(), &[], turns).unwrap());
         engine.housekeeping("fixring-flush", &[], |_| panic!("a bug, for this test")).unwrap();
         assert!(matches!(engine.wait(), Err(EngineError::Panicked { thread }) if thread == "fixring-flush"));
+    }
+
+    #[test]
+    fn a_journal_with_a_session_that_this_build_does_not_know_is_an_error_and_no_panic() {
+        let session = |number, identity: &[u8]| RecoveredSession {
+            number,
+            next_out: 1,
+            next_in: 1,
+            epoch: 0,
+            lease: 0,
+            last_out: journal::NONE,
+            last_in: journal::NONE,
+            identity: identity.into(),
+        };
+        let good = b"FIX.4.4\x01VENUE\x01\x01\x01DESK\x01\x01";
+        let foreign = b"FIX.9.9\x01VENUE\x01\x01\x01DESK\x01\x01";
+        assert!(check_recovered(0, &[session(0, good)]).is_ok());
+        for bad in [session(0, foreign), session(0, b"garbage"), session(1, good)] {
+            assert!(check_recovered(0, &[bad]).is_err());
+        }
     }
 
     #[test]
