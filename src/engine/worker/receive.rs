@@ -84,7 +84,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         match self.transport.attach(detached) {
             Ok(id) => {
                 if self.let_in(now, id, peer) && !self.connection(id).buffer.fill(&received) {
-                    self.refuse(now, id, RefusedWhy::TooManyConnections);
+                    self.refuse(id, RefusedWhy::TooManyConnections);
                 }
             }
             Err(error) => self.mailbox.events.push(Event::AcceptFailed { error: error.kind() }),
@@ -237,7 +237,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     connection.last_bytes_turn = self.turns;
                     self.counters.bytes_in.add(count as u64);
                     work += 1;
-                    self.prove_alive(now, id);
+                    self.prove_alive(id);
                     next = self.consume(now, id, &mut budget);
                     if next == Next::Message && count < wanted {
                         // Most likely all: the next turn, or readiness, brings the rest.
@@ -339,7 +339,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 Next::Message
             }
             _ => {
-                self.refuse(now, id, RefusedWhy::Garbled);
+                self.refuse(id, RefusedWhy::Garbled);
                 Next::Gone
             }
         }
@@ -366,7 +366,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let named = match parse(bytes, &mut self.index) {
             Ok(message) if message.msg_type() == b"A" => Identity::of_peer(&message),
             _ => {
-                self.refuse(now, id, RefusedWhy::FirstMessageNotLogon);
+                self.refuse(id, RefusedWhy::FirstMessageNotLogon);
                 return Next::Gone;
             }
         };
@@ -376,18 +376,18 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.counters.logons_refused.add(1);
             let peer = self.connection(id).peer;
             self.mailbox.events.push(Event::UnknownSession { peer, named: named.map(Box::new) });
-            self.refuse(now, id, RefusedWhy::UnknownSession);
+            self.refuse(id, RefusedWhy::UnknownSession);
             return Next::Gone;
         };
         let journal = journal_of(&identity.to_bytes(), self.worker_of_journal.len() as u16);
         let Some(ledger) = self.desk_of_journal[usize::from(journal)] else {
-            return self.hand_over(now, id, self.worker_of_journal[usize::from(journal)], buffer);
+            return self.hand_over(id, self.worker_of_journal[usize::from(journal)], buffer);
         };
         let session = match self.find_or_define(now, ledger, &identity, spec) {
             Ok(Some(session)) => session,
             Ok(None) => {
                 self.counters.logons_refused.add(1);
-                self.refuse(now, id, RefusedWhy::TooManySessions);
+                self.refuse(id, RefusedWhy::TooManySessions);
                 return Next::Gone;
             }
             Err(Full) => {
@@ -407,11 +407,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn hand_over(&mut self, now: Now, id: ConnectionId, worker: u32, buffer: &ReceiveBuffer) -> Next {
+    fn hand_over(&mut self, id: ConnectionId, worker: u32, buffer: &ReceiveBuffer) -> Next {
         let target = self.mailbox.hand_over_to.get_mut(worker as usize).and_then(Option::as_mut);
         let Some(target) = target.filter(|target| !target.is_full()) else {
             // As many hand-overs wait as the ring holds: the peer comes again.
-            self.refuse(now, id, RefusedWhy::TooManyConnections);
+            self.refuse(id, RefusedWhy::TooManyConnections);
             return Next::Gone;
         };
         let received = buffer.filled().into();
@@ -432,7 +432,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let closing = live.is_some_and(|live| matches!(self.connection(live).stage, Stage::Closing { .. }));
         if challenged || !(established || closing) {
             self.counters.logons_refused.add(1);
-            self.refuse(now, id, RefusedWhy::SessionLive);
+            self.refuse(id, RefusedWhy::SessionLive);
             return Next::Gone;
         }
         if established && self.step_session(now, ledger, session, |session, out| session.probe(now, out)) == Err(Full) {
@@ -449,11 +449,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     /// Bytes on the live connection decide a challenge in its favour.
-    fn prove_alive(&mut self, now: Now, id: ConnectionId) {
+    fn prove_alive(&mut self, id: ConnectionId) {
         let Stage::Attached { ledger, session } = self.connection(id).stage else { return };
         if let Some(challenger) = self.slot(ledger, session).link.challenger.take() {
             self.counters.logons_refused.add(1);
-            self.refuse(now, challenger, RefusedWhy::SessionLive);
+            self.refuse(challenger, RefusedWhy::SessionLive);
         }
     }
 
@@ -466,7 +466,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     /// Closes a connection that has no session.
-    pub(super) fn refuse(&mut self, _now: Now, id: ConnectionId, why: RefusedWhy) {
+    pub(super) fn refuse(&mut self, id: ConnectionId, why: RefusedWhy) {
         if let Some(connection) = self.remove(id) {
             if let Stage::Challenging { ledger, session } = connection.stage {
                 self.slot(ledger, session).link.challenger = None;

@@ -327,7 +327,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         match connection.stage {
             Stage::LogonAwaited => {
                 self.counters.logon_timeouts.add(1);
-                self.refuse(now, id, RefusedWhy::NoLogonInTime);
+                self.refuse(id, RefusedWhy::NoLogonInTime);
             }
             Stage::Challenging { ledger, session } => {
                 if let Some(old) = self.slot(ledger, session).link.connection {
@@ -372,7 +372,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 self.close_now(now, id);
             }
             Stage::Closing { .. } => self.close_now(now, id),
-            Stage::LogonAwaited | Stage::Challenging { .. } => self.refuse(now, id, RefusedWhy::Closed),
+            Stage::LogonAwaited | Stage::Challenging { .. } => self.refuse(id, RefusedWhy::Closed),
             Stage::Connecting { ledger, session } => {
                 let peer = self.connection(id).peer;
                 self.remove(id);

@@ -42,7 +42,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.acceptable = false;
         for id in self.open_connections() {
             match self.connection(id).stage {
-                Stage::LogonAwaited | Stage::Challenging { .. } => self.refuse(now, id, RefusedWhy::Stopping),
+                Stage::LogonAwaited | Stage::Challenging { .. } => self.refuse(id, RefusedWhy::Stopping),
                 Stage::Connecting { .. } => drop(self.remove(id)),
                 Stage::Attached { .. } | Stage::Closing { .. } => {}
             }
