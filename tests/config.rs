@@ -239,7 +239,7 @@ fn a_logon_belongs_to_the_single_session_before_the_template() {
     assert_eq!(index(identity("FIX.4.4", "DESK1", "OTHER")), Some(1));
     assert_eq!(index(identity("FIX.4.4", "DESK2", "")), Some(0));
     assert_eq!(index(identity("FIX.4.2", "DESK1", "")), Some(0));
-    assert_eq!(index(identity("FIX.4.1", "DESK1", "")), None);
+    assert_eq!(index(identity("FIX.4.5", "DESK1", "")), None);
     assert_eq!(index(IdentityValues { sender_comp_id: b"OTHER", ..identity("FIX.4.4", "DESK1", "") }), None);
     assert_eq!(config.session_for(SessionRole::Initiator, identity("FIX.4.4", "DESK1", "")), None);
 }
@@ -331,7 +331,7 @@ fn every_fault_has_its_place_its_key_and_its_mend() {
         // Sessions.
         (session.replace("target_comp_id = \"DESK1\"\n", ""), "1:1", &["session[0].target_comp_id is missing"]),
         (session.replace("FIX.4.4", "FIX.5.0SP2"), "2:16", &["FIXT.1.1"]),
-        (session.replace("FIX.4.4", "FIX.4.0"), "2:16", &["is not a supported version"]),
+        (session.replace("FIX.4.4", "FIX.4.5"), "2:16", &["is not a supported version"]),
         (session.replace("FIX.4.4", "FIX44"), "2:16", &["did you mean \"FIX.4.4\"?"]),
         (session.replace("DESK1", "DESK*"), "4:18", &["\"*\" alone"]),
         (session.replace("DESK1", "DESK\\u0001"), "4:18", &["printable ASCII"]),

@@ -2,7 +2,7 @@
 //! `tests/config.rs` proves that the commented `fixring.toml` documents each one, so the three cannot drift apart.
 
 /// What `begin_string` may say. `"*"` in a template stands for any of them.
-pub const SUPPORTED_BEGIN_STRINGS: [&str; 3] = ["FIX.4.2", "FIX.4.4", "FIXT.1.1"];
+pub const SUPPORTED_BEGIN_STRINGS: [&str; 6] = ["FIX.4.0", "FIX.4.1", "FIX.4.2", "FIX.4.3", "FIX.4.4", "FIXT.1.1"];
 
 /// Sections and their keys. `acceptor` and `session` are lists of tables.
 pub const KEYS: &[(&str, &[&str])] = &[

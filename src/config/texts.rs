@@ -28,8 +28,6 @@ pub(super) fn parse_begin_string(text: &str) -> Result<Pattern, Wrong> {
     let all = SUPPORTED_BEGIN_STRINGS.map(|known| format!("\"{known}\"")).join(", ");
     let mend = if text.to_ascii_uppercase().starts_with("FIX.5") {
         "FIX 5.0 and later speak over the session protocol \"FIXT.1.1\": use that, and default_appl_ver_id".into()
-    } else if matches!(text, "FIX.4.0" | "FIX.4.1" | "FIX.4.3") {
-        format!("use one of {all}, or \"*\" in a template")
     } else {
         match nearest(text, SUPPORTED_BEGIN_STRINGS) {
             Some(near) => {
