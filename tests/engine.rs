@@ -226,9 +226,23 @@ fn types(messages: &[String]) -> String {
 }
 
 #[test]
+fn a_second_logon_is_refused_without_a_probe_where_the_live_connection_has_just_been_heard() {
+    let mut world = World::new();
+    let mut live = world.logged_on("DESK0");
+    let mut second = world.peer("DESK0", "VENUE");
+    second.connect();
+    second.logon();
+    world.pass_ms(5);
+    assert!(second.is_closed());
+    assert_eq!(live.receive(), [""; 0], "and nothing is asked of it");
+    assert_eq!(world.events(), ["refused: SessionLive"]);
+}
+
+#[test]
 fn a_second_logon_is_refused_where_the_live_connection_answers_the_probe() {
     let mut world = World::new();
     let mut live = world.logged_on("DESK0");
+    world.pass_ms(200);
     let mut second = world.peer("DESK0", "VENUE");
     second.next_out = live.next_out;
     second.connect();
@@ -249,6 +263,7 @@ fn a_second_logon_is_refused_where_the_live_connection_answers_the_probe() {
 fn a_rebooted_peer_is_let_in_once_its_old_connection_has_not_answered_the_probe() {
     let mut world = World::new();
     let mut old = world.logged_on("DESK0");
+    world.pass_ms(200);
     let mut rebooted = world.peer("DESK0", "VENUE");
     rebooted.next_out = old.next_out;
     rebooted.connect();

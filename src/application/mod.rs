@@ -9,7 +9,7 @@ mod echo;
 mod exchange;
 
 pub use crate::engine::{Handle, Sessions};
-pub use crate::session::SendError;
+pub use crate::session::{BusinessRejectReason, SendError};
 pub use echo::Echo;
 pub use exchange::Exchange;
 

@@ -114,7 +114,7 @@ impl BuiltIn {
     pub fn new(which: BuiltInApplication, environment: Environment) -> Self {
         match which {
             BuiltInApplication::Exchange => Self::Exchange(Exchange::new(environment.snapshot_bytes_max)),
-            BuiltInApplication::Echo => Self::Echo(Echo::default()),
+            BuiltInApplication::Echo => Self::Echo(Echo::new(environment.snapshot_bytes_max)),
         }
     }
 }

@@ -49,6 +49,12 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "sending_time_tolerance",
             "held_messages_max",
             "held_bytes_max",
+            "sending_time_precision",
+            "last_msg_seq_num_processed",
+            "session_status",
+            "resend_rejects",
+            "dictionary",
+            "validation",
             "default_appl_ver_id",
             "username",
             "password",
@@ -58,7 +64,54 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "reconnect_max",
         ],
     ),
+    (
+        VALIDATION,
+        &[
+            "enabled",
+            "msg_type",
+            "tags",
+            "user_defined_tags",
+            "required",
+            "values_present",
+            "enumerated_values",
+            "formats",
+            "repeated_tags",
+            "group_counts",
+            "group_order",
+            "section_order",
+            "comp_ids",
+            "orig_sending_time",
+        ],
+    ),
 ];
+
+/// The table within a `[[session]]`.
+pub(super) const VALIDATION: &str = "session.validation";
+
+/// Another engine's name for a key of ours.
+pub(super) struct Alias {
+    pub section: &'static str,
+    pub name: &'static str,
+    pub key: &'static str,
+    /// Its `true` is our `false`.
+    pub is_inverse: bool,
+}
+
+/// The names that users of the QuickFIX engines know.
+pub(super) const ALIASES: [Alias; 8] = [
+    of_validation("UseDataDictionary", "enabled", false),
+    of_validation("AllowUnknownMsgFields", "tags", true),
+    of_validation("ValidateUserDefinedFields", "user_defined_tags", false),
+    of_validation("ValidateFieldsHaveValues", "values_present", false),
+    of_validation("ValidateUnorderedGroupFields", "group_order", false),
+    of_validation("ValidateFieldsOutOfOrder", "section_order", false),
+    of_validation("CheckCompID", "comp_ids", false),
+    of_validation("RequiresOrigSendingTime", "orig_sending_time", false),
+];
+
+const fn of_validation(name: &'static str, key: &'static str, is_inverse: bool) -> Alias {
+    Alias { section: VALIDATION, name, key, is_inverse }
+}
 
 /// The keys of a section.
 pub(super) fn keys_of(section: &str) -> &'static [&'static str] {

@@ -6,7 +6,7 @@
 //! the volume room) is no part of it: `fixring check` and the start of the engine ask that.
 //!
 //! Who calls it: the command line, the engine's builder, tests. It opens no socket and no data directory. The only
-//! files that it reads are the configuration itself and the files named by `password_file`.
+//! files that it reads are the configuration itself and those named by `password_file` and `dictionary`.
 //!
 //! Why the file is walked as a spanned TOML table and not deserialized into structs: a derived deserializer stops
 //! at the first fault, and the operator would meet the others one restart at a time.
@@ -26,7 +26,11 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::dictionary::{Checks, Dictionary};
+use crate::fix::Precision;
 
 pub use errors::{ConfigErrors, Fault};
 pub use keys::{KEYS, SUPPORTED_BEGIN_STRINGS};
@@ -169,6 +173,17 @@ pub struct SessionConfig {
     /// Messages kept while a gap before them is being filled.
     pub held_messages_max: u32,
     pub held_bytes_max: u32,
+    /// How fine SendingTime(52) is; whole seconds before FIX.4.2.
+    pub sending_time_precision: Precision,
+    /// Send LastMsgSeqNumProcessed(369), from FIX.4.2 on.
+    pub last_msg_seq_num_processed: bool,
+    /// Send SessionStatus(1409), FIXT.1.1 alone.
+    pub session_status: bool,
+    /// Send a Reject(3) again where it is asked for.
+    pub resend_rejects: bool,
+    /// The counterparty's own dictionaries, at most one a version. The standard's own where it has none.
+    pub dictionary: Vec<Arc<Dictionary>>,
+    pub validation: ValidationConfig,
     /// DefaultApplVerID(1137), FIXT.1.1 alone.
     pub default_appl_ver_id: String,
     /// Username(553), initiator.
@@ -178,6 +193,24 @@ pub struct SessionConfig {
     /// The pause before the first new attempt to connect; doubles, with jitter, up to `reconnect_max`.
     pub reconnect_min: Duration,
     pub reconnect_max: Duration,
+}
+
+/// `[session.validation]`
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ValidationConfig {
+    /// Whether messages are checked by a dictionary at all.
+    pub enabled: bool,
+    pub checks: Checks,
+    /// Both CompIDs of each message are the session's.
+    pub comp_ids: bool,
+    /// A PossDup has an OrigSendingTime(122), not later than its SendingTime(52).
+    pub orig_sending_time: bool,
+}
+
+impl Default for ValidationConfig {
+    fn default() -> ValidationConfig {
+        ValidationConfig { enabled: true, checks: Checks::ALL, comp_ids: true, orig_sending_time: true }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -399,6 +432,12 @@ impl Default for SessionConfig {
             sending_time_tolerance: Duration::from_secs(120),
             held_messages_max: 1024,
             held_bytes_max: 256 << 10,
+            sending_time_precision: Precision::Millis,
+            last_msg_seq_num_processed: false,
+            session_status: false,
+            resend_rejects: false,
+            dictionary: Vec::new(),
+            validation: ValidationConfig::default(),
             default_appl_ver_id: "9".into(),
             username: None,
             password: None,

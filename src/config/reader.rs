@@ -9,7 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::errors::{Faults, line_and_column};
-use super::keys::{keys_of, nearest};
+use super::keys::{ALIASES, keys_of, nearest};
 use super::values::{Wrong, format_bytes, format_duration, parse_bytes, parse_duration};
 use super::{KEYS, Location, Locations};
 
@@ -115,6 +115,27 @@ impl<'t> Reader<'t> {
         found
     }
 
+    /// A table within a table of the file, whose keys are listed under `name`.
+    pub fn subsection<'a, 'i>(
+        &mut self,
+        section: &Section<'a, 'i>,
+        key: &'static str,
+        name: &'static str,
+    ) -> Section<'a, 'i> {
+        let mut found = Section { name, path: section.key(key), table: None, span: section.span.clone() };
+        if let Some(value) = section.table.and_then(|table| table.get(key)) {
+            found.span = value.span();
+            match value.get_ref() {
+                DeValue::Table(table) => found.table = Some(table),
+                _ => {
+                    section.blame(self, key, "is not a table", format!("write {} and its keys below", header_of(name)))
+                }
+            }
+        }
+        self.note_keys(&found);
+        found
+    }
+
     /// Names at the top of the file that are no section.
     pub fn unknown_sections(&mut self, root: &DeTable<'_>) {
         for (key, _) in root.iter() {
@@ -140,7 +161,8 @@ impl<'t> Reader<'t> {
         for (key, _) in table.iter() {
             let name: &str = key.get_ref();
             let path = format!("{}.{name}", section.path);
-            if known.contains(&name) {
+            if known.contains(&name) || ALIASES.iter().any(|alias| (alias.section, alias.name) == (section.name, name))
+            {
                 let (line, column) = line_and_column(self.text, key.span().start);
                 self.locations.by_key.insert(path, Location { line, column });
                 continue;
@@ -283,6 +305,32 @@ impl<'i> Section<'_, 'i> {
         default
     }
 
+    /// A truth value that other engines know by another name too.
+    pub fn flag_or_alias(&self, reader: &mut Reader<'_>, key: &str, default: bool) -> bool {
+        let set = ALIASES
+            .iter()
+            .filter(|alias| alias.section == self.name && alias.key == key)
+            .find_map(|alias| Some((alias, self.table?.get(alias.name)?)));
+        let Some((alias, value)) = set else {
+            return self.flag(reader, key, default);
+        };
+        let path = self.key(alias.name);
+        if self.has(key) {
+            let what = format!("{path} is set, and so is {key}, which is the same");
+            reader.fault(value.span(), &path, what, "keep one of them".into());
+        }
+        match value.get_ref() {
+            DeValue::Boolean(flag) => *flag != alias.is_inverse,
+            // As it stands in their files.
+            DeValue::String(text) if matches!(&**text, "Y" | "N") => (text == "Y") != alias.is_inverse,
+            _ => {
+                let what = format!("{path} = {} is not a truth value", shown_text(reader.text, value.span()));
+                reader.fault(value.span(), &path, what, "use true or false, without quotes".into());
+                default
+            }
+        }
+    }
+
     /// One of a few names.
     pub fn choice<T: Copy>(&self, reader: &mut Reader<'_>, key: &str, names: &[(&str, T)], default: T) -> T {
         let Some(text) = self.text(reader, key) else {
@@ -329,6 +377,29 @@ impl<'i> Section<'_, 'i> {
         parse: impl Fn(&str) -> Result<T, Wrong>,
     ) -> Option<Vec<T>> {
         let items = self.list(reader, key, "[\"…\", \"…\"]")?;
+        Some(self.parsed_items(reader, key, &items, parse))
+    }
+
+    /// The same, where a list of one may be written without brackets.
+    pub fn parsed_one_or_more<T>(
+        &self,
+        reader: &mut Reader<'_>,
+        key: &str,
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Option<Vec<T>> {
+        match self.find(key)?.get_ref() {
+            DeValue::String(_) => self.parsed(reader, key, parse).map(|value| vec![value]),
+            _ => self.parsed_list(reader, key, parse),
+        }
+    }
+
+    fn parsed_items<T>(
+        &self,
+        reader: &mut Reader<'_>,
+        key: &str,
+        items: &[&Spanned<DeValue<'i>>],
+        parse: impl Fn(&str) -> Result<T, Wrong>,
+    ) -> Vec<T> {
         let mut values = Vec::with_capacity(items.len());
         for item in items {
             let parsed = match item.get_ref() {
@@ -340,7 +411,7 @@ impl<'i> Section<'_, 'i> {
                 Err(wrong) => self.blame_item(reader, key, item, wrong),
             }
         }
-        Some(values)
+        values
     }
 
     /// A list of core numbers without repetition.

@@ -3,11 +3,13 @@
 use std::env;
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
 use super::errors::ConfigErrors;
+use super::keys::VALIDATION;
 use super::reader::{Reader, Section};
 use super::relations::{
     relate_acceptors_and_sessions, relate_addresses, relate_engine, relate_identities, relate_session, relate_sizes,
@@ -19,11 +21,26 @@ use super::texts::{
 use super::values::{Wrong, parse_endpoint, parse_listen};
 use super::{
     AcceptorConfig, BuiltInApplication, Config, ControlConfig, EngineConfig, IdentityPattern, Pattern,
-    PersistenceConfig, PersistenceMode, Placement, Secret, SessionConfig, SessionRole, Wait, read_bounded,
+    PersistenceConfig, PersistenceMode, Placement, Secret, SessionConfig, SessionRole, ValidationConfig, Wait,
+    read_bounded,
 };
+use crate::dictionary::{
+    Checks, CompileError, Dictionary, FILE_BYTES_MAX, Severity, Validator, Version, built_in, load,
+};
+use crate::fix::Precision;
 
 const MODES: [(&str, PersistenceMode); 3] =
     [("buffered", PersistenceMode::Buffered), ("flush", PersistenceMode::Flush), ("sync", PersistenceMode::Sync)];
+
+const PRECISIONS: [(&str, Precision); 4] = [
+    ("seconds", Precision::Seconds),
+    ("milliseconds", Precision::Millis),
+    ("microseconds", Precision::Micros),
+    ("nanoseconds", Precision::Nanos),
+];
+
+/// The version whose application messages have dictionaries of their own.
+const FIXT: &str = "FIXT.1.1";
 
 /// Below it a Logon with a few custom fields would not fit.
 const MESSAGE_BYTES_MIN: u32 = 1 << 10;
@@ -202,6 +219,7 @@ fn session(reader: &mut Reader<'_>, section: &Section<'_, '_>, mode: Persistence
     );
     let identity = identity(reader, section, role);
     let pauses = TIMEOUT_MIN..=TIMEOUT_MAX;
+    let dictionary = dictionary(reader, section, &identity.begin_string);
     SessionConfig {
         identity,
         role,
@@ -220,6 +238,21 @@ fn session(reader: &mut Reader<'_>, section: &Section<'_, '_>, mode: Persistence
         ),
         held_messages_max: section.number(reader, "held_messages_max", 1..=1_000_000, default.held_messages_max),
         held_bytes_max: section.size_u32(reader, "held_bytes_max", MESSAGE_BYTES_MIN..=1 << 30, default.held_bytes_max),
+        sending_time_precision: section.choice(
+            reader,
+            "sending_time_precision",
+            &PRECISIONS,
+            default.sending_time_precision,
+        ),
+        last_msg_seq_num_processed: section.flag(
+            reader,
+            "last_msg_seq_num_processed",
+            default.last_msg_seq_num_processed,
+        ),
+        session_status: section.flag(reader, "session_status", default.session_status),
+        resend_rejects: section.flag(reader, "resend_rejects", default.resend_rejects),
+        dictionary,
+        validation: validation(reader, section),
         default_appl_ver_id: section
             .parsed(reader, "default_appl_ver_id", parse_appl_ver_id)
             .unwrap_or(default.default_appl_ver_id),
@@ -227,6 +260,84 @@ fn session(reader: &mut Reader<'_>, section: &Section<'_, '_>, mode: Persistence
         password: password(reader, section),
         reconnect_min: section.duration(reader, "reconnect_min", pauses.clone(), default.reconnect_min),
         reconnect_max: section.duration(reader, "reconnect_max", pauses, default.reconnect_max),
+    }
+}
+
+/// The counterparty's files, read and found whole.
+fn dictionary(reader: &mut Reader<'_>, section: &Section<'_, '_>, begin_string: &Pattern) -> Vec<Arc<Dictionary>> {
+    let read = |path: &str| {
+        let wrong = |what: String, mend: &str| Wrong { what, mend: mend.into() };
+        let bytes = read_bounded(Path::new(path), FILE_BYTES_MAX as u64).map_err(|error| {
+            wrong(format!("cannot be read: {error}"), "name a dictionary in the QuickFIX XML format")
+        })?;
+        let loaded = load(&bytes).map_err(|faults| {
+            let first = faults.iter().find(|fault| fault.severity == Severity::Error);
+            let first = first.map_or_else(String::new, |fault| format!(": line {}: {}", fault.line, fault.what));
+            wrong(
+                format!("is not a dictionary{first}"),
+                "fixring dictionary check names every fault of the file with its line",
+            )
+        })?;
+        let version = loaded.dictionary.version();
+        let speaks = match begin_string {
+            Pattern::Any => true,
+            Pattern::Exactly(own) if own == FIXT => version.appl_ver_id().is_some() || version.name() == FIXT,
+            Pattern::Exactly(own) => version.name() == own,
+        };
+        if !speaks {
+            return Err(wrong(
+                format!("is a dictionary of {version}, which this session does not speak"),
+                "name one of the session's begin_string; with FIXT.1.1, one of FIXT.1.1 or of an application version",
+            ));
+        }
+        Ok(Arc::new(loaded.dictionary))
+    };
+    let dictionaries = section.parsed_one_or_more(reader, "dictionary", read).unwrap_or_default();
+    for (at, dictionary) in dictionaries.iter().enumerate() {
+        let version = dictionary.version();
+        if dictionaries[..at].iter().any(|other| other.version() == version) {
+            section.blame(reader, "dictionary", format!("names two of {version}"), "keep one a version");
+        }
+        if let Err(error) = check_compiles(dictionary, &dictionaries) {
+            let mend = "no message of the standard needs as much: see whether the file is what it should be";
+            section.blame(reader, "dictionary", format!("cannot be used: {error}"), mend);
+        }
+    }
+    dictionaries
+}
+
+/// Whether the engine will be able to make its tables of it.
+fn check_compiles(dictionary: &Dictionary, all: &[Arc<Dictionary>]) -> Result<(), CompileError> {
+    if !dictionary.version().needs_transport() {
+        Validator::new(dictionary, Checks::ALL)?;
+    }
+    if dictionary.version().appl_ver_id().is_some() {
+        let own = all.iter().find(|other| other.version() == Version::Fixt11).map(|own| &**own);
+        Validator::with_transport(own.unwrap_or_else(|| built_in(Version::Fixt11)), dictionary, Checks::ALL)?;
+    }
+    Ok(())
+}
+
+fn validation(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> ValidationConfig {
+    let section = &reader.subsection(section, "validation", VALIDATION);
+    let mut flag = |key| section.flag_or_alias(reader, key, true);
+    ValidationConfig {
+        enabled: flag("enabled"),
+        checks: Checks {
+            msg_type: flag("msg_type"),
+            tags: flag("tags"),
+            user_defined_tags: flag("user_defined_tags"),
+            required: flag("required"),
+            values_present: flag("values_present"),
+            enumerated_values: flag("enumerated_values"),
+            formats: flag("formats"),
+            repeated_tags: flag("repeated_tags"),
+            group_counts: flag("group_counts"),
+            group_order: flag("group_order"),
+            section_order: flag("section_order"),
+        },
+        comp_ids: flag("comp_ids"),
+        orig_sending_time: flag("orig_sending_time"),
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::validators::Compiled;
 use crate::config::{Config, IdentityPattern, IdentityValues, Pattern, PersistenceMode, SessionConfig, SessionRole};
 use crate::journal::Mode;
-use crate::session::{Identity, Role, Settings};
+use crate::session::{Identity, Role, Settings, Validators};
 
 /// What the configuration says of a session or a template, in the session layer's terms.
 #[derive(Clone, Debug)]
@@ -32,7 +33,9 @@ pub struct Directory {
 
 impl Directory {
     pub fn new(config: &Config) -> Self {
-        let specs: Vec<_> = config.sessions.iter().map(|session| SessionSpec::new(config, session)).collect();
+        let mut compiled = Compiled::default();
+        let specs = config.sessions.iter().map(|session| SessionSpec::new(config, session, compiled.of(session)));
+        let specs: Vec<_> = specs.collect();
         let exact = specs.iter().enumerate().filter_map(|(at, spec)| Some((spec.identity()?, at))).collect();
         Self { config: config.clone(), specs, exact }
     }
@@ -90,7 +93,7 @@ impl Directory {
 }
 
 impl SessionSpec {
-    fn new(config: &Config, session: &SessionConfig) -> Self {
+    fn new(config: &Config, session: &SessionConfig, validators: Validators) -> Self {
         let ns = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let settings = Settings {
             role: match session.role {
@@ -108,6 +111,13 @@ impl SessionSpec {
             next_expected_msg_seq_num: session.next_expected_msg_seq_num,
             held_messages_max: session.held_messages_max,
             held_bytes_max: session.held_bytes_max,
+            validators,
+            check_comp_ids: session.validation.comp_ids,
+            check_orig_sending_time: session.validation.orig_sending_time,
+            last_msg_seq_num_processed: session.last_msg_seq_num_processed,
+            session_status: session.session_status,
+            resend_rejects: session.resend_rejects,
+            precision: session.sending_time_precision,
             default_appl_ver_id: session.default_appl_ver_id.as_bytes().into(),
             username: session.username.as_ref().map(|username| username.as_bytes().into()),
             password: session.password.as_ref().map(|password| password.expose().into()),

@@ -13,7 +13,7 @@ use crate::application::{Application, Delivery, SessionNumber};
 use crate::control::SessionCounters;
 use crate::fix::{Encoder, Message, Overflow, ParseError, tags};
 use crate::journal::{Kind, Mode, NewRecord, Room, SessionState, Writer, flags};
-use crate::session::{Disposition, Identity, Now, Received, SendError, Session, State};
+use crate::session::{BusinessRejectReason, Disposition, Identity, Now, Received, SendError, Session, State};
 
 pub(crate) struct Slot {
     pub session: Session,
@@ -380,13 +380,33 @@ impl<'a> Handle<'a> {
     ///
     /// The bytes leave after the callback, when the commit is as durable as the session's persistence mode says.
     pub fn send(&mut self, msg_type: &[u8], body: impl FnOnce(&mut Encoder<'_>)) -> Result<u64, SendError> {
+        self.send_by(|session, now, outbox| session.send(now, msg_type, outbox, body))
+    }
+
+    fn send_by(
+        &mut self,
+        send: impl FnOnce(&mut Session, Now, &mut LinkOutbox<'_>) -> Result<u64, SendError>,
+    ) -> Result<u64, SendError> {
         if !self.sessions.commit.open {
             return Err(SendError::BackPressure);
         }
         let now = self.sessions.now;
         let slot = &mut self.sessions.slots[self.number.0 as usize];
         let mut outbox = LinkOutbox::new(self.sessions.writer, &mut slot.link, self.sessions.commit, now);
-        slot.session.send(now, msg_type, &mut outbox, body)
+        send(&mut slot.session, now, &mut outbox)
+    }
+
+    /// Refuses a message that the session layer has found in order, such as one of a type that this application does not
+    /// take: a BusinessMessageReject(j), before FIX.4.2 a Reject(3). Where `text` is empty, Text(58) is the reason's name.
+    pub fn reject(
+        &mut self,
+        message: &Message<'_>,
+        reason: BusinessRejectReason,
+        text: &str,
+    ) -> Result<u64, SendError> {
+        self.send_by(|session, now, outbox| {
+            session.business_message_reject(now, message, reason, text.as_bytes(), outbox)
+        })
     }
 
     /// Starts an orderly end of the session.

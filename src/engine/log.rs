@@ -123,6 +123,7 @@ fn noticed(notice: Notice) -> &'static str {
         Notice::HeldOverflow { .. } => "a message beyond a gap did not fit (held_messages_max, held_bytes_max)",
         Notice::TooLow { .. } => "the peer's MsgSeqNum is too low",
         Notice::MsgSeqNumMissing => "a message of the peer has no MsgSeqNum",
+        Notice::InvalidReject { .. } => "the peer's Reject is itself not valid; it is not answered",
         Notice::RejectSent { .. } => "a message of the peer was rejected",
         Notice::RejectReceived { .. } => "the peer rejected a message of ours",
         Notice::LogoutReceived => "the peer logs out",
@@ -181,6 +182,7 @@ fn session_ended(reason: DisconnectReason) -> &'static str {
         DisconnectReason::HeartbeatTimeout => "the peer was silent and did not answer a TestRequest",
         DisconnectReason::MsgSeqNumTooLow => "the peer's MsgSeqNum was too low",
         DisconnectReason::MsgSeqNumMissing => "a message of the peer had no MsgSeqNum",
+        DisconnectReason::NextExpectedTooHigh => "the peer expects messages that we have not sent",
         DisconnectReason::BackPressure => "the journal had no room for a message without which it cannot go on",
     }
 }

@@ -17,6 +17,7 @@ mod secrets;
 mod start;
 mod threads;
 mod timers;
+mod validators;
 mod worker;
 
 pub use clock::{Clock, SystemClock};

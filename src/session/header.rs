@@ -40,16 +40,18 @@ pub(super) struct Header<'a> {
     pub target_comp_id: &'a [u8],
     pub sending_time: Option<&'a [u8]>,
     pub orig_sending_time: Option<&'a [u8]>,
+    /// The whole message, for what is asked seldom.
+    pub bytes: &'a [u8],
 }
 
 impl<'a> Header<'a> {
     /// Of fields that occur twice the first counts. The pass ends at the first field of the body, unless a required
     /// field of the header has not come yet: then it must be somewhere, out of order.
     pub fn of(message: &Message<'a>) -> Self {
-        Self::of_fields(message.fields().map(|field| (field.tag, field.value)))
+        Self::of_fields(message.bytes(), message.fields().map(|field| (field.tag, field.value)))
     }
 
-    pub fn of_fields(fields: impl Iterator<Item = (u32, &'a [u8])>) -> Self {
+    pub fn of_fields(bytes: &'a [u8], fields: impl Iterator<Item = (u32, &'a [u8])>) -> Self {
         let (mut begin_string, mut msg_type, mut msg_seq_num) = (None, None, None);
         let (mut poss_dup, mut poss_resend) = (None, None);
         let (mut sender_comp_id, mut target_comp_id) = (None, None);
@@ -87,6 +89,7 @@ impl<'a> Header<'a> {
             target_comp_id: target_comp_id.unwrap_or_default(),
             sending_time,
             orig_sending_time,
+            bytes,
         }
     }
 

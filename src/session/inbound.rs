@@ -5,12 +5,16 @@ use std::cmp::Ordering;
 
 use super::header::{Header, Number};
 use super::logon::too_low_text;
-use super::outbound::Refusal;
+use super::outbound::{RefTagId, Refusal};
+use super::outcome::SessionStatus;
 use super::{DisconnectReason, Disposition, Notice, Now, Outbox, Received, RejectReason, Role, Session, State};
+use crate::dictionary::Violation;
 use crate::fix::{Message, ParseError, SOH, tags, uint_of};
 
 /// Fields that are looked at in a message that cannot be parsed as a whole.
 const UNPARSABLE_FIELDS_MAX: usize = 32;
+/// Of what stands in the place of a tag and is repeated in RefTagID(371).
+const WRITTEN_TAG_DIGITS_MAX: usize = 18;
 
 impl Session {
     /// One whole message from the peer, or from [`Session::take_held`].
@@ -33,7 +37,7 @@ impl Session {
         if taken.is_none() {
             self.heard(now);
         }
-        let number = match self.check_header(now, &header, taken, out) {
+        let number = match self.check(now, &header, message, taken, out) {
             Ok(number) => number,
             Err(received) => return received,
         };
@@ -52,6 +56,13 @@ impl Session {
         match number.cmp(&self.numbers.next_in) {
             Ordering::Equal => self.receive_in_order(now, &header, number, message, out),
             Ordering::Greater => self.receive_too_high(now, &header, number, message, out),
+            // Served whatever its number, as the open-source engines do: to resend moves no number, and the peer gets what
+            // it is missing.
+            Ordering::Less if header.msg_type == b"2" && !header.poss_dup => {
+                self.notice(Notice::TooLow { expected: self.numbers.next_in, received: number });
+                self.receive_resend_request(now, &header, number, message, out);
+                Received::IGNORED
+            }
             Ordering::Less => self.receive_too_low(now, &header, number, out),
         }
     }
@@ -64,10 +75,11 @@ impl Session {
     }
 
     /// `taken` is the number of a message that was held: its SendingTime(52) was checked when it came.
-    fn check_header(
+    fn check(
         &mut self,
         now: Now,
         header: &Header<'_>,
+        message: &Message<'_>,
         taken: Option<u64>,
         out: &mut impl Outbox,
     ) -> Result<u64, Received> {
@@ -78,25 +90,62 @@ impl Session {
         }
         let Some(number) = header.msg_seq_num.value() else {
             self.notice(Notice::MsgSeqNumMissing);
-            let text = b"MsgSeqNum(34) is missing or invalid";
+            let text: &[u8] = match header.msg_seq_num {
+                Number::Missing => b"Received message without MsgSeqNum",
+                _ => b"MsgSeqNum(34) is invalid",
+            };
             self.logout_and_close(now, text, DisconnectReason::MsgSeqNumMissing, out);
             return Err(Received::IGNORED);
         };
+        // What comes too early is looked at when its turn has come, and a duplicate was looked at in its own.
+        if number == self.numbers.next_in
+            && let Err(violation) = self.validate(message)
+        {
+            return Err(self.refuse_violation(now, header, number, violation, out));
+        }
         let fault = if taken == Some(number) { None } else { self.sending_time_fault(now, header) };
         if let Some((reason, tag)) = fault {
-            let received = self.refuse(now, header, number, reason, tag, out);
+            let received = self.refuse(now, header, number, reason, tag.into(), out);
             if reason == RejectReason::SendingTimeAccuracy {
                 self.start_logout(now, b"", out);
             }
             return Err(received);
         }
-        if !header.has_comp_ids_of(&self.identity) {
+        if self.settings.check_comp_ids && !header.has_comp_ids_of(&self.identity) {
             // No RefTagID(371): it may be either of the two, and the open-source engines name none.
-            let received = self.refuse(now, header, number, RejectReason::CompIdProblem, None, out);
+            let received = self.refuse(now, header, number, RejectReason::CompIdProblem, RefTagId::None, out);
             self.start_logout(now, b"", out);
             return Err(received);
         }
         Ok(number)
+    }
+
+    #[inline]
+    pub(super) fn validate(&self, message: &Message<'_>) -> Result<(), Violation> {
+        match &self.validator {
+            Some(validator) => validator.validate(message, self.peer_appl_ver_id),
+            None => Ok(()),
+        }
+    }
+
+    /// A Reject(3) is never answered with one, lest two engines go on for ever.
+    #[cold]
+    fn refuse_violation(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        number: u64,
+        violation: Violation,
+        out: &mut impl Outbox,
+    ) -> Received {
+        let Violation { reason, ref_tag_id } = violation;
+        if header.msg_type == b"3" {
+            self.counters.rejects_in += 1;
+            self.notice(Notice::InvalidReject { ref_tag_id });
+            self.count(out);
+            return Received::COUNTED;
+        }
+        self.refuse(now, header, number, reason.into(), ref_tag_id.into(), out)
     }
 
     pub(super) fn sending_time_fault(&mut self, now: Now, header: &Header<'_>) -> Option<(RejectReason, Option<u32>)> {
@@ -119,7 +168,7 @@ impl Session {
         header: &Header<'_>,
         number: u64,
         reason: RejectReason,
-        ref_tag_id: Option<u32>,
+        ref_tag_id: RefTagId<'_>,
         out: &mut impl Outbox,
     ) -> Received {
         let counted = number == self.numbers.next_in && header.msg_type != b"4";
@@ -136,10 +185,10 @@ impl Session {
         header: &Header<'_>,
         ref_seq_num: u64,
         reason: RejectReason,
-        ref_tag_id: Option<u32>,
+        ref_tag_id: RefTagId<'_>,
         out: &mut impl Outbox,
     ) {
-        let refusal = Refusal { ref_seq_num, ref_msg_type: header.msg_type, ref_tag_id, reason };
+        let refusal = Refusal { ref_seq_num, ref_msg_type: header.msg_type, ref_tag_id, reason, refused: header.bytes };
         self.write_reject(now, &refusal, out);
     }
 
@@ -192,7 +241,10 @@ impl Session {
                 self.write_heartbeat(now, Some(id), out);
                 Received::COUNTED
             }
-            None => self.refuse(now, header, number, RejectReason::RequiredTagMissing, Some(tags::TEST_REQ_ID), out),
+            None => {
+                let tag = RefTagId::Tag(tags::TEST_REQ_ID);
+                self.refuse(now, header, number, RejectReason::RequiredTagMissing, tag, out)
+            }
         }
     }
 
@@ -210,11 +262,11 @@ impl Session {
         let mut number_of = |tag| match Number::of(message.field(tag)) {
             Number::Value(value) => Some(value),
             Number::Missing => {
-                self.reject(now, header, number, RejectReason::RequiredTagMissing, Some(tag), out);
+                self.reject(now, header, number, RejectReason::RequiredTagMissing, RefTagId::Tag(tag), out);
                 None
             }
             Number::Malformed => {
-                self.reject(now, header, number, RejectReason::IncorrectDataFormat, Some(tag), out);
+                self.reject(now, header, number, RejectReason::IncorrectDataFormat, RefTagId::Tag(tag), out);
                 None
             }
         };
@@ -224,7 +276,7 @@ impl Session {
         let end = if end == 0 { last } else { end.min(last) };
         if begin == 0 || begin > last || end < begin {
             let tag = if begin == 0 || begin > last { tags::BEGIN_SEQ_NO } else { tags::END_SEQ_NO };
-            self.reject(now, header, number, RejectReason::ValueIsIncorrect, Some(tag), out);
+            self.reject(now, header, number, RejectReason::ValueIsIncorrect, RefTagId::Tag(tag), out);
             return;
         }
         self.notice(Notice::ResendRequested { begin, end });
@@ -282,9 +334,9 @@ impl Session {
         out: &mut impl Outbox,
     ) -> Received {
         let (reason, tag) = match new {
-            Number::Missing => (RejectReason::RequiredTagMissing, Some(tags::NEW_SEQ_NO)),
-            Number::Malformed => (RejectReason::IncorrectDataFormat, Some(tags::NEW_SEQ_NO)),
-            Number::Value(_) => (RejectReason::ValueIsIncorrect, None),
+            Number::Missing => (RejectReason::RequiredTagMissing, RefTagId::Tag(tags::NEW_SEQ_NO)),
+            Number::Malformed => (RejectReason::IncorrectDataFormat, RefTagId::Tag(tags::NEW_SEQ_NO)),
+            Number::Value(_) => (RejectReason::ValueIsIncorrect, RefTagId::None),
         };
         self.refuse(now, header, number, reason, tag, out)
     }
@@ -321,14 +373,14 @@ impl Session {
             return Received::IGNORED;
         }
         self.counters.duplicates_in += 1;
-        if header.msg_type != b"4" {
+        if header.msg_type != b"4" && self.settings.check_orig_sending_time {
             self.check_orig_sending_time(now, header, number, out);
         }
         Received::IGNORED
     }
 
     fn check_orig_sending_time(&mut self, now: Now, header: &Header<'_>, number: u64, out: &mut impl Outbox) {
-        let tag = Some(tags::ORIG_SENDING_TIME);
+        let tag = RefTagId::Tag(tags::ORIG_SENDING_TIME);
         let Some(text) = header.orig_sending_time else {
             return self.reject(now, header, number, RejectReason::RequiredTagMissing, tag, out);
         };
@@ -336,7 +388,7 @@ impl Session {
         match self.sending_time.parse(text) {
             None => self.reject(now, header, number, RejectReason::IncorrectDataFormat, tag, out),
             Some(original) if sending_time.is_some_and(|sending_time| original > sending_time) => {
-                self.reject(now, header, number, RejectReason::SendingTimeAccuracy, None, out);
+                self.reject(now, header, number, RejectReason::SendingTimeAccuracy, RefTagId::None, out);
                 self.start_logout(now, b"", out);
             }
             Some(_) => {}
@@ -352,7 +404,7 @@ impl Session {
         }
         let answers_ours = self.state == State::LogoutSent;
         if !answers_ours {
-            self.write_logout(now, b"", out);
+            self.write_logout(now, b"", SessionStatus::LoggedOut, out);
         }
         if self.settings.reset_on_logout {
             self.reset_numbers();
@@ -382,7 +434,7 @@ impl Session {
             State::LogoutSent | State::Disconnected => return Received::IGNORED,
         }
         self.heard(now);
-        let header = Header::of_fields(readable_fields(bytes));
+        let header = Header::of_fields(bytes, readable_fields(bytes));
         let ours = header.begin_string == self.version.begin_string() && header.has_comp_ids_of(&self.identity);
         let Some(number) = header.msg_seq_num.value().filter(|_| ours) else {
             self.counters.garbled += 1;
@@ -390,9 +442,9 @@ impl Session {
             return Received::IGNORED;
         };
         let (reason, tag) = match error {
-            ParseError::InvalidTag { .. } => (RejectReason::InvalidTagNumber, None),
-            ParseError::DataLength { tag } => (RejectReason::IncorrectDataFormat, Some(tag)),
-            ParseError::TooManyFields { .. } => (RejectReason::Other, None),
+            ParseError::InvalidTag { offset } => (RejectReason::InvalidTagNumber, written_tag(bytes, offset)),
+            ParseError::DataLength { tag } => (RejectReason::IncorrectDataFormat, RefTagId::Tag(tag)),
+            ParseError::TooManyFields { .. } => (RejectReason::Other, RefTagId::None),
         };
         match number.cmp(&self.numbers.next_in) {
             Ordering::Equal => self.refuse(now, &header, number, reason, tag, out),
@@ -404,6 +456,15 @@ impl Session {
             Ordering::Less => self.receive_too_low(now, &header, number, out),
         }
     }
+}
+
+/// What stands in the place of a tag, if it is a whole number all the same: `-1`, `0`, one with leading zeros.
+fn written_tag(bytes: &[u8], offset: u32) -> RefTagId<'_> {
+    let field = bytes.get(offset as usize..).unwrap_or_default();
+    let text = field.iter().position(|byte| *byte == b'=').map_or(&[][..], |equals| &field[..equals]);
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let is_number = (1..=WRITTEN_TAG_DIGITS_MAX).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+    if is_number { RefTagId::Written(text) } else { RefTagId::None }
 }
 
 /// The fields at the front, as far as they can be read.

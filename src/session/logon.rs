@@ -2,7 +2,10 @@
 
 use super::header::{Header, Number};
 use super::outbound::Text;
-use super::{Action, DisconnectReason, Disposition, Notice, Now, Numbers, Outbox, Received, Role, Session, State};
+use super::{
+    Action, DisconnectReason, Disposition, Notice, Now, Numbers, Outbox, Received, Role, Session, Settings, State,
+};
+use crate::dictionary::{Version as ApplVerId, Violation};
 use crate::fix::{Message, tags};
 
 /// A Logon that breaks a rule.
@@ -13,6 +16,8 @@ enum Fault {
     Duplicate,
     /// Answered with a Logout that says this.
     Invalid(&'static str),
+    /// The dictionary does not allow it.
+    Violation(Violation),
     TooLow {
         expected: u64,
         received: u64,
@@ -92,6 +97,14 @@ impl Session {
                 return;
             }
             Fault::Invalid(text) => (Text::of(format_args!("{text}")), DisconnectReason::InvalidLogon),
+            Fault::Violation(Violation { reason, ref_tag_id }) => {
+                let reason = String::from_utf8_lossy(reason.text());
+                let text = match ref_tag_id {
+                    Some(tag) => Text::of(format_args!("{reason} ({tag})")),
+                    None => Text::of(format_args!("{reason}")),
+                };
+                (text, DisconnectReason::InvalidLogon)
+            }
             Fault::TooLow { expected, received } => {
                 self.notice(Notice::TooLow { expected, received });
                 (too_low_text(expected, received), DisconnectReason::MsgSeqNumTooLow)
@@ -101,7 +114,7 @@ impl Session {
                 let text = Text::of(format_args!(
                     "NextExpectedMsgSeqNum(789) too high, expecting at most {next_out} but received {next_expected}"
                 ));
-                (text, DisconnectReason::InvalidLogon)
+                (text, DisconnectReason::NextExpectedTooHigh)
             }
         };
         self.logout_and_close(now, text.bytes(), reason, out);
@@ -115,6 +128,21 @@ impl Session {
             self.notice(Notice::MsgSeqNumMissing);
             return Some(Fault::Invalid("MsgSeqNum(34) is missing or invalid"));
         };
+        if self.version.has_default_appl_ver_id() {
+            match logon.field(tags::DEFAULT_APPL_VER_ID) {
+                None if self.settings.role == Role::Acceptor => {
+                    return Some(Fault::Invalid("DefaultApplVerID(1137) is missing"));
+                }
+                None => self.peer_appl_ver_id = own_appl_ver_id(&self.settings),
+                Some(stated) => match ApplVerId::of_appl_ver_id(stated).and_then(ApplVerId::appl_ver_id) {
+                    Some(known) => self.peer_appl_ver_id = known,
+                    None => return Some(Fault::Invalid("DefaultApplVerID(1137) is not a version that we know")),
+                },
+            }
+        }
+        if let Err(violation) = self.validate(logon) {
+            return Some(Fault::Violation(violation));
+        }
         if logon.field(tags::ENCRYPT_METHOD).is_some_and(|method| method != b"0") {
             return Some(Fault::Invalid("EncryptMethod(98) must be 0"));
         }
@@ -124,10 +152,10 @@ impl Session {
                 Number::Value(seconds) if seconds <= max => {}
                 Number::Value(_) => return Some(Fault::Invalid("HeartBtInt(108) is too long")),
                 Number::Missing => return Some(Fault::Invalid("HeartBtInt(108) is missing")),
+                Number::Malformed if logon.int(tags::HEART_BT_INT).flatten().is_some_and(|seconds| seconds < 0) => {
+                    return Some(Fault::Invalid("HeartBtInt must not be negative"));
+                }
                 Number::Malformed => return Some(Fault::Invalid("HeartBtInt(108) is invalid")),
-            }
-            if self.version.has_default_appl_ver_id() && logon.field(tags::DEFAULT_APPL_VER_ID).is_none() {
-                return Some(Fault::Invalid("DefaultApplVerID(1137) is missing"));
             }
         }
         let reset = self.asks_for_reset(logon);
@@ -297,6 +325,11 @@ impl Session {
         self.counters.resets += 1;
         self.notice(Notice::NumbersReset { epoch });
     }
+}
+
+/// What an acceptor that states no version speaks: what we proposed.
+fn own_appl_ver_id(settings: &Settings) -> &'static [u8] {
+    ApplVerId::of_appl_ver_id(&settings.default_appl_ver_id).and_then(ApplVerId::appl_ver_id).unwrap_or_default()
 }
 
 pub(super) fn too_low_text(expected: u64, received: u64) -> Text {

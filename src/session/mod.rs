@@ -24,15 +24,17 @@ mod outcome;
 mod resend;
 mod settings;
 mod timers;
+mod validation;
 mod version;
 
 pub use identity::{IDENTITY_VALUE_BYTES_MAX, Identity};
 pub use outcome::{
-    Action, BackPressure, Counters, DisconnectReason, Disposition, Notice, Outbox, Outgoing, OutgoingKind, Received,
-    RejectReason, SendError,
+    Action, BackPressure, BusinessRejectReason, Counters, DisconnectReason, Disposition, Notice, Outbox, Outgoing,
+    OutgoingKind, Received, RejectReason, SendError,
 };
 pub use resend::is_admin;
 pub use settings::{Role, Settings};
+pub use validation::{MessageValidator, Validators};
 pub use version::Version;
 
 use std::sync::Arc;
@@ -42,7 +44,7 @@ use gap::Gap;
 use header::SendingTimeParser;
 use held::Held;
 use outbound::{OutboundHeader, SendingTimeText, precision_of};
-use outcome::Actions;
+use outcome::{Actions, SessionStatus};
 use resend::Streaming;
 
 /// The time, always an argument. One pair a turn.
@@ -102,6 +104,10 @@ pub struct Session {
     sending_time: SendingTimeParser,
     header: OutboundHeader,
     sending_time_text: SendingTimeText,
+    validator: Option<Arc<MessageValidator>>,
+    /// The DefaultApplVerID(1137) of the peer's Logon, FIXT.1.1 alone.
+    peer_appl_ver_id: &'static [u8],
+    writes_last_processed: bool,
     counters: Counters,
 
     // Touched seldom.
@@ -148,6 +154,9 @@ impl Session {
             sending_time: SendingTimeParser::new(),
             header: OutboundHeader::of(&identity),
             sending_time_text: SendingTimeText::new(precision_of(version, settings.precision)),
+            validator: settings.validators.of(version),
+            peer_appl_ver_id: b"",
+            writes_last_processed: settings.last_msg_seq_num_processed && version.has_last_msg_seq_num_processed(),
             counters: Counters::default(),
             heart_bt_int_s: 0,
             heart_bt_int_ns: 0,

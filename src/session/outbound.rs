@@ -4,10 +4,10 @@ use std::fmt::{self, Write as _};
 
 use super::resend::is_admin;
 use super::{
-    BackPressure, DisconnectReason, Identity, Notice, Now, Outbox, Outgoing, OutgoingKind, RejectReason, SendError,
-    Session, State,
+    BackPressure, BusinessRejectReason, DisconnectReason, Identity, Notice, Now, Outbox, Outgoing, OutgoingKind,
+    RejectReason, SendError, Session, SessionStatus, State, Version,
 };
-use crate::fix::{Encoder, Precision, UtcTimestamp, tags};
+use crate::fix::{Encoder, Message, Precision, UtcTimestamp, raw_field, tags};
 
 /// Text(58), at most. What we are given to say is cut there.
 const TEXT_BYTES_MAX: usize = 256;
@@ -121,12 +121,52 @@ impl fmt::Write for Text {
     }
 }
 
+/// RefTagID(371): the field to blame.
+#[derive(Clone, Copy)]
+pub(super) enum RefTagId<'a> {
+    None,
+    Tag(u32),
+    /// Something that is no tag, as the peer wrote it; a whole number, since the field is one.
+    Written(&'a [u8]),
+}
+
+impl From<Option<u32>> for RefTagId<'_> {
+    fn from(tag: Option<u32>) -> Self {
+        tag.map_or(Self::None, Self::Tag)
+    }
+}
+
 /// What a Reject(3) says.
 pub(super) struct Refusal<'a> {
     pub ref_seq_num: u64,
     pub ref_msg_type: &'a [u8],
-    pub ref_tag_id: Option<u32>,
+    pub ref_tag_id: RefTagId<'a>,
     pub reason: RejectReason,
+    /// The refused message, whose route the answer goes back.
+    pub refused: &'a [u8],
+}
+
+/// On whose behalf a message came, and to whom its answer is to be delivered; and the other way round.
+const ROUTE: [(u32, u32); 6] = [
+    (tags::DELIVER_TO_COMP_ID, tags::ON_BEHALF_OF_COMP_ID),
+    (tags::DELIVER_TO_SUB_ID, tags::ON_BEHALF_OF_SUB_ID),
+    (tags::DELIVER_TO_LOCATION_ID, tags::ON_BEHALF_OF_LOCATION_ID),
+    (tags::ON_BEHALF_OF_COMP_ID, tags::DELIVER_TO_COMP_ID),
+    (tags::ON_BEHALF_OF_SUB_ID, tags::DELIVER_TO_SUB_ID),
+    (tags::ON_BEHALF_OF_LOCATION_ID, tags::DELIVER_TO_LOCATION_ID),
+];
+
+/// Appends the route of `refused`, reversed, in the order of the tags that an answer's header has.
+fn reverse_route(body: &mut Encoder<'_>, refused: &[u8], version: Version) {
+    let mut route = ROUTE.map(|(answered_by, asked_by)| (answered_by, raw_field(refused, asked_by)));
+    route.sort_unstable_by_key(|(tag, _)| *tag);
+    for (tag, value) in route {
+        let is_known =
+            version.has_location_ids() || !matches!(tag, tags::ON_BEHALF_OF_LOCATION_ID | tags::DELIVER_TO_LOCATION_ID);
+        if let Some(value) = value.filter(|value| !value.is_empty() && is_known) {
+            body.bytes(tag, value);
+        }
+    }
 }
 
 /// What makes a message a resent one.
@@ -195,6 +235,7 @@ impl Session {
         self.sending_time_text.set(now.utc);
         let (header, sending_time) = (&self.header, self.sending_time_text.bytes());
         let message_bytes_max = self.settings.message_bytes_max as usize;
+        let last_processed = self.writes_last_processed.then(|| self.numbers.next_in - 1);
         let mut too_long = false;
         let appended = out.append(outgoing, |buffer| {
             let roomy = buffer.len() >= message_bytes_max;
@@ -209,6 +250,9 @@ impl Session {
                 encoder.bytes(tags::ORIG_SENDING_TIME, orig_sending_time.unwrap_or(sending_time));
             }
             encoder.raw(&header.locations);
+            if let Some(last_processed) = last_processed {
+                encoder.uint(tags::LAST_MSG_SEQ_NUM_PROCESSED, last_processed);
+            }
             body(&mut encoder);
             let written = encoder.finish();
             too_long = roomy && written.is_err();
@@ -266,40 +310,105 @@ impl Session {
             if version.has_default_appl_ver_id() {
                 body.bytes(tags::DEFAULT_APPL_VER_ID, &settings.default_appl_ver_id);
             }
+            if settings.session_status && version.has_session_status() {
+                body.uint(tags::SESSION_STATUS, u64::from(SessionStatus::Active.code()));
+            }
         })
     }
 
     /// `text` may be empty. It is cut at [`TEXT_BYTES_MAX`] and at a delimiter.
-    pub(super) fn write_logout(&mut self, now: Now, text: &[u8], out: &mut impl Outbox) -> bool {
+    pub(super) fn write_logout(&mut self, now: Now, text: &[u8], status: SessionStatus, out: &mut impl Outbox) -> bool {
         let text = text.split(|byte| *byte == crate::fix::SOH).next().unwrap_or_default();
         let text = &text[..text.len().min(TEXT_BYTES_MAX)];
+        let states = self.settings.session_status && self.version.has_session_status();
         self.write_admin(now, b'5', out, |body| {
             if !text.is_empty() {
                 body.bytes(tags::TEXT, text);
+            }
+            if states {
+                body.uint(tags::SESSION_STATUS, u64::from(status.code()));
             }
         })
     }
 
     pub(super) fn write_reject(&mut self, now: Now, refusal: &Refusal<'_>, out: &mut impl Outbox) {
-        let &Refusal { ref_seq_num, ref_msg_type, ref_tag_id, reason } = refusal;
+        let &Refusal { ref_seq_num, ref_msg_type, ref_tag_id, reason, refused } = refusal;
         let version = self.version;
-        self.notice(Notice::RejectSent { ref_seq_num, ref_tag_id, reason });
+        let tag = if let RefTagId::Tag(tag) = ref_tag_id { Some(tag) } else { None };
+        self.notice(Notice::RejectSent { ref_seq_num, ref_tag_id: tag, reason });
         let sent = self.write_admin(now, b'3', out, |body| {
-            body.uint(tags::REF_SEQ_NUM, ref_seq_num).bytes(tags::TEXT, reason.text());
+            reverse_route(body, refused, version);
+            body.uint(tags::REF_SEQ_NUM, ref_seq_num);
             if !version.has_session_reject_reason() {
+                // The version has no field for the tag: the text says it.
+                match tag {
+                    Some(tag) => {
+                        let reason = String::from_utf8_lossy(reason.text());
+                        body.bytes(tags::TEXT, Text::of(format_args!("{reason} ({tag})")).bytes());
+                    }
+                    None => _ = body.bytes(tags::TEXT, reason.text()),
+                }
                 return;
             }
-            if let Some(tag) = ref_tag_id {
-                body.uint(tags::REF_TAG_ID, u64::from(tag));
+            body.bytes(tags::TEXT, reason.text());
+            match ref_tag_id {
+                RefTagId::None => {}
+                RefTagId::Tag(tag) => _ = body.uint(tags::REF_TAG_ID, u64::from(tag)),
+                RefTagId::Written(text) => _ = body.bytes(tags::REF_TAG_ID, text),
             }
             if !ref_msg_type.is_empty() && ref_msg_type.len() <= REF_MSG_TYPE_BYTES_MAX {
                 body.bytes(tags::REF_MSG_TYPE, ref_msg_type);
             }
-            if reason != RejectReason::Other || version.has_session_reject_reason_other() {
+            if version.has_session_reject_reason_of(reason.code()) {
                 body.uint(tags::SESSION_REJECT_REASON, u64::from(reason.code()));
             }
         });
         self.counters.rejects_out += u64::from(sent);
+    }
+
+    /// The application's refusal of a message that the session layer has found in order: a BusinessMessageReject(j), or
+    /// where the version has none, a Reject(3) with the same words. Answers its MsgSeqNum(34).
+    pub fn business_message_reject(
+        &mut self,
+        now: Now,
+        refused: &Message<'_>,
+        reason: BusinessRejectReason,
+        text: &[u8],
+        out: &mut impl Outbox,
+    ) -> Result<u64, SendError> {
+        if !matches!(self.state, State::Established | State::LogoutSent) || self.logout_answered {
+            return Err(SendError::NotLoggedOn);
+        }
+        let number = self.numbers.next_out;
+        let version = self.version;
+        let ref_seq_num = refused.uint(tags::MSG_SEQ_NUM).flatten().unwrap_or(0);
+        // The old versions' words differ by a capital, in the open-source engines and in what asks for exactly theirs.
+        let text = match reason {
+            _ if !text.is_empty() => text,
+            BusinessRejectReason::UnsupportedMessageType if !version.has_business_message_reject() => {
+                b"Unsupported message type"
+            }
+            _ => reason.text(),
+        };
+        if !version.has_business_message_reject() {
+            let outgoing = Outgoing { msg_seq_num: number, kind: OutgoingKind::Admin };
+            self.write(now, outgoing, b"3", None, out, |body| {
+                reverse_route(body, refused.bytes(), version);
+                body.uint(tags::REF_SEQ_NUM, ref_seq_num).bytes(tags::TEXT, text);
+            })?;
+            self.numbers.next_out += 1;
+            self.counters.rejects_out += 1;
+            return Ok(number);
+        }
+        self.send(now, b"j", out, |body| {
+            reverse_route(body, refused.bytes(), version);
+            body.uint(tags::REF_SEQ_NUM, ref_seq_num).bytes(tags::TEXT, text);
+            let ref_msg_type = refused.msg_type();
+            if ref_msg_type.len() <= REF_MSG_TYPE_BYTES_MAX {
+                body.bytes(tags::REF_MSG_TYPE, ref_msg_type);
+            }
+            body.uint(tags::BUSINESS_REJECT_REASON, u64::from(reason.code()));
+        })
     }
 
     pub(super) fn write_heartbeat(&mut self, now: Now, test_req_id: Option<&[u8]>, out: &mut impl Outbox) -> bool {
@@ -332,7 +441,7 @@ impl Session {
         if self.state != State::Established {
             return;
         }
-        if self.write_logout(now, text, out) {
+        if self.write_logout(now, text, SessionStatus::LoggedOut, out) {
             self.state = State::LogoutSent;
             self.phase_deadline_ns = now.monotonic_ns.saturating_add(self.settings.logout_timeout_ns);
         } else {
@@ -343,7 +452,7 @@ impl Session {
     /// Sends a Logout, unless one has been sent already, and does not wait for its answer.
     pub(super) fn logout_and_close(&mut self, now: Now, text: &[u8], reason: DisconnectReason, out: &mut impl Outbox) {
         if self.state != State::LogoutSent {
-            self.write_logout(now, text, out);
+            self.write_logout(now, text, SessionStatus::of(reason), out);
         }
         self.close(reason);
     }
@@ -356,7 +465,7 @@ impl Session {
 }
 
 /// Whole seconds for versions that know no fraction.
-pub(super) fn precision_of(version: super::Version, configured: Precision) -> Precision {
+pub(super) fn precision_of(version: Version, configured: Precision) -> Precision {
     if version.has_fractions_of_seconds() { configured } else { Precision::Seconds }
 }
 

@@ -120,6 +120,8 @@ pub enum DisconnectReason {
     HeartbeatTimeout,
     MsgSeqNumTooLow,
     MsgSeqNumMissing,
+    /// NextExpectedMsgSeqNum(789) of the Logon is beyond what we have sent.
+    NextExpectedTooHigh,
     /// The journal had no room for a message without which the session cannot go on.
     BackPressure,
 }
@@ -151,6 +153,10 @@ pub enum Notice {
         ref_seq_num: u64,
         ref_tag_id: Option<u32>,
         reason: RejectReason,
+    },
+    /// The peer's Reject(3) is itself not as the dictionary says. It is not answered.
+    InvalidReject {
+        ref_tag_id: Option<u32>,
     },
     /// The peer refused a message of ours. 0 where it does not say which.
     RejectReceived {
@@ -201,15 +207,22 @@ pub enum Notice {
     Garbled,
 }
 
-/// SessionRejectReason(373), as far as the session layer uses it.
+/// SessionRejectReason(373), as far as it is used here.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RejectReason {
     InvalidTagNumber,
     RequiredTagMissing,
+    TagNotDefinedForMessage,
+    TagWithoutValue,
     ValueIsIncorrect,
     IncorrectDataFormat,
     CompIdProblem,
     SendingTimeAccuracy,
+    InvalidMsgType,
+    TagRepeated,
+    TagOutOfOrder,
+    GroupFieldsOutOfOrder,
+    IncorrectNumInGroup,
     Other,
 }
 
@@ -218,10 +231,17 @@ impl RejectReason {
         match self {
             Self::InvalidTagNumber => 0,
             Self::RequiredTagMissing => 1,
+            Self::TagNotDefinedForMessage => 2,
+            Self::TagWithoutValue => 4,
             Self::ValueIsIncorrect => 5,
             Self::IncorrectDataFormat => 6,
             Self::CompIdProblem => 9,
             Self::SendingTimeAccuracy => 10,
+            Self::InvalidMsgType => 11,
+            Self::TagRepeated => 13,
+            Self::TagOutOfOrder => 14,
+            Self::GroupFieldsOutOfOrder => 15,
+            Self::IncorrectNumInGroup => 16,
             Self::Other => 99,
         }
     }
@@ -231,11 +251,88 @@ impl RejectReason {
         match self {
             Self::InvalidTagNumber => b"Invalid tag number",
             Self::RequiredTagMissing => b"Required tag missing",
+            Self::TagNotDefinedForMessage => b"Tag not defined for this message type",
+            Self::TagWithoutValue => b"Tag specified without a value",
             Self::ValueIsIncorrect => b"Value is incorrect (out of range) for this tag",
             Self::IncorrectDataFormat => b"Incorrect data format for value",
             Self::CompIdProblem => b"CompID problem",
             Self::SendingTimeAccuracy => b"SendingTime accuracy problem",
+            Self::InvalidMsgType => b"Invalid MsgType",
+            Self::TagRepeated => b"Tag appears more than once",
+            Self::TagOutOfOrder => b"Tag specified out of required order",
+            Self::GroupFieldsOutOfOrder => b"Out of order repeating group members",
+            Self::IncorrectNumInGroup => b"Incorrect NumInGroup count for repeating group",
             Self::Other => b"Message cannot be processed",
+        }
+    }
+}
+
+/// BusinessRejectReason(380).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BusinessRejectReason {
+    Other,
+    UnknownId,
+    UnknownSecurity,
+    UnsupportedMessageType,
+    ApplicationNotAvailable,
+    ConditionallyRequiredFieldMissing,
+}
+
+impl BusinessRejectReason {
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Other => 0,
+            Self::UnknownId => 1,
+            Self::UnknownSecurity => 2,
+            Self::UnsupportedMessageType => 3,
+            Self::ApplicationNotAvailable => 4,
+            Self::ConditionallyRequiredFieldMissing => 5,
+        }
+    }
+
+    /// Text(58), in the words that the open-source engines share.
+    pub const fn text(self) -> &'static [u8] {
+        match self {
+            Self::Other => b"Other",
+            Self::UnknownId => b"Unknown ID",
+            Self::UnknownSecurity => b"Unknown Security",
+            Self::UnsupportedMessageType => b"Unsupported Message Type",
+            Self::ApplicationNotAvailable => b"Application not available",
+            Self::ConditionallyRequiredFieldMissing => b"Conditionally Required Field Missing",
+        }
+    }
+}
+
+/// SessionStatus(1409), as far as we say it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum SessionStatus {
+    Active,
+    LoggedOut,
+    LogonRefused,
+    MsgSeqNumTooLow,
+    NextExpectedMsgSeqNumTooHigh,
+}
+
+impl SessionStatus {
+    pub const fn code(self) -> u32 {
+        match self {
+            Self::Active => 0,
+            Self::LoggedOut => 4,
+            Self::LogonRefused => 7,
+            Self::MsgSeqNumTooLow => 9,
+            Self::NextExpectedMsgSeqNumTooHigh => 10,
+        }
+    }
+
+    /// What a Logout says that ends the connection for this reason.
+    pub const fn of(reason: DisconnectReason) -> Self {
+        match reason {
+            DisconnectReason::MsgSeqNumTooLow => Self::MsgSeqNumTooLow,
+            DisconnectReason::NextExpectedTooHigh => Self::NextExpectedMsgSeqNumTooHigh,
+            DisconnectReason::InvalidLogon | DisconnectReason::LogonRefused | DisconnectReason::NotALogon => {
+                Self::LogonRefused
+            }
+            _ => Self::LoggedOut,
         }
     }
 }

@@ -63,7 +63,7 @@ impl Session {
         // A ResendRequest(2) of ours begins a gap fill of its own. Peers process one ahead of its turn, as they do our
         // Logon(A), but not all count it: QuickFIX/C++ would then take a fill that began before it for a duplicate, and
         // wait for the number until something else came.
-        let is_admin = is_admin(stored.msg_type());
+        let is_admin = is_admin(stored.msg_type()) && !(self.settings.resend_rejects && stored.msg_type() == b"3");
         if number > next && (!is_admin || stored.msg_type() == b"2") {
             self.write_gap_fill(now, next, number, out)?;
             self.resend_reached(number);
@@ -148,7 +148,7 @@ fn body_of<'a>(stored: &Message<'a>) -> &'a [u8] {
 
 /// Header fields that `Session::write` renders anew.
 fn is_rewritten(tag: u32) -> bool {
-    matches!(tag, 8 | 9 | 34 | 35 | 43 | 49 | 50 | 52 | 56 | 57 | 122 | 142 | 143)
+    matches!(tag, 8 | 9 | 34 | 35 | 43 | 49 | 50 | 52 | 56 | 57 | 122 | 142 | 143 | 369)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::Validators;
 use crate::fix::Precision;
 
 /// Who dials, and who sends the first Logon.
@@ -37,6 +38,18 @@ pub struct Settings {
     /// Messages beyond a gap that are kept until it closes. More are dropped: the resend brings them.
     pub held_messages_max: u32,
     pub held_bytes_max: u32,
+    /// What a message is checked by before anything is done with it.
+    pub validators: Validators,
+    /// A message whose CompIDs are not the session's is refused, and ends it.
+    pub check_comp_ids: bool,
+    /// A PossDup of a processed message must have an OrigSendingTime(122) that is not later than its SendingTime(52).
+    pub check_orig_sending_time: bool,
+    /// Say LastMsgSeqNumProcessed(369) in each header, FIX.4.2 and later.
+    pub last_msg_seq_num_processed: bool,
+    /// Say SessionStatus(1409) in Logon and Logout, FIXT.1.1.
+    pub session_status: bool,
+    /// Send a Reject(3) again where it is asked for, instead of filling its place.
+    pub resend_rejects: bool,
     /// DefaultApplVerID(1137) of a FIXT.1.1 session. "9" is FIX50SP2.
     pub default_appl_ver_id: Box<[u8]>,
     /// Username(553) and Password(554) of an initiator.
@@ -68,6 +81,12 @@ impl Default for Settings {
             next_expected_msg_seq_num: false,
             held_messages_max: 1_024,
             held_bytes_max: 256 * 1_024,
+            validators: Validators::default(),
+            check_comp_ids: true,
+            check_orig_sending_time: true,
+            last_msg_seq_num_processed: false,
+            session_status: false,
+            resend_rejects: false,
             default_appl_ver_id: Box::from(&b"9"[..]),
             username: None,
             password: None,

@@ -9,9 +9,8 @@ const RETRY_NS: u64 = 10_000_000;
 impl Session {
     /// When `timer` is to be called next, on the monotonic clock.
     ///
-    /// Cheap to read. Ordinary traffic (`receive`, `send`, `resend`, `timer`) moves it only later, so that a worker
-    /// may correct its queue when the old deadline comes. It may move earlier in `connected`, `accept_logon`,
-    /// `logout`, `probe` and in any step that yields an action, a notice included.
+    /// Cheap to read. Ordinary traffic (`receive`, `send`, `resend`, `timer`) moves it mostly later, so that a worker need
+    /// only correct its queue when the old deadline comes, or after a step when it has moved earlier.
     pub fn deadline_ns(&self) -> Option<u64> {
         let deadline = match self.state {
             State::Established => self.heartbeat_due_ns().min(self.silence_due_ns()).max(self.retry_ns),
@@ -79,14 +78,24 @@ impl Session {
         }
     }
 
+    /// How long nothing has come.
+    pub fn silent_ns(&self, now: Now) -> u64 {
+        now.monotonic_ns.saturating_sub(self.last_received_ns)
+    }
+
     pub(super) fn set_heart_bt_int(&mut self, seconds: u32) {
         self.heart_bt_int_s = seconds;
         self.heart_bt_int_ns = u64::from(seconds) * NS_PER_S;
         self.margin_ns = self.heart_bt_int_ns / 100 * u64::from(self.settings.test_request_margin_percent);
     }
 
+    /// None while a TestRequest is unanswered: it was our last sign of life, and what follows is an answer or the end.
     fn heartbeat_due_ns(&self) -> u64 {
-        if self.heart_bt_int_ns == 0 { u64::MAX } else { self.last_sent_ns.saturating_add(self.heart_bt_int_ns) }
+        if self.heart_bt_int_ns == 0 || self.test_request_deadline_ns != u64::MAX {
+            u64::MAX
+        } else {
+            self.last_sent_ns.saturating_add(self.heart_bt_int_ns)
+        }
     }
 
     /// When silence becomes a TestRequest, or an unanswered one a disconnect.

@@ -39,9 +39,34 @@ impl Version {
         self >= Self::Fix42
     }
 
-    /// Whether SessionRejectReason(373) may be 99, "other".
-    pub fn has_session_reject_reason_other(self) -> bool {
-        self >= Self::Fix44
+    /// Whether the version's SessionRejectReason(373) has this value: up to 11 in FIX.4.2, 99 ("other") from FIX.4.4 on.
+    pub fn has_session_reject_reason_of(self, code: u32) -> bool {
+        match self {
+            Self::Fix40 | Self::Fix41 => false,
+            Self::Fix42 => code <= 11,
+            Self::Fix43 => code < 99,
+            Self::Fix44 | Self::Fixt11 => true,
+        }
+    }
+
+    /// BusinessMessageReject(j). Before it a Reject(3) says the same.
+    pub fn has_business_message_reject(self) -> bool {
+        self >= Self::Fix42
+    }
+
+    /// LastMsgSeqNumProcessed(369) in each header.
+    pub fn has_last_msg_seq_num_processed(self) -> bool {
+        self >= Self::Fix42
+    }
+
+    /// SessionStatus(1409) in Logon and Logout.
+    pub fn has_session_status(self) -> bool {
+        self == Self::Fixt11
+    }
+
+    /// OnBehalfOfLocationID(144) and DeliverToLocationID(145).
+    pub fn has_location_ids(self) -> bool {
+        self >= Self::Fix41
     }
 
     /// Username(553) and Password(554) in a Logon.

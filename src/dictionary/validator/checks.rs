@@ -123,7 +123,7 @@ impl Reason {
             Self::InvalidMsgType => b"Invalid MsgType",
             Self::TagRepeated => b"Tag appears more than once",
             Self::TagOutOfOrder => b"Tag specified out of required order",
-            Self::GroupFieldsOutOfOrder => b"Repeating group fields out of order",
+            Self::GroupFieldsOutOfOrder => b"Out of order repeating group members",
             Self::IncorrectNumInGroup => b"Incorrect NumInGroup count for repeating group",
         }
     }

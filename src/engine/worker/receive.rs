@@ -426,11 +426,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
     /// Another connection is the session's: ask it to prove that it lives, and decide when it has or has not. One that is
     /// closing is only waited for: a peer may log on again right after its Logout, before our answer is released.
     fn challenge(&mut self, now: Now, id: ConnectionId, ledger: u32, session: u32) -> Next {
+        let probe_timeout_ns = self.limits.probe_timeout_ns;
         let slot = self.slot(ledger, session);
         let (live, challenged) = (slot.link.connection, slot.link.challenger.is_some());
         let established = slot.session.state() == State::Established;
+        // One that has been heard within the time that a probe would take needs none.
+        let proven = established && slot.session.silent_ns(now) < probe_timeout_ns;
         let closing = live.is_some_and(|live| matches!(self.connection(live).stage, Stage::Closing { .. }));
-        if challenged || !(established || closing) {
+        if challenged || proven || !(established || closing) {
             self.counters.logons_refused.add(1);
             self.refuse(id, RefusedWhy::SessionLive);
             return Next::Gone;

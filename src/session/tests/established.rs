@@ -74,10 +74,11 @@ fn a_missing_or_malformed_sending_time_is_rejected_and_the_session_goes_on() {
 
 #[test]
 fn a_message_without_a_number_ends_the_session() {
-    for message in ["35=0", "35=0|34=x", "35=D|34=99999999999999999999|11=x"] {
+    let (missing, invalid) = ("Received message without MsgSeqNum", "MsgSeqNum(34) is invalid");
+    for (message, text) in [("35=0", missing), ("35=0|34=x", invalid), ("35=D|34=99999999999999999999|11=x", invalid)] {
         let mut desk = Desk::established();
         assert_eq!(desk.say(message), Received::IGNORED);
-        assert_eq!(desk.heard(), ["35=5|34=2|58=MsgSeqNum(34) is missing or invalid"]);
+        assert_eq!(desk.heard(), [format!("35=5|34=2|58={text}")]);
         assert_eq!(desk.decisions(), [Action::LoggedOut, Action::Disconnect(DisconnectReason::MsgSeqNumMissing)]);
     }
 }
@@ -95,7 +96,7 @@ fn a_reject_of_the_peer_is_counted_and_not_answered() {
 fn rejects_of_old_versions_lack_the_fields_that_those_lack() {
     let mut desk = Desk::established_with("FIX.4.1", Settings::default());
     desk.say("35=1|34=2");
-    assert_eq!(desk.heard(), ["35=3|34=2|45=2|58=Required tag missing"]);
+    assert_eq!(desk.heard(), ["35=3|34=2|45=2|58=Required tag missing (112)"]);
 }
 
 #[test]
@@ -177,13 +178,21 @@ fn resets_at_logout_and_at_disconnect_open_an_epoch_each() {
 fn what_cannot_be_parsed_is_rejected_where_its_number_can_be_read() {
     let mut desk = Desk::established();
     assert_eq!(desk.say("35=D|34=2|0=x"), Received::COUNTED);
-    assert_eq!(desk.heard(), ["35=3|34=2|45=2|58=Invalid tag number|372=D|373=0"]);
+    assert_eq!(desk.heard(), ["35=3|34=2|45=2|58=Invalid tag number|371=0|372=D|373=0"]);
     assert_eq!(desk.say("35=D|34=3|95=9|96=x"), Received::COUNTED);
     assert_eq!(desk.heard(), ["35=3|34=3|45=3|58=Incorrect data format for value|371=96|372=D|373=6"]);
-    for garbled in ["35=D|0=x", "35=D|34=4|49=OTHER|0=x"] {
+    assert_eq!(desk.say("35=D|34=4|-17=x"), Received::COUNTED);
+    assert_eq!(desk.heard(), ["35=3|34=4|45=4|58=Invalid tag number|371=-17|372=D|373=0"]);
+    // RefTagID(371) is a number: what is none is not repeated in it, nor what has no end.
+    for tag in ["x", "", "-", &"1".repeat(19)] {
+        let number = desk.next_in();
+        assert_eq!(desk.say(&format!("35=D|34={number}|{tag}=x")), Received::COUNTED);
+        assert_eq!(desk.heard(), [format!("35=3|34={number}|45={number}|58=Invalid tag number|372=D|373=0")]);
+    }
+    for garbled in ["35=D|0=x", "35=D|34=9|49=OTHER|0=x"] {
         assert_eq!(desk.say(garbled), Received::IGNORED);
     }
-    assert_eq!((desk.heard(), desk.next_in(), desk.session.counters().garbled), (vec![], 4, 2));
+    assert_eq!((desk.heard(), desk.next_in(), desk.session.counters().garbled), (vec![], 9, 2));
 }
 
 #[test]

@@ -33,7 +33,8 @@ fn a_first_message_that_is_no_logon_ends_the_connection_without_an_answer() {
 fn a_logon_that_breaks_a_rule_is_told_so_and_uses_no_number() {
     let cases = [
         ("35=A|34=1|98=0", "HeartBtInt(108) is missing"),
-        ("35=A|34=1|98=0|108=-1", "HeartBtInt(108) is invalid"),
+        ("35=A|34=1|98=0|108=-1", "HeartBtInt must not be negative"),
+        ("35=A|34=1|98=0|108=1s", "HeartBtInt(108) is invalid"),
         ("35=A|34=1|98=0|108=99999", "HeartBtInt(108) is too long"),
         ("35=A|34=1|98=1|108=30", "EncryptMethod(98) must be 0"),
         ("35=A|34=2|98=0|108=30|141=Y", "ResetSeqNumFlag(141) requires MsgSeqNum(34) 1"),
@@ -257,7 +258,7 @@ fn a_next_expected_number_beyond_what_was_sent_ends_the_connection() {
     desk.say("35=A|34=1|98=0|108=30|789=2");
     let text = "NextExpectedMsgSeqNum(789) too high, expecting at most 1 but received 2";
     assert_eq!(desk.heard(), [format!("35=5|34=1|58={text}")]);
-    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::InvalidLogon)]);
+    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::NextExpectedTooHigh)]);
 }
 
 #[test]

@@ -7,6 +7,7 @@ mod logon;
 mod numbers;
 mod resend;
 mod timers;
+mod validation;
 
 use std::sync::Arc;
 
