@@ -57,10 +57,10 @@ impl Seen {
     }
 }
 
-/// ClOrdID(11) where there is one, otherwise the whole body.
-fn identity(session: SessionNumber, message: &Message<'_>) -> u64 {
+/// ClOrdID(11) where there is one, otherwise the whole body. Where the session's numbers begin anew, so does this.
+fn identity(session: SessionNumber, epoch: u32, message: &Message<'_>) -> u64 {
     let mut hasher = DefaultHasher::new();
-    session.hash(&mut hasher);
+    (session, epoch).hash(&mut hasher);
     match message.field(tags::CL_ORD_ID) {
         Some(cl_ord_id) => cl_ord_id.hash(&mut hasher),
         None => {
@@ -71,6 +71,24 @@ fn identity(session: SessionNumber, message: &Message<'_>) -> u64 {
         }
     }
     hasher.finish()
+}
+
+/// Over FIXT.1.1 the suites that this application is for expect a DefaultApplVerID(1137) in the refusal, since the engine
+/// that they come from says it there. No standard does, so that only this application has it.
+fn refuse(session: &mut Handle<'_>, message: &Message<'_>) -> Result<u64, SendError> {
+    let reason = BusinessRejectReason::UnsupportedMessageType;
+    match session.default_appl_ver_id() {
+        None => session.reject(message, reason, ""),
+        Some(default_appl_ver_id) => {
+            let ref_seq_num = message.uint(tags::MSG_SEQ_NUM).flatten().unwrap_or(0);
+            session.send(b"j", |body| {
+                body.uint(tags::REF_SEQ_NUM, ref_seq_num).bytes(tags::TEXT, reason.text());
+                body.bytes(tags::REF_MSG_TYPE, message.msg_type());
+                body.uint(tags::BUSINESS_REJECT_REASON, u64::from(reason.code()));
+                body.bytes(tags::DEFAULT_APPL_VER_ID, default_appl_ver_id);
+            })
+        }
+    }
 }
 
 /// Standard header and trailer fields that the session writes itself or that have the route; all others are the body.
@@ -104,9 +122,9 @@ impl Application for Echo {
             // An answer to an answer would be answered in turn.
             b"j" => return,
             // ExecutionReport and OrderCancelReject.
-            b"8" | b"9" => session.reject(message, BusinessRejectReason::UnsupportedMessageType, ""),
+            b"8" | b"9" => refuse(session, message),
             msg_type => {
-                let is_new = self.seen.insert(identity(session.session(), message));
+                let is_new = self.seen.insert(identity(session.session(), session.epoch(), message));
                 if delivery.poss_resend && !is_new {
                     return;
                 }
@@ -140,9 +158,9 @@ impl Application for Echo {
         Ok(())
     }
 
-    fn on_replay(&mut self, session: SessionNumber, direction: Direction, message: &Message<'_>) {
+    fn on_replay(&mut self, session: SessionNumber, epoch: u32, direction: Direction, message: &Message<'_>) {
         if direction == Direction::Inbound {
-            self.seen.insert(identity(session, message));
+            self.seen.insert(identity(session, epoch, message));
         }
     }
 }

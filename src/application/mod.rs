@@ -90,8 +90,9 @@ pub trait Application: Send {
         Ok(())
     }
 
-    /// After [`Application::restore`]: each application message that was stored after the snapshot, in order.
-    fn on_replay(&mut self, session: SessionNumber, direction: Direction, message: &Message<'_>) {
-        let _ = (session, direction, message);
+    /// After [`Application::restore`]: each application message that was stored after the snapshot, in order. `epoch` is
+    /// the session's at that time, see [`Handle::epoch`].
+    fn on_replay(&mut self, session: SessionNumber, epoch: u32, direction: Direction, message: &Message<'_>) {
+        let _ = (session, epoch, direction, message);
     }
 }

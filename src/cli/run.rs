@@ -141,10 +141,10 @@ impl Application for BuiltIn {
         }
     }
 
-    fn on_replay(&mut self, session: SessionNumber, direction: Direction, message: &Message<'_>) {
+    fn on_replay(&mut self, session: SessionNumber, epoch: u32, direction: Direction, message: &Message<'_>) {
         match self {
-            Self::Exchange(exchange) => exchange.on_replay(session, direction, message),
-            Self::Echo(echo) => echo.on_replay(session, direction, message),
+            Self::Exchange(exchange) => exchange.on_replay(session, epoch, direction, message),
+            Self::Echo(echo) => echo.on_replay(session, epoch, direction, message),
         }
     }
 }

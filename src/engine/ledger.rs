@@ -355,6 +355,16 @@ impl<'a> Handle<'a> {
         self.sessions.slots[self.number.0 as usize].session.identity()
     }
 
+    /// DefaultApplVerID(1137) of the peer's Logon: the version of its application messages, over FIXT.1.1.
+    pub fn default_appl_ver_id(&self) -> Option<&'static [u8]> {
+        self.sessions.slots[self.number.0 as usize].session.default_appl_ver_id()
+    }
+
+    /// Raised whenever the session's numbers begin anew: with an epoch a MsgSeqNum(34) is unique for life.
+    pub fn epoch(&self) -> u32 {
+        self.sessions.slots[self.number.0 as usize].session.numbers().epoch
+    }
+
     /// Both Logons have been exchanged and no Logout(5) has.
     pub fn is_established(&self) -> bool {
         self.sessions.slots[self.number.0 as usize].session.state() == State::Established

@@ -133,6 +133,7 @@ fn noticed(notice: Notice) -> &'static str {
         Notice::NumbersReset { .. } => "both numbers are 1 again",
         Notice::HeartbeatMissed => "the peer is silent; a TestRequest is on its way",
         Notice::NextExpectedTooHigh { .. } => "the peer's NextExpectedMsgSeqNum is beyond what was sent",
+        Notice::DefaultApplVerIdMissing => "the peer's Logon has no DefaultApplVerID(1137)",
         Notice::ResetNotConfirmed => "the peer's Logon does not confirm our ResetSeqNumFlag",
         Notice::HeartBtIntDiffers { .. } => "the peer answered with another HeartBtInt; ours is kept",
         Notice::LogonRepeated => "a Logon came in a session that is logged on",

@@ -406,7 +406,7 @@ pub fn restore<A: Application, S: Storage>(
         if let Ok(message) = parse(record.payload, &mut index)
             && !crate::session::is_admin(message.msg_type())
         {
-            application.on_replay(SessionNumber(header.session), direction, &message);
+            application.on_replay(SessionNumber(header.session), header.epoch, direction, &message);
         }
     }
     Ok(())

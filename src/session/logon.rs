@@ -98,7 +98,7 @@ impl Session {
             }
             Fault::Invalid(text) => (Text::of(format_args!("{text}")), DisconnectReason::InvalidLogon),
             Fault::Violation(Violation { reason, ref_tag_id }) => {
-                let reason = String::from_utf8_lossy(reason.text());
+                let reason = str::from_utf8(reason.text()).unwrap_or_default();
                 let text = match ref_tag_id {
                     Some(tag) => Text::of(format_args!("{reason} ({tag})")),
                     None => Text::of(format_args!("{reason}")),
@@ -131,7 +131,9 @@ impl Session {
         if self.version.has_default_appl_ver_id() {
             match logon.field(tags::DEFAULT_APPL_VER_ID) {
                 None if self.settings.role == Role::Acceptor => {
-                    return Some(Fault::Invalid("DefaultApplVerID(1137) is missing"));
+                    // No answer, as from the open-source engines: without it there is no version to answer in.
+                    self.notice(Notice::DefaultApplVerIdMissing);
+                    return Some(Fault::Silent);
                 }
                 None => self.peer_appl_ver_id = own_appl_ver_id(&self.settings),
                 Some(stated) => match ApplVerId::of_appl_ver_id(stated).and_then(ApplVerId::appl_ver_id) {

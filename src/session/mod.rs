@@ -201,6 +201,11 @@ impl Session {
         self.heart_bt_int_s
     }
 
+    /// DefaultApplVerID(1137) of the peer's Logon, FIXT.1.1 alone.
+    pub fn default_appl_ver_id(&self) -> Option<&'static [u8]> {
+        (!self.peer_appl_ver_id.is_empty()).then_some(self.peer_appl_ver_id)
+    }
+
     /// What the worker is to do, oldest first. Drained after each step, until `None`.
     pub fn poll(&mut self) -> Option<Action> {
         self.actions.poll()

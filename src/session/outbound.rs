@@ -341,13 +341,13 @@ impl Session {
             body.uint(tags::REF_SEQ_NUM, ref_seq_num);
             if !version.has_session_reject_reason() {
                 // The version has no field for the tag: the text says it.
-                match tag {
-                    Some(tag) => {
-                        let reason = String::from_utf8_lossy(reason.text());
-                        body.bytes(tags::TEXT, Text::of(format_args!("{reason} ({tag})")).bytes());
-                    }
-                    None => _ = body.bytes(tags::TEXT, reason.text()),
-                }
+                let text = str::from_utf8(reason.text()).unwrap_or_default();
+                let text = match ref_tag_id {
+                    RefTagId::None => Text::of(format_args!("{text}")),
+                    RefTagId::Tag(tag) => Text::of(format_args!("{text} ({tag})")),
+                    RefTagId::Written(tag) => Text::of(format_args!("{text} ({})", tag.escape_ascii())),
+                };
+                body.bytes(tags::TEXT, text.bytes());
                 return;
             }
             body.bytes(tags::TEXT, reason.text());

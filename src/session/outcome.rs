@@ -189,6 +189,8 @@ pub enum Notice {
         next_out: u64,
         next_expected: u64,
     },
+    /// A Logon over FIXT.1.1 without DefaultApplVerID(1137). It gets no answer.
+    DefaultApplVerIdMissing,
     /// We asked for a reset with our Logon, and the answer does not confirm it though its number does.
     ResetNotConfirmed,
     /// The peer answered our Logon with another HeartBtInt(108). Ours is kept.

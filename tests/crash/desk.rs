@@ -133,7 +133,7 @@ impl Application for Desk {
         Ok(())
     }
 
-    fn on_replay(&mut self, session: SessionNumber, direction: Direction, message: &Message<'_>) {
+    fn on_replay(&mut self, session: SessionNumber, _epoch: u32, direction: Direction, message: &Message<'_>) {
         match direction {
             Direction::Inbound => self.received(session, message),
             Direction::Outbound => {

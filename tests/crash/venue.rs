@@ -73,10 +73,10 @@ impl Application for Venue {
         self.exchange.restore(exchange)
     }
 
-    fn on_replay(&mut self, session: SessionNumber, direction: Direction, message: &Message<'_>) {
+    fn on_replay(&mut self, session: SessionNumber, epoch: u32, direction: Direction, message: &Message<'_>) {
         if direction == Direction::Outbound && message.msg_type() == b"B" {
             self.told[session.0 as usize] += 1;
         }
-        self.exchange.on_replay(session, direction, message);
+        self.exchange.on_replay(session, epoch, direction, message);
     }
 }

@@ -332,7 +332,7 @@ impl Application for Exchange {
     }
 
     /// The stored reports are the book's history: each says what its order has become.
-    fn on_replay(&mut self, session: SessionNumber, direction: Direction, message: &Message<'_>) {
+    fn on_replay(&mut self, session: SessionNumber, _epoch: u32, direction: Direction, message: &Message<'_>) {
         if direction == Direction::Outbound && message.msg_type() == b"8" {
             self.book.apply_report(session, message);
         }

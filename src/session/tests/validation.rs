@@ -113,7 +113,6 @@ fn an_invalid_logon_is_told_why_and_uses_no_number() {
     for (begin_string, logon, text) in [
         ("FIX.4.4", "35=A|34=1|108=30", "Required tag missing (98)"),
         ("FIX.4.4", "35=A|34=1|98=0|108=30|999=x", "Invalid tag number (999)"),
-        ("FIXT.1.1", "35=A|34=1|98=0|108=30", "DefaultApplVerID(1137) is missing"),
         ("FIXT.1.1", "35=A|34=1|98=0|108=30|1137=77", "DefaultApplVerID(1137) is not a version that we know"),
     ] {
         let mut desk = Desk::new(begin_string, validating(begin_string));
