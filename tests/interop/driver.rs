@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::versions::Version;
+
 /// Longer than any step takes on a busy machine with two cores, QuickFIX's reconnect interval of a second included.
 const DEADLINE: Duration = Duration::from_secs(30);
 const READY_POLL_INTERVAL: Duration = Duration::from_millis(20);
@@ -96,7 +98,7 @@ pub struct Peer {
 pub struct PeerOptions<'a> {
     pub role: &'a str,
     pub port: u16,
-    pub begin_string: &'a str,
+    pub version: &'a Version,
     pub sender: &'a str,
     pub target: &'a str,
     pub store_dir: &'a Path,
@@ -110,7 +112,7 @@ impl Peer {
         let mut command = Command::new(program);
         command
             .args(["--role", options.role, "--port", &options.port.to_string()])
-            .args(["--begin-string", options.begin_string])
+            .args(options.version.peer_arguments())
             .args(["--sender", options.sender, "--target", options.target])
             .args(["--store", "file", "--store-dir"])
             .arg(options.store_dir)
@@ -142,7 +144,7 @@ impl Peer {
             events,
             readers: vec![reader, error_reader],
             errors,
-            name: format!("QuickFIX {} {}", options.role, options.begin_string),
+            name: format!("QuickFIX {} {}", options.role, options.version.name),
         };
         peer.until(0, "ready to work", |event| is(event, "ready"));
         peer
@@ -218,7 +220,7 @@ impl Peer {
         }
     }
 
-    /// Waits until each of these orders has an ExecutionReport(8) that says New (ExecType(150) = 0).
+    /// Waits until each of these orders has an ExecutionReport(8) that says New.
     pub fn until_answered(&self, orders: &BTreeSet<String>) {
         loop {
             // Taken before looking, so that a report which arrives in between is not waited for in vain.
@@ -402,9 +404,14 @@ pub fn is_out(event: &Value, msg_type: &str) -> bool {
     is(event, "out") && text(event, "msg_type") == Some(msg_type)
 }
 
-/// An ExecutionReport(8) that QuickFIX accepted and that says New.
+/// An ExecutionReport(8) that QuickFIX accepted and that says New. FIX.4.0 has no ExecType(150) for it; up to FIX.4.2 an
+/// answer to a status request differs in ExecTransType(20) alone.
 pub fn is_new_report(event: &Value) -> bool {
-    is(event, "app") && text(event, "msg_type") == Some("8") && text(event, "exec_type") == Some("0")
+    is(event, "app")
+        && text(event, "msg_type") == Some("8")
+        && text(event, "ord_status") == Some("0")
+        && matches!(text(event, "exec_type"), None | Some("0"))
+        && matches!(text(event, "exec_trans_type"), None | Some("0"))
 }
 
 pub fn text<'a>(event: &'a Value, key: &str) -> Option<&'a str> {

@@ -2,16 +2,26 @@
 // on stdout what it sees, one JSON object a line. It knows nothing of fixring: whatever it observes, it observes
 // through QuickFIX, and `tests/interop.rs` judges it.
 //
-//   quickfix_peer --role initiator|acceptor --port N --begin-string FIX.4.2|FIX.4.4|FIXT.1.1
+//   quickfix_peer --role initiator|acceptor --port N --begin-string FIX.4.0|...|FIX.4.4|FIXT.1.1 --dictionary FILE
+//                 [--transport-dictionary FILE --appl-ver-id FIX.5.0|FIX.5.0SP1|FIX.5.0SP2]
 //                 [--sender PEER] [--target FIXRING] [--store memory|file] [--store-dir DIR]
 //                 [--heartbeat SECONDS] [--announce-heartbeat SECONDS]
+//
+// Everything that comes in is validated by the dictionary, as strictly as QuickFIX can. FIXT.1.1 needs the last two flags,
+// and its --dictionary is that of the application messages.
 //
 // --announce-heartbeat puts another HeartBtInt(108) on the wire than the one that QuickFIX keeps itself. With 1
 // announced and 30 kept, the peer is silent long enough that the other side has to send a TestRequest(1).
 //
 // Commands. Each is answered by {"event":"done","command":...} or {"event":"error","text":...}:
-//   order ID            send a NewOrderSingle(D) with ClOrdID(11) = ID
+//   order ID [QTY]      send a NewOrderSingle(D) with ClOrdID(11) = ID, a limit order over 100 or QTY
+//   market ID           the same without a price
 //   orders N PREFIX     send N of them, PREFIX-1 to PREFIX-N
+//   cancel ID ORIG      send an OrderCancelRequest(F) for the order ORIG
+//   replace ID ORIG QTY send an OrderCancelReplaceRequest(G) for the order ORIG
+//   status ID           send an OrderStatusRequest(H)
+//   list-status ID      send a ListStatusRequest(M), which a small venue knows nothing of
+//   sequence-reset N    send a SequenceReset(4) in reset mode and go on with N
 //   test-request ID     send a TestRequest(1) with TestReqID(112) = ID
 //   set-next-out N      the next outgoing MsgSeqNum(34); above the true one it makes a gap for the other side
 //   set-next-in N       the next MsgSeqNum(34) expected; below the true one it makes a gap for this side
@@ -114,7 +124,7 @@ void reportMessage( const std::string& name, const std::string& message ) {
     if( !value.empty() ) event.number( field.key, std::atol( value.c_str() ) );
   }
   static const struct { int tag; const char* key; } texts[] = {
-    { 11, "cl_ord_id" }, { 17, "exec_id" }, { 37, "order_id" }, { 58, "text" }, { 112, "test_req_id" },
+    { 11, "cl_ord_id" }, { 17, "exec_id" }, { 20, "exec_trans_type" }, { 37, "order_id" }, { 39, "ord_status" }, { 58, "text" }, { 112, "test_req_id" },
     { 122, "orig_sending_time" }, { 123, "gap_fill_flag" }, { 141, "reset_seq_num_flag" }, { 150, "exec_type" },
     { 1137, "default_appl_ver_id" } };
   for( const auto& field : texts ) {
@@ -141,7 +151,8 @@ public:
 };
 
 struct Options {
-  std::string role, beginString, sender = "PEER", target = "FIXRING", store = "memory", storeDir;
+  std::string role, beginString, applVerId, dictionary, transportDictionary;
+  std::string sender = "PEER", target = "FIXRING", store = "memory", storeDir;
   int port = 0, heartbeat = 30, announceHeartbeat = 0;
 };
 
@@ -176,18 +187,47 @@ public:
     if( m_options.role == "acceptor" && type == "D" ) answer( message, id );
   }
 
-  void sendOrder( const FIX::SessionID& id, const std::string& clOrdId ) {
-    FIX::Message order;
-    order.getHeader().setField( FIX::MsgType( "D" ) );
-    order.setField( FIX::ClOrdID( clOrdId ) );
-    if( id.getBeginString() == "FIX.4.2" ) order.setField( FIX::HandlInst( '1' ) );
-    order.setField( FIX::Symbol( "FIXR" ) );
-    order.setField( FIX::Side( FIX::Side_BUY ) );
-    order.setField( FIX::TransactTime() );
-    order.setField( FIX::OrderQty( 100 ) );
-    order.setField( FIX::OrdType( FIX::OrdType_LIMIT ) );
-    order.setField( FIX::Price( 10.25 ) );
+  void sendOrder( const FIX::SessionID& id, const std::string& clOrdId, const std::string& quantity, char ordType ) {
+    FIX::Message order = request( "D", clOrdId );
+    setOrder( order, quantity, ordType );
     send( order, id );
+  }
+
+  void sendCancel( const FIX::SessionID& id, const std::string& clOrdId, const std::string& original ) {
+    FIX::Message cancel = request( "F", clOrdId );
+    cancel.setField( FIX::OrigClOrdID( original ) );
+    cancel.setField( FIX::FIELD::OrderQty, "100" );
+    if( isBefore( "FIX.4.1" ) ) cancel.setField( FIX::CxlType( 'F' ) );
+    if( !isBefore( "FIX.4.2" ) ) cancel.setField( FIX::TransactTime() );
+    send( cancel, id );
+  }
+
+  void sendReplace(
+    const FIX::SessionID& id, const std::string& clOrdId, const std::string& original, const std::string& quantity ) {
+    FIX::Message replace = request( "G", clOrdId );
+    replace.setField( FIX::OrigClOrdID( original ) );
+    setOrder( replace, quantity, FIX::OrdType_LIMIT );
+    send( replace, id );
+  }
+
+  void sendStatusRequest( const FIX::SessionID& id, const std::string& clOrdId ) {
+    FIX::Message status = request( "H", clOrdId );
+    send( status, id );
+  }
+
+  void sendListStatusRequest( const FIX::SessionID& id, const std::string& listId ) {
+    FIX::Message status;
+    status.getHeader().setField( FIX::MsgType( "M" ) );
+    status.setField( FIX::ListID( listId ) );
+    send( status, id );
+  }
+
+  void sendSequenceReset( const FIX::SessionID& id, int newSeqNo ) {
+    FIX::Message reset;
+    reset.getHeader().setField( FIX::MsgType( "4" ) );
+    reset.setField( FIX::GapFillFlag( false ) );
+    reset.setField( FIX::NewSeqNo( newSeqNo ) );
+    send( reset, id );
   }
 
   void sendTestRequest( const FIX::SessionID& id, const std::string& testReqId ) {
@@ -198,6 +238,28 @@ public:
   }
 
 private:
+  // The names of the versions are in the versions' order, FIXT.1.1 after all others.
+  bool isBefore( const std::string& beginString ) const { return m_options.beginString < beginString; }
+
+  // What every request about an order says.
+  static FIX::Message request( const std::string& msgType, const std::string& clOrdId ) {
+    FIX::Message message;
+    message.getHeader().setField( FIX::MsgType( msgType ) );
+    message.setField( FIX::ClOrdID( clOrdId ) );
+    message.setField( FIX::Symbol( "FIXR" ) );
+    message.setField( FIX::Side( FIX::Side_BUY ) );
+    return message;
+  }
+
+  // What an order and a replacement say. HandlInst(21) is required up to FIX.4.3; TransactTime(60) came with FIX.4.2.
+  void setOrder( FIX::Message& message, const std::string& quantity, char ordType ) const {
+    message.setField( FIX::HandlInst( '1' ) );
+    message.setField( FIX::FIELD::OrderQty, quantity );
+    message.setField( FIX::OrdType( ordType ) );
+    if( ordType == FIX::OrdType_LIMIT ) message.setField( FIX::Price( 10.25 ) );
+    if( !isBefore( "FIX.4.2" ) ) message.setField( FIX::TransactTime() );
+  }
+
   static bool isLogon( const FIX::Message& message ) {
     FIX::MsgType type;
     message.getHeader().getField( type );
@@ -220,15 +282,22 @@ private:
     FIX::Message report;
     report.getHeader().setField( FIX::MsgType( "8" ) );
     report.setField( FIX::OrderID( "PEER-O" + number ) );
-    report.setField( FIX::ExecID( "PEER-E" + number ) );
-    if( id.getBeginString() == "FIX.4.2" ) report.setField( FIX::ExecTransType( '0' ) );
-    report.setField( FIX::ExecType( '0' ) );
+    // FIX.4.0 has numbers for it.
+    report.setField( FIX::ExecID( ( isBefore( "FIX.4.1" ) ? "" : "PEER-E" ) + number ) );
+    if( isBefore( "FIX.4.3" ) ) report.setField( FIX::ExecTransType( '0' ) );
+    if( isBefore( "FIX.4.2" ) ) {
+      report.setField( FIX::LastShares( 0 ) );
+      report.setField( FIX::LastPx( 0 ) );
+    }
+    if( !isBefore( "FIX.4.1" ) ) {
+      report.setField( FIX::ExecType( '0' ) );
+      report.setField( FIX::LeavesQty( quantity ) );
+    }
     report.setField( FIX::OrdStatus( '0' ) );
     report.setField( clOrdId );
     report.setField( symbol );
     report.setField( side );
     report.setField( quantity );
-    report.setField( FIX::LeavesQty( quantity ) );
     report.setField( FIX::CumQty( 0 ) );
     report.setField( FIX::AvgPx( 0 ) );
     send( report, id );
@@ -247,6 +316,9 @@ Options parse( int argc, char** argv ) {
     if( flag == "--role" ) options.role = value;
     else if( flag == "--port" ) options.port = std::stoi( value );
     else if( flag == "--begin-string" ) options.beginString = value;
+    else if( flag == "--appl-ver-id" ) options.applVerId = value;
+    else if( flag == "--dictionary" ) options.dictionary = value;
+    else if( flag == "--transport-dictionary" ) options.transportDictionary = value;
     else if( flag == "--sender" ) options.sender = value;
     else if( flag == "--target" ) options.target = value;
     else if( flag == "--store" ) options.store = value;
@@ -260,6 +332,9 @@ Options parse( int argc, char** argv ) {
   if( options.store == "file" && options.storeDir.empty() ) throw std::invalid_argument( "--store file needs --store-dir" );
   if( options.port <= 0 || options.port > 65535 ) throw std::invalid_argument( "--port is 1 to 65535" );
   if( options.beginString.empty() ) throw std::invalid_argument( "--begin-string is missing" );
+  if( options.dictionary.empty() ) throw std::invalid_argument( "--dictionary is missing" );
+  if( ( options.beginString == "FIXT.1.1" ) == ( options.applVerId.empty() || options.transportDictionary.empty() ) )
+    throw std::invalid_argument( "--appl-ver-id and --transport-dictionary belong to FIXT.1.1, and it to them" );
   return options;
 }
 
@@ -279,7 +354,9 @@ FIX::SessionSettings settings( const Options& options ) {
   text << "[DEFAULT]\n"
        << "ConnectionType=" << options.role << "\n"
        << "StartTime=" << windowEdge() << "\nEndTime=" << windowEdge() << "\n"
-       << "UseDataDictionary=N\n"
+       << "UseDataDictionary=Y\n"
+       << "AllowUnknownMsgFields=N\n"
+       << "ValidateFieldsOutOfOrder=Y\nValidateFieldsHaveValues=Y\nValidateUserDefinedFields=Y\n"
        << "SocketNodelay=Y\n"
        << "SocketReuseAddress=Y\n"
        << "HeartBtInt=" << options.heartbeat << "\n"
@@ -292,21 +369,34 @@ FIX::SessionSettings settings( const Options& options ) {
        << "BeginString=" << options.beginString << "\n"
        << "SenderCompID=" << options.sender << "\n"
        << "TargetCompID=" << options.target << "\n";
-  if( options.beginString == "FIXT.1.1" ) text << "DefaultApplVerID=FIX.5.0SP2\n";
+  if( options.beginString == "FIXT.1.1" )
+    text << "DefaultApplVerID=" << options.applVerId << "\nTransportDataDictionary=" << options.transportDictionary
+         << "\nAppDataDictionary=" << options.dictionary << "\n";
+  else text << "DataDictionary=" << options.dictionary << "\n";
   return FIX::SessionSettings( text );
 }
 
 // Runs one command line; false ends the loop.
 bool run( const std::string& line, Peer& peer, const FIX::SessionID& id ) {
   std::istringstream words( line );
-  std::string command, first, second;
-  words >> command >> first >> second;
+  std::string command, first, second, third;
+  words >> command >> first >> second >> third;
   if( command == "stop" ) return false;
   FIX::Session* session = FIX::Session::lookupSession( id );
   if( !session ) throw std::runtime_error( "the session is gone" );
-  if( command == "order" ) peer.sendOrder( id, first );
+  if( command == "order" ) peer.sendOrder( id, first, second.empty() ? "100" : second, FIX::OrdType_LIMIT );
+  else if( command == "market" ) peer.sendOrder( id, first, "100", FIX::OrdType_MARKET );
+  else if( command == "cancel" ) peer.sendCancel( id, first, second );
+  else if( command == "replace" ) peer.sendReplace( id, first, second, third );
+  else if( command == "status" ) peer.sendStatusRequest( id, first );
+  else if( command == "list-status" ) peer.sendListStatusRequest( id, first );
+  else if( command == "sequence-reset" ) {
+    peer.sendSequenceReset( id, std::stoi( first ) );
+    session->setNextSenderMsgSeqNum( std::stoi( first ) );
+  }
   else if( command == "orders" )
-    for( int n = 1, count = std::stoi( first ); n <= count; ++n ) peer.sendOrder( id, second + "-" + std::to_string( n ) );
+    for( int n = 1, count = std::stoi( first ); n <= count; ++n )
+      peer.sendOrder( id, second + "-" + std::to_string( n ), "100", FIX::OrdType_LIMIT );
   else if( command == "test-request" ) peer.sendTestRequest( id, first );
   else if( command == "set-next-out" ) session->setNextSenderMsgSeqNum( std::stoi( first ) );
   else if( command == "set-next-in" ) session->setNextTargetMsgSeqNum( std::stoi( first ) );
