@@ -45,18 +45,21 @@ impl Version {
     }
 
     /// What the counterparty is told of the version.
-    pub fn peer_arguments(&self) -> Vec<String> {
-        let mut arguments = vec!["--begin-string".to_owned(), self.begin_string.to_owned()];
-        let mut dictionary = |flag: &str, name: &str| {
-            arguments.extend([flag.to_owned(), exported(name).display().to_string()]);
-        };
-        dictionary("--dictionary", self.name);
+    pub fn peer_flags(&self) -> Vec<String> {
+        let dictionary = |name: &str| exported(name).display().to_string();
+        let mut flags = vec!["--begin-string".to_owned(), self.begin_string.to_owned()];
+        flags.extend(["--dictionary".to_owned(), dictionary(self.name)]);
         if self.appl_ver_id.is_some() {
-            dictionary("--transport-dictionary", TRANSPORT);
-            arguments.extend(["--appl-ver-id".to_owned(), self.name.to_owned()]);
+            flags.extend(["--transport-dictionary".to_owned(), dictionary(TRANSPORT)]);
+            flags.extend(["--appl-ver-id".to_owned(), self.name.to_owned()]);
         }
-        arguments
+        flags
     }
+}
+
+/// The files of all versions.
+pub fn dictionaries() -> impl Iterator<Item = PathBuf> {
+    VERSIONS.iter().map(|version| version.name).chain([TRANSPORT]).map(exported)
 }
 
 /// The file that `fixring dictionary export` has made of this version, all of them once a test run.
