@@ -237,6 +237,11 @@ fn what_the_counterparty_sends_comes_back_from_echo(version: &Version) {
     bench.peer.until(mark, "the answer, sent back", |event| {
         is_new_report(event) && text(event, "exec_id") == text(&report, "exec_id")
     });
+    // A repeating group comes back as it was.
+    bench.peer.command("news lines");
+    bench.peer.until(mark, "the news, sent back", |event| {
+        is(event, "app") && text(event, "msg_type") == Some("B") && text(event, "text") == Some("lines")
+    });
     bench.orders.insert("E-1".to_owned());
     bench.finish();
 }
@@ -398,6 +403,10 @@ fn the_counterparty_agrees_with_itself(version: &Version) {
     let mut orders: BTreeSet<String> = (1..=10).map(|n| format!("A-{n}")).collect();
     client.command("orders 10 A");
     client.until_answered(&orders);
+
+    // It goes by the dictionary: what that does not allow is rejected.
+    let mark = client.command("order-without-side X");
+    client.until(mark, "Reject(3)", |event| is_in(event, "3"));
 
     let (next_out, _) = client.numbers();
     client.command(&format!("set-next-out {}", next_out + 20));

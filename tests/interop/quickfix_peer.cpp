@@ -22,11 +22,13 @@
 // Commands. Each is answered by {"event":"done","command":...} or {"event":"error","text":...}:
 //   order ID [QTY]      send a NewOrderSingle(D) with ClOrdID(11) = ID, a limit order over 100 or QTY
 //   market ID           the same without a price
+//   order-without-side ID   the same without Side(54), which every version requires
 //   orders N PREFIX     send N of them, PREFIX-1 to PREFIX-N
 //   cancel ID ORIG      send an OrderCancelRequest(F) for the order ORIG
 //   replace ID ORIG QTY send an OrderCancelReplaceRequest(G) for the order ORIG
 //   status ID           send an OrderStatusRequest(H)
 //   list-status ID      send a ListStatusRequest(M), which a small venue knows nothing of
+//   news TEXT           send a News(B), with a group of lines that say TEXT
 //   sequence-reset N    send a SequenceReset(4) in reset mode and go on with N
 //   test-request ID     send a TestRequest(1) with TestReqID(112) = ID
 //   set-next-out N      the next outgoing MsgSeqNum(34); above the true one it makes a gap for the other side
@@ -209,6 +211,13 @@ public:
     send( order, id );
   }
 
+  void sendOrderWithoutSide( const FIX::SessionID& id, const std::string& clOrdId ) {
+    FIX::Message order = request( "D", clOrdId );
+    setOrder( order, "100", FIX::OrdType_LIMIT );
+    order.removeField( FIX::FIELD::Side );
+    send( order, id );
+  }
+
   void sendCancel( const FIX::SessionID& id, const std::string& clOrdId, const std::string& original ) {
     FIX::Message cancel = request( "F", clOrdId );
     cancel.setField( FIX::OrigClOrdID( original ) );
@@ -236,6 +245,23 @@ public:
     status.getHeader().setField( FIX::MsgType( "M" ) );
     status.setField( FIX::ListID( listId ) );
     send( status, id );
+  }
+
+  // FIX.4.0 has no groups, only a Text(58) that may come again, and no Headline(148).
+  void sendNews( const FIX::SessionID& id, const std::string& text ) {
+    FIX::Message news;
+    news.getHeader().setField( FIX::MsgType( "B" ) );
+    if( isBefore( "FIX.4.1" ) ) {
+      news.setField( FIX::LinesOfText( 1 ) );
+      news.setField( FIX::Text( text ) );
+    }
+    else {
+      news.setField( FIX::Headline( "news" ) );
+      FIX::Group line( FIX::FIELD::LinesOfText, FIX::FIELD::Text );
+      line.setField( FIX::Text( text ) );
+      for( int n = 0; n < 3; ++n ) news.addGroup( line );
+    }
+    send( news, id );
   }
 
   void sendSequenceReset( const FIX::SessionID& id, int newSeqNo ) {
@@ -424,10 +450,12 @@ bool run( const std::string& line, Peer& peer, const FIX::SessionID& id ) {
   if( !session ) throw std::runtime_error( "the session is gone" );
   if( command == "order" ) peer.sendOrder( id, first, second.empty() ? "100" : second, FIX::OrdType_LIMIT );
   else if( command == "market" ) peer.sendOrder( id, first, "100", FIX::OrdType_MARKET );
+  else if( command == "order-without-side" ) peer.sendOrderWithoutSide( id, first );
   else if( command == "cancel" ) peer.sendCancel( id, first, second );
   else if( command == "replace" ) peer.sendReplace( id, first, second, third );
   else if( command == "status" ) peer.sendStatusRequest( id, first );
   else if( command == "list-status" ) peer.sendListStatusRequest( id, first );
+  else if( command == "news" ) peer.sendNews( id, first );
   else if( command == "sequence-reset" ) {
     peer.sendSequenceReset( id, std::stoi( first ) );
     session->setNextSenderMsgSeqNum( std::stoi( first ) );
