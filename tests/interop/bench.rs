@@ -29,8 +29,8 @@ pub struct Bench {
     pub peer: Peer,
     config: PathBuf,
     pub orders: BTreeSet<String>,
-    /// BusinessMessageReject(j) that fixring is expected to have answered.
-    pub business_rejects: usize,
+    /// BusinessMessageReject(j) or Reject(3) that fixring is expected to have answered.
+    pub refusals: usize,
     // Last, so that both processes are gone before their files are.
     _directory: tempfile::TempDir,
 }
@@ -66,7 +66,7 @@ impl Bench {
                 (Fixring::start(&config), peer)
             }
         };
-        let bench = Self { fixring, peer, config, orders: BTreeSet::new(), business_rejects: 0, _directory: directory };
+        let bench = Self { fixring, peer, config, orders: BTreeSet::new(), refusals: 0, _directory: directory };
         bench.until_logged_on(0);
         bench
     }
@@ -118,6 +118,13 @@ impl Bench {
         self.peer.until(mark, "logout", |event| is(event, "logout"));
     }
 
+    /// fixring's application refuses what QuickFIX sent after `mark`, in the way that the version has.
+    pub fn until_refused(&mut self, version: &Version, mark: usize) {
+        let msg_type = if version.has_business_message_reject() { "j" } else { "3" };
+        self.peer.until(mark, "the refusal", |event| is_in(event, msg_type));
+        self.refusals += 1;
+    }
+
     /// What every scenario ends with: fixring stops on SIGTERM with a farewell, and the account is settled.
     pub fn finish(mut self) {
         let mark = self.peer.mark();
@@ -129,9 +136,9 @@ impl Bench {
         let rejects = self
             .peer
             .so_far(0, |event| is_in(event, "3") || is_out(event, "3") || is_in(event, "j") || is_out(event, "j"));
-        let business_rejects = rejects.iter().filter(|event| is_in(event, "j")).count();
-        let expected = (self.business_rejects, self.business_rejects);
-        assert_eq!((rejects.len(), business_rejects), expected, "one side rejected a message: {rejects:?}");
+        let inbound = rejects.iter().filter(|event| is_in(event, "3") || is_in(event, "j")).count();
+        let expected = (self.refusals, self.refusals);
+        assert_eq!((rejects.len(), inbound), expected, "one side rejected a message: {rejects:?}");
         self.peer.assert_answered_once(&self.orders);
     }
 }

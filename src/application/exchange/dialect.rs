@@ -55,11 +55,6 @@ impl Dialect {
         self >= Self::Fix42
     }
 
-    /// Before it there is the session's Reject(3) alone, which an application does not send.
-    pub fn has_business_message_reject(self) -> bool {
-        self >= Self::Fix42
-    }
-
     /// F and I came with FIX.4.3, in place of ExecTransType(20) and of what OrdStatus(39) says anyway.
     pub fn exec_type(self, event: Event, ord_status: u8) -> u8 {
         match event {

@@ -15,8 +15,8 @@ mod dialect;
 use book::{Book, Order, OrderId, Text};
 use dialect::Dialect;
 
-use super::{Application, Delivery, Direction, Handle, RestoreError, SessionNumber};
-use crate::fix::{Decimal, Encoder, Message, tags, write_uint};
+use super::{Application, BusinessRejectReason, Delivery, Direction, Handle, RestoreError, SessionNumber};
+use crate::fix::{Decimal, Message, tags, write_uint};
 
 /// The price of a market order's fill: there is no market here.
 const MARKET_PRICE: Decimal = Decimal::new(100, 0);
@@ -317,7 +317,8 @@ fn request<'a>(session: &mut Handle<'_>, message: &Message<'a>) -> Option<Reques
         }
     }
     if request.cl_ord_id.is_empty() {
-        business_reject(session, message, 5, b"ClOrdID(11) needed");
+        let reason = BusinessRejectReason::ConditionallyRequiredFieldMissing;
+        let _ = session.reject(message, reason, "ClOrdID(11) needed");
         return None;
     }
     Some(request)
@@ -352,20 +353,6 @@ fn reject_cancel(
     });
 }
 
-/// BusinessMessageReject(j): `reason` 3 is "unsupported message type", 5 "conditionally required field missing".
-fn business_reject(session: &mut Handle<'_>, message: &Message<'_>, reason: u64, text: &[u8]) {
-    if !dialect(session).has_business_message_reject() {
-        return;
-    }
-    let _ = session.send(b"j", |body: &mut Encoder<'_>| {
-        if let Some(Some(ref_seq_num)) = message.uint(tags::MSG_SEQ_NUM) {
-            body.uint(tags::REF_SEQ_NUM, ref_seq_num);
-        }
-        body.bytes(tags::REF_MSG_TYPE, message.msg_type());
-        body.uint(tags::BUSINESS_REJECT_REASON, reason).bytes(tags::TEXT, text);
-    });
-}
-
 impl Application for Exchange {
     fn on_message(&mut self, session: &mut Handle<'_>, message: &Message<'_>, delivery: Delivery) {
         match message.msg_type() {
@@ -375,7 +362,7 @@ impl Application for Exchange {
             b"H" => self.status(session, message),
             // A reject of a reject would never end.
             b"j" => {}
-            _ => business_reject(session, message, 3, b"unsupported message type"),
+            _ => _ = session.reject(message, BusinessRejectReason::UnsupportedMessageType, ""),
         }
     }
 
