@@ -16,6 +16,7 @@ mod keys;
 mod reader;
 mod relations;
 mod resolve;
+mod schedule;
 mod texts;
 mod values;
 
@@ -26,11 +27,14 @@ use std::io::{self, Read};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use errors::{ConfigErrors, Fault};
 pub use keys::{KEYS, SUPPORTED_BEGIN_STRINGS};
 pub use values::{format_bytes, format_duration};
+
+use crate::schedule::Schedule;
 
 /// Room for tens of thousands of sessions.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -178,6 +182,8 @@ pub struct SessionConfig {
     /// The pause before the first new attempt to connect; doubles, with jitter, up to `reconnect_max`.
     pub reconnect_min: Duration,
     pub reconnect_max: Duration,
+    /// When it may be logged on, and when its numbers begin again. Unset: always, and never.
+    pub schedule: Option<Arc<Schedule>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -404,6 +410,7 @@ impl Default for SessionConfig {
             password: None,
             reconnect_min: Duration::from_secs(1),
             reconnect_max: Duration::from_secs(30),
+            schedule: None,
         }
     }
 }

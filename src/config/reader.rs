@@ -162,13 +162,34 @@ impl<'t> Reader<'t> {
     }
 }
 
-impl<'i> Section<'_, 'i> {
+impl<'a, 'i> Section<'a, 'i> {
     pub fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.path)
     }
 
     pub fn has(&self, key: &str) -> bool {
         self.find(key).is_some()
+    }
+
+    /// The table that a key holds: `key = { … }`, or `[section.key]` below the section. `name` is that of its keys.
+    pub fn table(&self, reader: &mut Reader<'_>, key: &str, name: &'static str) -> Option<Self> {
+        let value = self.find(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                let section = Section { name, path: self.key(key), table: Some(table), span: value.span() };
+                reader.note_keys(&section);
+                Some(section)
+            }
+            _ => {
+                self.blame(reader, key, "is not a table", format!("write {key} = {{ … }}, or [{name}] below"));
+                None
+            }
+        }
+    }
+
+    /// Whether the file gives the key a list.
+    pub fn is_list(&self, key: &str) -> bool {
+        self.find(key).is_some_and(|value| matches!(value.get_ref(), DeValue::Array(_)))
     }
 
     /// A fault of a key; the place is the section's header where the file does not set it. `what` follows the key
@@ -392,7 +413,7 @@ impl<'i> Section<'_, 'i> {
         reader.fault(item.span(), &path, what, wrong.mend);
     }
 
-    fn find(&self, key: &str) -> Option<&Spanned<DeValue<'i>>> {
+    fn find(&self, key: &str) -> Option<&'a Spanned<DeValue<'i>>> {
         assert!(keys_of(self.name).contains(&key), "{}.{key} is missing in the table of keys", self.name);
         self.table?.get(key)
     }

@@ -221,6 +221,10 @@ impl Days {
         Days(self.0 | 1 << day.to_monday_zero_offset())
     }
 
+    pub fn and(self, other: Days) -> Days {
+        Days(self.0 | other.0)
+    }
+
     /// From the first to the last, both of them, over the end of the week where need be.
     pub fn range(first: Weekday, last: Weekday) -> Days {
         (0..=first.until(last)).fold(Days::NONE, |days, offset| days.with(first.wrapping_add(offset)))
