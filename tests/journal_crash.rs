@@ -385,6 +385,7 @@ impl World {
                     lease: 0,
                     last_out: NONE,
                     last_in: NONE,
+                    began_s: self.now_ns / 1_000_000_000,
                     identity: identity.clone().into(),
                 });
                 planned.push(Planned { kind: Kind::SessionDefined, session, payload: identity });
@@ -436,6 +437,9 @@ impl World {
                     lease: 64,
                 };
                 let stored = if self.random.bool() { reset } else { jump };
+                if stored.epoch != session.epoch {
+                    session.began_s = self.now_ns / 1_000_000_000;
+                }
                 let position = writer.append_numbers(session.number, self.now_ns, stored).unwrap();
                 hashed = writer.payload(position).to_vec();
                 (session.next_out, session.next_in, session.epoch, session.lease) =

@@ -116,6 +116,8 @@ pub enum DisconnectReason {
     LogonRefused,
     /// The peer answered our Logon with a Logout.
     LogonRefusedByPeer,
+    /// The session's schedule does not allow it now.
+    OutsideHours,
     /// Neither the heartbeat nor the answer to a TestRequest came in time.
     HeartbeatTimeout,
     MsgSeqNumTooLow,
