@@ -67,11 +67,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// Does what is due, as far as it can be done now. Answers whether something is left.
     fn heed_hours(&mut self, now: Now, ledger: u32, session: u32) -> bool {
-        if self.slot(ledger, session).session.is_resetting() {
+        let duty = self.duty(ledger, session);
+        if self.slot(ledger, session).session.is_resetting() && duty != Duty::LogOut {
             self.limit_reset(now, ledger, session);
             return true;
         }
-        match self.duty(ledger, session) {
+        match duty {
             Duty::Nothing => {}
             Duty::LogOut => {
                 if self.is_attached(ledger, session) {

@@ -6,6 +6,7 @@ mod established;
 mod logon;
 mod numbers;
 mod resend;
+mod schedule;
 mod timers;
 
 use std::sync::Arc;
