@@ -33,6 +33,8 @@ pub struct Seen {
     pub gap_fills: u64,
     /// Reject(3) and BusinessMessageReject(j).
     pub rejects: Vec<String>,
+    /// Text(58) of each Logout(5).
+    pub logout_texts: Vec<String>,
     exec_ids: BTreeMap<Vec<u8>, (Way, u32, u64)>,
 }
 
@@ -49,11 +51,20 @@ pub struct Flow {
     /// ExecID(17) of reports, in all epochs.
     pub reports: BTreeSet<String>,
     pub logouts: u64,
+    /// See [`Wire::permit_reset`].
+    may_begin_again: bool,
 }
 
 impl Wire {
     pub fn seen(&self) -> std::cell::Ref<'_, Seen> {
         self.0.borrow()
+    }
+
+    /// Each direction's numbers may begin again, by agreement: once, with a Logon that does not say ResetSeqNumFlag(141).
+    pub fn permit_reset(&self) {
+        for flow in self.0.borrow_mut().ways.values_mut() {
+            flow.may_begin_again = true;
+        }
     }
 
     fn message(&self, bytes: &[u8]) {
@@ -79,7 +90,10 @@ impl Seen {
         let poss_dup = message.flag(tags::POSS_DUP_FLAG);
         let msg_type = message.msg_type();
         let flow = self.ways.entry(way.clone()).or_default();
-        if msg_type == b"A" && message.flag(tags::RESET_SEQ_NUM_FLAG) && !poss_dup {
+        let resets = msg_type == b"A" && message.flag(tags::RESET_SEQ_NUM_FLAG) && !poss_dup;
+        let begins_again = msg_type == b"A" && msg_seq_num == 1 && flow.next > 1 && flow.may_begin_again;
+        if resets || begins_again {
+            flow.may_begin_again = false;
             assert_eq!(msg_seq_num, 1, "{}", shown());
             flow.epoch += 1;
             flow.next = 1;
@@ -118,7 +132,10 @@ impl Seen {
                 let before = self.exec_ids.entry(exec_id).or_insert_with(|| place.clone());
                 assert_eq!(*before, place, "an ExecID(17) is used twice: {}", shown());
             }
-            b"5" => flow.logouts += 1,
+            b"5" => {
+                flow.logouts += 1;
+                self.logout_texts.push(text(tags::TEXT));
+            }
             b"3" | b"j" => self.rejects.push(shown()),
             _ => {}
         }
