@@ -60,7 +60,7 @@ impl Wire {
         self.0.borrow()
     }
 
-    /// Each direction's numbers may begin again, by agreement: once, with a Logon that does not say ResetSeqNumFlag(141).
+    /// Each direction's numbers may begin again, by agreement: once, with a Logon whether or not it says ResetSeqNumFlag(141).
     pub fn permit_reset(&self) {
         for flow in self.0.borrow_mut().ways.values_mut() {
             flow.may_begin_again = true;
@@ -91,10 +91,11 @@ impl Seen {
         let msg_type = message.msg_type();
         let flow = self.ways.entry(way.clone()).or_default();
         let resets = msg_type == b"A" && message.flag(tags::RESET_SEQ_NUM_FLAG) && !poss_dup;
-        let begins_again = msg_type == b"A" && msg_seq_num == 1 && flow.next > 1 && flow.may_begin_again;
+        // Not always with 1: that Logon may have been stored and never left.
+        let begins_again = msg_type == b"A" && !poss_dup && msg_seq_num < flow.next && flow.may_begin_again;
         if resets || begins_again {
             flow.may_begin_again = false;
-            assert_eq!(msg_seq_num, 1, "{}", shown());
+            assert!(msg_seq_num == 1 || begins_again, "{}", shown());
             flow.epoch += 1;
             flow.next = 1;
             flow.messages.clear();
