@@ -13,6 +13,7 @@ pub mod dictionary;
 pub mod engine;
 pub mod fix;
 pub mod journal;
+pub mod schedule;
 pub mod session;
 pub mod sys;
 pub mod transport;

@@ -499,3 +499,43 @@ fn find(bytes: &[u8], what: &[u8]) -> bool {
 fn skip(case: &str, reason: &str) {
     let _ = writeln!(std::io::stderr(), "SKIPPED: {case}: {reason}");
 }
+
+// ---- what schedules mean
+
+#[test]
+fn schedules_are_printed_in_utc_and_local_time_for_people_and_for_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("fixring.toml");
+    let session = |target: &str, rest: &str| {
+        format!(
+            "[[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"{target}\"\n{rest}\n"
+        )
+    };
+    let hours = "schedule = { start = \"08:00\", end = \"17:00\", zone = \"America/New_York\", days = \"Mon..Fri\" }";
+    fs::write(&config, session("*", hours) + &session("DESK2", "")).unwrap();
+    let run = |more: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_fixring"));
+        command.arg("schedule").arg("--config").arg(&config).args(["--from", "2026-03-06T14:00:00Z"]).args(more);
+        let output = command.output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let text = run(&["--days", "4"]);
+    assert!(text.contains("FIX.4.4:VENUE->*: Mon..Fri, 08:00:00 to 17:00:00, America/New_York: open"), "{text}");
+    assert!(text.contains("2026-03-06T22:00:00Z") && text.contains("2026-03-06 17:00:00 EST"), "{text}");
+    assert!(text.contains("2026-03-09T12:00:00Z") && text.contains("2026-03-09 08:00:00 EDT"), "{text}");
+    assert!(text.contains("FIX.4.4:VENUE->DESK2: no schedule: non-stop, never reset"), "{text}");
+
+    let json: serde_json::Value = serde_json::from_str(&run(&["--days", "4", "--json"])).unwrap();
+    let events = json[0]["events"].as_array().unwrap();
+    assert_eq!(events.len(), 4, "an end, a start, an end, and the start of the fifth day: {events:?}");
+    assert_eq!(events[1]["utc"], "2026-03-09T12:00:00Z");
+    assert_eq!((&json[0]["open"], &json[1]["schedule"]), (&true.into(), &serde_json::Value::Null));
+
+    fs::write(&config, session("DESK1", &hours.replace("New_York", "Newyork"))).unwrap();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_fixring")).arg("schedule").arg("--config").arg(&config).output().unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(CONFIGURATION));
+    assert!(error.contains("fixring.toml:5:") && error.contains("did you mean \"America/New_York\"?"), "{error}");
+}

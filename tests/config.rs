@@ -46,9 +46,14 @@ fn keys_in(text: &str) -> (BTreeSet<String>, BTreeSet<String>) {
     let (mut set, mut shown) = (BTreeSet::new(), BTreeSet::new());
     let mut section = String::new();
     for line in text.lines() {
-        if line.starts_with('[') {
-            section = line.trim_matches(['[', ']']).into();
-            if section.contains('.') {
+        // A table that stands commented out has its keys behind it.
+        let (header, commented) = match line.strip_prefix("# ") {
+            Some(header) => (header, true),
+            None => (line, false),
+        };
+        if header.starts_with('[') && header.ends_with(']') {
+            section = header.trim_matches(['[', ']']).into();
+            if section.contains('.') && !commented {
                 // A table within a table is a key of that table.
                 set.insert(section.clone());
             }
@@ -90,6 +95,16 @@ fn the_template_documents_every_key_and_no_other() {
         "session.password",
         "session.password_env",
         "session.password_file",
+        "session.schedule",
+        "session.schedule.days",
+        "session.schedule.days_off",
+        "session.schedule.end",
+        "session.schedule.end_day",
+        "session.schedule.reset",
+        "session.schedule.reset_by",
+        "session.schedule.start",
+        "session.schedule.start_day",
+        "session.schedule.zone",
         "session.username",
     ];
     assert_eq!(shown, without_default.map(str::to_string).into());
@@ -538,6 +553,94 @@ fn the_defaults_are_those_of_the_documentation() {
         };
         assert_eq!(config.session_for(SessionRole::Acceptor, identity), Some(0));
     }
+}
+
+/// A FIX.4.4 session with this schedule, on the fourth line.
+fn scheduled(schedule: &str) -> String {
+    format!(
+        "[[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"DESK1\"\n{schedule}\n"
+    )
+}
+
+#[test]
+fn a_schedule_is_an_inline_table_or_one_of_its_own() {
+    let inline = scheduled(
+        r#"schedule = { start = "08:00", end = "17:00:00", zone = "America/New_York", days = ["Mon", "Wed..Fri"] }"#,
+    );
+    let table = scheduled(
+        "[session.schedule]\nstart = \"08:00:00\"\nend = \"17:00\"\nzone = \"America/New_York\"\n\
+         days = [\"Wed\", \"Thu\", \"Fri\", \"Mon\"]\n",
+    );
+    let (inline, table) = (parse(&inline), parse(&table));
+    assert_eq!(inline, table);
+    let schedule = inline.sessions[0].schedule.as_ref().unwrap();
+    assert_eq!(schedule.to_string(), "Mon, Wed, Thu, Fri, 08:00:00 to 17:00:00, America/New_York");
+    assert_eq!(inline.place_of("session[0].schedule.start"), "fixring.toml:5: session[0].schedule.start");
+    assert_eq!(parse(&scheduled("")).sessions[0].schedule, None);
+}
+
+#[test]
+fn every_commented_example_of_a_schedule_is_valid() {
+    let uncommented = |text: &str, key: &str| {
+        let line = text.replace(&format!("\n# {key}"), &format!("\n{key}"));
+        assert_ne!(line, text, "{key}");
+        line
+    };
+    let inline = parse(&uncommented(TEMPLATE, "schedule = "));
+    assert_eq!(
+        inline.sessions[0].schedule.as_ref().unwrap().to_string(),
+        "Mon..Fri, 08:00:00 to 17:00:00, America/New_York"
+    );
+    let mut table = uncommented(TEMPLATE, "[session.schedule]");
+    for key in ["start = ", "end = ", "days_off = ", "reset = ", "reset_by = ", "zone = "] {
+        table = uncommented(&table, key);
+    }
+    let daily = parse(&uncommented(&table, "days = "));
+    assert_eq!(
+        daily.sessions[0].schedule.as_ref().unwrap().to_string(),
+        "Mon..Fri, 08:00:00 to 17:00:00, reset at 17:00:00, 2 days off, America/New_York"
+    );
+    let weekly = parse(&uncommented(&uncommented(&table, "start_day = "), "end_day = "));
+    assert_eq!(
+        weekly.sessions[0].schedule.as_ref().unwrap().to_string(),
+        "Sun 08:00:00 to Fri 17:00:00, reset at 17:00:00, 2 days off, America/New_York"
+    );
+}
+
+#[test]
+fn each_fault_of_a_schedule_names_its_line_its_key_and_the_mend() {
+    let rows: [(&str, &str, &[&str]); 14] = [
+        ("schedule = \"always\"", "5:12", &["schedule", "is not a table"]),
+        ("schedule = {}", "5:12", &["schedule.reset is missing", "add hours or a reset"]),
+        ("schedule = { start = \"8:00\", end = \"17:00\" }", "5:22", &["schedule.start = \"8:00\"", "\"08:00:00\""]),
+        ("schedule = { start = \"08:00\" }", "5:12", &["schedule.end is missing", "add end"]),
+        ("schedule = { start = \"08:00\", end = \"24:00\" }", "5:37", &["write midnight as \"00:00:00\""]),
+        (
+            "schedule = { star = \"08:00\", reset = \"17:00\" }",
+            "5:14",
+            &["schedule.star is not a key", "did you mean start?"],
+        ),
+        ("schedule = { reset = \"17:00\", zone = \"New York\" }", "5:38", &["is not a time zone", "America/New_York"]),
+        ("schedule = { reset = \"17:00\", days = [] }", "5:38", &["days = [] names no day"]),
+        ("schedule = { reset = \"17:00\", days = [\"Mon\", \"Tu\"] }", "5:46", &["\"Tu\" is not a day of the week"]),
+        ("schedule = { reset = \"17:00\", days = \"Mon..Fry\" }", "5:38", &["is not a day of the week"]),
+        ("schedule = { reset = \"17:00\", days_off = [\"25.12.2026\"] }", "5:43", &["is not a date", "2026-12-25"]),
+        (
+            "schedule = { reset = \"17:00\", reset_by = \"us\" }",
+            "5:42",
+            &["is not known", "\"initiator\", \"acceptor\""],
+        ),
+        ("schedule = { start = \"08:00\", end = \"17:00\", reset_by = \"acceptor\" }", "5:57", &["reset is not"]),
+        ("start = \"08:00\"", "5:1", &["start is not a key", "it belongs below [session.schedule]"]),
+    ];
+    for (schedule, place, parts) in rows {
+        let line = fault(&scheduled(schedule));
+        assert!(line.starts_with(&format!("fixring.toml:{place}:")), "{schedule}\ngave {line}");
+        for part in parts {
+            assert!(line.contains(part), "{schedule}\ngave {line}\nwithout {part}");
+        }
+    }
+    assert!(fault("[schedule]\nreset = \"17:00\"\n").contains("move it below [[session]]"));
 }
 
 // ---- dictionaries and validation

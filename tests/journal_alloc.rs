@@ -28,6 +28,7 @@ fn appending_rolling_and_flushing_allocate_nothing() {
         lease: 0,
         last_out: 0,
         last_in: 0,
+        began_s: 0,
         identity: b"one",
     };
     let before = Counting::on_this_thread();

@@ -368,6 +368,11 @@ impl World {
         self.prefixes.push(after);
     }
 
+    /// The wall clock, faster than the flusher's so that seconds pass between records.
+    fn unix_ns(&self) -> u64 {
+        1_767_571_200_000_000_000 + self.now_ns * 100_000
+    }
+
     /// A message in and what it causes, for sessions of which some are new.
     fn plan(&mut self, after: &mut Prefix) -> Vec<Planned> {
         let mut planned = Vec::new();
@@ -385,6 +390,7 @@ impl World {
                     lease: 0,
                     last_out: NONE,
                     last_in: NONE,
+                    began_s: self.unix_ns() / 1_000_000_000,
                     identity: identity.clone().into(),
                 });
                 planned.push(Planned { kind: Kind::SessionDefined, session, payload: identity });
@@ -403,6 +409,7 @@ impl World {
     }
 
     fn append(&mut self, writer: &mut Writer, planned: &Planned, after: &mut Prefix) {
+        let unix_ns = self.unix_ns();
         let session = &mut after.sessions[planned.session];
         let msg_seq_num = match planned.kind {
             Kind::Inbound => session.next_in,
@@ -420,12 +427,12 @@ impl World {
             msg_seq_num,
             previous,
             epoch: session.epoch,
-            ..NewRecord::internal(planned.kind, self.now_ns)
+            ..NewRecord::internal(planned.kind, unix_ns)
         };
         let mut hashed = planned.payload.clone();
         match planned.kind {
             Kind::SessionDefined => {
-                writer.append_session_defined(session.number, self.now_ns, &planned.payload).unwrap();
+                writer.append_session_defined(session.number, unix_ns, &planned.payload).unwrap();
             }
             Kind::Numbers => {
                 let reset = StoredNumbers { next_out: 1, next_in: 1, epoch: session.epoch + 1, lease: 0 };
@@ -436,7 +443,10 @@ impl World {
                     lease: 64,
                 };
                 let stored = if self.random.bool() { reset } else { jump };
-                let position = writer.append_numbers(session.number, self.now_ns, stored).unwrap();
+                if stored.epoch != session.epoch {
+                    session.began_s = unix_ns / 1_000_000_000;
+                }
+                let position = writer.append_numbers(session.number, unix_ns, stored).unwrap();
                 hashed = writer.payload(position).to_vec();
                 (session.next_out, session.next_in, session.epoch, session.lease) =
                     (stored.next_out, stored.next_in, stored.epoch, stored.lease);

@@ -57,6 +57,7 @@ fn send(journal: &mut Journal<FileStorage>, count: u64) {
                 lease: 0,
                 last_out: NONE,
                 last_in: NONE,
+                began_s: 0,
                 identity: b"FIX.4.4\x01VENUE".as_slice().into(),
             }
         });

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use fixring::fix::{UtcTimestamp, checksum};
 use fixring::session::{DisconnectReason, Identity, Notice, Now, Numbers, Role, Session, Settings, State};
-use world::{ACCEPTOR, Faults, INITIATOR, Party, S, START_NS, World};
+use world::{ACCEPTOR, Faults, INITIATOR, Party, S, START_NS, STEPS_MAX, World};
 
 /// The seeds to run, and a line that names the one that failed.
 fn each_seed(seeds: Range<u64>, run: impl Fn(u64)) {
@@ -101,6 +101,63 @@ fn next_expected_numbers_close_both_gaps_without_a_resend_request() {
     world.assert_state(State::Established);
     world.assert_converged();
     assert!(world.parties.iter().all(|party| party.sent_of_type("2") == 0));
+}
+
+/// Both sides send on while the reset is under way: everything arrives, once, and both end in the new numbers.
+#[test]
+fn a_reset_in_session_loses_nothing_in_either_direction() {
+    for begin_string in ["FIX.4.1", "FIX.4.2", "FIX.4.3", "FIX.4.4", "FIXT.1.1"] {
+        for sender in [INITIATOR, ACCEPTOR] {
+            for steps in 0..40 {
+                let mut world = World::logged_on(begin_string, settings());
+                world.chat(5);
+                world.settle();
+                let now = world.now;
+                let party = &mut world.parties[sender];
+                party.session.reset_in_session(now, &mut party.journal);
+                party.end_step(now, false);
+                world.random = fastrand::Rng::with_seed(steps);
+                let mut texts = [Vec::new(), Vec::new()];
+                for _ in 0..steps {
+                    for party in [INITIATOR, ACCEPTOR] {
+                        if world.random.bool() {
+                            world.read(party);
+                        }
+                        let before = world.parties[party].texts;
+                        // A number may be used again in the new epoch; what counts is what arrives.
+                        world.parties[party].sent.clear();
+                        world.parties[party].send(world.now);
+                        assert_eq!(world.parties[party].texts, before + 1);
+                        texts[party].push(format!("{}-{before}", world.parties[party].session.identity()));
+                        let delivered = std::mem::take(&mut world.parties[party].delivered);
+                        world.parties[party].arrived.extend(delivered.into_values());
+                    }
+                }
+                // Numbers are used again: arrivals are taken out message by message.
+                for _ in 0..STEPS_MAX {
+                    for party in [INITIATOR, ACCEPTOR] {
+                        world.read(party);
+                        world.parties[party].stream(world.now, 2);
+                        let delivered = std::mem::take(&mut world.parties[party].delivered);
+                        world.parties[party].arrived.extend(delivered.into_values());
+                    }
+                    if world.to.iter().all(|queue| queue.is_empty()) {
+                        break;
+                    }
+                }
+                world.assert_state(State::Established);
+                for (party, peer) in [(INITIATOR, ACCEPTOR), (ACCEPTOR, INITIATOR)] {
+                    let arrived: Vec<_> = world.parties[party].arrived.iter().skip(5).cloned().collect();
+                    assert_eq!(arrived, texts[peer], "{begin_string}, {steps} steps");
+                    let (numbers, others) =
+                        (world.parties[party].session.numbers(), world.parties[peer].session.numbers());
+                    assert_eq!((numbers.next_in, numbers.epoch), (others.next_out, 1), "{begin_string}, {steps} steps");
+                    assert!(!world.parties[party].session.is_resetting());
+                    assert_eq!(world.parties[party].sent_of_type("2"), 0, "nothing was asked for again");
+                }
+            }
+        }
+    }
 }
 
 #[test]

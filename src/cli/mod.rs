@@ -9,6 +9,7 @@ mod exit;
 mod journal;
 pub mod logging;
 mod run;
+mod schedule;
 
 use std::path::PathBuf;
 
@@ -36,6 +37,11 @@ enum Command {
     Run(Location),
     /// Say what is wrong with the configuration, the data directory and this machine
     Check(Location),
+    /// Print when sessions start, end and are reset, in UTC and in local time
+    ///
+    /// What the configuration means, day by day: to be read before it is put to use, above all around changes of the
+    /// clock. Nothing runs, and no data directory is looked at.
+    Schedule(schedule::ScheduleOptions),
     /// See the engine killed and recover in a minute, with every order counted
     ///
     /// Starts the engine as a child process, sends orders to it over TCP at a steady rate, kills it with SIGKILL half
@@ -81,6 +87,7 @@ pub fn main() -> Exit {
         Command::Bench(bench) => bench::bench(&bench),
         Command::Dictionary(command) => dictionary::dictionary(&command),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
+        Command::Schedule(options) => schedule::schedule(&options),
         Command::Demo(options) => demo::demo(&options),
         Command::Journal(command) => journal::journal(&command),
     }

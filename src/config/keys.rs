@@ -4,7 +4,7 @@
 /// What `begin_string` may say. `"*"` in a template stands for any of them.
 pub const SUPPORTED_BEGIN_STRINGS: [&str; 6] = ["FIX.4.0", "FIX.4.1", "FIX.4.2", "FIX.4.3", "FIX.4.4", "FIXT.1.1"];
 
-/// Sections and their keys. `acceptor` and `session` are lists of tables.
+/// Sections and their keys. `acceptor` and `session` are lists of tables; `session.schedule` is a table within a session.
 pub const KEYS: &[(&str, &[&str])] = &[
     (
         "engine",
@@ -62,6 +62,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "password_env",
             "reconnect_min",
             "reconnect_max",
+            "schedule",
         ],
     ),
     (
@@ -83,6 +84,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "orig_sending_time",
         ],
     ),
+    ("session.schedule", &["start", "end", "start_day", "end_day", "days", "days_off", "reset", "reset_by", "zone"]),
 ];
 
 /// The table within a `[[session]]`.

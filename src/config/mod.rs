@@ -16,6 +16,7 @@ mod keys;
 mod reader;
 mod relations;
 mod resolve;
+mod schedule;
 mod texts;
 mod values;
 
@@ -35,6 +36,8 @@ use crate::fix::Precision;
 pub use errors::{ConfigErrors, Fault};
 pub use keys::{KEYS, SUPPORTED_BEGIN_STRINGS};
 pub use values::{format_bytes, format_duration};
+
+use crate::schedule::Schedule;
 
 /// Room for tens of thousands of sessions.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -193,6 +196,8 @@ pub struct SessionConfig {
     /// The pause before the first new attempt to connect; doubles, with jitter, up to `reconnect_max`.
     pub reconnect_min: Duration,
     pub reconnect_max: Duration,
+    /// When it may be logged on, and when its numbers begin again. Unset: always, and never.
+    pub schedule: Option<Arc<Schedule>>,
 }
 
 /// `[session.validation]`
@@ -443,6 +448,7 @@ impl Default for SessionConfig {
             password: None,
             reconnect_min: Duration::from_secs(1),
             reconnect_max: Duration::from_secs(30),
+            schedule: None,
         }
     }
 }

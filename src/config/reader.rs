@@ -115,27 +115,6 @@ impl<'t> Reader<'t> {
         found
     }
 
-    /// A table within a table of the file, whose keys are listed under `name`.
-    pub fn subsection<'a, 'i>(
-        &mut self,
-        section: &Section<'a, 'i>,
-        key: &'static str,
-        name: &'static str,
-    ) -> Section<'a, 'i> {
-        let mut found = Section { name, path: section.key(key), table: None, span: section.span.clone() };
-        if let Some(value) = section.table.and_then(|table| table.get(key)) {
-            found.span = value.span();
-            match value.get_ref() {
-                DeValue::Table(table) => found.table = Some(table),
-                _ => {
-                    section.blame(self, key, "is not a table", format!("write {} and its keys below", header_of(name)))
-                }
-            }
-        }
-        self.note_keys(&found);
-        found
-    }
-
     /// Names at the top of the file that are no section.
     pub fn unknown_sections(&mut self, root: &DeTable<'_>) {
         for (key, _) in root.iter() {
@@ -184,13 +163,34 @@ impl<'t> Reader<'t> {
     }
 }
 
-impl<'i> Section<'_, 'i> {
+impl<'a, 'i> Section<'a, 'i> {
     pub fn key(&self, key: &str) -> String {
         format!("{}.{key}", self.path)
     }
 
     pub fn has(&self, key: &str) -> bool {
         self.find(key).is_some()
+    }
+
+    /// The table that a key holds: `key = { … }`, or `[section.key]` below the section. `name` is that of its keys.
+    pub fn table(&self, reader: &mut Reader<'_>, key: &str, name: &'static str) -> Option<Self> {
+        let value = self.find(key)?;
+        match value.get_ref() {
+            DeValue::Table(table) => {
+                let section = Section { name, path: self.key(key), table: Some(table), span: value.span() };
+                reader.note_keys(&section);
+                Some(section)
+            }
+            _ => {
+                self.blame(reader, key, "is not a table", format!("write {key} = {{ … }}, or [{name}] below"));
+                None
+            }
+        }
+    }
+
+    /// Whether the file gives the key a list.
+    pub fn is_list(&self, key: &str) -> bool {
+        self.find(key).is_some_and(|value| matches!(value.get_ref(), DeValue::Array(_)))
     }
 
     /// A fault of a key; the place is the section's header where the file does not set it. `what` follows the key
@@ -463,7 +463,7 @@ impl<'i> Section<'_, 'i> {
         reader.fault(item.span(), &path, what, wrong.mend);
     }
 
-    fn find(&self, key: &str) -> Option<&Spanned<DeValue<'i>>> {
+    fn find(&self, key: &str) -> Option<&'a Spanned<DeValue<'i>>> {
         assert!(keys_of(self.name).contains(&key), "{}.{key} is missing in the table of keys", self.name);
         self.table?.get(key)
     }

@@ -14,6 +14,7 @@ use super::reader::{Reader, Section};
 use super::relations::{
     relate_acceptors_and_sessions, relate_addresses, relate_engine, relate_identities, relate_session, relate_sizes,
 };
+use super::schedule::schedule;
 use super::texts::{
     CREDENTIAL_BYTES_MAX, parse_appl_ver_id, parse_begin_string, parse_comp_id, parse_path, parse_qualifier,
     parse_username,
@@ -260,6 +261,7 @@ fn session(reader: &mut Reader<'_>, section: &Section<'_, '_>, mode: Persistence
         password: password(reader, section),
         reconnect_min: section.duration(reader, "reconnect_min", pauses.clone(), default.reconnect_min),
         reconnect_max: section.duration(reader, "reconnect_max", pauses, default.reconnect_max),
+        schedule: schedule(reader, section),
     }
 }
 
@@ -319,7 +321,9 @@ fn check_compiles(dictionary: &Dictionary, all: &[Arc<Dictionary>]) -> Result<()
 }
 
 fn validation(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> ValidationConfig {
-    let section = &reader.subsection(section, "validation", VALIDATION);
+    let Some(section) = section.table(reader, "validation", VALIDATION) else {
+        return ValidationConfig::default();
+    };
     let mut flag = |key| section.flag_or_alias(reader, key, true);
     ValidationConfig {
         enabled: flag("enabled"),

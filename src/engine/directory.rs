@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::validators::Compiled;
 use crate::config::{Config, IdentityPattern, IdentityValues, Pattern, PersistenceMode, SessionConfig, SessionRole};
 use crate::journal::Mode;
+use crate::schedule::Schedule;
 use crate::session::{Identity, Role, Settings, Validators};
 
 /// What the configuration says of a session or a template, in the session layer's terms.
@@ -18,6 +19,7 @@ pub struct SessionSpec {
     pub reconnect_min_ns: u64,
     pub reconnect_max_ns: u64,
     pub is_template: bool,
+    pub schedule: Option<Arc<Schedule>>,
     pattern: IdentityPattern,
 }
 
@@ -108,6 +110,7 @@ impl SessionSpec {
             reset_on_logon: session.reset_on_logon,
             reset_on_logout: session.reset_on_logout,
             reset_on_disconnect: session.reset_on_disconnect,
+            reset_in_session: session.schedule.as_ref().is_some_and(|schedule| schedule.reset_by().is_some()),
             next_expected_msg_seq_num: session.next_expected_msg_seq_num,
             held_messages_max: session.held_messages_max,
             held_bytes_max: session.held_bytes_max,
@@ -131,6 +134,7 @@ impl SessionSpec {
             reconnect_min_ns: ns(session.reconnect_min),
             reconnect_max_ns: ns(session.reconnect_max),
             is_template: session.is_template(),
+            schedule: session.schedule.clone(),
             pattern: session.identity.clone(),
         }
     }

@@ -66,6 +66,17 @@ pub enum Event {
         session: SessionKey,
         retry_in_ns: u64,
     },
+    /// A session with a schedule may be logged on now; also told at the start.
+    HoursBegan {
+        session: SessionKey,
+        /// s of Unix time.
+        until_s: Option<u64>,
+    },
+    /// It may not.
+    HoursEnded {
+        session: SessionKey,
+        until_s: Option<u64>,
+    },
     Garbled {
         session: Option<SessionKey>,
         peer: SocketAddr,

@@ -15,6 +15,8 @@ use crate::fix::{Encoder, Message, Overflow, ParseError, tags};
 use crate::journal::{Kind, Mode, NewRecord, Room, SessionState, Writer, flags};
 use crate::session::{BusinessRejectReason, Disposition, Identity, Now, Received, SendError, Session, State};
 
+const NS_PER_S: u64 = 1_000_000_000;
+
 pub(crate) struct Slot {
     pub session: Session,
     pub link: Link,
@@ -180,6 +182,12 @@ impl<A: Application> Ledger<A> {
     }
 
     fn logon(&mut self, now: Now, session: u32, logon: &Message<'_>) -> Received {
+        // Whom the schedule keeps out, the application need not see.
+        let closed = self.slots[session as usize].link.hours.as_ref().and_then(|hours| hours.closed_text());
+        if let Some(text) = closed {
+            return self
+                .step_in_commit(now, session, |session, out| session.refuse_outside_hours(now, text.as_bytes(), out));
+        }
         // Nothing can be sent before the Logon is answered.
         self.commit.open = false;
         let mut handle = handle(&mut self.slots, &mut self.writer, &mut self.commit, now, self.incarnation, session);
@@ -254,7 +262,7 @@ impl<A: Application> Ledger<A> {
     }
 
     /// A new session: its number, for life, is the next one. Recorded in a commit of its own.
-    pub fn define(&mut self, now: Now, slot: Slot) -> Result<u32, Full> {
+    pub fn define(&mut self, now: Now, mut slot: Slot) -> Result<u32, Full> {
         self.open()?;
         let number = self.slots.len() as u32;
         let identity = slot.session.identity().to_bytes();
@@ -262,6 +270,7 @@ impl<A: Application> Ledger<A> {
         appended.expect("an identity's length is bounded");
         self.commit.appended = true;
         self.states_bytes += slot.state_bytes();
+        slot.link.began_s = now.utc.unix_ns / NS_PER_S;
         self.slots.push(slot);
         self.close();
         Ok(number)
@@ -283,6 +292,7 @@ impl Slot {
             lease: self.link.lease,
             last_out: self.link.last_out,
             last_in: self.link.last_in,
+            began_s: self.link.began_s,
             identity: &self.link.identity_bytes,
         }
     }

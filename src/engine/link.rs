@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 
+use super::hours::Hours;
 use super::initiate::Initiator;
 use super::ledger::Commit;
 use super::resend::ResendJob;
@@ -19,6 +20,7 @@ const SLICES_MAX: usize = 32;
 /// Bytes that one session sends a turn, at most, give or take one call: a peer that reads again after a long pause must not
 /// make the other sessions wait for all that the ring holds for it.
 const SEND_BYTES_PER_TURN_MAX: usize = 256 * 1024;
+const NS_PER_S: u64 = 1_000_000_000;
 /// Our own Logon, at most.
 const LOGON_BYTES_MAX: usize = 16 * 1024;
 
@@ -35,6 +37,9 @@ pub(crate) struct Link {
     /// The newest records of the session in the journal, or [`NONE`].
     pub last_out: u64,
     pub last_in: u64,
+    /// When the session's numbers began, in s of Unix time; see [`crate::journal::SessionState`].
+    pub began_s: u64,
+    pub hours: Option<Box<Hours>>,
     pub connection: Option<ConnectionId>,
     /// The connection is gone and the session has not been told yet, for want of room in the journal.
     pub disconnect_owed: bool,
@@ -92,6 +97,8 @@ impl Link {
             identity_bytes,
             last_out: NONE,
             last_in: NONE,
+            began_s: 0,
+            hours: None,
             connection: None,
             disconnect_owed: false,
             queue: SendQueue::default(),
@@ -285,6 +292,7 @@ impl Outbox for LinkOutbox<'_> {
         if opens_epoch {
             // A new epoch is on stable media before anything of its commit is released, whatever the mode.
             self.link.epoch = numbers.epoch;
+            self.link.began_s = self.now.utc.unix_ns / NS_PER_S;
             self.commit.mode = Mode::Sync;
         }
         let Numbers { next_out, next_in, epoch } = numbers;

@@ -73,6 +73,12 @@ impl EventLog {
                 let retry_in_ms = retry_in_ns / 1_000_000;
                 info!(session = self.name(session), retry_in_ms, "will connect again");
             }
+            Event::HoursBegan { session, until_s } => {
+                info!(session = self.name(session), until = moment(until_s), "the session's hours have begun");
+            }
+            Event::HoursEnded { session, until_s } => {
+                info!(session = self.name(session), until = moment(until_s), "outside the session's hours");
+            }
             Event::Garbled { session, peer, why } => {
                 let session = session.map_or("none", |session| self.name(session));
                 warn!(session, %peer, why = ?why, "garbled message ignored; no number was used");
@@ -114,6 +120,10 @@ impl EventLog {
     fn name(&self, session: SessionKey) -> &str {
         self.names.get(&session).map_or("unknown", String::as_str)
     }
+}
+
+fn moment(at_s: Option<u64>) -> String {
+    at_s.map_or_else(|| "no end in sight".into(), super::hours::utc_text)
 }
 
 fn noticed(notice: Notice) -> &'static str {
@@ -181,6 +191,7 @@ fn session_ended(reason: DisconnectReason) -> &'static str {
         DisconnectReason::InvalidLogon => "the Logon broke a rule of the session layer",
         DisconnectReason::LogonRefused => "the application refused the Logon",
         DisconnectReason::LogonRefusedByPeer => "the peer answered our Logon with a Logout",
+        DisconnectReason::OutsideHours => "it is outside the session's hours",
         DisconnectReason::HeartbeatTimeout => "the peer was silent and did not answer a TestRequest",
         DisconnectReason::MsgSeqNumTooLow => "the peer's MsgSeqNum was too low",
         DisconnectReason::MsgSeqNumMissing => "a message of the peer had no MsgSeqNum",

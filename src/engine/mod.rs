@@ -8,6 +8,7 @@ mod clock;
 mod connection;
 mod directory;
 mod event;
+mod hours;
 mod initiate;
 mod ledger;
 mod link;

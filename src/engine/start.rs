@@ -635,6 +635,7 @@ mod tests {
             lease: 0,
             last_out: journal::NONE,
             last_in: journal::NONE,
+            began_s: 0,
             identity: identity.into(),
         };
         let good = b"FIX.4.4\x01VENUE\x01\x01\x01DESK\x01\x01";

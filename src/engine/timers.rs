@@ -19,6 +19,11 @@ pub(crate) enum Timer {
         ledger: u32,
         session: u32,
     },
+    /// A look at a session's schedule.
+    Hours {
+        ledger: u32,
+        session: u32,
+    },
     /// The listeners, after a failure to accept.
     Accept,
     /// A connection without a session, or one that is closing. `serial` tells a reused slot.

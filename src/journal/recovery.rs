@@ -252,6 +252,8 @@ pub(super) fn refill_last_page<S: Storage>(
 /// Of what lies beyond the end, so many times the ring's length is checked at most; more can only be made to look like records.
 const CHECKED_RINGS_MAX: u64 = 4;
 
+const NS_PER_S: u64 = 1_000_000_000;
+
 /// The state of a scan: what the commits so far add up to.
 struct Scan {
     geometry: Geometry,
@@ -326,9 +328,10 @@ impl Scan {
                     (self.commits, self.record_count) = (0, 0);
                 }
                 Kind::SessionDefined => {
-                    self.sessions
-                        .entry(header.session)
-                        .or_insert_with(|| RecoveredSession::new(header.session, payload));
+                    self.sessions.entry(header.session).or_insert_with(|| RecoveredSession {
+                        began_s: header.time_ns / NS_PER_S,
+                        ..RecoveredSession::new(header.session, payload)
+                    });
                 }
                 Kind::Outbound => {
                     if let Some(session) = self.sessions.get_mut(&header.session) {
@@ -351,6 +354,9 @@ impl Scan {
                         return Ok(false);
                     };
                     if let Some(session) = self.sessions.get_mut(&header.session) {
+                        if session.epoch != numbers.epoch {
+                            session.began_s = header.time_ns / NS_PER_S;
+                        }
                         session.next_out = numbers.next_out;
                         session.next_in = numbers.next_in;
                         session.epoch = numbers.epoch;

@@ -17,6 +17,8 @@ pub struct SessionState<'a> {
     /// Positions of the newest record in each direction, or [`NONE`].
     pub last_out: u64,
     pub last_in: u64,
+    /// When the numbers began: the session's definition, or its last new epoch. In s of Unix time; 0 where that is not known.
+    pub began_s: u64,
     /// At most 65,535 bytes.
     pub identity: &'a [u8],
 }
@@ -31,6 +33,7 @@ pub struct RecoveredSession {
     pub lease: u64,
     pub last_out: u64,
     pub last_in: u64,
+    pub began_s: u64,
     pub identity: Box<[u8]>,
 }
 
@@ -72,6 +75,7 @@ impl RecoveredSession {
             lease: self.lease,
             last_out: self.last_out,
             last_in: self.last_in,
+            began_s: self.began_s,
             identity: &self.identity,
         }
     }
@@ -86,6 +90,7 @@ impl RecoveredSession {
             lease: 0,
             last_out: NONE,
             last_in: NONE,
+            began_s: 0,
             identity: identity.into(),
         }
     }
@@ -203,7 +208,8 @@ struct RawSession {
     number: U32,
     epoch: U32,
     identity_bytes: U16,
-    spare: [u8; 6],
+    /// Seconds of Unix time, for nine million years. Zero, as written before this was, is not known.
+    began_s: [u8; 6],
 }
 
 /// A State payload, written into `buffer` in one pass. The answer is its length, also where it is longer than the buffer: then nothing of
@@ -233,7 +239,7 @@ pub(super) fn write_head<'a>(
             number: session.number.into(),
             epoch: session.epoch.into(),
             identity_bytes: identity_bytes.into(),
-            spare: [0; 6],
+            began_s: six_bytes_of(session.began_s),
         };
         put(&mut at, raw.as_bytes());
         put(&mut at, session.identity);
@@ -281,10 +287,20 @@ pub(super) fn read_head(payload: &[u8]) -> Option<(Vec<RecoveredSession>, &[u8])
             lease: raw.lease.get(),
             last_out: raw.last_out.get(),
             last_in: raw.last_in.get(),
+            began_s: of_six_bytes(raw.began_s),
             identity: identity.into(),
         });
     }
     (rest.len() as u64 == head.snapshot_bytes.get()).then_some((sessions, rest))
+}
+
+fn six_bytes_of(seconds: u64) -> [u8; 6] {
+    let [a, b, c, d, e, f, ..] = seconds.to_le_bytes();
+    [a, b, c, d, e, f]
+}
+
+fn of_six_bytes([a, b, c, d, e, f]: [u8; 6]) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
 #[cfg(test)]
@@ -302,6 +318,7 @@ mod tests {
             lease: 64,
             last_out: 128,
             last_in: NONE,
+            began_s: 1_767_571_200,
             ..RecoveredSession::new(3, b"FIX.4.4")
         };
         let mut buffer = [0; 512];
@@ -327,6 +344,7 @@ mod tests {
                 lease: 0,
                 last_out: NONE,
                 last_in: NONE,
+                began_s: 0,
                 identity: b"id",
             })
         };

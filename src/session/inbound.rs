@@ -7,6 +7,7 @@ use super::header::{Header, Number};
 use super::logon::too_low_text;
 use super::outbound::{RefTagId, Refusal};
 use super::outcome::SessionStatus;
+use super::schedule::Resetting;
 use super::{DisconnectReason, Disposition, Notice, Now, Outbox, Received, RejectReason, Role, Session, State};
 use crate::dictionary::Violation;
 use crate::fix::{Message, ParseError, SOH, tags, uint_of};
@@ -41,6 +42,11 @@ impl Session {
             Ok(number) => number,
             Err(received) => return received,
         };
+        if self.resetting != Resetting::No
+            && let Some(received) = self.receive_while_resetting(now, &header, number, message, out)
+        {
+            return received;
+        }
         match header.msg_type {
             b"5" if !(header.poss_dup && number < self.numbers.next_in) => {
                 return self.receive_logout(now, number, out);

@@ -43,7 +43,8 @@ impl Session {
                 self.set_heart_bt_int(self.settings.heartbeat_interval_s);
                 let settings = &self.settings;
                 let resets = settings.reset_on_logon || settings.reset_on_logout || settings.reset_on_disconnect;
-                if settings.reset_on_logon && !self.is_at_start() {
+                let resets = resets || self.reset_unconfirmed;
+                if (settings.reset_on_logon || self.reset_unconfirmed) && !self.is_at_start() {
                     self.reset_numbers();
                     out.numbers(self.numbers);
                 }
@@ -213,6 +214,7 @@ impl Session {
             return Received::done(counted);
         }
         self.reset_sent = false;
+        self.reset_unconfirmed = false;
         self.state = State::Established;
         self.logged_on = true;
         self.phase_deadline_ns = u64::MAX;

@@ -22,6 +22,7 @@ mod logon;
 mod outbound;
 mod outcome;
 mod resend;
+mod schedule;
 mod settings;
 mod timers;
 mod validation;
@@ -46,6 +47,7 @@ use held::Held;
 use outbound::{OutboundHeader, SendingTimeText, precision_of};
 use outcome::{Actions, SessionStatus};
 use resend::Streaming;
+use schedule::Resetting;
 
 /// The time, always an argument. One pair a turn.
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +103,7 @@ pub struct Session {
     taken: Option<u64>,
     /// The highest number of a message beyond a gap that found no room to be held; 0 where none has.
     overflowed: u64,
+    resetting: Resetting,
     sending_time: SendingTimeParser,
     header: OutboundHeader,
     sending_time_text: SendingTimeText,
@@ -128,6 +131,9 @@ pub struct Session {
     logon_pending: bool,
     /// Our Logon asked for a reset, and we have reset already.
     reset_sent: bool,
+    /// The numbers have begun again by an in-session reset, and no Logon of the peer has confirmed it: an initiator's next Logon
+    /// asks for it anew.
+    reset_unconfirmed: bool,
     /// We have answered the peer's Logout and wait for it to close.
     logout_answered: bool,
     held: Held,
@@ -151,6 +157,7 @@ impl Session {
             gap: None,
             taken: None,
             overflowed: 0,
+            resetting: Resetting::No,
             sending_time: SendingTimeParser::new(),
             header: OutboundHeader::of(&identity),
             sending_time_text: SendingTimeText::new(precision_of(version, settings.precision)),
@@ -167,6 +174,10 @@ impl Session {
             logged_on: false,
             logon_pending: false,
             reset_sent: false,
+            reset_unconfirmed: settings.reset_in_session
+                && settings.role == Role::Initiator
+                && version.has_reset_seq_num_flag()
+                && numbers.next_in == 1,
             logout_answered: false,
             held: Held::with_capacity(settings.held_messages_max, settings.held_bytes_max),
             resend: None,
@@ -253,6 +264,7 @@ impl Session {
         self.state = State::Disconnected;
         self.phase_deadline_ns = u64::MAX;
         self.resend = None;
+        self.resetting = Resetting::No;
         if std::mem::take(&mut self.logged_on) {
             self.actions.decide(Action::LoggedOut);
         }

@@ -273,7 +273,7 @@ impl Session {
     }
 
     /// False where there was no room; a notice says so, and each caller knows what that means for it.
-    fn write_admin(
+    pub(super) fn write_admin(
         &mut self,
         now: Now,
         msg_type: u8,

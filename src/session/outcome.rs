@@ -116,6 +116,8 @@ pub enum DisconnectReason {
     LogonRefused,
     /// The peer answered our Logon with a Logout.
     LogonRefusedByPeer,
+    /// The session's schedule does not allow it now.
+    OutsideHours,
     /// Neither the heartbeat nor the answer to a TestRequest came in time.
     HeartbeatTimeout,
     MsgSeqNumTooLow,
@@ -312,7 +314,7 @@ impl BusinessRejectReason {
 pub(super) enum SessionStatus {
     Active,
     LoggedOut,
-    LogonRefused,
+    LogonsNotAllowedNow,
     MsgSeqNumTooLow,
     NextExpectedMsgSeqNumTooHigh,
 }
@@ -322,7 +324,7 @@ impl SessionStatus {
         match self {
             Self::Active => 0,
             Self::LoggedOut => 4,
-            Self::LogonRefused => 7,
+            Self::LogonsNotAllowedNow => 7,
             Self::MsgSeqNumTooLow => 9,
             Self::NextExpectedMsgSeqNumTooHigh => 10,
         }
@@ -333,9 +335,7 @@ impl SessionStatus {
         match reason {
             DisconnectReason::MsgSeqNumTooLow => Self::MsgSeqNumTooLow,
             DisconnectReason::NextExpectedTooHigh => Self::NextExpectedMsgSeqNumTooHigh,
-            DisconnectReason::InvalidLogon | DisconnectReason::LogonRefused | DisconnectReason::NotALogon => {
-                Self::LogonRefused
-            }
+            DisconnectReason::OutsideHours => Self::LogonsNotAllowedNow,
             _ => Self::LoggedOut,
         }
     }

@@ -30,17 +30,25 @@ const START_UNIX_NS: u64 = 1_767_571_200_000_000_000;
 
 /// The clock of the whole world, in ns since its start.
 #[derive(Clone, Default)]
-pub struct VirtualClock(Rc<Cell<u64>>);
+pub struct VirtualClock(Rc<Cell<u64>>, Rc<Cell<i64>>);
 
 impl VirtualClock {
     pub fn now(&self) -> Now {
         let ns = self.0.get();
         // A monotonic clock does not begin at zero either.
-        Now { monotonic_ns: 1_000_000_000 + ns, utc: UtcTimestamp::from_unix_ns(START_UNIX_NS + ns) }
+        Now {
+            monotonic_ns: 1_000_000_000 + ns,
+            utc: UtcTimestamp::from_unix_ns((START_UNIX_NS + ns).saturating_add_signed(self.1.get())),
+        }
     }
 
     pub fn advance(&self, ns: u64) {
         self.0.set(self.0.get() + ns);
+    }
+
+    /// Somebody sets the wall clock.
+    pub fn set_forward(&self, ns: i64) {
+        self.1.set(self.1.get() + ns);
     }
 }
 

@@ -33,6 +33,8 @@ pub struct Seen {
     pub gap_fills: u64,
     /// Reject(3) and BusinessMessageReject(j).
     pub rejects: Vec<String>,
+    /// Text(58) of each Logout(5).
+    pub logout_texts: Vec<String>,
     exec_ids: BTreeMap<Vec<u8>, (Way, u32, u64)>,
 }
 
@@ -49,11 +51,20 @@ pub struct Flow {
     /// ExecID(17) of reports, in all epochs.
     pub reports: BTreeSet<String>,
     pub logouts: u64,
+    /// See [`Wire::permit_reset`].
+    may_begin_again: bool,
 }
 
 impl Wire {
     pub fn seen(&self) -> std::cell::Ref<'_, Seen> {
         self.0.borrow()
+    }
+
+    /// Each direction's numbers may begin again, by agreement: once, with a Logon whether or not it says ResetSeqNumFlag(141).
+    pub fn permit_reset(&self) {
+        for flow in self.0.borrow_mut().ways.values_mut() {
+            flow.may_begin_again = true;
+        }
     }
 
     fn message(&self, bytes: &[u8]) {
@@ -79,8 +90,12 @@ impl Seen {
         let poss_dup = message.flag(tags::POSS_DUP_FLAG);
         let msg_type = message.msg_type();
         let flow = self.ways.entry(way.clone()).or_default();
-        if msg_type == b"A" && message.flag(tags::RESET_SEQ_NUM_FLAG) && !poss_dup {
-            assert_eq!(msg_seq_num, 1, "{}", shown());
+        let resets = msg_type == b"A" && message.flag(tags::RESET_SEQ_NUM_FLAG) && !poss_dup;
+        // Not always with 1: that Logon may have been stored and never left.
+        let begins_again = msg_type == b"A" && !poss_dup && msg_seq_num < flow.next && flow.may_begin_again;
+        if resets || begins_again {
+            flow.may_begin_again = false;
+            assert!(msg_seq_num == 1 || begins_again, "{}", shown());
             flow.epoch += 1;
             flow.next = 1;
             flow.messages.clear();
@@ -118,7 +133,10 @@ impl Seen {
                 let before = self.exec_ids.entry(exec_id).or_insert_with(|| place.clone());
                 assert_eq!(*before, place, "an ExecID(17) is used twice: {}", shown());
             }
-            b"5" => flow.logouts += 1,
+            b"5" => {
+                flow.logouts += 1;
+                self.logout_texts.push(text(tags::TEXT));
+            }
             b"3" | b"j" => self.rejects.push(shown()),
             _ => {}
         }

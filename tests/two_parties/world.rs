@@ -83,6 +83,8 @@ pub struct Party {
     /// Numbers and texts of the application's messages.
     pub sent: BTreeMap<u64, String>,
     pub delivered: BTreeMap<u64, String>,
+    /// Texts that a test has taken out of `delivered`.
+    pub arrived: Vec<String>,
     pub staging: Option<VecDeque<Vec<u8>>>,
     pub connected: bool,
     pub closes: Vec<DisconnectReason>,
@@ -106,6 +108,7 @@ impl Party {
             journal: Journal::default(),
             sent: BTreeMap::new(),
             delivered: BTreeMap::new(),
+            arrived: Vec::new(),
             staging: None,
             connected: false,
             closes: Vec::new(),

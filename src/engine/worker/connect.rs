@@ -18,7 +18,8 @@ const RETRY_NS: u64 = 10_000_000;
 impl<T: Transport, A: Application> Worker<T, A> {
     /// The next attempt of an initiator, if it is waiting for one.
     pub(super) fn connect(&mut self, now: Now, ledger: u32, session: u32) {
-        if self.stop.is_requested() {
+        // Where the hours keep it from dialling, their start brings it back.
+        if self.stop.is_requested() || self.is_closed(now, ledger, session) {
             return;
         }
         let Some(initiator) = &mut self.slot(ledger, session).link.initiator else { return };
@@ -59,6 +60,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// The connection stands: the session sends its Logon.
     pub(super) fn connected(&mut self, now: Now, id: ConnectionId, ledger: u32, session: u32) {
+        if self.is_closed(now, ledger, session) {
+            self.remove(id);
+            if let Some(initiator) = &mut self.slot(ledger, session).link.initiator {
+                initiator.attempt = Attempt::Waiting;
+            }
+            return;
+        }
         if self.attach(now, id, ledger, session).is_err() {
             self.remove(id);
             if let Some(initiator) = &mut self.slot(ledger, session).link.initiator {
@@ -93,6 +101,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn reconnect_later(&mut self, now: Now, ledger: u32, session: u32) {
         let Some(initiator) = &mut self.slot(ledger, session).link.initiator else { return };
         let retry_in_ns = initiator.failed(false);
+        if self.is_closed(now, ledger, session) {
+            return;
+        }
         if !self.stop.is_requested() {
             let session = self.key(ledger, session);
             self.mailbox.events.push(Event::ReconnectIn { session, retry_in_ns });

@@ -6,6 +6,7 @@
 //! rings ([`Mailbox`]) and read the counters that it publishes.
 
 mod connect;
+mod hours;
 mod receive;
 mod send;
 mod step;

@@ -8,6 +8,7 @@ use crate::control::PublishedState;
 use crate::engine::connection::{Connection, Stage};
 use crate::engine::directory::SessionSpec;
 use crate::engine::event::{DisconnectedWhy, Event, PeerText, RefusedWhy};
+use crate::engine::hours::Hours;
 use crate::engine::initiate::Initiator;
 use crate::engine::ledger::{Full, Ledger, Slot};
 use crate::engine::link::{Link, LinkOutbox};
@@ -42,6 +43,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             slot.link.epoch = recovered.epoch;
             slot.link.lease = recovered.lease;
             (slot.link.last_out, slot.link.last_in) = (recovered.last_out, recovered.last_in);
+            slot.link.began_s = recovered.began_s;
             slots.push(slot);
         }
         let commit_bytes_max = self.limits.commit_bytes_max;
@@ -74,9 +76,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
             // The start has checked that all states fit half a commit. Their definitions, at most twice as long, with a
             // segment's end, a head and an open commit fit the ring, of which nothing waits for the volume yet.
             let session = defined.expect("a recovered journal has room").expect("the start has counted the sessions");
-            if spec.settings.role == Role::Initiator {
+            if spec.settings.role == Role::Initiator && spec.schedule.is_none() {
                 self.timers.push(now.monotonic_ns, Timer::Connect { ledger, session });
             }
+        }
+        for session in 0..self.desks[ledger as usize].ledger.slots.len() as u32 {
+            self.watch_hours(now, ledger, session);
         }
     }
 
@@ -88,6 +93,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
             let seed = fastrand::u64(..);
             let initiator = Initiator::new(&spec.connect, spec.reconnect_min_ns, spec.reconnect_max_ns, seed);
             link.initiator = Some(initiator);
+        }
+        if let Some(spec) = spec {
+            let hours = |schedule| Box::new(Hours::new(Arc::clone(schedule), spec.settings.role));
+            link.hours = spec.schedule.as_ref().map(hours);
         }
         let counters = self.shared.sessions.register(&identity.to_string());
         Slot { session: Session::new(settings, identity, numbers), link, counters }
@@ -118,12 +127,16 @@ impl<T: Transport, A: Application> Worker<T, A> {
         desk.to_send.reserve(desk.ledger.slots.len());
         let session = self.key(ledger, number);
         self.mailbox.events.push(Event::SessionKnown { session, identity: Box::new(identity.clone()) });
+        if spec.is_template {
+            self.watch_hours(now, ledger, number);
+        }
         Ok(Some(number))
     }
 
     /// Joins a connection to its session.
     pub(super) fn attach(&mut self, now: Now, id: ConnectionId, ledger: u32, session: u32) -> Result<(), Full> {
         self.tell_disconnected(now, ledger, session)?;
+        self.begin_period_if_due(now, ledger, session)?;
         let was_pending = matches!(self.connection(id).stage, Stage::LogonAwaited);
         self.slot(ledger, session).link.attach(id);
         if let Err(full) = self.step_session(now, ledger, session, |session, out| session.connected(now, out)) {
@@ -273,6 +286,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             match timer {
                 Timer::Session { ledger, session } => self.session_timer(now, due_ns, ledger, session),
                 Timer::Connect { ledger, session } => self.connect(now, ledger, session),
+                Timer::Hours { ledger, session } => self.hours_timer(now, ledger, session),
                 Timer::Accept => {
                     self.accept_is_due = false;
                     self.acceptable = !self.stop.is_requested();
@@ -390,7 +404,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let link = &mut self.slot(ledger, session).link;
         link.detach();
         link.disconnect_owed = true;
-        if self.tell_disconnected(now, ledger, session).is_err() {
+        let told = self.tell_disconnected(now, ledger, session);
+        if told.and_then(|()| self.begin_period_if_due(now, ledger, session)).is_err() {
             self.retry_timer(now, ledger, session);
         }
         self.admit_challenger(ledger, session);

@@ -7,6 +7,7 @@ mod logon;
 mod numbers;
 mod options;
 mod resend;
+mod schedule;
 mod timers;
 mod validation;
 
