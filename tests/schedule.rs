@@ -32,7 +32,14 @@ impl Application for Talker {
     fn on_message(&mut self, _session: &mut Handle<'_>, _message: &Message<'_>, _delivery: Delivery) {}
 
     fn on_established(&mut self, session: &mut Handle<'_>) {
-        let sent = session.send(b"B", |body| _ = body.bytes(tags::TEXT, b"hello"));
+        let has_headline = &*session.identity().begin_string != b"FIX.4.0";
+        let sent = session.send(b"B", |body| {
+            if has_headline {
+                body.bytes(148, b"news");
+            }
+            // LinesOfText(33)
+            body.uint(33, 1).bytes(tags::TEXT, b"hello");
+        });
         assert!(sent.is_ok());
     }
 }

@@ -68,7 +68,15 @@ impl Bench {
                 (Fixring::start(&config), peer)
             }
         };
-        let bench = Self { fixring, peer, config, orders: BTreeSet::new(), refusals: 0, rejected_by_quickfix: 0, _directory: directory };
+        let bench = Self {
+            fixring,
+            peer,
+            config,
+            orders: BTreeSet::new(),
+            refusals: 0,
+            rejected_by_quickfix: 0,
+            _directory: directory,
+        };
         bench.until_logged_on(0);
         bench
     }
