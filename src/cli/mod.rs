@@ -2,6 +2,7 @@
 //! else in the library does.
 
 mod bench;
+mod certify;
 pub mod check;
 mod demo;
 mod dictionary;
@@ -49,6 +50,7 @@ enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
+    Certify(certify::CertifyOptions),
     /// Look up fields and messages; check, export and compile dictionaries
     #[command(subcommand)]
     Dictionary(dictionary::DictionaryCommand),
@@ -80,6 +82,7 @@ pub fn main() -> Exit {
         Command::Run(location) => run::run(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Bench(bench) => bench::bench(&bench),
         Command::Dictionary(command) => dictionary::dictionary(&command),
+        Command::Certify(options) => certify::certify(&options),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Demo(options) => demo::demo(&options),
         Command::Journal(command) => journal::journal(&command),
