@@ -55,7 +55,8 @@ impl Client {
     fn order(&mut self, number: u64) {
         let cl_ord_id = format!("ORDER{number:08}");
         self.send(b"D", |body| {
-            body.bytes(11, cl_ord_id.as_bytes()).bytes(55, b"ACME").char(54, b'1').uint(38, 100);
+            body.bytes(11, cl_ord_id.as_bytes()).bytes(55, b"ACME").char(54, b'1');
+            body.bytes(60, b"20260105-00:00:00").uint(38, 100);
             body.char(40, b'2').bytes(44, b"12.34").char(59, b'0');
         });
         assert_eq!(self.receive(), b"8", "order {number}");

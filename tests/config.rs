@@ -10,6 +10,7 @@ use fixring::config::{
     Config, ConfigErrors, IdentityValues, KEYS, Pattern, PersistenceMode, Placement, SUPPORTED_BEGIN_STRINGS,
     SessionRole, Wait,
 };
+use fixring::dictionary::{Version, built_in, to_xml};
 
 const TEMPLATE: &str = include_str!("../fixring.toml");
 
@@ -537,4 +538,66 @@ fn the_defaults_are_those_of_the_documentation() {
         };
         assert_eq!(config.session_for(SessionRole::Acceptor, identity), Some(0));
     }
+}
+
+// ---- dictionaries and validation
+
+fn of_dictionaries(begin_string: &str, key: &str) -> String {
+    format!("[[session]]\nbegin_string = \"{begin_string}\"\nsender_comp_id = \"A\"\ntarget_comp_id = \"B\"\n{key}\n")
+}
+
+#[test]
+fn a_counterparty_s_dictionary_is_read_and_a_faulty_one_named_with_its_line() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_string()
+    };
+    let fix44 = to_xml(built_in(Version::Fix44));
+    let own = file("own.xml", &fix44);
+    let config = parse(&of_dictionaries("FIX.4.4", &format!("dictionary = \"{own}\"")));
+    assert_eq!(*config.sessions[0].dictionary[0], *built_in(Version::Fix44));
+
+    let (transport, application) =
+        (file("t.xml", &to_xml(built_in(Version::Fixt11))), file("a.xml", &to_xml(built_in(Version::Fix50Sp1))));
+    let both = format!("dictionary = [\"{transport}\", \"{application}\"]");
+    let versions: Vec<Version> = parse(&of_dictionaries("FIXT.1.1", &both)).sessions[0]
+        .dictionary
+        .iter()
+        .map(|dictionary| dictionary.version())
+        .collect();
+    assert_eq!(versions, [Version::Fixt11, Version::Fix50Sp1]);
+
+    let broken = file("broken.xml", "<fix type='FIX' major='4' minor='4'>\n<header>\n<nonsense/>\n");
+    let cases = [
+        ("FIX.4.4", format!("dictionary = \"{broken}\""), "is not a dictionary: line "),
+        ("FIX.4.4", "dictionary = \"nowhere.xml\"".into(), "cannot be read"),
+        ("FIX.4.2", format!("dictionary = \"{own}\""), "a dictionary of FIX.4.4, which this session does not speak"),
+        ("FIX.4.4", format!("dictionary = [\"{own}\", \"{own}\"]"), "names two of FIX.4.4"),
+        ("FIX.4.4", "dictionary = 44".into(), "is not a list"),
+    ];
+    for (begin_string, key, what) in cases {
+        let line = fault(&of_dictionaries(begin_string, &key));
+        assert!(line.starts_with("fixring.toml:5:") && line.contains(what), "{line}");
+    }
+}
+
+#[test]
+fn a_check_is_known_by_quickfix_s_name_too() {
+    let validation =
+        |key: &str| parse(&of_dictionaries("FIX.4.4", &format!("validation = {{ {key} }}"))).sessions[0].validation;
+    assert!(!validation("AllowUnknownMsgFields = true").checks.tags, "the other way round");
+    assert!(validation("AllowUnknownMsgFields = \"N\"").checks.tags);
+    assert!(!validation("ValidateFieldsOutOfOrder = \"N\"").checks.section_order);
+    assert!(!validation("UseDataDictionary = false").enabled);
+    assert!(!validation("CheckCompID = false").comp_ids);
+    let both = fault(&of_dictionaries("FIX.4.4", "validation = { enabled = true, UseDataDictionary = true }"));
+    assert!(both.contains("UseDataDictionary is set, and so is enabled, which is the same"), "{both}");
+    let wrong = fault(&of_dictionaries("FIX.4.4", "validation = { CheckCompID = 1 }"));
+    assert!(wrong.contains("CheckCompID = 1 is not a truth value"), "{wrong}");
+    let unknown = fault(&of_dictionaries("FIX.4.4", "validation = { comp_id = true }"));
+    assert!(unknown.contains("session[0].validation.comp_id is not a key: did you mean comp_ids?"), "{unknown}");
+    let no_table = fault(&of_dictionaries("FIX.4.4", "validation = true"));
+    assert!(no_table.contains("is not a table"), "{no_table}");
 }

@@ -193,7 +193,9 @@ impl Peer {
     }
 
     fn order(&mut self, cl_ord_id: &str) -> Vec<u8> {
-        self.message(b"D", &[(11, cl_ord_id), (55, "ACME"), (54, "1"), (38, "100"), (40, "2"), (44, "12.5")])
+        let time = "20260105-00:00:00";
+        let instruction = [(11, cl_ord_id), (55, "ACME"), (54, "1"), (60, time), (38, "100"), (40, "2"), (44, "12.5")];
+        self.message(b"D", &instruction)
     }
 
     /// The whole messages that have come.

@@ -150,7 +150,7 @@ fn a_refused_logon_is_logged_in_the_peers_words_and_tried_again_after_the_pause(
 #[test]
 fn a_password_is_sent_and_stays_out_of_the_log_and_the_journal() {
     let (listener, address) = listener();
-    let credentials = "username = \"desk-one\"\npassword = \"correct-horse-battery\"";
+    let credentials = "username = \"desk-one\"\npassword = \"correct-horse-battery\"\nvalidation = { enabled = false }";
     let mut fixring = Fixring::initiator("", &[address.to_string()], ["100ms", "1s"], credentials);
     let mut peer = Counterparty::accept(&listener, 1);
     // The one file that may hold it.

@@ -63,7 +63,8 @@ impl Desk {
     fn encode_order(&mut self) -> Vec<u8> {
         let cl_ord_id = format!("{}-{}", self.name, self.next_out);
         self.encode(b"D", |body| {
-            body.bytes(11, cl_ord_id.as_bytes()).bytes(55, b"ACME").char(54, b'1').uint(38, 1).char(40, b'1');
+            body.bytes(11, cl_ord_id.as_bytes()).bytes(55, b"ACME").char(54, b'1');
+            body.bytes(60, b"20260105-00:00:00").uint(38, 1).char(40, b'1');
         })
     }
 

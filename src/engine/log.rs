@@ -102,7 +102,7 @@ impl EventLog {
         let session = self.name(session);
         let what = noticed(notice);
         match notice {
-            Notice::LogoutReceived => info!(session, "{what}"),
+            Notice::LogoutReceived | Notice::TestRequestAnswered => info!(session, "{what}"),
             Notice::GapDetected { .. }
             | Notice::GapClosed { .. }
             | Notice::ResendRequested { .. }
@@ -132,6 +132,7 @@ fn noticed(notice: Notice) -> &'static str {
         Notice::SequenceReset { .. } => "the peer moved its number up by SequenceReset",
         Notice::NumbersReset { .. } => "both numbers are 1 again",
         Notice::HeartbeatMissed => "the peer is silent; a TestRequest is on its way",
+        Notice::TestRequestAnswered => "the peer has answered the TestRequest",
         Notice::NextExpectedTooHigh { .. } => "the peer's NextExpectedMsgSeqNum is beyond what was sent",
         Notice::DefaultApplVerIdMissing => "the peer's Logon has no DefaultApplVerID(1137)",
         Notice::ResetNotConfirmed => "the peer's Logon does not confirm our ResetSeqNumFlag",

@@ -1,7 +1,7 @@
 //! The validators of all configured sessions, compiled at start-up: one for each version, dictionary and set of checks,
 //! however many sessions and templates use it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::config::{Pattern, SessionConfig};
 use crate::dictionary::{self, Checks, Dictionary, FixtValidator, Validator, built_in};
@@ -10,6 +10,10 @@ use crate::session::{MessageValidator, Validators, Version};
 /// Application versions that a FIXT.1.1 session carries where the configuration names no dictionary.
 const FIXT_APPLICATIONS: [dictionary::Version; 3] =
     [dictionary::Version::Fix50, dictionary::Version::Fix50Sp1, dictionary::Version::Fix50Sp2];
+
+/// What nearly all sessions use, made once a process: it is several ms of work for the newest versions.
+static STANDARD: [OnceLock<Arc<MessageValidator>>; Version::ALL.len()] =
+    [const { OnceLock::new() }; Version::ALL.len()];
 
 /// What is compiled already.
 #[derive(Default)]
@@ -47,7 +51,11 @@ impl Compiled {
         if let Some((_, validator)) = self.validators.iter().find(|(compiled, _)| *compiled == key) {
             return Arc::clone(validator);
         }
-        let validator = Arc::new(compile(&key));
+        let validator = if key.own.is_empty() && key.checks == Checks::ALL {
+            Arc::clone(STANDARD[version as usize].get_or_init(|| Arc::new(compile(&key))))
+        } else {
+            Arc::new(compile(&key))
+        };
         self.validators.push((key, Arc::clone(&validator)));
         validator
     }

@@ -70,8 +70,11 @@ impl Session {
     /// Any message shows that the peer lives, so that it answers an outstanding TestRequest too.
     fn heard(&mut self, now: Now) {
         self.last_received_ns = now.monotonic_ns;
-        self.test_request_deadline_ns = u64::MAX;
         self.counters.messages_in += 1;
+        if self.test_request_deadline_ns != u64::MAX {
+            self.test_request_deadline_ns = u64::MAX;
+            self.notice(Notice::TestRequestAnswered);
+        }
     }
 
     /// `taken` is the number of a message that was held: its SendingTime(52) was checked when it came.

@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 use super::resend::is_admin;
 use super::{
     BackPressure, BusinessRejectReason, DisconnectReason, Identity, Notice, Now, Outbox, Outgoing, OutgoingKind,
-    RejectReason, SendError, Session, SessionStatus, State, Version,
+    RejectReason, Role, SendError, Session, SessionStatus, State, Version,
 };
 use crate::fix::{Encoder, Message, Precision, UtcTimestamp, raw_field, tags};
 
@@ -292,6 +292,11 @@ impl Session {
         let settings = self.settings.clone();
         let (version, next_in, heart_bt_int_s) = (self.version, self.numbers.next_in, self.heart_bt_int_s);
         let next_expected = self.uses_next_expected();
+        // An acceptor speaks as its counterparty does.
+        let appl_ver_id = match self.settings.role {
+            Role::Acceptor if !self.peer_appl_ver_id.is_empty() => self.peer_appl_ver_id,
+            _ => &settings.default_appl_ver_id,
+        };
         let credentials = self.state == State::LogonSent && version.has_username();
         self.write_admin(now, b'A', out, |body| {
             body.uint(tags::ENCRYPT_METHOD, 0).uint(tags::HEART_BT_INT, u64::from(heart_bt_int_s));
@@ -308,7 +313,7 @@ impl Session {
                 body.uint(tags::NEXT_EXPECTED_MSG_SEQ_NUM, next_in);
             }
             if version.has_default_appl_ver_id() {
-                body.bytes(tags::DEFAULT_APPL_VER_ID, &settings.default_appl_ver_id);
+                body.bytes(tags::DEFAULT_APPL_VER_ID, appl_ver_id);
             }
             if settings.session_status && version.has_session_status() {
                 body.uint(tags::SESSION_STATUS, u64::from(SessionStatus::Active.code()));

@@ -184,6 +184,8 @@ pub enum Notice {
     },
     /// Nothing came for the heartbeat interval and its margin; a TestRequest is on its way.
     HeartbeatMissed,
+    /// The peer lives: something came after our TestRequest.
+    TestRequestAnswered,
     /// NextExpectedMsgSeqNum(789) is beyond what we have sent: we have lost messages, or the peer's numbers are wrong.
     NextExpectedTooHigh {
         next_out: u64,

@@ -9,8 +9,9 @@ const RETRY_NS: u64 = 10_000_000;
 impl Session {
     /// When `timer` is to be called next, on the monotonic clock.
     ///
-    /// Cheap to read. Ordinary traffic (`receive`, `send`, `resend`, `timer`) moves it mostly later, so that a worker need
-    /// only correct its queue when the old deadline comes, or after a step when it has moved earlier.
+    /// Cheap to read. Ordinary traffic (`receive`, `send`, `resend`, `timer`) moves it only later, so that a worker
+    /// may correct its queue when the old deadline comes. It may move earlier in `connected`, `accept_logon`,
+    /// `logout`, `probe` and in any step that yields an action, a notice included.
     pub fn deadline_ns(&self) -> Option<u64> {
         let deadline = match self.state {
             State::Established => self.heartbeat_due_ns().min(self.silence_due_ns()).max(self.retry_ns),

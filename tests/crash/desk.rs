@@ -76,7 +76,8 @@ impl Desk {
         let text = vec![b'x'; if self.random.u8(..8) == 0 { self.random.usize(1..900) } else { 1 }];
         let cl_ord_id = format!("{}-{number}", session.session().0);
         let sent = session.send(b"D", |body| {
-            body.bytes(tags::CL_ORD_ID, cl_ord_id.as_bytes()).bytes(tags::SYMBOL, b"ACME").char(tags::SIDE, b'1');
+            body.bytes(tags::CL_ORD_ID, cl_ord_id.as_bytes()).char(tags::HANDL_INST, b'1');
+            body.bytes(tags::SYMBOL, b"ACME").char(tags::SIDE, b'1');
             body.timestamp(tags::TRANSACT_TIME, transact_time, Precision::Millis);
             body.decimal(tags::ORDER_QTY, Decimal::new(100, 0));
             body.char(tags::ORD_TYPE, if is_market { b'1' } else { b'2' });

@@ -53,7 +53,11 @@ impl Application for Venue {
             }
             let told = &mut self.told[number.0 as usize];
             let text = format!("news-{}", *told + 1);
-            if session.send(b"B", |body| _ = body.bytes(tags::TEXT, text.as_bytes())).is_ok() {
+            // Headline(148), and a group of one line of text.
+            let sent = session.send(b"B", |body| {
+                body.bytes(148, b"news").uint(33, 1).bytes(tags::TEXT, text.as_bytes());
+            });
+            if sent.is_ok() {
                 *told += 1;
                 *left -= 1;
             }

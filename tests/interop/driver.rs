@@ -4,15 +4,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+
+use crate::versions::{Version, dictionaries};
 
 /// Longer than any step takes on a busy machine with two cores, QuickFIX's reconnect interval of a second included.
 const DEADLINE: Duration = Duration::from_secs(30);
@@ -81,13 +85,46 @@ impl<T> Said<T> {
     }
 }
 
-/// The QuickFIX side of a session. What it reports is kept in order; `mark` and `after` divide it.
-pub struct Peer {
-    child: Child,
-    input: Option<ChildStdin>,
-    events: Arc<Said<Value>>,
-    readers: Vec<JoinHandle<()>>,
+/// The process that counterparties are forked from. It ends with its stdin, and so with this process.
+struct Nursery {
+    address: SocketAddr,
+    /// What it and all its children complained about.
     errors: Arc<Said<String>>,
+    _child: Child,
+}
+
+fn nursery() -> &'static Nursery {
+    static STARTED: OnceLock<Nursery> = OnceLock::new();
+    STARTED.get_or_init(|| {
+        let program = quickfix_peer().as_ref().expect("asked for only where QuickFIX is");
+        let name = format!("fixring-interop-{}", std::process::id());
+        let mut child = Command::new(program)
+            .args(["--nursery", &name])
+            .args(dictionaries())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the nursery starts");
+        let errors = Said::new(1);
+        collect(child.stderr.take().expect("piped"), errors.clone());
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().expect("piped")).read_line(&mut ready).expect("its word");
+        if !ready.contains("\"ready\"") {
+            child.wait().expect("its status");
+            print_log("the nursery's errors", &errors);
+            panic!("QuickFIX cannot load the dictionaries");
+        }
+        let address = SocketAddr::from_abstract_name(&name).expect("a short name");
+        Nursery { address, errors, _child: child }
+    })
+}
+
+/// The QuickFIX side of a session, in a process of its own. What it reports is kept in order; marks divide it.
+pub struct Peer {
+    commands: UnixStream,
+    events: Arc<Said<Value>>,
+    reader: Option<JoinHandle<()>>,
     name: String,
 }
 
@@ -96,7 +133,7 @@ pub struct Peer {
 pub struct PeerOptions<'a> {
     pub role: &'a str,
     pub port: u16,
-    pub begin_string: &'a str,
+    pub version: &'a Version,
     pub sender: &'a str,
     pub target: &'a str,
     pub store_dir: &'a Path,
@@ -106,27 +143,29 @@ pub struct PeerOptions<'a> {
 
 impl Peer {
     pub fn start(options: &PeerOptions<'_>) -> Self {
-        let program = quickfix_peer().as_ref().expect("asked for only where QuickFIX is");
-        let mut command = Command::new(program);
-        command
-            .args(["--role", options.role, "--port", &options.port.to_string()])
-            .args(["--begin-string", options.begin_string])
-            .args(["--sender", options.sender, "--target", options.target])
-            .args(["--store", "file", "--store-dir"])
-            .arg(options.store_dir)
-            .args(["--heartbeat", "30"]);
+        let mut commands = UnixStream::connect_addr(&nursery().address).expect("the nursery listens");
+        let port = options.port.to_string();
+        let store_dir = options.store_dir.display().to_string();
+        let mut flags: Vec<String> = [
+            ["--role", options.role],
+            ["--port", &port],
+            ["--sender", options.sender],
+            ["--target", options.target],
+            ["--store", "file"],
+            ["--store-dir", &store_dir],
+            ["--heartbeat", "30"],
+        ]
+        .concat()
+        .into_iter()
+        .map(str::to_owned)
+        .collect();
+        flags.extend(options.version.peer_flags());
         if let Some(seconds) = options.announced_heartbeat_s {
-            command.args(["--announce-heartbeat", &seconds.to_string()]);
+            flags.extend(["--announce-heartbeat".to_owned(), seconds.to_string()]);
         }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the counterparty starts");
+        writeln!(commands, "{}", flags.join("\t")).expect("the counterparty reads its flags");
         let events = Said::new(1);
-        let errors = Said::new(1);
-        let output = BufReader::new(child.stdout.take().expect("piped"));
+        let output = BufReader::new(commands.try_clone().expect("a second handle"));
         let into = events.clone();
         let reader = std::thread::spawn(move || {
             for line in output.lines().map_while(Result::ok) {
@@ -134,16 +173,8 @@ impl Peer {
             }
             into.end();
         });
-        let error_reader = collect(child.stderr.take().expect("piped"), errors.clone());
-        let input = child.stdin.take();
-        let peer = Self {
-            child,
-            input,
-            events,
-            readers: vec![reader, error_reader],
-            errors,
-            name: format!("QuickFIX {} {}", options.role, options.begin_string),
-        };
+        let name = format!("QuickFIX {} {}", options.role, options.version.name);
+        let peer = Self { commands, events, reader: Some(reader), name };
         peer.until(0, "ready to work", |event| is(event, "ready"));
         peer
     }
@@ -151,8 +182,7 @@ impl Peer {
     /// Gives a command and waits until it is carried out. Answers the mark of the moment before it.
     pub fn command(&mut self, line: &str) -> usize {
         let mark = self.mark();
-        let input = self.input.as_mut().expect("the counterparty has not been stopped");
-        writeln!(input, "{line}").and_then(|()| input.flush()).expect("the counterparty reads commands");
+        writeln!(self.commands, "{line}").expect("the counterparty reads commands");
         self.until(mark, line, |event| is(event, "done") && text(event, "command") == Some(line));
         mark
     }
@@ -218,7 +248,7 @@ impl Peer {
         }
     }
 
-    /// Waits until each of these orders has an ExecutionReport(8) that says New (ExecType(150) = 0).
+    /// Waits until each of these orders has an ExecutionReport(8) that says New.
     pub fn until_answered(&self, orders: &BTreeSet<String>) {
         loop {
             // Taken before looking, so that a report which arrives in between is not waited for in vain.
@@ -254,21 +284,18 @@ impl Peer {
         assert_eq!(distinct.len(), orders.len(), "an ExecID(17) was used for two orders");
     }
 
-    /// Ends the counterparty in order: logout, exit status 0.
+    /// Ends the counterparty in order, with a logout.
     pub fn stop(&mut self) {
-        drop(self.input.take());
+        writeln!(self.commands, "stop").expect("the counterparty reads commands");
         self.until(0, "stopped", |event| is(event, "stopped"));
-        let status = self.child.wait().expect("its status");
-        assert!(status.success(), "{} ended with {status}", self.name);
     }
 }
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        // It may be gone already; then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-        for reader in self.readers.drain(..) {
+        // It leaves at the end of its input, which ends the reader, unless it is gone already.
+        let _ = self.commands.shutdown(Shutdown::Write);
+        if let Some(reader) = self.reader.take() {
             let _ = reader.join();
         }
         if std::thread::panicking() {
@@ -278,7 +305,7 @@ impl Drop for Peer {
             for event in &guard.items[skipped..] {
                 eprintln!("{event}");
             }
-            print_log(&format!("{}, its errors", self.name), &self.errors);
+            print_log("the errors of all counterparties", &nursery().errors);
         }
     }
 }
@@ -402,9 +429,14 @@ pub fn is_out(event: &Value, msg_type: &str) -> bool {
     is(event, "out") && text(event, "msg_type") == Some(msg_type)
 }
 
-/// An ExecutionReport(8) that QuickFIX accepted and that says New.
+/// An ExecutionReport(8) that QuickFIX accepted and that says New. FIX.4.0 has no ExecType(150) for it; up to FIX.4.2 an
+/// answer to a status request differs in ExecTransType(20) alone.
 pub fn is_new_report(event: &Value) -> bool {
-    is(event, "app") && text(event, "msg_type") == Some("8") && text(event, "exec_type") == Some("0")
+    is(event, "app")
+        && text(event, "msg_type") == Some("8")
+        && text(event, "ord_status") == Some("0")
+        && matches!(text(event, "exec_type"), None | Some("0"))
+        && matches!(text(event, "exec_trans_type"), None | Some("0"))
 }
 
 pub fn text<'a>(event: &'a Value, key: &str) -> Option<&'a str> {

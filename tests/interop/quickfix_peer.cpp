@@ -2,16 +2,34 @@
 // on stdout what it sees, one JSON object a line. It knows nothing of fixring: whatever it observes, it observes
 // through QuickFIX, and `tests/interop.rs` judges it.
 //
-//   quickfix_peer --role initiator|acceptor --port N --begin-string FIX.4.2|FIX.4.4|FIXT.1.1
+//   quickfix_peer --role initiator|acceptor --port N --begin-string FIX.4.0|...|FIX.4.4|FIXT.1.1 --dictionary FILE
+//                 [--transport-dictionary FILE --appl-ver-id FIX.5.0|FIX.5.0SP1|FIX.5.0SP2]
 //                 [--sender PEER] [--target FIXRING] [--store memory|file] [--store-dir DIR]
 //                 [--heartbeat SECONDS] [--announce-heartbeat SECONDS]
+//   quickfix_peer --nursery NAME FILE...
+//
+// Everything that comes in is validated by the dictionary, as strictly as QuickFIX can. FIXT.1.1 needs the flags of the
+// second line, and its --dictionary is that of the application messages.
+//
+// QuickFIX needs 2.4 seconds of a core to load FIX.5.0SP2, and each scenario has a counterparty of its own. So there is a
+// nursery: it loads the dictionaries once, says "ready", and listens on the abstract Unix socket NAME. Who connects sends
+// one line, the flags above with tabs between them, and from then on talks to a child that was forked for it, as it would
+// over stdin and stdout. The nursery ends with its own stdin.
 //
 // --announce-heartbeat puts another HeartBtInt(108) on the wire than the one that QuickFIX keeps itself. With 1
 // announced and 30 kept, the peer is silent long enough that the other side has to send a TestRequest(1).
 //
 // Commands. Each is answered by {"event":"done","command":...} or {"event":"error","text":...}:
-//   order ID            send a NewOrderSingle(D) with ClOrdID(11) = ID
+//   order ID [QTY]      send a NewOrderSingle(D) with ClOrdID(11) = ID, a limit order over 100 or QTY
+//   market ID           the same without a price
+//   order-without-side ID   the same without Side(54), which every version requires
 //   orders N PREFIX     send N of them, PREFIX-1 to PREFIX-N
+//   cancel ID ORIG      send an OrderCancelRequest(F) for the order ORIG
+//   replace ID ORIG QTY send an OrderCancelReplaceRequest(G) for the order ORIG
+//   status ID           send an OrderStatusRequest(H)
+//   list-status ID      send a ListStatusRequest(M), which a small venue knows nothing of
+//   news TEXT           send a News(B), with a group of lines that say TEXT
+//   sequence-reset N    send a SequenceReset(4) in reset mode and go on with N
 //   test-request ID     send a TestRequest(1) with TestReqID(112) = ID
 //   set-next-out N      the next outgoing MsgSeqNum(34); above the true one it makes a gap for the other side
 //   set-next-in N       the next MsgSeqNum(34) expected; below the true one it makes a gap for this side
@@ -19,7 +37,7 @@
 //   reset               log out, disconnect, and set both numbers to 1
 //   logout, logon       log out and stay away; be available again
 //   state               report numbers and whether the session is logged on
-//   stop                log out and exit 0 (end of input does the same)
+//   stop                log out and exit 0. At the end of input without it the peer is gone at once, as if killed
 //
 // Events: `in` and `out` are messages on the wire as QuickFIX's log sees them, before any check; `app` is an application
 // message that QuickFIX accepted, in order; `logon` and `logout` are the session's; `text` is QuickFIX's own remark.
@@ -35,6 +53,14 @@
 #include <quickfix/SocketAcceptor.h>
 #include <quickfix/SocketInitiator.h>
 
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <ctime>
@@ -45,6 +71,8 @@
 #include <sstream>
 #include <stdexcept>
 #include <string>
+#include <system_error>
+#include <vector>
 
 namespace {
 
@@ -114,7 +142,7 @@ void reportMessage( const std::string& name, const std::string& message ) {
     if( !value.empty() ) event.number( field.key, std::atol( value.c_str() ) );
   }
   static const struct { int tag; const char* key; } texts[] = {
-    { 11, "cl_ord_id" }, { 17, "exec_id" }, { 37, "order_id" }, { 58, "text" }, { 112, "test_req_id" },
+    { 11, "cl_ord_id" }, { 17, "exec_id" }, { 20, "exec_trans_type" }, { 37, "order_id" }, { 39, "ord_status" }, { 58, "text" }, { 112, "test_req_id" },
     { 122, "orig_sending_time" }, { 123, "gap_fill_flag" }, { 141, "reset_seq_num_flag" }, { 150, "exec_type" },
     { 1137, "default_appl_ver_id" } };
   for( const auto& field : texts ) {
@@ -141,7 +169,8 @@ public:
 };
 
 struct Options {
-  std::string role, beginString, sender = "PEER", target = "FIXRING", store = "memory", storeDir;
+  std::string role, beginString, applVerId, dictionary, transportDictionary;
+  std::string sender = "PEER", target = "FIXRING", store = "memory", storeDir;
   int port = 0, heartbeat = 30, announceHeartbeat = 0;
 };
 
@@ -176,18 +205,71 @@ public:
     if( m_options.role == "acceptor" && type == "D" ) answer( message, id );
   }
 
-  void sendOrder( const FIX::SessionID& id, const std::string& clOrdId ) {
-    FIX::Message order;
-    order.getHeader().setField( FIX::MsgType( "D" ) );
-    order.setField( FIX::ClOrdID( clOrdId ) );
-    if( id.getBeginString() == "FIX.4.2" ) order.setField( FIX::HandlInst( '1' ) );
-    order.setField( FIX::Symbol( "FIXR" ) );
-    order.setField( FIX::Side( FIX::Side_BUY ) );
-    order.setField( FIX::TransactTime() );
-    order.setField( FIX::OrderQty( 100 ) );
-    order.setField( FIX::OrdType( FIX::OrdType_LIMIT ) );
-    order.setField( FIX::Price( 10.25 ) );
+  void sendOrder( const FIX::SessionID& id, const std::string& clOrdId, const std::string& quantity, char ordType ) {
+    FIX::Message order = request( "D", clOrdId );
+    setOrder( order, quantity, ordType );
     send( order, id );
+  }
+
+  void sendOrderWithoutSide( const FIX::SessionID& id, const std::string& clOrdId ) {
+    FIX::Message order = request( "D", clOrdId );
+    setOrder( order, "100", FIX::OrdType_LIMIT );
+    order.removeField( FIX::FIELD::Side );
+    send( order, id );
+  }
+
+  void sendCancel( const FIX::SessionID& id, const std::string& clOrdId, const std::string& original ) {
+    FIX::Message cancel = request( "F", clOrdId );
+    cancel.setField( FIX::OrigClOrdID( original ) );
+    cancel.setField( FIX::FIELD::OrderQty, "100" );
+    if( isBefore( "FIX.4.1" ) ) cancel.setField( FIX::CxlType( 'F' ) );
+    if( !isBefore( "FIX.4.2" ) ) cancel.setField( FIX::TransactTime() );
+    send( cancel, id );
+  }
+
+  void sendReplace(
+    const FIX::SessionID& id, const std::string& clOrdId, const std::string& original, const std::string& quantity ) {
+    FIX::Message replace = request( "G", clOrdId );
+    replace.setField( FIX::OrigClOrdID( original ) );
+    setOrder( replace, quantity, FIX::OrdType_LIMIT );
+    send( replace, id );
+  }
+
+  void sendStatusRequest( const FIX::SessionID& id, const std::string& clOrdId ) {
+    FIX::Message status = request( "H", clOrdId );
+    send( status, id );
+  }
+
+  void sendListStatusRequest( const FIX::SessionID& id, const std::string& listId ) {
+    FIX::Message status;
+    status.getHeader().setField( FIX::MsgType( "M" ) );
+    status.setField( FIX::ListID( listId ) );
+    send( status, id );
+  }
+
+  // FIX.4.0 has no groups, only a Text(58) that may come again, and no Headline(148).
+  void sendNews( const FIX::SessionID& id, const std::string& text ) {
+    FIX::Message news;
+    news.getHeader().setField( FIX::MsgType( "B" ) );
+    if( isBefore( "FIX.4.1" ) ) {
+      news.setField( FIX::LinesOfText( 1 ) );
+      news.setField( FIX::Text( text ) );
+    }
+    else {
+      news.setField( FIX::Headline( "news" ) );
+      FIX::Group line( FIX::FIELD::LinesOfText, FIX::FIELD::Text );
+      line.setField( FIX::Text( text ) );
+      for( int n = 0; n < 3; ++n ) news.addGroup( line );
+    }
+    send( news, id );
+  }
+
+  void sendSequenceReset( const FIX::SessionID& id, int newSeqNo ) {
+    FIX::Message reset;
+    reset.getHeader().setField( FIX::MsgType( "4" ) );
+    reset.setField( FIX::GapFillFlag( false ) );
+    reset.setField( FIX::NewSeqNo( newSeqNo ) );
+    send( reset, id );
   }
 
   void sendTestRequest( const FIX::SessionID& id, const std::string& testReqId ) {
@@ -198,6 +280,28 @@ public:
   }
 
 private:
+  // The names of the versions are in the versions' order, FIXT.1.1 after all others.
+  bool isBefore( const std::string& beginString ) const { return m_options.beginString < beginString; }
+
+  // What every request about an order says.
+  static FIX::Message request( const std::string& msgType, const std::string& clOrdId ) {
+    FIX::Message message;
+    message.getHeader().setField( FIX::MsgType( msgType ) );
+    message.setField( FIX::ClOrdID( clOrdId ) );
+    message.setField( FIX::Symbol( "FIXR" ) );
+    message.setField( FIX::Side( FIX::Side_BUY ) );
+    return message;
+  }
+
+  // What an order and a replacement say. HandlInst(21) is required up to FIX.4.3; TransactTime(60) came with FIX.4.2.
+  void setOrder( FIX::Message& message, const std::string& quantity, char ordType ) const {
+    message.setField( FIX::HandlInst( '1' ) );
+    message.setField( FIX::FIELD::OrderQty, quantity );
+    message.setField( FIX::OrdType( ordType ) );
+    if( ordType == FIX::OrdType_LIMIT ) message.setField( FIX::Price( 10.25 ) );
+    if( !isBefore( "FIX.4.2" ) ) message.setField( FIX::TransactTime() );
+  }
+
   static bool isLogon( const FIX::Message& message ) {
     FIX::MsgType type;
     message.getHeader().getField( type );
@@ -220,15 +324,22 @@ private:
     FIX::Message report;
     report.getHeader().setField( FIX::MsgType( "8" ) );
     report.setField( FIX::OrderID( "PEER-O" + number ) );
-    report.setField( FIX::ExecID( "PEER-E" + number ) );
-    if( id.getBeginString() == "FIX.4.2" ) report.setField( FIX::ExecTransType( '0' ) );
-    report.setField( FIX::ExecType( '0' ) );
+    // FIX.4.0 has numbers for it.
+    report.setField( FIX::ExecID( ( isBefore( "FIX.4.1" ) ? "" : "PEER-E" ) + number ) );
+    if( isBefore( "FIX.4.3" ) ) report.setField( FIX::ExecTransType( '0' ) );
+    if( isBefore( "FIX.4.2" ) ) {
+      report.setField( FIX::LastShares( 0 ) );
+      report.setField( FIX::LastPx( 0 ) );
+    }
+    if( !isBefore( "FIX.4.1" ) ) {
+      report.setField( FIX::ExecType( '0' ) );
+      report.setField( FIX::LeavesQty( quantity ) );
+    }
     report.setField( FIX::OrdStatus( '0' ) );
     report.setField( clOrdId );
     report.setField( symbol );
     report.setField( side );
     report.setField( quantity );
-    report.setField( FIX::LeavesQty( quantity ) );
     report.setField( FIX::CumQty( 0 ) );
     report.setField( FIX::AvgPx( 0 ) );
     send( report, id );
@@ -238,15 +349,18 @@ private:
   long m_answers = 0;
 };
 
-Options parse( int argc, char** argv ) {
+Options parse( const std::vector<std::string>& flags ) {
   Options options;
-  for( int i = 1; i < argc; i += 2 ) {
-    const std::string flag = argv[i];
-    if( i + 1 == argc ) throw std::invalid_argument( flag + " needs a value" );
-    const std::string value = argv[i + 1];
+  for( size_t i = 0; i < flags.size(); i += 2 ) {
+    const std::string& flag = flags[i];
+    if( i + 1 == flags.size() ) throw std::invalid_argument( flag + " needs a value" );
+    const std::string& value = flags[i + 1];
     if( flag == "--role" ) options.role = value;
     else if( flag == "--port" ) options.port = std::stoi( value );
     else if( flag == "--begin-string" ) options.beginString = value;
+    else if( flag == "--appl-ver-id" ) options.applVerId = value;
+    else if( flag == "--dictionary" ) options.dictionary = value;
+    else if( flag == "--transport-dictionary" ) options.transportDictionary = value;
     else if( flag == "--sender" ) options.sender = value;
     else if( flag == "--target" ) options.target = value;
     else if( flag == "--store" ) options.store = value;
@@ -260,6 +374,9 @@ Options parse( int argc, char** argv ) {
   if( options.store == "file" && options.storeDir.empty() ) throw std::invalid_argument( "--store file needs --store-dir" );
   if( options.port <= 0 || options.port > 65535 ) throw std::invalid_argument( "--port is 1 to 65535" );
   if( options.beginString.empty() ) throw std::invalid_argument( "--begin-string is missing" );
+  if( options.dictionary.empty() ) throw std::invalid_argument( "--dictionary is missing" );
+  if( ( options.beginString == "FIXT.1.1" ) == ( options.applVerId.empty() || options.transportDictionary.empty() ) )
+    throw std::invalid_argument( "--appl-ver-id and --transport-dictionary belong to FIXT.1.1, and it to them" );
   return options;
 }
 
@@ -279,6 +396,7 @@ FIX::SessionSettings settings( const Options& options ) {
   text << "[DEFAULT]\n"
        << "ConnectionType=" << options.role << "\n"
        << "StartTime=" << windowEdge() << "\nEndTime=" << windowEdge() << "\n"
+       // Not from here: the session gets dictionaries that are loaded already, see `useDictionaries`.
        << "UseDataDictionary=N\n"
        << "SocketNodelay=Y\n"
        << "SocketReuseAddress=Y\n"
@@ -292,21 +410,59 @@ FIX::SessionSettings settings( const Options& options ) {
        << "BeginString=" << options.beginString << "\n"
        << "SenderCompID=" << options.sender << "\n"
        << "TargetCompID=" << options.target << "\n";
-  if( options.beginString == "FIXT.1.1" ) text << "DefaultApplVerID=FIX.5.0SP2\n";
+  if( options.beginString == "FIXT.1.1" ) text << "DefaultApplVerID=" << options.applVerId << "\n";
   return FIX::SessionSettings( text );
+}
+
+// The dictionary of a file, loaded once a process. Its switches are what UseDataDictionary=Y and the strictest settings make of them.
+ptr::shared_ptr<FIX::DataDictionary> dictionary( const std::string& path ) {
+  static std::map<std::string, ptr::shared_ptr<FIX::DataDictionary>> loaded;
+  ptr::shared_ptr<FIX::DataDictionary>& known = loaded[path];
+  if( !known ) {
+    known.reset( new FIX::DataDictionary( path ) );
+    known->checkFieldsOutOfOrder( true );
+    known->checkFieldsHaveValues( true );
+    known->checkUserDefinedFields( true );
+    known->allowUnknownMsgFields( false );
+  }
+  return known;
+}
+
+// What QuickFIX does with DataDictionary, or TransportDataDictionary and AppDataDictionary.
+void useDictionaries( FIX::Session& session, const Options& options ) {
+  const bool isFixt = options.beginString == "FIXT.1.1";
+  const std::string applVerId = isFixt ? options.applVerId : options.beginString;
+  FIX::DataDictionaryProvider provider;
+  provider.addTransportDataDictionary(
+    FIX::BeginString( options.beginString ), dictionary( isFixt ? options.transportDictionary : options.dictionary ) );
+  provider.addApplicationDataDictionary(
+    FIX::Message::toApplVerID( FIX::BeginString( applVerId ) ), dictionary( options.dictionary ) );
+  session.setDataDictionaryProvider( provider );
 }
 
 // Runs one command line; false ends the loop.
 bool run( const std::string& line, Peer& peer, const FIX::SessionID& id ) {
   std::istringstream words( line );
-  std::string command, first, second;
-  words >> command >> first >> second;
+  std::string command, first, second, third;
+  words >> command >> first >> second >> third;
   if( command == "stop" ) return false;
   FIX::Session* session = FIX::Session::lookupSession( id );
   if( !session ) throw std::runtime_error( "the session is gone" );
-  if( command == "order" ) peer.sendOrder( id, first );
+  if( command == "order" ) peer.sendOrder( id, first, second.empty() ? "100" : second, FIX::OrdType_LIMIT );
+  else if( command == "market" ) peer.sendOrder( id, first, "100", FIX::OrdType_MARKET );
+  else if( command == "order-without-side" ) peer.sendOrderWithoutSide( id, first );
+  else if( command == "cancel" ) peer.sendCancel( id, first, second );
+  else if( command == "replace" ) peer.sendReplace( id, first, second, third );
+  else if( command == "status" ) peer.sendStatusRequest( id, first );
+  else if( command == "list-status" ) peer.sendListStatusRequest( id, first );
+  else if( command == "news" ) peer.sendNews( id, first );
+  else if( command == "sequence-reset" ) {
+    peer.sendSequenceReset( id, std::stoi( first ) );
+    session->setNextSenderMsgSeqNum( std::stoi( first ) );
+  }
   else if( command == "orders" )
-    for( int n = 1, count = std::stoi( first ); n <= count; ++n ) peer.sendOrder( id, second + "-" + std::to_string( n ) );
+    for( int n = 1, count = std::stoi( first ); n <= count; ++n )
+      peer.sendOrder( id, second + "-" + std::to_string( n ), "100", FIX::OrdType_LIMIT );
   else if( command == "test-request" ) peer.sendTestRequest( id, first );
   else if( command == "set-next-out" ) session->setNextSenderMsgSeqNum( std::stoi( first ) );
   else if( command == "set-next-in" ) session->setNextTargetMsgSeqNum( std::stoi( first ) );
@@ -331,12 +487,14 @@ int serve( const Options& options ) {
   else stores.reset( new FIX::MemoryStoreFactory );
   EventLogFactory logs;
   Endpoint endpoint( peer, *stores, sessionSettings, logs );
+  const FIX::SessionID id( options.beginString, options.sender, options.target );
+  useDictionaries( *FIX::Session::lookupSession( id ), options );
   endpoint.start();
   Event( "ready" ).text( "role", options.role ).number( "port", options.port ).write();
-  const FIX::SessionID id( options.beginString, options.sender, options.target );
   std::string line;
   bool running = true;
-  while( running && std::getline( std::cin, line ) ) {
+  while( running ) {
+    if( !std::getline( std::cin, line ) ) _exit( 0 );
     try { running = line.empty() || run( line, peer, id ); }
     catch( const std::exception& error ) { Event( "error" ).text( "command", line ).text( "text", error.what() ).write(); }
   }
@@ -345,12 +503,62 @@ int serve( const Options& options ) {
   return 0;
 }
 
+int serve( const Options& options ) {
+  return options.role == "initiator" ? serve<FIX::SocketInitiator>( options ) : serve<FIX::SocketAcceptor>( options );
+}
+
+int check( int result, const char* call ) {
+  if( result < 0 ) throw std::system_error( errno, std::generic_category(), call );
+  return result;
+}
+
+// The rest of a forked child's life.
+int grow( int connection ) {
+  check( dup2( connection, STDIN_FILENO ), "dup2" );
+  check( dup2( connection, STDOUT_FILENO ), "dup2" );
+  close( connection );
+  std::string line;
+  std::getline( std::cin, line );
+  std::vector<std::string> flags( 1 );
+  for( char c : line )
+    if( c == '\t' ) flags.emplace_back();
+    else flags.back() += c;
+  return serve( parse( flags ) );
+}
+
+int nurse( const std::string& name, const std::vector<std::string>& paths ) {
+  for( const std::string& path : paths ) dictionary( path );
+  sockaddr_un address = {};
+  address.sun_family = AF_UNIX;
+  // The first byte stays 0: the name is an abstract one, which is gone with its socket.
+  if( name.size() >= sizeof address.sun_path ) throw std::invalid_argument( "the name is too long" );
+  name.copy( address.sun_path + 1, name.size() );
+  const socklen_t length = offsetof( sockaddr_un, sun_path ) + 1 + name.size();
+  const int listener = check( socket( AF_UNIX, SOCK_STREAM, 0 ), "socket" );
+  check( bind( listener, reinterpret_cast<const sockaddr*>( &address ), length ), "bind" );
+  check( listen( listener, 64 ), "listen" );
+  std::signal( SIGCHLD, SIG_IGN );
+  Event( "ready" ).text( "nursery", name ).write();
+  for( ;; ) {
+    pollfd ready[] = { { listener, POLLIN, 0 }, { STDIN_FILENO, POLLIN, 0 } };
+    check( poll( ready, 2, -1 ), "poll" );
+    if( ready[1].revents ) return 0;
+    const int connection = check( accept( listener, nullptr, nullptr ), "accept" );
+    if( check( fork(), "fork" ) == 0 ) {
+      close( listener );
+      return grow( connection );
+    }
+    close( connection );
+  }
+}
+
 }
 
 int main( int argc, char** argv ) {
   try {
-    const Options options = parse( argc, argv );
-    return options.role == "initiator" ? serve<FIX::SocketInitiator>( options ) : serve<FIX::SocketAcceptor>( options );
+    const std::vector<std::string> flags( argv + 1, argv + argc );
+    if( flags.size() >= 2 && flags[0] == "--nursery" ) return nurse( flags[1], { flags.begin() + 2, flags.end() } );
+    return serve( parse( flags ) );
   }
   catch( const std::exception& error ) {
     std::cerr << "quickfix_peer: " << error.what() << std::endl;

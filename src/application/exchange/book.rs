@@ -171,11 +171,23 @@ impl Book {
             price: decimal(tags::PRICE).unwrap_or_default(),
             order_id,
         };
+        let renamed = matches!(char(tags::ORD_STATUS), Some(super::ORD_STATUS_REPLACED | super::ORD_STATUS_CANCELED));
         match report.field(tags::ORIG_CL_ORD_ID) {
             Some(original) => self.replace(original, order),
             None if self.find(session, &order.cl_ord_id).is_some() => self.replace(&cl_ord_id, order),
+            // A report of FIX.4.0 has no OrigClOrdID(41): the order is known by its OrderID(37) alone.
+            None if renamed => match self.with_order_id(session, order_id) {
+                Some(original) => self.replace(&original, order),
+                None => self.insert(order),
+            },
             None => self.insert(order),
         }
+    }
+
+    /// The name of an order. It looks at all that the book has, and is for the start only.
+    fn with_order_id(&self, session: SessionNumber, order_id: OrderId) -> Option<Text> {
+        let found = self.orders.iter().find(|order| order.session == session && order.order_id == order_id);
+        found.map(|order| order.cl_ord_id)
     }
 
     /// Oldest first, so that reading it back forgets in the same order.

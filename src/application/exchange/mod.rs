@@ -1,7 +1,8 @@
 //! `application = "exchange"`: a small venue that answers orders.
 //!
 //! NewOrderSingle(D), OrderCancelRequest(F), OrderCancelReplaceRequest(G) and OrderStatusRequest(H) get an
-//! ExecutionReport(8) or OrderCancelReject(9) each; any other application message a BusinessMessageReject(j). A market
+//! ExecutionReport(8) or OrderCancelReject(9) each; any other application message a BusinessMessageReject(j), and nothing
+//! before FIX.4.2, which has no such message. Each answer is valid in the session's version, see [`Dialect`]. A market
 //! order, and one that is immediate-or-cancel or fill-or-kill, is filled whole at once; any other rests until it is
 //! cancelled. Nothing is ever matched against anything: it is a counterparty for tests, demos and benchmarks.
 //!
@@ -9,13 +10,13 @@
 //! snapshots and the stored reports; an OrderID(37) or ExecID(17) carries the engine's incarnation and is never reused.
 
 mod book;
-
-use std::ops::Deref;
+mod dialect;
 
 use book::{Book, Order, OrderId, Text};
+use dialect::Dialect;
 
-use super::{Application, Delivery, Direction, Handle, RestoreError, SessionNumber};
-use crate::fix::{Decimal, Encoder, Message, Precision, tags, write_uint};
+use super::{Application, BusinessRejectReason, Delivery, Direction, Handle, RestoreError, SessionNumber};
+use crate::fix::{Decimal, Message, tags, write_uint};
 
 /// The price of a market order's fill: there is no market here.
 const MARKET_PRICE: Decimal = Decimal::new(100, 0);
@@ -53,7 +54,18 @@ enum Event {
     Fill,
     Canceled,
     Replaced,
+    Rejected,
     Status,
+}
+
+/// Why a request is refused. A version may have no value that says so.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    TooLate,
+    UnknownOrder,
+    DuplicateClOrdId,
+    IncorrectQuantity,
+    Other,
 }
 
 impl Exchange {
@@ -70,24 +82,25 @@ impl Exchange {
                 let order = order.clone();
                 self.report(session, &order, Event::Status, None);
             } else {
-                self.reject_order(session, &request, 6, b"duplicate ClOrdID(11)");
+                self.reject_order(session, &request, Reason::DuplicateClOrdId, b"duplicate ClOrdID(11)");
             }
             return;
         }
         let (Some(symbol), Some(side), Some(quantity), Some(ord_type)) =
             (request.symbol, request.side, request.quantity, request.ord_type)
         else {
-            return self.reject_order(session, &request, 99, b"Symbol(55), Side(54), OrderQty(38), OrdType(40) needed");
+            let text = b"Symbol(55), Side(54), OrderQty(38), OrdType(40) needed";
+            return self.reject_order(session, &request, Reason::Other, text);
         };
         let (Some(cl_ord_id), Some(symbol)) = (Text::new(request.cl_ord_id), Text::new(symbol)) else {
-            return self.reject_order(session, &request, 99, b"ClOrdID(11) or Symbol(55) too long");
+            return self.reject_order(session, &request, Reason::Other, b"ClOrdID(11) or Symbol(55) too long");
         };
         if quantity.mantissa <= 0 {
-            return self.reject_order(session, &request, 13, b"OrderQty(38) must be positive");
+            return self.reject_order(session, &request, Reason::IncorrectQuantity, b"OrderQty(38) must be positive");
         }
         let market = ord_type == b'1';
         if !market && request.price.is_none() {
-            return self.reject_order(session, &request, 99, b"Price(44) needed");
+            return self.reject_order(session, &request, Reason::Other, b"Price(44) needed");
         }
         let immediate = market || matches!(request.time_in_force, Some(b'3' | b'4'));
         let order = Order {
@@ -111,7 +124,7 @@ impl Exchange {
         let Some(request) = request(session, message) else { return };
         let Some(mut order) = self.open_order(session, &request, b'1') else { return };
         let Some(cl_ord_id) = Text::new(request.cl_ord_id) else {
-            return reject_cancel(session, &request, Some(&order), b'1', 99, b"ClOrdID(11) too long");
+            return reject_cancel(session, &request, Some(&order), b'1', Reason::Other, b"ClOrdID(11) too long");
         };
         let original = std::mem::replace(&mut order.cl_ord_id, cl_ord_id);
         order.ord_status = ORD_STATUS_CANCELED;
@@ -124,13 +137,27 @@ impl Exchange {
         let Some(request) = request(session, message) else { return };
         let Some(mut order) = self.open_order(session, &request, b'2') else { return };
         let Some(cl_ord_id) = Text::new(request.cl_ord_id) else {
-            return reject_cancel(session, &request, Some(&order), b'2', 99, b"ClOrdID(11) too long");
+            return reject_cancel(session, &request, Some(&order), b'2', Reason::Other, b"ClOrdID(11) too long");
         };
         if self.book.find(order.session, request.cl_ord_id).is_some() {
-            return reject_cancel(session, &request, Some(&order), b'2', 6, b"duplicate ClOrdID(11)");
+            return reject_cancel(
+                session,
+                &request,
+                Some(&order),
+                b'2',
+                Reason::DuplicateClOrdId,
+                b"duplicate ClOrdID(11)",
+            );
         }
         if request.quantity.is_some_and(|quantity| quantity.mantissa <= 0) {
-            return reject_cancel(session, &request, Some(&order), b'2', 99, b"OrderQty(38) must be positive");
+            return reject_cancel(
+                session,
+                &request,
+                Some(&order),
+                b'2',
+                Reason::Other,
+                b"OrderQty(38) must be positive",
+            );
         }
         let original = std::mem::replace(&mut order.cl_ord_id, cl_ord_id);
         order.quantity = request.quantity.unwrap_or(order.quantity);
@@ -147,7 +174,7 @@ impl Exchange {
                 let order = order.clone();
                 self.report(session, &order, Event::Status, None);
             }
-            None => self.reject_order(session, &request, 5, b"unknown order"),
+            None => self.reject_order(session, &request, Reason::UnknownOrder, b"unknown order"),
         }
     }
 
@@ -155,9 +182,16 @@ impl Exchange {
     fn open_order(&mut self, session: &mut Handle<'_>, request: &Request<'_>, response_to: u8) -> Option<Order> {
         let found = request.orig_cl_ord_id.and_then(|id| self.book.find(session.session(), id)).cloned();
         match found {
-            None => reject_cancel(session, request, None, response_to, 1, b"unknown order"),
+            None => reject_cancel(session, request, None, response_to, Reason::UnknownOrder, b"unknown order"),
             Some(order) if order.ord_status != ORD_STATUS_NEW => {
-                reject_cancel(session, request, Some(&order), response_to, 0, b"too late: the order is closed");
+                reject_cancel(
+                    session,
+                    request,
+                    Some(&order),
+                    response_to,
+                    Reason::TooLate,
+                    b"too late: the order is closed",
+                );
             }
             Some(order) => return Some(order),
         }
@@ -171,33 +205,26 @@ impl Exchange {
 
     /// Sends an ExecutionReport(8) about `order`; false where there was no room, and then nothing has happened.
     fn report(&mut self, session: &mut Handle<'_>, order: &Order, event: Event, original: Option<&Text>) -> bool {
-        let exec_id = self.next_id(session).text();
+        let dialect = dialect(session);
+        let exec_id = dialect.exec_id(self.next_id(session));
         let order_id = order.order_id.text();
         let transact_time = session.now().utc;
-        let before_4_3 = is_before_4_3(session);
         let filled = order.ord_status == ORD_STATUS_FILLED;
         let zero = Decimal::new(0, 0);
         let price = if order.ord_type == b'1' { MARKET_PRICE } else { order.price };
-        let ord_status = if event == Event::Replaced && before_4_3 { ORD_STATUS_REPLACED } else { order.ord_status };
-        let exec_type = match event {
-            Event::New => b'0',
-            Event::Fill if before_4_3 => b'2',
-            Event::Fill => b'F',
-            Event::Canceled => b'4',
-            Event::Replaced => b'5',
-            Event::Status if before_4_3 => order.ord_status,
-            Event::Status => b'I',
-        };
         let sent = session.send(b"8", |body| {
             body.bytes(tags::ORDER_ID, &order_id).bytes(tags::CL_ORD_ID, &order.cl_ord_id);
-            if let Some(original) = original {
+            if let (Some(original), true) = (original, dialect.has_exec_type()) {
                 body.bytes(tags::ORIG_CL_ORD_ID, original);
             }
             body.bytes(tags::EXEC_ID, &exec_id);
-            if before_4_3 {
+            if dialect.has_exec_trans_type() {
                 body.char(tags::EXEC_TRANS_TYPE, if event == Event::Status { b'3' } else { b'0' });
             }
-            body.char(tags::EXEC_TYPE, exec_type).char(tags::ORD_STATUS, ord_status);
+            if dialect.has_exec_type() {
+                body.char(tags::EXEC_TYPE, dialect.exec_type(event, order.ord_status));
+            }
+            body.char(tags::ORD_STATUS, dialect.ord_status(event, order.ord_status));
             body.bytes(tags::SYMBOL, &order.symbol).char(tags::SIDE, order.side);
             body.decimal(tags::ORDER_QTY, order.quantity).char(tags::ORD_TYPE, order.ord_type);
             if order.ord_type != b'1' {
@@ -206,34 +233,52 @@ impl Exchange {
             body.char(tags::TIME_IN_FORCE, order.time_in_force);
             if event == Event::Fill {
                 body.decimal(tags::LAST_QTY, order.quantity).decimal(tags::LAST_PX, price);
+            } else if dialect.requires_last_fill() {
+                body.decimal(tags::LAST_QTY, zero).decimal(tags::LAST_PX, zero);
             }
-            body.decimal(tags::LEAVES_QTY, if ord_status_is_open(order.ord_status) { order.quantity } else { zero });
+            if dialect.has_exec_type() {
+                body.decimal(
+                    tags::LEAVES_QTY,
+                    if ord_status_is_open(order.ord_status) { order.quantity } else { zero },
+                );
+            }
             body.decimal(tags::CUM_QTY, if filled { order.quantity } else { zero });
             body.decimal(tags::AVG_PX, if filled { price } else { zero });
-            body.timestamp(tags::TRANSACT_TIME, transact_time, Precision::Millis);
+            body.timestamp(tags::TRANSACT_TIME, transact_time, dialect.precision());
         });
         sent.is_ok()
     }
 
     /// An ExecutionReport(8) that rejects the request. It touches no order.
-    fn reject_order(&mut self, session: &mut Handle<'_>, request: &Request<'_>, reason: u64, text: &[u8]) {
-        let exec_id = self.next_id(session).text();
+    fn reject_order(&mut self, session: &mut Handle<'_>, request: &Request<'_>, reason: Reason, text: &[u8]) {
+        let dialect = dialect(session);
+        let exec_id = dialect.exec_id(self.next_id(session));
         let transact_time = session.now().utc;
-        let before_4_3 = is_before_4_3(session);
         let zero = Decimal::new(0, 0);
-        let is_status = reason == 5;
+        let event = if reason == Reason::UnknownOrder { Event::Status } else { Event::Rejected };
         // Back-pressure here leaves the request unanswered, as it would an acceptance; the peer asks again.
         let _ = session.send(b"8", |body| {
             body.bytes(tags::ORDER_ID, b"NONE").bytes(tags::CL_ORD_ID, request.cl_ord_id);
             body.bytes(tags::EXEC_ID, &exec_id);
-            if before_4_3 {
-                body.char(tags::EXEC_TRANS_TYPE, if is_status { b'3' } else { b'0' });
+            if dialect.has_exec_trans_type() {
+                body.char(tags::EXEC_TRANS_TYPE, if event == Event::Status { b'3' } else { b'0' });
             }
-            body.char(tags::EXEC_TYPE, if is_status && !before_4_3 { b'I' } else { ORD_STATUS_REJECTED });
-            body.char(tags::ORD_STATUS, ORD_STATUS_REJECTED).uint(tags::ORD_REJ_REASON, reason);
-            body.bytes(tags::SYMBOL, request.symbol.unwrap_or(b"N/A")).char(tags::SIDE, request.side.unwrap_or(b'7'));
-            body.decimal(tags::LEAVES_QTY, zero).decimal(tags::CUM_QTY, zero).decimal(tags::AVG_PX, zero);
-            body.timestamp(tags::TRANSACT_TIME, transact_time, Precision::Millis).bytes(tags::TEXT, text);
+            if dialect.has_exec_type() {
+                body.char(tags::EXEC_TYPE, dialect.exec_type(event, ORD_STATUS_REJECTED));
+            }
+            body.char(tags::ORD_STATUS, ORD_STATUS_REJECTED);
+            body.uint(tags::ORD_REJ_REASON, dialect.ord_rej_reason(reason));
+            body.bytes(tags::SYMBOL, request.symbol.unwrap_or(b"N/A"));
+            body.char(tags::SIDE, request.side.unwrap_or(dialect.side_unknown()));
+            if dialect.requires_last_fill() {
+                body.decimal(tags::ORDER_QTY, request.quantity.unwrap_or(zero));
+                body.decimal(tags::LAST_QTY, zero).decimal(tags::LAST_PX, zero);
+            }
+            if dialect.has_exec_type() {
+                body.decimal(tags::LEAVES_QTY, zero);
+            }
+            body.decimal(tags::CUM_QTY, zero).decimal(tags::AVG_PX, zero);
+            body.timestamp(tags::TRANSACT_TIME, transact_time, dialect.precision()).bytes(tags::TEXT, text);
         });
     }
 }
@@ -242,9 +287,8 @@ fn ord_status_is_open(ord_status: u8) -> bool {
     ord_status == ORD_STATUS_NEW
 }
 
-/// ExecTransType(20) is required up to FIX.4.2; ExecType(150) `F` and `I` exist from 4.3 on.
-fn is_before_4_3(session: &Handle<'_>) -> bool {
-    matches!(session.identity().begin_string.deref(), b"FIX.4.0" | b"FIX.4.1" | b"FIX.4.2")
+fn dialect(session: &Handle<'_>) -> Dialect {
+    Dialect::of_begin_string(&session.identity().begin_string)
 }
 
 /// Reads an order-entry message. Without a ClOrdID(11) there is nothing to answer to: a BusinessMessageReject(j) says so.
@@ -273,7 +317,8 @@ fn request<'a>(session: &mut Handle<'_>, message: &Message<'a>) -> Option<Reques
         }
     }
     if request.cl_ord_id.is_empty() {
-        business_reject(session, message, 5, b"ClOrdID(11) needed");
+        let reason = BusinessRejectReason::ConditionallyRequiredFieldMissing;
+        let _ = session.reject(message, reason, "ClOrdID(11) needed");
         return None;
     }
     Some(request)
@@ -284,29 +329,27 @@ fn reject_cancel(
     request: &Request<'_>,
     order: Option<&Order>,
     response_to: u8,
-    reason: u64,
+    reason: Reason,
     text: &[u8],
 ) {
+    let dialect = dialect(session);
     let _ = session.send(b"9", |body| {
         match order {
             Some(order) => body.bytes(tags::ORDER_ID, &order.order_id.text()),
             None => body.bytes(tags::ORDER_ID, b"NONE"),
         };
         body.bytes(tags::CL_ORD_ID, request.cl_ord_id);
-        body.bytes(tags::ORIG_CL_ORD_ID, request.orig_cl_ord_id.unwrap_or(b"NONE"));
-        body.char(tags::ORD_STATUS, order.map_or(ORD_STATUS_REJECTED, |order| order.ord_status));
-        body.char(tags::CXL_REJ_RESPONSE_TO, response_to).uint(tags::CXL_REJ_REASON, reason).bytes(tags::TEXT, text);
-    });
-}
-
-/// BusinessMessageReject(j): `reason` 3 is "unsupported message type", 5 "conditionally required field missing".
-fn business_reject(session: &mut Handle<'_>, message: &Message<'_>, reason: u64, text: &[u8]) {
-    let _ = session.send(b"j", |body: &mut Encoder<'_>| {
-        if let Some(Some(ref_seq_num)) = message.uint(tags::MSG_SEQ_NUM) {
-            body.uint(tags::REF_SEQ_NUM, ref_seq_num);
+        if dialect.has_ord_status_in_cancel_reject() {
+            body.bytes(tags::ORIG_CL_ORD_ID, request.orig_cl_ord_id.unwrap_or(b"NONE"));
+            body.char(tags::ORD_STATUS, order.map_or(ORD_STATUS_REJECTED, |order| order.ord_status));
         }
-        body.bytes(tags::REF_MSG_TYPE, message.msg_type());
-        body.uint(tags::BUSINESS_REJECT_REASON, reason).bytes(tags::TEXT, text);
+        if dialect.has_cxl_rej_response_to() {
+            body.char(tags::CXL_REJ_RESPONSE_TO, response_to);
+        }
+        if let Some(reason) = dialect.cxl_rej_reason(reason) {
+            body.uint(tags::CXL_REJ_REASON, reason);
+        }
+        body.bytes(tags::TEXT, text);
     });
 }
 
@@ -319,7 +362,7 @@ impl Application for Exchange {
             b"H" => self.status(session, message),
             // A reject of a reject would never end.
             b"j" => {}
-            _ => business_reject(session, message, 3, b"unsupported message type"),
+            _ => _ = session.reject(message, BusinessRejectReason::UnsupportedMessageType, ""),
         }
     }
 

@@ -147,11 +147,32 @@ fn an_initiator_speaks_first_with_its_credentials() {
 }
 
 #[test]
-fn fixt_requires_a_default_appl_ver_id() {
+fn fixt_requires_a_default_appl_ver_id_and_an_acceptor_answers_with_its_peer_s() {
     let mut desk = Desk::new("FIXT.1.1", Settings::default());
     desk.connect();
     desk.say("35=A|34=1|98=0|108=30");
-    assert_eq!(desk.heard(), ["35=5|34=1|58=DefaultApplVerID(1137) is missing"]);
+    assert_eq!(desk.heard(), [""; 0]);
+    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::InvalidLogon)]);
+    desk.disconnect();
+    desk.connect();
+    desk.say("35=A|34=1|98=0|108=30|1137=7");
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|1137=7"]);
+    assert_eq!(desk.session.default_appl_ver_id(), Some(&b"7"[..]));
+}
+
+#[test]
+fn session_status_is_said_where_it_is_asked_for() {
+    let settings = Settings { session_status: true, ..Settings::default() };
+    let mut desk = Desk::new("FIXT.1.1", settings.clone());
+    desk.connect();
+    desk.say("35=A|34=1|98=0|108=30|1137=9");
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|1137=9|1409=0"]);
+    desk.say("35=0|34=1");
+    let text = "MsgSeqNum too low, expecting 2 but received 1";
+    assert_eq!(desk.heard(), [format!("35=5|34=2|58={text}|1409=9")]);
+    let mut desk = Desk::established_with("FIX.4.4", settings);
+    desk.say("35=5|34=2");
+    assert_eq!(desk.heard(), ["35=5|34=2"], "no version before FIXT.1.1 has it");
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod established;
 mod logon;
 mod numbers;
+mod options;
 mod resend;
 mod timers;
 mod validation;
