@@ -143,7 +143,7 @@ fn certify_reports_what_passed_what_failed_and_what_was_skipped() {
     assert!(outcome["totals"]["passed"].as_u64() > Some(5) && outcome["totals"]["failed"] == 0, "{outcome}");
     assert!(std::fs::read_to_string(&html).unwrap().contains("FIX.4.4"));
 
-    // One session that carries on, against an engine that does not return what comes back from a venue.
+    // A scenario of the user's own, in one session that resets by ResetSeqNumFlag(141).
     let own = place.path().join("own.rule");
     std::fs::write(&own, "rule: Never so\nsource: none\nversions: all\nlogon\nsend 1 112=A\nexpect 0 112=B\n").unwrap();
     let directory = place.path().to_str().unwrap();

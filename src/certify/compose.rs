@@ -63,7 +63,7 @@ impl Defaults<'_> {
             text("35", msg_type),
             text("34", &self.msg_seq_num.to_string()),
             text("49", self.sender_comp_id),
-            text("52", &self.value("52", &Value::Now(0))),
+            text("52", &self.value(&Value::Now(0))),
             text("56", self.target_comp_id),
         ];
         let mut body: Vec<_> = body.iter().map(|(tag, value)| text(tag, value)).collect();
@@ -92,7 +92,7 @@ impl Defaults<'_> {
             let content = match (tag.as_str(), value) {
                 ("9", Value::Bad) => Content::LengthBad,
                 ("10", Value::Bad) => Content::SumBad,
-                _ => Content::Text(self.value(tag, value)),
+                _ => Content::Text(self.value(value)),
             };
             if tag == "10" {
                 sum = Some(content);
@@ -120,7 +120,7 @@ impl Defaults<'_> {
             .replace("{sender}", self.sender_comp_id)
             .replace("{target}", self.target_comp_id)
             .replace("{next}", &self.msg_seq_num.to_string())
-            .replace("{now}", &self.value("52", &Value::Now(0)))
+            .replace("{now}", &self.value(&Value::Now(0)))
             .replace('|', "\x01");
         let length = |text: &str| {
             let begin = text.find("9={length}\x01").map_or(0, |at| at + "9={length}\x01".len());
@@ -157,14 +157,14 @@ impl Defaults<'_> {
         let mut body = vec![("11", self.cl_ord_id.clone()), ("21", "1".to_string()), ("55", "FIXR".to_string())];
         body.push(("54", "1".to_string()));
         if self.version >= Version::Fix42 {
-            body.push(("60", self.value("60", &Value::Now(0))));
+            body.push(("60", self.value(&Value::Now(0))));
         }
         body.push(("38", "100".to_string()));
         body.push(("40", "1".to_string()));
         body
     }
 
-    pub fn value(&self, tag: &str, value: &Value) -> String {
+    pub fn value(&self, value: &Value) -> String {
         match value {
             Value::Literal(text) => text.clone(),
             Value::All => end_seq_no_infinity(self.version).to_string(),
@@ -175,8 +175,8 @@ impl Defaults<'_> {
                 let format = if self.version < Version::Fix42 { "%Y%m%d-%H:%M:%S" } else { "%Y%m%d-%H:%M:%S%.3f" };
                 time.strftime(format).to_string()
             }
-            // Only the parser's caller could have asked for it: of other fields nothing is known to be bad.
-            Value::Bad => format!("bad{tag}"),
+            // The parser lets it stand in 9 and 10 alone, which are not text yet.
+            Value::Bad => "bad".to_string(),
         }
     }
 }
@@ -197,7 +197,7 @@ fn render(fields: &[Field]) -> Composed {
             Content::Text(text) => text.clone(),
             Content::Length => length.to_string(),
             // Too short, so that whoever reads need not wait for more bytes to see it.
-            Content::LengthBad => (length - 2).to_string(),
+            Content::LengthBad => length.saturating_sub(2).to_string(),
             Content::Sum => check_sum(&bytes),
             Content::SumBad => {
                 let sum: u32 = check_sum(&bytes).parse().unwrap_or_default();

@@ -121,9 +121,7 @@ impl<'a> Player<'a> {
         self.send(on, &What::Logon, puts)?;
         let wants = ["98", "108"].map(|tag| Want { versions: Versions::ALL, tag: tag.into(), how: Wanted::Present });
         let answer = Expectation { msg_type: "A".into(), by_version: false, wants: wants.into() };
-        self.expect(on, &answer)?;
-        self.link(on).logged_on = true;
-        Ok(())
+        self.expect(on, &answer)
     }
 
     fn alive(&mut self, on: char, past_resends: bool) -> Result<(), String> {
@@ -147,8 +145,9 @@ impl<'a> Player<'a> {
     fn send(&mut self, on: char, what: &What, puts: &[Put]) -> Result<(), String> {
         self.ids += 1;
         let composed = self.defaults(on).message(what, puts);
-        let is_numbered = puts.iter().any(|put| put.tag == "34" && put.versions.has(self.target.version));
-        if !is_numbered || puts.iter().any(|put| put.tag == "34" && put.how == How::Here) {
+        let is_here = |put: &&Put| put.tag == "34" && put.versions.has(self.target.version);
+        let takes_number = !puts.iter().filter(is_here).any(|put| put.how != How::Here);
+        if takes_number {
             self.link(on).our_next += 1;
         }
         self.put(on, &composed)
@@ -185,11 +184,16 @@ impl<'a> Player<'a> {
         let expected = named(&expectation.msg_type);
         let timeout = self.target.timeout;
         let deadline = Instant::now() + timeout;
-        let passes_over = expectation.msg_type != "0" || past_resends;
+        let is_answer = expectation.wants.iter().any(|want| want.tag == "112" && !matches!(want.how, Wanted::Absent));
+        let passes_over = expectation.msg_type != "0" || is_answer;
         loop {
             return match self.read(on, deadline, passes_over)? {
                 Event::Message(message) if past_resends && message.field("43") == Some("Y") => continue,
-                Event::Message(message) => self.check(on, expectation, &message),
+                Event::Message(message) => {
+                    self.check(on, expectation, &message)?;
+                    self.link(on).logged_on |= expectation.msg_type == "A";
+                    Ok(())
+                }
                 Event::Closed => Err(format!("expected {expected}, but the connection was closed")),
                 Event::Nothing => Err(format!("expected {expected}, but nothing came within {timeout:?}")),
                 Event::Malformed(what) => Err(what),
@@ -317,7 +321,7 @@ impl<'a> Player<'a> {
         }
         let wants: Vec<&Want> = wants.iter().filter(|want| want.versions.has(version)).collect();
         let literal = |want: &Want| match &want.how {
-            Wanted::Equal(values) => values.first().map(|value| self.defaults(on).value(&want.tag, value)),
+            Wanted::Equal(values) => values.first().map(|value| self.defaults(on).value(value)),
             _ => None,
         };
         let number = wants.iter().find(|want| want.tag == "34").and_then(|want| literal(want));
@@ -358,7 +362,7 @@ impl<'a> Player<'a> {
             Wanted::Contains(part) => fault(format!("a text with {part:?}")),
             Wanted::Equal(values) => {
                 let defaults = self.defaults(on);
-                let mut values: Vec<_> = values.iter().map(|value| defaults.value(tag, value)).collect();
+                let mut values: Vec<_> = values.iter().map(|value| defaults.value(value)).collect();
                 if by_version && matches!(tag, "371" | "372" | "373") {
                     // Left out by the version: `check` looks at fields that it does not know at all.
                     let Some(max) = session_reject_reason_max(self.target.version) else { return Ok(()) };

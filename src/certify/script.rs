@@ -465,6 +465,11 @@ fn puts(tokens: Vec<Token>) -> Result<Vec<Put>, String> {
                 "{text:?} is no field to send: write TAG=VALUE, -TAG to leave one out, or >TAG to move one"
             ));
         };
+        if how == How::Value(Value::Bad) && !matches!(tag, "9" | "10") {
+            return Err(format!(
+                "{text:?}: only 9 and 10 can be bad: write the value itself, in double quotes if it is this word"
+            ));
+        }
         Ok(Put { versions: Versions::ALL, tag: tag.to_string(), how })
     };
     with_conditions(tokens, of, |put| &mut put.versions)
@@ -489,6 +494,9 @@ fn wants(tokens: Vec<Token>) -> Result<Vec<Want>, String> {
         } else {
             (text, Wanted::Present)
         };
+        if matches!(&how, Wanted::Equal(values) if values.contains(&Value::Bad)) {
+            return Err(format!("{text:?}: what comes is never expected to be bad: write the value itself"));
+        }
         if !is_tag(tag) {
             return Err(format!(
                 "{text:?} is no field to expect: write TAG=VALUE, TAG~PART, TAG for any value or -TAG for none"
@@ -634,6 +642,8 @@ mod tests {
             (format!("{HEADER}Bx: send 0\n"), 4, "write rule:"),
             (format!("{HEADER}send\n"), 4, "needs a MsgType(35)"),
             (format!("{HEADER}send 0 what\n"), 4, "write TAG=VALUE"),
+            (format!("{HEADER}send 0 58=bad\n"), 4, "write the value itself"),
+            (format!("{HEADER}expect 0 9=bad\n"), 4, "write the value itself"),
             (format!("{HEADER}send 0 @4.2+\n"), 4, "put it first"),
             (format!("{HEADER}send 0 52=now*3\n"), 4, "write now, now+130s"),
             (format!("{HEADER}expect 0 x=1\n"), 4, "write TAG=VALUE"),

@@ -35,7 +35,7 @@ pub(super) struct CertifyOptions {
     /// The acceptor's
     #[arg(long, value_name = "ID", required_unless_present = "list")]
     target_comp_id: Option<String>,
-    /// What the acceptor offers, with commas: see below. Scenarios that need something else are skipped
+    /// What the acceptor offers, with commas: see --help. Scenarios that need something else are skipped
     #[arg(long, value_name = "FEATURES", value_delimiter = ',', long_help = has_help())]
     has: Vec<Feature>,
     /// Only scenarios whose name or rule contains this
