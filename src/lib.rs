@@ -6,6 +6,7 @@
 #![deny(unsafe_code)]
 
 pub mod application;
+pub mod certify;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -2,6 +2,7 @@
 //! else in the library does.
 
 mod bench;
+mod certify;
 pub mod check;
 mod demo;
 mod dictionary;
@@ -55,6 +56,7 @@ enum Command {
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
+    Certify(certify::CertifyOptions),
     /// Look up fields and messages; check, export and compile dictionaries
     #[command(subcommand)]
     Dictionary(dictionary::DictionaryCommand),
@@ -86,6 +88,7 @@ pub fn main() -> Exit {
         Command::Run(location) => run::run(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Bench(bench) => bench::bench(&bench),
         Command::Dictionary(command) => dictionary::dictionary(&command),
+        Command::Certify(options) => certify::certify(&options),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Schedule(options) => schedule::schedule(&options),
         Command::Demo(options) => demo::demo(&options),

@@ -83,7 +83,7 @@ fn compile(key: &Key) -> MessageValidator {
     let session = own(version).unwrap_or_else(|| built_in(version));
     const FITS: &str = "the configuration has tried its own dictionaries, and a test the built-in ones";
     if !key.version.has_default_appl_ver_id() {
-        return MessageValidator::Whole(Validator::new(session, key.checks).expect(FITS));
+        return MessageValidator::Whole(Box::new(Validator::new(session, key.checks).expect(FITS)));
     }
     let applications = key.own.iter().map(|own| &**own).filter(|own| own.version().appl_ver_id().is_some());
     let mut applications: Vec<&Dictionary> = applications.collect();

@@ -13,7 +13,7 @@ use crate::fix::Message;
 #[derive(Debug)]
 pub enum MessageValidator {
     /// FIX.4.0 to FIX.4.4, whose dictionaries hold session and application.
-    Whole(Validator),
+    Whole(Box<Validator>),
     /// FIXT.1.1: the transport with one dictionary for each ApplVerID(1128).
     Fixt(FixtValidator),
 }
