@@ -181,3 +181,74 @@ impl Pass<'_> {
 fn stands_in(scope: &Scope<'_>, tag: u32) -> bool {
     scope.members.find(tag).is_some()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Checks, MESSAGE_MEMBERS_MAX};
+    use super::*;
+    use crate::dictionary::{Version, built_in};
+    use crate::fix::{FieldIndex, parse};
+
+    const HEADER: &str = "34=2|49=DESK|56=VENUE|52=20261123-12:00:00.123|";
+
+    /// Whether no walk is needed for a message of FIX.4.4, and for the same one of FIX.5.0SP2.
+    fn are_accepted(checks: Checks, msg_type: &str, body: &str) -> [bool; 2] {
+        let of_fix44 = Validator::new(built_in(Version::Fix44), checks).unwrap();
+        let (transport, application) = (built_in(Version::Fixt11), built_in(Version::Fix50Sp2));
+        let of_sp2 = Validator::with_transport(transport, application, checks).unwrap();
+        [("FIX.4.4", of_fix44), ("FIXT.1.1", of_sp2)].map(|(begin_string, validator)| {
+            let text = format!("8={begin_string}|9=178|35={msg_type}|{HEADER}{body}|10=000|").replace('|', "\x01");
+            let mut index = FieldIndex::with_capacity(64);
+            let parsed = parse(text.as_bytes(), &mut index).unwrap();
+            let table = validator.message_table(msg_type.as_bytes()).unwrap();
+            message::<MESSAGE_MEMBERS_MAX>(&validator, table, &parsed)
+        })
+    }
+
+    #[test]
+    fn common_messages_need_no_walk() {
+        let order = "11=id|1=ACCOUNT|55=EURUSD|54=1|60=20261123-12:00:00|38=1000000|40=2|44=1.084325|59=0|58=text";
+        let unusual = "11=id|55=X|54=1|60=20261130-12:00:60|38=100|40=2|44=-0.5|167=CS|18=1 G|64=20261124|99=1|126=20261130-12:00:00";
+        let parties = "453=2|448=P|447=D|452=1|802=2|523=S|803=1|523=T|803=2|448=Q|452=3|386=1|336=1";
+        let refresh = "262=R|268=2|279=0|269=0|278=1|55=EURUSD|270=1.08|271=5|279=1|269=1|278=2|270=-1.09|346=7";
+        for (msg_type, body) in [
+            ("D", order),
+            ("D", unusual),
+            ("D", &format!("{order}|{parties}")),
+            ("D", &format!("{parties}|{order}|386=0").replacen("386=1|336=1|", "", 1)),
+            ("X", refresh),
+        ] {
+            assert_eq!(are_accepted(Checks::ALL, msg_type, body), [true; 2], "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_switch_lets_pass_beside_and_within_groups_needs_no_walk() {
+        let checks = Checks { user_defined_tags: false, ..Checks::ALL };
+        let order = "5001=x|11=id|55=X|54=1|60=20261123-12:00:00|38=1|40=1";
+        for body in [order.to_owned(), format!("{order}|453=2|448=P|5002=y|452=1|448=Q|7000=z|58=text")] {
+            assert_eq!(are_accepted(checks, "D", &body), [true; 2], "{body}");
+            assert_eq!(are_accepted(Checks::ALL, "D", &body), [false; 2], "{body}");
+        }
+    }
+
+    #[test]
+    fn a_fault_is_left_to_the_walk() {
+        let order = "11=id|55=X|54=1|60=20261123-12:00:00|38=1|40=1";
+        for body in [
+            "11=id|55=X|54=1|38=1|40=1",
+            &format!("{order}|40=1"),
+            &format!("{order}|58="),
+            &format!("{order}|59=~"),
+            &format!("{order}|44=x"),
+            &format!("{order}|49=late"),
+            &format!("{order}|453=2|448=P"),
+            &format!("{order}|453=1|452=1|448=P"),
+            &format!("{order}|453=1|448=P|448=Q"),
+            &format!("{order}|453=1|448=P|452=1|447=D"),
+            &format!("{order}|453=1|448=P|447=D|447=D"),
+        ] {
+            assert_eq!(are_accepted(Checks::ALL, "D", body), [false; 2], "{body}");
+        }
+    }
+}

@@ -29,6 +29,7 @@ impl Glance {
             Format::Decimal => Self::Decimal,
             Format::UtcTimestamp => Self::UtcTimestamp,
             Format::Char
+            | Format::Chars
             | Format::Boolean
             | Format::Date
             | Format::Time

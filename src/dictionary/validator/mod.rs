@@ -2,9 +2,12 @@
 //! over its fields, a few ns each, with nothing allocated.
 //!
 //! For each message the members that the wire may show (header, body and trailer, components unfolded) are numbered.
-//! A tag leads to its number, the number to a [`Slot`] that holds all that is asked of the field. Bits of the numbers that were seen tell repeated and missing fields. A group has numbers of its own, in
-//! the dictionary's order, so that within an instance each number must be greater than the last. What a switch of
-//! [`Checks`] leaves out is mostly not in the tables at all, so that the pass need not ask.
+//! A tag leads to its number, the number to a [`Slot`] that holds all that is asked of the field. A group has numbers of
+//! its own, in the dictionary's order, so that within an instance each number must be greater than the last. What a
+//! switch of [`Checks`] leaves out is mostly not in the tables at all, so that nothing need ask.
+//!
+//! There are two passes. [`accept`] says of nearly all messages that they are right, and no more; [`walk`] says what is
+//! wrong with the others, or that nothing is. A message with a fault costs both.
 //!
 //! The answer is the first violation in the order of the wire. A required field of the header, body or trailer that
 //! is missing has no place there, and is said after all others; one of a group's instance is said at that instance's end.
