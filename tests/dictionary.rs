@@ -5,6 +5,8 @@
 mod faults;
 #[path = "dictionary/messages.rs"]
 mod messages;
+#[path = "dictionary/oracle.rs"]
+mod oracle;
 #[path = "dictionary/properties.rs"]
 mod properties;
 #[path = "dictionary/sources.rs"]

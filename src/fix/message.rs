@@ -13,9 +13,9 @@ pub struct Field<'a> {
 
 /// Where a field's value lies in the message's bytes.
 #[derive(Clone, Copy, Debug, Default)]
-struct Span {
-    offset: u32,
-    end: u32,
+pub(crate) struct Span {
+    pub offset: u32,
+    pub end: u32,
 }
 
 /// The reusable memory of [`parse`]: one a worker, made at start.
@@ -187,6 +187,13 @@ impl<'a> Message<'a> {
         fields_of(self.bytes, self.tags, self.spans)
     }
 
+    /// Tags and places of the values, in the order of the wire and of one length, for a pass that need not look at each
+    /// value.
+    #[inline]
+    pub(crate) fn tags_and_spans(&self) -> (&'a [u32], &'a [Span]) {
+        (&self.tags[..self.spans.len()], self.spans)
+    }
+
     /// The first field with `tag`.
     #[inline]
     pub fn field(&self, tag: u32) -> Option<&'a [u8]> {
@@ -197,7 +204,13 @@ impl<'a> Message<'a> {
 
     /// MsgType(35). Framing has made sure that it is there.
     pub fn msg_type(&self) -> &'a [u8] {
-        self.field(tags::MSG_TYPE).unwrap_or_default()
+        match (self.tags, self.spans) {
+            // It is always the third field of a message that was framed.
+            ([tags::BEGIN_STRING, tags::BODY_LENGTH, tags::MSG_TYPE, ..], [_, _, span, ..]) => {
+                value_of(self.bytes, *span)
+            }
+            _ => self.field(tags::MSG_TYPE).unwrap_or_default(),
+        }
     }
 
     /// A non-negative number, such as MsgSeqNum(34): `None` where absent, `Some(None)` where not a number.

@@ -21,6 +21,7 @@ pub use data_fields::{data_tag_of_length, is_data_tag};
 pub use delimiters::checksum;
 pub use encoder::{Encoder, Overflow};
 pub use framing::{Frame, Framing, Garbled, frame};
+pub(crate) use message::Span;
 pub use message::{Field, FieldIndex, Group, Groups, Message, ParseError, parse, raw_field};
 pub use value::{Decimal, Precision, UtcTimestamp, bool_of, char_of, int_of, uint_of, write_uint};
 

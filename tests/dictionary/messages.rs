@@ -97,6 +97,8 @@ fn a_tag_without_a_value_is_said_before_what_comes_after_it() {
     let order = "8=FIX.4.4|9=1|35=D|34=2|49=DESK|52=20261123-12:00:00|56=V|128=J|129=|11=i|38=x|10=0|";
     assert_eq!(validate_with(&validator, order), refused(Reason::TagWithoutValue, 129));
     assert_eq!(fix44("0", "999="), refused(Reason::TagWithoutValue, 999));
+    assert_eq!(fix44("0", "115="), refused(Reason::TagWithoutValue, 115));
+    assert_eq!(fix44("0", "55="), refused(Reason::TagWithoutValue, 55));
 }
 
 #[test]
@@ -116,6 +118,45 @@ fn a_value_in_the_wrong_format_is_told_from_one_that_is_out_of_range() {
 }
 
 #[test]
+fn a_timestamp_may_have_a_fraction_in_every_version_and_must_be_one() {
+    for (version, name) in [
+        (Version::Fix40, "FIX.4.0"),
+        (Version::Fix41, "FIX.4.1"),
+        (Version::Fix42, "FIX.4.2"),
+        (Version::Fix44, "FIX.4.4"),
+    ] {
+        let validator = fix(version, Checks::default());
+        let heartbeat = |sending_time: &str| {
+            validate_with(&validator, &format!("8={name}|9=1|35=0|34=2|49=DESK|56=VENUE|52={sending_time}|10=0|"))
+        };
+        for fraction in ["", ".1", ".123", ".123456", ".123456789"] {
+            assert_eq!(heartbeat(&format!("20261123-12:00:00{fraction}")), Ok(()), "{name} {fraction}");
+            // The last days of a month and leap seconds are looked at in another way.
+            assert_eq!(heartbeat(&format!("20261130-12:00:60{fraction}")), Ok(()), "{name} {fraction}");
+        }
+        for wrong in ["20261123", "20261123-12:00", "20261131-12:00:00", "20261123-12:00:00.", "20261123-12:00:00,123"]
+        {
+            assert_eq!(heartbeat(wrong), refused(Reason::IncorrectDataFormat, 52), "{name} {wrong}");
+        }
+    }
+}
+
+#[test]
+fn a_number_has_no_plus_sign_and_no_exponent() {
+    for right in ["0", "-1", "-1.25", "007.50", ".5", "5.", "12345678901234567890.5"] {
+        assert_eq!(fix44("D", &format!("{ORDER}|44={right}|99={right}")), Ok(()), "{right}");
+    }
+    for wrong in ["+1", "1e5", "1E5", "1,5", "1.2.3", "-", ".", "0x10", " 1", "1 ", "--1", "Infinity", "NaN"] {
+        assert_eq!(fix44("D", &format!("38={wrong}")), refused(Reason::IncorrectDataFormat, 38), "{wrong}");
+        assert_eq!(fix44("D", &format!("44={wrong}")), refused(Reason::IncorrectDataFormat, 44), "{wrong}");
+    }
+    for wrong in ["+30", "30.", "3e1", "-", "30 "] {
+        assert_eq!(fix44("A", &format!("98=0|108={wrong}")), refused(Reason::IncorrectDataFormat, 108), "{wrong}");
+    }
+    assert_eq!(fix44("A", "98=0|108=030"), Ok(()));
+}
+
+#[test]
 fn a_msg_type_that_the_version_lacks_is_invalid_and_refers_to_no_tag() {
     let invalid = Err(Violation { reason: Reason::InvalidMsgType, ref_tag_id: None });
     for msg_type in ["*", "", "ZZ", "LONGER", "é"] {
@@ -131,6 +172,7 @@ fn header_body_and_trailer_follow_one_another() {
     assert_eq!(validate_with(&validator, order), refused(Reason::TagOutOfOrder, 34));
     let order = format!("8=FIX.4.4|9=1|35=D|49=DESK|34=3|56=V|52=20261123-12:00:00|{ORDER}|93=2|89=xy|58=late|10=0|");
     assert_eq!(validate_with(&validator, &order), refused(Reason::TagOutOfOrder, 58));
+    assert_eq!(fix44("1", "112=x|115=A"), refused(Reason::TagOutOfOrder, 115));
     // Within a section any order is right.
     let order =
         "8=FIX.4.4|9=1|35=D|49=DESK|34=3|56=V|52=20261123-12:00:00|40=1|55=MSFT|60=20261123-12:00:00|54=1|11=i|10=0|";
@@ -199,6 +241,12 @@ fn an_instance_has_what_the_dictionary_requires_of_it() {
 #[test]
 fn a_data_field_may_hold_the_delimiter_and_what_looks_like_a_field() {
     assert_eq!(fix44("D", &format!("{ORDER}|354=8|355=a|999=b|")), Ok(()));
+    let news = "148=News|33=1|58=text|95=3|96=|||";
+    assert_eq!(fix44("B", news), Ok(()));
+    // In the header: SecureData(91).
+    let text = format!("8=FIX.4.4|9=1|35=D|34=2|49=DESK|56=VENUE|52=20261123-12:00:00|90=5|91=|55=||{ORDER}|10=000|");
+    let validator = fix(Version::Fix44, Checks::default());
+    assert_eq!(validate_with(&validator, &text), Ok(()));
 }
 
 /// How a check is left out, a message's type and body, and what is wrong with it.

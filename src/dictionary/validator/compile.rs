@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{
-    Checks, CompileError, FAR_TAG_MIN, Format, GROUP_MEMBERS_MAX, GroupTable, KnownTags, MESSAGE_MEMBERS_MAX, Members,
-    MessageTable, NONE, PAGE_TAGS, Page, Section, Slot, Validator, ValueSet,
+    Checks, CompileError, FAR_TAG_MIN, Format, GROUP_MEMBERS_MAX, Glance, KnownTags, MESSAGE_MEMBERS_MAX, Members,
+    MessageTable, NEAR_TAGS, NONE, Section, Slot, Validator, ValueSet,
 };
 use crate::dictionary::members::Unfolded;
 use crate::dictionary::{Category, Dictionary, Group, MessageDefinition};
@@ -23,8 +23,6 @@ pub(super) fn compile(
         transport,
         application: application.unwrap_or(transport),
         checks,
-        pages: vec![[0; PAGE_TAGS]],
-        page_numbers: HashMap::from([([0; PAGE_TAGS], 0)]),
         groups: Vec::new(),
         group_numbers: HashMap::new(),
         value_sets: Vec::new(),
@@ -52,7 +50,6 @@ pub(super) fn compile(
     let known_tags = [KnownTags::of(&[transport]), KnownTags::of(&[transport, compiler.application])];
     Ok(Validator {
         checks,
-        pages: compiler.pages.into(),
         messages: messages.into(),
         one_character,
         longer: longer.into(),
@@ -71,10 +68,7 @@ struct Compiler<'d> {
     transport: &'d Dictionary,
     application: &'d Dictionary,
     checks: Checks,
-    pages: Vec<Page>,
-    /// Equal pages are kept once.
-    page_numbers: HashMap<Page, u16>,
-    groups: Vec<GroupTable>,
+    groups: Vec<Members>,
     /// By address: a group of a component is compiled once, however many messages use the component.
     group_numbers: HashMap<*const Group, u16>,
     value_sets: Vec<ValueSet>,
@@ -116,9 +110,8 @@ impl<'d> Compiler<'d> {
         places.sort_by_key(|place| (place.section, place.member.tag));
         let name = message.map_or("the header", |message| message.name.as_ref());
         check_count(name, places.len(), MESSAGE_MEMBERS_MAX)?;
-        let required = self.required_bits(&places);
         let members = self.members(&places)?;
-        Ok(MessageTable { members, required, known_tags, is_unknown: message.is_none() })
+        Ok(MessageTable { members, known_tags, is_unknown: message.is_none() })
     }
 
     fn group(&mut self, group: &'d Group, of_transport: bool) -> Result<u16, CompileError> {
@@ -132,45 +125,35 @@ impl<'d> Compiler<'d> {
             first.map(|member| Place { member, section: Section::Body, of_transport }).collect();
         let name = dictionary.field(group.count_tag).map_or_else(String::new, |field| field.name.to_string());
         check_count(&name, places.len(), GROUP_MEMBERS_MAX)?;
-        let required = self.required_bits(&places);
         let members = self.members(&places)?;
         let at = number(self.groups.len())?;
-        self.groups.push(GroupTable { members, required });
+        self.groups.push(members);
         self.group_numbers.insert(std::ptr::from_ref(group), at);
         Ok(at)
     }
 
-    /// A bit for each required place, none where that is not checked; as many words as the places need.
-    fn required_bits(&self, places: &[Place<'_>]) -> Box<[u64]> {
-        let mut words = vec![0u64; places.len().div_ceil(64)];
-        for (at, place) in places.iter().enumerate() {
-            words[at / 64] |= u64::from(place.member.required && self.checks.required) << (at % 64);
-        }
-        words.into()
-    }
-
     fn members(&mut self, places: &[Place<'d>]) -> Result<Members, CompileError> {
-        let slots = places.iter().map(|place| self.slot(place)).collect::<Result<_, _>>()?;
-        let tags = places.iter().zip(0u16..).map(|(place, at)| (place.member.tag, at));
-        let (near, mut far): (Vec<_>, Vec<_>) = tags.partition(|(tag, _)| *tag < FAR_TAG_MIN);
+        let mut slots = places.iter().map(|place| self.slot(place)).collect::<Result<Box<[Slot]>, _>>()?;
+        let mut required = vec![0u64; slots.len().div_ceil(64)];
+        let (mut required_count, mut next_required) = (0, NONE);
+        for (number, slot) in slots.iter_mut().enumerate().rev() {
+            slot.next_required = next_required;
+            if slot.is_required {
+                required[number / 64] |= 1 << (number % 64);
+                required_count += 1;
+                next_required = number as u16;
+            }
+        }
+        let mut near = [NONE; NEAR_TAGS];
+        let mut far = Vec::new();
+        for (place, number) in places.iter().zip(0u16..) {
+            match near.get_mut(place.member.tag as usize) {
+                Some(entry) => *entry = number,
+                None => far.push((place.member.tag, number)),
+            }
+        }
         far.sort_unstable();
-        let last_page = near.iter().map(|(tag, _)| *tag as usize / PAGE_TAGS).max();
-        let mut pages = vec![[0; PAGE_TAGS]; last_page.map_or(0, |last| last + 1)];
-        for (tag, at) in near {
-            pages[tag as usize / PAGE_TAGS][tag as usize % PAGE_TAGS] = at + 1;
-        }
-        let pages = pages.into_iter().map(|page| self.page(page)).collect::<Result<_, _>>()?;
-        Ok(Members { pages, far: far.into(), slots })
-    }
-
-    fn page(&mut self, page: Page) -> Result<u16, CompileError> {
-        if let Some(at) = self.page_numbers.get(&page) {
-            return Ok(*at);
-        }
-        let at = number(self.pages.len())?;
-        self.pages.push(page);
-        self.page_numbers.insert(page, at);
-        Ok(at)
+        Ok(Members { near, far: far.into(), slots, required: required.into(), required_count })
     }
 
     fn slot(&mut self, place: &Place<'d>) -> Result<Slot, CompileError> {
@@ -194,7 +177,23 @@ impl<'d> Compiler<'d> {
             Some(group) => self.group(group, place.of_transport)?,
             None => NONE,
         };
-        Ok(Slot { tag, group, values, format, section: place.section })
+        let mut slot = Slot {
+            one_character: [0; 2],
+            tag,
+            group,
+            values,
+            next_required: NONE,
+            is_required: place.member.required && self.checks.required,
+            // Where the order is not checked, no section comes before another.
+            section: if self.checks.section_order { place.section } else { Section::Trailer },
+            format,
+            glance: if values == NONE { Glance::of(format) } else { Glance::Inspect },
+        };
+        for character in 0..128u8 {
+            let is_right = slot.fault_of(&self.value_sets, &[character]).is_none();
+            slot.one_character[usize::from(character / 64)] |= u64::from(is_right) << (character % 64);
+        }
+        Ok(slot)
     }
 }
 

@@ -9,6 +9,8 @@ pub(super) enum Format {
     /// Any bytes.
     Any,
     Char,
+    /// Characters with a space between each two.
+    Chars,
     Boolean,
     /// Digits, and a minus sign before them.
     Int,
@@ -42,6 +44,7 @@ impl Format {
             | FieldType::PriceOffset
             | FieldType::Qty
             | FieldType::Quantity => Self::Decimal,
+            // FIX.4.0 and FIX.4.1 called a timestamp TIME and had no fractions; peers send them all the same.
             FieldType::UtcTimestamp | FieldType::Time => Self::UtcTimestamp,
             FieldType::Date | FieldType::UtcDate | FieldType::UtcDateOnly | FieldType::LocalMktDate => Self::Date,
             FieldType::UtcTimeOnly | FieldType::LocalMktTime => Self::Time,
@@ -49,12 +52,13 @@ impl Format {
             FieldType::DayOfMonth => Self::DayOfMonth,
             FieldType::TzTimeOnly => Self::TzTime,
             FieldType::TzTimestamp => Self::TzTimestamp,
+            FieldType::MultipleCharValue => Self::Chars,
+            // Codes of currencies, countries and exchanges are lists that others keep and peers extend.
             FieldType::Country
             | FieldType::Currency
             | FieldType::Data
             | FieldType::Exchange
             | FieldType::Language
-            | FieldType::MultipleCharValue
             | FieldType::MultipleStringValue
             | FieldType::MultipleValueString
             | FieldType::Pattern
@@ -75,6 +79,7 @@ impl Format {
         match self {
             Self::Any => true,
             Self::Char => matches!(value, [0x20..=0x7e]),
+            Self::Chars => value.split(|byte| *byte == b' ').all(|one| matches!(one, [0x21..=0x7e])),
             Self::Boolean => matches!(value, [b'Y' | b'N']),
             Self::Int => is_digits(value.strip_prefix(b"-").unwrap_or(value)),
             Self::Uint => is_digits(value),
@@ -236,7 +241,7 @@ fn is_tz_time(value: &[u8]) -> bool {
     let is_zone = match zone {
         [] | [b'Z'] => true,
         [b'+' | b'-', hours @ ..] if hours.len() == 2 => number(hours).is_some_and(|hours| hours <= 14),
-        [b'+' | b'-', offset @ ..] => is_hours_and_minutes(offset),
+        [b'+' | b'-', offset @ ..] => is_hours_and_minutes(offset) && *offset <= b"14:00"[..],
         _ => false,
     };
     is_zone && (is_time(time) || is_hours_and_minutes(time))
@@ -296,6 +301,7 @@ mod tests {
     #[test]
     fn characters_and_flags() {
         check(Format::Char, &["1", "z", " "], &["", "11", "\u{7f}", "é"]);
+        check(Format::Chars, &["1", "1 G z"], &["", " ", "1  2", "1 ", " 1", "12", "1 é"]);
         check(Format::Boolean, &["Y", "N"], &["", "y", "1", "YN"]);
         assert_eq!(Format::of(FieldType::Char, Version::Fix41), Format::Any);
         assert_eq!(Format::of(FieldType::Char, Version::Fix42), Format::Char);
@@ -336,7 +342,7 @@ mod tests {
         check(
             Format::TzTime,
             &["07:39Z", "02:39-05", "15:39+08:30", "07:39:01.5Z", "07:39"],
-            &["", "7:39Z", "07:39+8", "Z"],
+            &["", "7:39Z", "07:39+8", "Z", "07:39+15", "07:39+14:01"],
         );
         check(Format::TzTimestamp, &["20060901-07:39Z", "20060901-13:09+05:30"], &["", "20060901", "20060901T07:39Z"]);
     }

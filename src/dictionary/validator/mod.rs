@@ -2,17 +2,21 @@
 //! over its fields, a few ns each, with nothing allocated.
 //!
 //! For each message the members that the wire may show (header, body and trailer, components unfolded) are numbered.
-//! A tag leads to its number through a page of 64 entries, the number to a [`Slot`] that holds all that is asked of
-//! the field. Bits of the numbers that were seen tell repeated and missing fields. A group has numbers of its own, in
-//! the dictionary's order, so that within an instance each number must be greater than the last. What a switch of
-//! [`Checks`] leaves out is mostly not in the tables at all, so that the pass need not ask.
+//! A tag leads to its number, the number to a [`Slot`] that holds all that is asked of the field. A group has numbers of
+//! its own, in the dictionary's order, so that within an instance each number must be greater than the last. What a
+//! switch of [`Checks`] leaves out is mostly not in the tables at all, so that nothing need ask.
+//!
+//! There are two passes. [`accept`] says of nearly all messages that they are right, and no more; [`walk`] says what is
+//! wrong with the others, or that nothing is. A message with a fault costs both.
 //!
 //! The answer is the first violation in the order of the wire. A required field of the header, body or trailer that
 //! is missing has no place there, and is said after all others; one of a group's instance is said at that instance's end.
 
+mod accept;
 mod checks;
 mod compile;
 mod format;
+mod glance;
 mod values;
 mod walk;
 
@@ -20,6 +24,7 @@ use std::fmt;
 
 pub use checks::{Checks, Reason, Violation};
 use format::Format;
+use glance::Glance;
 use values::ValueSet;
 
 use super::{Dictionary, Version};
@@ -29,8 +34,6 @@ use crate::fix::{Message, tags};
 #[derive(Debug)]
 pub struct Validator {
     checks: Checks,
-    /// Numbers plus one, by the tags' low bits; zero where the tag is no member. The first page is empty.
-    pages: Box<[Page]>,
     messages: Box<[MessageTable]>,
     /// Where the messages with a MsgType(35) of one character are; [`NONE`] elsewhere.
     one_character: Box<[u16; 256]>,
@@ -38,7 +41,8 @@ pub struct Validator {
     longer: Box<[(Box<[u8]>, u16)]>,
     /// For a message of unknown type, where those pass: header and trailer alone.
     unknown_message: MessageTable,
-    groups: Box<[GroupTable]>,
+    /// In the dictionary's order; number 0 begins each instance.
+    groups: Box<[Members]>,
     value_sets: Box<[ValueSet]>,
     /// All tags of the transport, and all of both.
     known_tags: [KnownTags; 2],
@@ -53,7 +57,7 @@ pub enum CompileError {
     NotATransport(Version),
     /// A message or group has more members than there are numbers.
     TooManyMembers { name: String, members_max: u32 },
-    /// More groups, value lists or pages of tags than there are numbers.
+    /// More groups or value lists than there are numbers.
     TooLarge,
     /// Two application dictionaries for one ApplVerID(1128).
     ApplVerIdTwice(Version),
@@ -95,12 +99,18 @@ impl Validator {
             }
             None => &self.unknown_message,
         };
-        // Few messages need more than the first; bits that are not there need not be cleared.
-        match table.members.slots.len() {
-            0..=256 => walk::message::<4>(self, table, message),
-            257..=512 => walk::message::<8>(self, table, message),
-            _ => walk::message::<{ MESSAGE_WORDS_MAX }>(self, table, message),
+        // Few messages need more than the second; what is not there need not be cleared.
+        let is_accepted = match table.members.slots.len() {
+            0..=256 => accept::message::<256>(self, table, message),
+            257..=512 => accept::message::<512>(self, table, message),
+            513..=1_024 => accept::message::<1_024>(self, table, message),
+            _ => accept::message::<MESSAGE_MEMBERS_MAX>(self, table, message),
+        };
+        if is_accepted {
+            debug_assert_eq!(walk::message(self, table, message), Ok(()));
+            return Ok(());
         }
+        walk::message(self, table, message)
     }
 
     #[inline(always)]
@@ -157,9 +167,10 @@ impl FixtValidator {
 
 /// No message, group or list of values.
 const NONE: u16 = u16::MAX;
-const PAGE_TAGS: usize = 64;
-type Page = [u16; PAGE_TAGS];
-/// Tags from here on are looked up one by one: no standard has any.
+/// Tags below have a direct way to their slot. Few messages of the standard have fields beyond, and those are not in a
+/// hurry.
+const NEAR_TAGS: usize = 2_048;
+/// Known tags from here on are looked up one by one: no standard has any.
 const FAR_TAG_MIN: u32 = 1 << 16;
 /// Two thousand members: FIX.5.0SP2 has a message with 630.
 const MESSAGE_WORDS_MAX: usize = 32;
@@ -171,45 +182,66 @@ const _: () = assert!(GROUP_MEMBERS_MAX < MESSAGE_MEMBERS_MAX);
 const _: () = assert!(MESSAGE_MEMBERS_MAX < NONE as usize);
 
 /// The members of a message or group, by number.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Members {
-    /// Which page has the tags of each 64.
-    pages: Box<[u16]>,
-    /// Numbers of the tags beyond the pages, in ascending order of the tags.
+    /// The numbers of the near tags; [`NONE`] where the tag is no member.
+    near: [u16; NEAR_TAGS],
+    /// Those of the others, in ascending order of the tags.
     far: Box<[(u32, u16)]>,
     slots: Box<[Slot]>,
+    /// A bit for each number that must be seen; as many words as the numbers need.
+    required: Box<[u64]>,
+    required_count: u16,
 }
 
-#[derive(Debug, Default)]
+impl Members {
+    /// The tag's number and slot.
+    #[inline(always)]
+    fn find(&self, tag: u32) -> Option<(usize, &Slot)> {
+        let number = match self.near.get(tag as usize) {
+            Some(number) => *number,
+            None => self.far_number_of(tag),
+        };
+        // NONE is beyond the slots.
+        Some((usize::from(number), self.slots.get(usize::from(number))?))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn far_number_of(&self, tag: u32) -> u16 {
+        self.far.binary_search_by_key(&tag, |far| far.0).map_or(NONE, |at| self.far[at].1)
+    }
+}
+
+#[derive(Debug)]
 struct MessageTable {
     members: Members,
-    /// A bit for each number that must be seen.
-    required: Box<[u64]>,
     /// Which of the known tags: the application's messages may hold any of both, the session's those of the transport.
     known_tags: usize,
     /// Nothing is known of the body.
     is_unknown: bool,
 }
 
-#[derive(Debug)]
-struct GroupTable {
-    /// In the dictionary's order; number 0 begins each instance.
-    members: Members,
-    /// A bit for each number that an instance must have; as many words as the numbers need.
-    required: Box<[u64]>,
-}
-
 /// All that is asked of a field in its place. What the checks leave out is not asked.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
+    /// A bit for each ASCII character that is right as the whole value.
+    one_character: [u64; 2],
     tag: u32,
     /// The group that the field counts, or [`NONE`].
     group: u16,
     /// The values that it may have, or [`NONE`].
     values: u16,
-    format: Format,
+    /// The least greater number that is required, or [`NONE`].
+    next_required: u16,
+    is_required: bool,
     section: Section,
+    format: Format,
+    glance: Glance,
 }
+
+/// Two of them to a cache line.
+const _: () = assert!(size_of::<Slot>() == 32);
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[repr(u8)]
