@@ -16,7 +16,6 @@ pub(super) fn message<const MEMBERS_MAX: usize>(
     table: &MessageTable,
     message: &Message<'_>,
 ) -> bool {
-    const { assert!(MEMBERS_MAX.is_power_of_two()) };
     let (tags, spans) = message.tags_and_spans();
     let pass = Pass { validator, table, bytes: message.bytes(), tags, spans };
     let scope = Scope { members: &table.members, outer: None };
@@ -36,8 +35,7 @@ pub(super) fn message<const MEMBERS_MAX: usize>(
             }
             continue;
         };
-        // The remainder is the number, and no other check is needed for it.
-        let is_seen = &mut seen[number % MEMBERS_MAX];
+        let is_seen = &mut seen[number];
         if slot.section < section || *is_seen {
             return false;
         }

@@ -103,7 +103,7 @@ impl Validator {
         let is_accepted = match table.members.slots.len() {
             0..=256 => accept::message::<256>(self, table, message),
             257..=512 => accept::message::<512>(self, table, message),
-            513..=1_024 => accept::message::<1_024>(self, table, message),
+            513..=768 => accept::message::<768>(self, table, message),
             _ => accept::message::<MESSAGE_MEMBERS_MAX>(self, table, message),
         };
         if is_accepted {
