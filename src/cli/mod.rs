@@ -3,6 +3,7 @@
 
 mod bench;
 pub mod check;
+mod config;
 mod demo;
 mod dictionary;
 mod exit;
@@ -43,6 +44,9 @@ enum Command {
     /// was due; orders that were in flight at the kill or fell due before the session was back are not among them:
     /// their figure is the time from the kill to logged on again. Exit status 1 where anything was lost or doubled.
     Demo(demo::DemoOptions),
+    /// Make a configuration of another engine's
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Look into a data directory
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -81,6 +85,7 @@ pub fn main() -> Exit {
         Command::Bench(bench) => bench::bench(&bench),
         Command::Dictionary(command) => dictionary::dictionary(&command),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
+        Command::Config(command) => config::config(&command),
         Command::Demo(options) => demo::demo(&options),
         Command::Journal(command) => journal::journal(&command),
     }
