@@ -65,6 +65,8 @@ pub enum Fate {
     Unneeded,
     /// Not carried over: it has to be looked at.
     Lost,
+    /// No setting of the file, and what it leaves unsaid has to be looked at.
+    Unset,
 }
 
 impl Imported {

@@ -618,7 +618,7 @@ fn rest(scope: &mut Scope<'_, '_, '_>) {
             }
             Rule::Indifferent(_, why) => scope.unneeded(id, *why),
             Rule::Only(_, why) | Rule::Lost(why) => scope.lost(id, *why),
-            Rule::Unknown => scope.lost(id, "is not a QuickFIX setting that is known"),
+            Rule::Unknown => scope.lost(id, "not a QuickFIX setting that is known"),
             // Of a value that is a fault.
             Rule::Flag(_) => {}
         }

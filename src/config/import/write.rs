@@ -12,8 +12,8 @@ use crate::config::{ControlConfig, EngineConfig, format_duration};
 
 /// Of comments; fixring.toml itself is as wide.
 const COLUMNS: usize = 120;
-/// How many line numbers a note of many sessions names.
-const LINES_SHOWN_MAX: usize = 5;
+/// How many settings and lines a note of many names.
+const SHOWN_MAX: usize = 8;
 
 /// What is not a session's.
 pub(super) struct Whole {
@@ -28,7 +28,9 @@ pub(super) fn toml(name: &str, whole: &Whole, sessions: &[Session], is_readable:
     let mut toml = String::new();
     let intro = format!(
         "From {} by fixring config import. Only what differs from the defaults is here: the fixring.toml of the \
-         distribution has every key. What could not be carried over is listed at the end.",
+         distribution has every key. What could not be carried over is listed at the end. The application is none of \
+         QuickFIX's settings: engine.application has those that are built in, and a program of your own uses fixring \
+         as a library.",
         printable(name)
     );
     comment(&mut toml, "", &intro);
@@ -91,17 +93,13 @@ fn control(toml: &mut String, whole: &Whole) {
 /// The end of the configuration: what the settings file says and the configuration does not.
 pub(super) fn comments(toml: &mut String, name: &str, notes: &[Note]) {
     let groups = grouped(notes);
-    let of = |fates: fn(&Note) -> bool| groups.iter().filter(move |(note, _)| fates(note)).collect::<Vec<_>>();
-    for (title, groups) in [
-        ("to be looked at", of(is_to_be_looked_at)),
-        ("that fixring does not need", of(|note| note.fate == Fate::Unneeded)),
-    ] {
-        if groups.is_empty() {
-            continue;
+    for (title, is_needed) in [("to be looked at", true), ("not needed", false)] {
+        let mut groups = groups.iter().filter(|group| (group.kind != Kind::Unneeded) == is_needed).peekable();
+        if groups.peek().is_some() {
+            let _ = write!(toml, "\n# Of {}, {title}:\n", printable(name));
         }
-        let _ = write!(toml, "\n# Of {}, {title}:\n", printable(name));
-        for (note, lines) in groups {
-            comment(toml, "  ", &format!("line {}: {} {}", shown_lines(lines), note.setting, note.sentence()));
+        for group in groups {
+            comment(toml, "  ", &format!("{}, {}", group.shown_lines(), group.sentence()));
         }
     }
     let mut same: Vec<&str> =
@@ -114,23 +112,16 @@ pub(super) fn comments(toml: &mut String, name: &str, notes: &[Note]) {
     }
 }
 
-/// What an operator reads on the terminal: one line for each thing to be looked at, one for each that is not needed.
+/// What an operator reads on the terminal: a line for each thing to be looked at, one for each that is not needed.
 pub(super) fn report(name: &str, notes: &[Note]) -> String {
     let name = printable(name);
     let mut report = String::new();
-    let groups = grouped(notes);
-    let (first, second): (Vec<_>, Vec<_>) = groups.iter().partition(|(note, _)| is_to_be_looked_at(note));
-    for (note, lines) in first.into_iter().chain(second) {
-        if !is_to_be_looked_at(note) && note.fate != Fate::Unneeded {
-            continue;
-        }
-        let others = match lines.len() {
-            1 => String::new(),
-            count => format!(" (and {} more)", count - 1),
-        };
-        let _ = writeln!(report, "{name}:{}: {}{others} {}", note.line, note.setting, note.sentence());
+    let mut groups = grouped(notes);
+    groups.sort_by_key(|group| group.kind == Kind::Unneeded);
+    for group in groups {
+        let _ = writeln!(report, "{name}:{}: {}", group.lines[0], group.sentence());
     }
-    let count = |fate: fn(&Fate) -> bool| notes.iter().filter(|note| fate(&note.fate)).count();
+    let count = |is_one: fn(&Fate) -> bool| notes.iter().filter(|note| is_one(&note.fate)).count();
     let _ = writeln!(
         report,
         "{name}: carried over: {}, as fixring does it anyway: {}, not needed: {}, lost: {}",
@@ -142,49 +133,71 @@ pub(super) fn report(name: &str, notes: &[Note]) -> String {
     report
 }
 
-fn is_to_be_looked_at(note: &Note) -> bool {
-    match note.fate {
-        Fate::Carried(_) => !note.text.is_empty(),
-        Fate::Lost => true,
-        Fate::Same | Fate::Unneeded => false,
-    }
+/// Settings of which the same is to be said.
+struct Group<'n> {
+    kind: Kind,
+    text: &'n str,
+    settings: Vec<&'n str>,
+    lines: Vec<u32>,
 }
 
-impl Note {
-    /// Follows the setting.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Changed,
+    Lost,
+    Unset,
+    Unneeded,
+}
+
+impl Group<'_> {
     fn sentence(&self) -> String {
-        match &self.fate {
-            Fate::Carried(key) if self.text.is_empty() => format!("is {key}"),
-            Fate::Carried(key) => format!("is {key}, but: {}", self.text),
-            Fate::Same => "is what fixring does anyway".into(),
-            Fate::Lost if self.text.starts_with("is not ") => self.text.clone(),
-            Fate::Lost => format!("is lost: {}", self.text),
-            Fate::Unneeded => format!("is not needed: {}", self.text),
+        let kind = match self.kind {
+            Kind::Changed => "carried over, but",
+            Kind::Lost => "lost",
+            Kind::Unset => "not set",
+            Kind::Unneeded => "not needed",
+        };
+        let shown: Vec<&str> = self.settings.iter().take(SHOWN_MAX).copied().collect();
+        let others = match self.settings.len() - shown.len() {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        format!("{}{others}: {kind}: {}", shown.join(", "), self.text)
+    }
+
+    fn shown_lines(&self) -> String {
+        let shown: Vec<String> = self.lines.iter().take(SHOWN_MAX).map(u32::to_string).collect();
+        match (self.lines.len(), self.lines.len() - shown.len()) {
+            (1, _) => format!("line {}", self.lines[0]),
+            (_, 0) => format!("lines {}", shown.join(" ")),
+            (_, others) => format!("lines {} and {others} more", shown.join(" ")),
         }
     }
 }
 
-/// Notes that say the same of the same setting, as one with all its lines, in the order of the first.
-fn grouped(notes: &[Note]) -> Vec<(&Note, Vec<u32>)> {
-    let mut groups: Vec<(&Note, Vec<u32>)> = Vec::new();
-    let mut places: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+/// In the order of the first line of each.
+fn grouped(notes: &[Note]) -> Vec<Group<'_>> {
+    let mut groups: Vec<Group<'_>> = Vec::new();
+    let mut places: BTreeMap<(Kind, &str), usize> = BTreeMap::new();
     for note in notes {
-        let place = *places.entry((&note.setting, &note.text)).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some((first, lines)) if first.fate == note.fate => lines.push(note.line),
-            Some(_) => groups.push((note, vec![note.line])),
-            None => groups.push((note, vec![note.line])),
+        let kind = match note.fate {
+            Fate::Carried(_) if !note.text.is_empty() => Kind::Changed,
+            Fate::Carried(_) | Fate::Same => continue,
+            Fate::Lost => Kind::Lost,
+            Fate::Unset => Kind::Unset,
+            Fate::Unneeded => Kind::Unneeded,
+        };
+        let place = *places.entry((kind, &note.text)).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(Group { kind, text: &note.text, settings: Vec::new(), lines: Vec::new() });
         }
+        let group = &mut groups[place];
+        if !group.settings.contains(&note.setting.as_str()) {
+            group.settings.push(&note.setting);
+        }
+        group.lines.push(note.line);
     }
     groups
-}
-
-fn shown_lines(lines: &[u32]) -> String {
-    let shown: Vec<String> = lines.iter().take(LINES_SHOWN_MAX).map(u32::to_string).collect();
-    match lines.len() - shown.len() {
-        0 => shown.join(", "),
-        others => format!("{} and {others} more", shown.join(", ")),
-    }
 }
 
 /// Wraps at words; what follows the first line is indented further.
