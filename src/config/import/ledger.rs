@@ -1,6 +1,7 @@
 //! What has become of each setting, and what is wrong with it, over all the sessions that it counts for.
 
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 use super::read::{File, Section};
 use super::{Fate, Note};
@@ -136,13 +137,18 @@ pub(super) struct Scope<'l, 'f, 't> {
     pub ledger: &'l mut Ledger<'f, 't>,
     /// Unset for the template that [DEFAULT] alone makes.
     own: Option<&'f Section>,
+    all: Rc<[(&'f str, usize)]>,
     settled: BTreeSet<usize>,
     pub entries: Vec<Entry>,
 }
 
 impl<'l, 'f, 't> Scope<'l, 'f, 't> {
     pub fn new(ledger: &'l mut Ledger<'f, 't>, own: Option<&'f Section>) -> Scope<'l, 'f, 't> {
-        Scope { ledger, own, settled: BTreeSet::new(), entries: Vec::new() }
+        let of_own = own.into_iter().flat_map(|own| &own.settings);
+        let is_inherited = |name: &String| !own.is_some_and(|own| own.settings.contains_key(name));
+        let inherited = ledger.file.default.settings.iter().filter(|(name, _)| is_inherited(name));
+        let all = of_own.chain(inherited).map(|(name, id)| (name.as_str(), *id)).collect();
+        Scope { ledger, own, all, settled: BTreeSet::new(), entries: Vec::new() }
     }
 
     pub fn section(&self) -> &'f Section {
@@ -164,12 +170,8 @@ impl<'l, 'f, 't> Scope<'l, 'f, 't> {
     }
 
     /// All that count here, by their names in small letters.
-    pub fn all(&self) -> Vec<(&'f str, usize)> {
-        let file = self.ledger.file;
-        let own = self.own.into_iter().flat_map(|own| &own.settings);
-        let is_inherited = |name: &String| !self.own.is_some_and(|own| own.settings.contains_key(name));
-        let inherited = file.default.settings.iter().filter(|(name, _)| is_inherited(name));
-        own.chain(inherited).map(|(name, id)| (name.as_str(), *id)).collect()
+    pub fn all(&self) -> Rc<[(&'f str, usize)]> {
+        self.all.clone()
     }
 
     pub fn is_settled(&self, id: usize) -> bool {

@@ -259,7 +259,7 @@ fn connect(scope: &mut Scope<'_, '_, '_>) {
         ids.extend([host, port_id]);
     }
     scope.put(&ids, "connect", format!("[{}]", endpoints.join(", ")));
-    for (name, id) in scope.all() {
+    for &(name, id) in scope.all().iter() {
         if matches!(number_of(name), Some(("SocketConnectHost" | "SocketConnectPort", _))) && !scope.is_settled(id) {
             scope.lost(id, "alternates count up from 1 without a gap, and QuickFIX does not come to this one");
         }
@@ -271,7 +271,7 @@ fn connect(scope: &mut Scope<'_, '_, '_>) {
 fn credentials(scope: &mut Scope<'_, '_, '_>) {
     let mut usernames: Vec<(usize, &str)> = Vec::new();
     let mut passwords: Vec<usize> = Vec::new();
-    for (name, id) in scope.all() {
+    for &(name, id) in scope.all().iter() {
         let value = scope.ledger.file.settings[id].value;
         match number_of(name).map_or(name, |(stem, _)| stem).to_ascii_lowercase().as_str() {
             "username" => usernames.insert(0, (id, value)),
@@ -402,7 +402,7 @@ fn port(scope: &mut Scope<'_, '_, '_>, id: usize) -> Option<u16> {
 
 /// Those with a key of their own; those of the validation come later, together.
 fn flags(scope: &mut Scope<'_, '_, '_>, begin_string: &str) {
-    for (_, id) in scope.all() {
+    for &(_, id) in scope.all().iter() {
         let Rule::Flag(flag) = scope.ledger.file.settings[id].rule else { continue };
         if flag.key.starts_with("validation.") {
             continue;
@@ -569,7 +569,7 @@ fn remark_standard(scope: &mut Scope<'_, '_, '_>) {
 fn validation(scope: &mut Scope<'_, '_, '_>) {
     const UNDER_ENABLED: [&str; 2] = ["comp_ids", "orig_sending_time"];
     let mut off: BTreeMap<&'static str, Vec<usize>> = BTreeMap::new();
-    for (_, id) in scope.all() {
+    for &(_, id) in scope.all().iter() {
         let Rule::Flag(flag) = scope.ledger.file.settings[id].rule else { continue };
         let Some(key) = flag.key.strip_prefix("validation.") else { continue };
         match scope.flag(id) {
@@ -606,7 +606,7 @@ fn validation(scope: &mut Scope<'_, '_, '_>) {
 
 /// Every setting that nothing above has settled.
 fn rest(scope: &mut Scope<'_, '_, '_>) {
-    for (_, id) in scope.all() {
+    for &(_, id) in scope.all().iter() {
         if scope.is_settled(id) {
             continue;
         }
