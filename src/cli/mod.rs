@@ -4,6 +4,7 @@
 mod bench;
 mod certify;
 pub mod check;
+mod config;
 mod demo;
 mod dictionary;
 mod exit;
@@ -50,6 +51,9 @@ enum Command {
     /// was due; orders that were in flight at the kill or fell due before the session was back are not among them:
     /// their figure is the time from the kill to logged on again. Exit status 1 where anything was lost or doubled.
     Demo(demo::DemoOptions),
+    /// Make a configuration of another engine's
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Look into a data directory
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -91,6 +95,7 @@ pub fn main() -> Exit {
         Command::Certify(options) => certify::certify(&options),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Schedule(options) => schedule::schedule(&options),
+        Command::Config(command) => config::config(&command),
         Command::Demo(options) => demo::demo(&options),
         Command::Journal(command) => journal::journal(&command),
     }

@@ -12,6 +12,7 @@
 //! at the first fault, and the operator would meet the others one restart at a time.
 
 mod errors;
+pub mod import;
 mod keys;
 mod reader;
 mod relations;

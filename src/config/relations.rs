@@ -219,7 +219,8 @@ pub(super) fn relate_identities(reader: &mut Reader<'_>, sections: &[Section<'_,
             continue;
         }
         for (other_section, other) in sections[..index].iter().zip(sessions) {
-            if !is_sound(reader, other_section) || !session.identity.overlaps(&other.identity) {
+            // Cheapest first: there are as many pairs as the square of the sessions.
+            if !session.identity.overlaps(&other.identity) || !is_sound(reader, other_section) {
                 continue;
             }
             let other_name = other_section.key("target_comp_id");

@@ -1,0 +1,103 @@
+//! `fixring config`: makes configurations of what other engines have.
+//!
+//! Exit status: 0, or 2 where the settings file has faults or the output is there already; 4 where it cannot be
+//! written.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::Exit;
+use crate::config::import::{FILE_BYTES_MAX, import};
+
+#[derive(Subcommand, Debug)]
+pub(super) enum ConfigCommand {
+    /// Turn a QuickFIX settings file into a fixring.toml
+    ///
+    /// Reads the settings of QuickFIX/C++, QuickFIX/J and QuickFIX/Go. Standard error says of each setting that is not
+    /// carried over as it is why; the end of the configuration says it again. Passwords are not copied.
+    ///
+    /// Example:
+    ///
+    ///   fixring config import quickfix.cfg --output fixring.toml
+    ///
+    ///   fixring check --config fixring.toml
+    #[command(verbatim_doc_comment)]
+    Import {
+        /// The QuickFIX settings file, with its sections [DEFAULT] and [SESSION]
+        #[arg(value_name = "FILE.cfg")]
+        file: PathBuf,
+        /// Standard output without it. A file that is there already is not overwritten
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+}
+
+pub(super) fn config(command: &ConfigCommand) -> Exit {
+    match command {
+        ConfigCommand::Import { file, output } => import_file(file, output.as_deref()),
+    }
+}
+
+fn import_file(file: &Path, output: Option<&Path>) -> Exit {
+    let name = file.display().to_string();
+    let bytes = match read(file) {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            eprintln!("{name}: cannot be read: {error}: name a QuickFIX settings file");
+            return Exit::Configuration;
+        }
+    };
+    let imported = match import(&bytes, &name) {
+        Ok(imported) => imported,
+        Err(errors) if io::stderr().is_terminal() => {
+            eprint!("{}", errors.render(true));
+            return Exit::Configuration;
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            return Exit::Configuration;
+        }
+    };
+    let exit = match output {
+        // A reader that has gone away (`| head`) changes nothing of the outcome.
+        None => {
+            let _ = io::stdout().lock().write_all(imported.toml.as_bytes());
+            Exit::Ok
+        }
+        Some(path) => write(path, &imported.toml),
+    };
+    if exit == Exit::Ok {
+        eprint!("{}", imported.report(&name));
+        if let Some(path) = output {
+            let path = path.display();
+            eprintln!("{path}: written: fixring check --config {path} says whether it fits this machine");
+        }
+    }
+    exit
+}
+
+/// One byte beyond the bound is enough to know that it is too much, whatever the path names.
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write(path: &Path, toml: &str) -> Exit {
+    let written =
+        OpenOptions::new().write(true).create_new(true).open(path).and_then(|mut file| file.write_all(toml.as_bytes()));
+    match written {
+        Ok(()) => Exit::Ok,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            eprintln!("{}: is there already: name another file, or remove it", path.display());
+            Exit::Configuration
+        }
+        Err(error) => {
+            eprintln!("{}: cannot be written: {error}", path.display());
+            Exit::Storage
+        }
+    }
+}
