@@ -85,8 +85,8 @@ pub fn main() -> Exit {
         Command::Bench(bench) => bench::bench(&bench),
         Command::Dictionary(command) => dictionary::dictionary(&command),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
-        Command::Config(command) => config::config(&command),
         Command::Demo(options) => demo::demo(&options),
         Command::Journal(command) => journal::journal(&command),
+        Command::Config(command) => config::config(&command),
     }
 }
