@@ -95,8 +95,8 @@ pub fn main() -> Exit {
         Command::Certify(options) => certify::certify(&options),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Schedule(options) => schedule::schedule(&options),
-        Command::Config(command) => config::config(&command),
         Command::Demo(options) => demo::demo(&options),
         Command::Journal(command) => journal::journal(&command),
+        Command::Config(command) => config::config(&command),
     }
 }

@@ -556,11 +556,10 @@ fn remark_standard(scope: &mut Scope<'_, '_, '_>) {
         scope.ledger.remarks.push(super::Note {
             line: scope.section().line,
             setting: "DataDictionary".into(),
-            fate: super::Fate::Lost,
-            text:
-                "is not set: fixring then checks messages by the standard of the session's version, where QuickFIX/Go \
+            fate: super::Fate::Unset,
+            text: "fixring then checks messages by the standard of the session's version, where QuickFIX/Go \
                    checks nothing; validation = { enabled = false } does as it does"
-                    .into(),
+                .into(),
         });
     }
 }
