@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
-use crate::fix::{Decimal, Encoder, FieldIndex, Framing, Precision, UtcTimestamp, frame, parse, tags};
+use crate::fix::{Decimal, Encoder, FieldIndex, Framing, Message, Precision, UtcTimestamp, frame, parse, tags};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 /// A server that says nothing for so long has failed.
@@ -73,12 +73,14 @@ impl Client {
     }
 
     /// Connects to an engine and logs on, with the engine's and our numbers starting at 1 again.
-    pub fn to_engine(address: SocketAddr, comp_ids: (&str, &str)) -> Result<Self, ClientError> {
+    pub fn to_engine(address: SocketAddr, comp_ids: (&str, &str), heart_bt_int_s: u64) -> Result<Self, ClientError> {
         let index = FieldIndex::with_capacity(1024);
         let mut client = Self::connect(address, Peer::Engine { next_out: 1, index })?;
         let mut logon = [0; 512];
         let length = client.encode(&mut logon, b"A", comp_ids, |body| {
-            body.uint(tags::ENCRYPT_METHOD, 0).uint(tags::HEART_BT_INT, 60).bool(tags::RESET_SEQ_NUM_FLAG, true);
+            body.uint(tags::ENCRYPT_METHOD, 0)
+                .uint(tags::HEART_BT_INT, heart_bt_int_s)
+                .bool(tags::RESET_SEQ_NUM_FLAG, true);
         });
         client.write(&logon[..length])?;
         let answer = client.receive()?;
@@ -124,7 +126,7 @@ impl Client {
     }
 
     /// One order and its answer, in ns. The order is made before the clock starts; the answer is checked after it stops.
-    fn round_trip(&mut self, comp_ids: (&str, &str)) -> Result<u64, ClientError> {
+    pub fn round_trip(&mut self, comp_ids: (&str, &str)) -> Result<u64, ClientError> {
         let mut order = [0; 512];
         let length = self.encode_order(&mut order, comp_ids);
         let start = Instant::now();
@@ -176,7 +178,7 @@ impl Client {
         Ok(())
     }
 
-    fn encode_order(&mut self, buffer: &mut [u8; 512], comp_ids: (&str, &str)) -> usize {
+    pub fn encode_order(&mut self, buffer: &mut [u8; 512], comp_ids: (&str, &str)) -> usize {
         let number = self.next_order;
         self.next_order += 1;
         if let Peer::Floor { .. } = self.peer {
@@ -194,7 +196,7 @@ impl Client {
         length
     }
 
-    fn encode(
+    pub fn encode(
         &mut self,
         buffer: &mut [u8; 512],
         msg_type: &[u8],
@@ -213,7 +215,7 @@ impl Client {
     }
 
     #[inline]
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.stream.write(bytes) {
                 Ok(count) => bytes = &bytes[count..],
@@ -245,7 +247,7 @@ impl Client {
 
     /// The length of the next answer, if it is whole.
     #[inline]
-    fn try_receive(&mut self) -> Result<Option<usize>, ClientError> {
+    pub fn try_receive(&mut self) -> Result<Option<usize>, ClientError> {
         if let Some(length) = self.whole()? {
             return Ok(Some(length));
         }
@@ -301,17 +303,21 @@ impl Client {
         Ok(())
     }
 
-    fn release(&mut self, length: usize) {
+    pub fn release(&mut self, length: usize) {
         self.start += length;
     }
 
     fn field(&mut self, answer: usize, tag: u32) -> Option<Vec<u8>> {
-        let Peer::Engine { index, .. } = &mut self.peer else { return None };
-        let message = parse(&self.received[self.start..][..answer], index).ok()?;
-        message.field(tag).map(<[u8]>::to_vec)
+        self.message(answer)?.field(tag).map(<[u8]>::to_vec)
     }
 
-    fn text(&self, answer: usize) -> String {
+    /// An engine's answer that is whole. `None` where its fields cannot be read.
+    pub fn message(&mut self, answer: usize) -> Option<Message<'_>> {
+        let Peer::Engine { index, .. } = &mut self.peer else { return None };
+        parse(&self.received[self.start..][..answer], index).ok()
+    }
+
+    pub fn text(&self, answer: usize) -> String {
         String::from_utf8_lossy(&self.received[self.start..][..answer]).replace('\x01', "|")
     }
 }
