@@ -8,6 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use hdrhistogram::Histogram;
 
 use crate::fix::{Decimal, Encoder, FieldIndex, Framing, Message, Precision, UtcTimestamp, frame, parse, tags};
+use crate::sys::arrival;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 /// A server that says nothing for so long has failed.
@@ -57,6 +58,9 @@ pub(super) struct Client {
     received: Vec<u8>,
     start: usize,
     end: usize,
+    /// When the newest bytes arrived, by the kernel's clock, in ns since 1970; where [`Client::note_arrivals`] asked for it.
+    arrival_ns: Option<u64>,
+    notes_arrivals: bool,
     next_order: u64,
     /// The prefix of every ClOrdID(11), so that two runs against one engine do not collide.
     run_id: u32,
@@ -101,6 +105,8 @@ impl Client {
             received: vec![0; BUFFER_BYTES],
             start: 0,
             end: 0,
+            arrival_ns: None,
+            notes_arrivals: false,
             next_order: 1,
             run_id: fastrand::u32(..),
             order_bytes: 0,
@@ -126,7 +132,7 @@ impl Client {
     }
 
     /// One order and its answer, in ns. The order is made before the clock starts; the answer is checked after it stops.
-    pub fn round_trip(&mut self, comp_ids: (&str, &str)) -> Result<u64, ClientError> {
+    fn round_trip(&mut self, comp_ids: (&str, &str)) -> Result<u64, ClientError> {
         let mut order = [0; 512];
         let length = self.encode_order(&mut order, comp_ids);
         let start = Instant::now();
@@ -135,6 +141,26 @@ impl Client {
         let elapsed = start.elapsed();
         self.check(answer, self.next_order - 1)?;
         Ok(elapsed.as_nanos() as u64)
+    }
+
+    /// Reads with the kernel's times from now on.
+    pub fn note_arrivals(&mut self) -> Result<(), ClientError> {
+        arrival::note(&self.stream)?;
+        self.notes_arrivals = true;
+        Ok(())
+    }
+
+    /// One order and its answer, in ns from before the order is written until the kernel has the answer. What keeps this
+    /// thread from its core meanwhile is not in it.
+    pub fn round_trip_to_arrival(&mut self, comp_ids: (&str, &str)) -> Result<u64, ClientError> {
+        let mut order = [0; 512];
+        let length = self.encode_order(&mut order, comp_ids);
+        let start = utc_now();
+        self.write(&order[..length])?;
+        let answer = self.receive()?;
+        let arrival_ns = self.arrival_ns.ok_or_else(|| ClientError::Protocol("the kernel noted no arrival".into()))?;
+        self.check(answer, self.next_order - 1)?;
+        Ok(arrival_ns.saturating_sub(start.unix_ns))
     }
 
     /// Sends at fixed times whatever the answers do; latency counts from the time at which an order was to be sent.
@@ -257,7 +283,16 @@ impl Client {
             self.received.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        match self.stream.read(&mut self.received[self.end..]) {
+        let space = &mut self.received[self.end..];
+        let read = if self.notes_arrivals {
+            arrival::read(&self.stream, space).map(|(count, arrival_ns)| {
+                self.arrival_ns = arrival_ns;
+                count
+            })
+        } else {
+            self.stream.read(space)
+        };
+        match read {
             Ok(0) => Err(ClientError::Protocol("the server closed the connection".into())),
             Ok(count) => {
                 self.end += count;

@@ -21,8 +21,9 @@ use crate::fix::{Message, tags};
 ///
 /// Session A stores reports by orders in a window. Session B measures its round trip while A is silent, and again while
 /// A asks for everything from 1 on (ResendRequest(2)) and reads as fast as it comes; A checks each number,
-/// PossDupFlag(43), OrigSendingTime(122) and the body. B's latency does not contain A's reading: the client reads for A
-/// between B's round trips. Then A asks again and reads slowly, and session C asks for a little: the time until C
+/// PossDupFlag(43), OrigSendingTime(122) and the body. One client does it all, and reads for A between B's round trips.
+/// These count until the kernel has the report (SO_TIMESTAMPNS), so that they do not contain how long stager and flusher
+/// kept the client from a core that it shares with them. Then A asks again and reads slowly, and session C asks for a little: the time until C
 /// has it. Each percentile is the median of the runs.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ResendOptions {
@@ -185,6 +186,7 @@ fn measure(options: &ResendOptions, placement: Placement) -> Result<Report, Clie
     let mut a = Peer::log_on(engine.address, "A")?;
     let mut b = Peer::log_on(engine.address, "B")?;
     let mut c = Peer::log_on(engine.address, "C")?;
+    b.client.note_arrivals()?;
     pin(placement.client_core);
 
     let start = Instant::now();
@@ -346,7 +348,9 @@ impl Peer {
 
     /// One order and its report, in ns.
     fn round_trip(&mut self) -> Result<u64, ClientError> {
-        self.client.round_trip((self.comp_id, TARGET_COMP_ID))
+        // Whoever waits for this core gets it now, rather than between the clock and the order.
+        std::thread::yield_now();
+        self.client.round_trip_to_arrival((self.comp_id, TARGET_COMP_ID))
     }
 
     /// Has the engine send so many reports.
