@@ -12,6 +12,8 @@ pub(crate) const RESEND_BYTES_PER_TURN_MAX: usize = 16 * 1024;
 pub(crate) const RESEND_UNSENT_BYTES_MAX: u64 = 256 * 1024;
 /// A resend whose peer does not read it makes room for one that waits, once it has been served for so long.
 pub(crate) const RESEND_SLICE_NS: u64 = 1_000_000_000;
+/// Sessions that one turn looks at for one that is behind, at most.
+pub(crate) const BEHIND_LOOKS_PER_TURN_MAX: usize = 64;
 /// Waiting sessions that one turn looks at, at most.
 pub(crate) const WAITING_LOOKS_PER_TURN_MAX: usize = 16;
 
@@ -65,11 +67,42 @@ pub(crate) struct Resends {
     pub jobs: VecDeque<Resending>,
     /// A session that could be served found no place.
     pub is_crowded: bool,
+    /// When messages may be sent again, while a session is behind.
+    pub next_ns: u64,
+    behind: Behind,
+}
+
+/// Whether there is a session whose connection takes no more and whose next bytes the ring will overwrite before long. A
+/// few sessions are looked at in a turn; one that is found counts until all have been looked at again.
+#[derive(Default)]
+struct Behind {
+    at: usize,
+    is_found: bool,
+    was_found: bool,
 }
 
 impl Resends {
     pub fn with_capacity(sessions: usize) -> Self {
-        Self { waiting: VecDeque::with_capacity(sessions), jobs: VecDeque::with_capacity(JOBS_MAX), is_crowded: false }
+        Self {
+            waiting: VecDeque::with_capacity(sessions),
+            jobs: VecDeque::with_capacity(JOBS_MAX),
+            is_crowded: false,
+            next_ns: 0,
+            behind: Behind::default(),
+        }
+    }
+
+    /// Looks at some more of so many sessions.
+    pub fn look_for_behind(&mut self, sessions: usize, is_behind: impl Fn(usize) -> bool) -> bool {
+        let behind = &mut self.behind;
+        for _ in 0..sessions.min(BEHIND_LOOKS_PER_TURN_MAX) {
+            if behind.at >= sessions {
+                (behind.at, behind.was_found, behind.is_found) = (0, behind.is_found, false);
+            }
+            behind.is_found |= is_behind(behind.at);
+            behind.at += 1;
+        }
+        behind.is_found || behind.was_found
     }
 }
 

@@ -2,6 +2,10 @@
 //!
 //! A session that owes a resend waits in a queue, has one of the stager's places, or neither any more. Places are few; a peer
 //! that does not read keeps its own no longer than [`RESEND_SLICE_NS`] when others wait, and goes back to the queue.
+//!
+//! Each message sent again is journaled once more, many times faster than live ones come. So resends leave most of the ring
+//! to these, and slow down while it holds bytes for a connection that takes none: it would be closed as a slow consumer in
+//! the time of one lap, which a resend at its full speed takes a tenth of a second for.
 
 use super::Worker;
 use crate::application::Application;
@@ -72,11 +76,17 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn send_staged(&mut self, now: Now, ledger: u32) -> u32 {
         let desk = &mut self.desks[ledger as usize];
-        // Each message sent again is journaled once more. The most of the ring is kept for live messages, or these would
-        // wait for the volume.
         let writer = &desk.ledger.writer;
-        let uncarried_bytes = writer.appended().saturating_sub(writer.watermark(Mode::Sync));
-        if uncarried_bytes > writer.geometry().ring_bytes / 4 {
+        let (appended, ring_bytes) = (writer.appended(), writer.geometry().ring_bytes);
+        // With a full ring live messages would wait for the volume.
+        let waits_for_volume = appended.saturating_sub(writer.watermark(Mode::Sync)) > ring_bytes / 4;
+        if desk.resends.jobs.is_empty() || waits_for_volume {
+            return 0;
+        }
+        let slots = &desk.ledger.slots;
+        let is_behind =
+            desk.resends.look_for_behind(slots.len(), |at| slots[at].link.unsent_bytes(writer) > ring_bytes / 4);
+        if is_behind && now.monotonic_ns < desk.resends.next_ns {
             return 0;
         }
         let is_crowded = std::mem::take(&mut desk.resends.is_crowded);
@@ -114,6 +124,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 break;
             }
         }
+        // Half a lap a second, where somebody is behind.
+        let desk = &mut self.desks[ledger as usize];
+        let bytes = desk.ledger.writer.appended() - appended;
+        desk.resends.next_ns = now.monotonic_ns + bytes * 2_000_000_000 / ring_bytes;
         work
     }
 
