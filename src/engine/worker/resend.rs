@@ -76,11 +76,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn send_staged(&mut self, now: Now, ledger: u32) -> u32 {
         let desk = &mut self.desks[ledger as usize];
+        if desk.resends.jobs.is_empty() {
+            return 0;
+        }
         let writer = &desk.ledger.writer;
         let (appended, ring_bytes) = (writer.appended(), writer.geometry().ring_bytes);
         // With a full ring live messages would wait for the volume.
         let waits_for_volume = appended.saturating_sub(writer.watermark(Mode::Sync)) > ring_bytes / 4;
-        if desk.resends.jobs.is_empty() || waits_for_volume {
+        if waits_for_volume {
             return 0;
         }
         let slots = &desk.ledger.slots;
