@@ -17,7 +17,7 @@ fn wire(arguments: &[&str]) -> Value {
 fn has_two_cores() -> bool {
     let enough = core_affinity::get_core_ids().unwrap_or_default().len() >= 2;
     if !enough {
-        eprintln!("skipped (bench wire needs two cores, this machine lets us use one)");
+        eprintln!("skipped (a benchmark needs two cores, this machine lets us use one)");
     }
     enough
 }
@@ -53,4 +53,27 @@ fn an_open_loop_counts_from_the_intended_time_and_a_missed_rate_fails() {
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("lower --rate"), "{error}");
+}
+
+#[test]
+fn a_resend_is_checked_and_measured_beside_another_session() {
+    if !has_two_cores() {
+        return;
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
+        .args(["bench", "resend", "--json", "--messages", "3000", "--orders", "200", "--runs", "1"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["resend"]["messages"], 3000, "{report}");
+    for run in ["idle", "meanwhile"] {
+        for what in ["p50_ns", "p99_ns", "p999_ns", "round_trips"] {
+            assert!(report[run][what].as_u64().is_some_and(|count| count > 0), "{run} {what}: {report}");
+        }
+    }
+    let growth = &report["growth"];
+    let kib = |when: &str| growth[when]["vm_rss_kib"].as_u64().unwrap();
+    assert_eq!(growth["vm_rss_kib"].as_u64().unwrap(), kib("most") - kib("before"), "{report}");
+    assert!(report["slow"]["served_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{report}");
 }

@@ -20,6 +20,8 @@ const SLICES_MAX: usize = 32;
 /// Bytes that one session sends a turn, at most, give or take one call: a peer that reads again after a long pause must not
 /// make the other sessions wait for all that the ring holds for it.
 const SEND_BYTES_PER_TURN_MAX: usize = 256 * 1024;
+/// The same of a session whose resend is being sent, of which there is always more.
+const RESEND_SEND_BYTES_PER_TURN_MAX: usize = 32 * 1024;
 const NS_PER_S: u64 = 1_000_000_000;
 /// Our own Logon, at most.
 const LOGON_BYTES_MAX: usize = 16 * 1024;
@@ -49,6 +51,8 @@ pub(crate) struct Link {
     /// The deadline that is in the worker's heap for this session, or `u64::MAX`.
     pub timer_ns: u64,
     pub resend: Option<ResendJob>,
+    /// The session is in the queue of those that wait for the stager, perhaps for a resend that is over.
+    pub resend_waits: bool,
     /// A fresh connection whose Logon names this live session, waiting for the old one to prove alive.
     pub challenger: Option<ConnectionId>,
     pub initiator: Option<Initiator>,
@@ -105,6 +109,7 @@ impl Link {
             secret_logon: None,
             timer_ns: u64::MAX,
             resend: None,
+            resend_waits: false,
             challenger: None,
             initiator: None,
         }
@@ -140,6 +145,7 @@ impl Link {
                 return (total, Flushed::AwaitingRelease);
             }
         }
+        let bytes_max = if self.resend.is_some() { RESEND_SEND_BYTES_PER_TURN_MAX } else { SEND_BYTES_PER_TURN_MAX };
         loop {
             let mut slices = [IoSlice::new(&[]); SLICES_MAX];
             let mut count = 0;
@@ -171,7 +177,7 @@ impl Link {
             total.bytes += sent;
             total.messages += self.advance(writer, sent);
             // Where less was taken than offered, too: only a refusal arms the readiness that brings us back.
-            if total.bytes >= SEND_BYTES_PER_TURN_MAX && self.queue.head.is_some() {
+            if total.bytes >= bytes_max && self.queue.head.is_some() {
                 return (total, Flushed::TurnIsOver);
             }
         }

@@ -1,24 +1,128 @@
-//! Resends on the worker's side: what is asked of the stager, and the batches that come back, worked off a few a turn.
+//! Resends on the worker's side: which sessions wait for the stager, and what it has brought for the others.
 
 use std::collections::VecDeque;
 
-use crate::journal::StagedBatch;
+use crate::journal::{JOBS_MAX, StagedBatch};
 
 /// Stored messages that one turn sends again, at most, so that live sessions are not kept waiting.
 pub(crate) const RESENDS_PER_TURN_MAX: u32 = 16;
+/// Their bytes, give or take one message.
+pub(crate) const RESEND_BYTES_PER_TURN_MAX: usize = 16 * 1024;
+/// A session that has so many bytes to send already gets no more of its resend; less where the ring is small.
+pub(crate) const RESEND_UNSENT_BYTES_MAX: u64 = 256 * 1024;
+/// A resend whose peer does not read it makes room for one that waits, once it has been served for so long.
+pub(crate) const RESEND_SLICE_NS: u64 = 1_000_000_000;
+/// Sessions that one turn looks at for one that is behind, at most.
+pub(crate) const BEHIND_LOOKS_PER_TURN_MAX: usize = 64;
+/// Waiting sessions that one turn looks at, at most.
+pub(crate) const WAITING_LOOKS_PER_TURN_MAX: usize = 16;
 
-/// A resend that a session is in the middle of.
+/// A resend that a session is in the middle of. What it still owes is the session's to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct ResendJob {
-    /// Tells its batches from those of a resend that was given up.
-    pub token: u64,
+pub(crate) enum ResendJob {
+    /// For a place at the stager, or for its peer to read.
+    Waiting,
+    /// The token tells its batches from those of a resend that was given up.
+    Asked { token: u64 },
 }
 
-/// A batch on the way through its session.
+/// A resend that the stager works on, or has brought.
 pub(crate) struct Resending {
-    pub batch: StagedBatch,
+    pub token: u64,
+    pub session: u32,
+    pub since_ns: u64,
+    /// Being sent, and the one after it.
+    batches: [Option<StagedBatch>; 2],
+    /// Of the first batch.
     pub next_entry: usize,
 }
 
-/// Batches in the order in which they came. The stager's own bound bounds it.
-pub(crate) type ResendQueue = VecDeque<Resending>;
+impl Resending {
+    pub fn new(token: u64, session: u32, since_ns: u64) -> Self {
+        Self { token, session, since_ns, batches: [None, None], next_entry: 0 }
+    }
+
+    pub fn batch(&self) -> Option<&StagedBatch> {
+        self.batches[0].as_ref()
+    }
+
+    pub fn push(&mut self, batch: StagedBatch) {
+        let place = self.batches.iter_mut().find(|place| place.is_none());
+        *place.expect("the stager has two batches out for a job, at most") = Some(batch);
+    }
+
+    /// The first batch, worked off.
+    pub fn pop(&mut self) -> Option<StagedBatch> {
+        self.next_entry = 0;
+        self.batches.rotate_left(1);
+        self.batches[1].take()
+    }
+}
+
+/// The resends of one journal.
+pub(crate) struct Resends {
+    /// Sessions, each at most once (`Link::resend_waits`).
+    pub waiting: VecDeque<u32>,
+    /// Whose turn it is comes first.
+    pub jobs: VecDeque<Resending>,
+    /// A session that could be served found no place.
+    pub is_crowded: bool,
+    /// When messages may be sent again, while a session is behind.
+    pub next_ns: u64,
+    behind: Behind,
+}
+
+/// Whether there is a session whose connection takes no more and whose next bytes the ring will overwrite before long. A
+/// few sessions are looked at in a turn; one that is found counts until all have been looked at again.
+#[derive(Default)]
+struct Behind {
+    at: usize,
+    is_found: bool,
+    was_found: bool,
+}
+
+impl Resends {
+    pub fn with_capacity(sessions: usize) -> Self {
+        Self {
+            waiting: VecDeque::with_capacity(sessions),
+            jobs: VecDeque::with_capacity(JOBS_MAX),
+            is_crowded: false,
+            next_ns: 0,
+            behind: Behind::default(),
+        }
+    }
+
+    /// Looks at some more of so many sessions.
+    pub fn look_for_behind(&mut self, sessions: usize, is_behind: impl Fn(usize) -> bool) -> bool {
+        let behind = &mut self.behind;
+        for _ in 0..sessions.min(BEHIND_LOOKS_PER_TURN_MAX) {
+            if behind.at >= sessions {
+                (behind.at, behind.was_found, behind.is_found) = (0, behind.is_found, false);
+            }
+            behind.is_found |= is_behind(behind.at);
+            behind.at += 1;
+        }
+        behind.is_found || behind.was_found
+    }
+}
+
+/// What a turn may still send again.
+pub(crate) struct Budget {
+    pub messages: u32,
+    pub bytes: usize,
+}
+
+impl Budget {
+    pub fn of_a_turn() -> Self {
+        Self { messages: RESENDS_PER_TURN_MAX, bytes: RESEND_BYTES_PER_TURN_MAX }
+    }
+
+    pub fn is_spent(&self) -> bool {
+        self.messages == 0 || self.bytes == 0
+    }
+
+    pub fn spend(&mut self, bytes: usize) {
+        self.messages -= 1;
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}

@@ -28,8 +28,8 @@ use crate::journal::{
 use crate::session::{Identity, Version};
 use crate::transport::tcp::{KernelTcp, bind};
 
-/// Stored messages that one ResendRequest may bring back before the stager asks for the rest anew: bounds its memory.
-const RESEND_MESSAGES_MAX: u32 = 100_000;
+/// Positions of stored messages that a stager keeps of one resend, at 16 bytes each; it finds the rest by walking once more.
+const RESEND_MESSAGES_MAX: u32 = 16_384;
 /// Connections on their way from one worker to another, at most.
 const HAND_OVERS_MAX: usize = 64;
 /// Names that wait for the resolver, at most: one an initiator, as long as there are no more initiators than that.

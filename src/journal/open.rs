@@ -32,7 +32,7 @@ pub struct Settings {
     pub flush_interval_ns: u64,
     /// The longest payload of a record.
     pub message_bytes_max: u32,
-    /// Messages that one stage request may find.
+    /// Positions that the stager keeps of one request at a time; it walks once more for the rest.
     pub resend_messages_max: u32,
     /// A monotonic clock in ns, to time syncs.
     pub clock: fn() -> u64,

@@ -7,6 +7,8 @@ use crate::sys::ring::Watermarks;
 use super::scan::{SegmentSource, record_at};
 use super::{Geometry, Kind, NONE, RecordHeader, Storage, StorageError};
 
+/// Requests that a stager works on side by side, a piece of each in turn.
+pub const JOBS_MAX: usize = 16;
 /// Payload bytes of one batch, unless a single message is longer.
 pub const STAGED_BYTES_MAX: usize = 64 * 1024;
 
@@ -31,6 +33,8 @@ pub struct StagedBatch {
     pub entries: Vec<StagedEntry>,
     pub bytes: Vec<u8>,
     pub outcome: Outcome,
+    /// On its way back: the worker wants no more of this token.
+    given_up: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +53,6 @@ pub enum Outcome {
     /// What is not among the entries is not in the journal any more.
     #[default]
     Done,
-    /// The bound of messages a request was reached: ask again from `begin`.
-    Truncated { begin: u64 },
 }
 
 impl StagedBatch {
@@ -59,10 +61,12 @@ impl StagedBatch {
     }
 }
 
-/// Batches between stager and worker at any time.
-const BATCHES_MAX: usize = 4;
-/// Requests that wait for the stager.
-const REQUESTS_MAX: usize = 1024;
+/// Batches of one job between stager and worker: one to send from, one to fill. A job has its own, so that a peer that does
+/// not read its resend keeps none from the others.
+const BATCHES_PER_JOB_MAX: usize = 2;
+const BATCHES_MAX: usize = JOBS_MAX * BATCHES_PER_JOB_MAX;
+/// Requests that wait for the stager to look.
+const REQUESTS_MAX: usize = JOBS_MAX;
 /// Records that one turn walks back over.
 const WALK_RECORDS_MAX: u32 = 1024;
 
@@ -73,28 +77,38 @@ pub struct StagerPort {
     returns: rtrb::Producer<StagedBatch>,
 }
 
-/// Reads one journal's segments for one worker. Requests are served one after the other.
+/// Reads one journal's segments for one worker.
 pub struct Stager<S: Storage> {
     source: SegmentSource<S>,
     geometry: Geometry,
     watermarks: Watermarks,
-    resend_messages_max: usize,
+    found_max: usize,
     requests: rtrb::Consumer<StageRequest>,
     batches: rtrb::Producer<StagedBatch>,
     returns: rtrb::Consumer<StagedBatch>,
-    /// Batches that were not yet made; they are made once and then go round.
-    unmade: usize,
-    job: Option<Job>,
-    /// Number and position of messages to stream, the highest number first.
-    found: VecDeque<(u64, u64)>,
+    /// Each is in here until the worker has given back the last of its batches.
+    jobs: VecDeque<Job>,
+    /// The job that was served last.
+    served: Option<u64>,
+    /// Made once, then they go round.
+    spare_batches: Vec<StagedBatch>,
+    spare_found: Vec<VecDeque<(u64, u64)>>,
 }
 
 struct Job {
     request: StageRequest,
-    /// Where the walk goes on; `None` when it is over.
+    /// The first number that has not been streamed.
+    begin: u64,
+    /// Where the walk goes on; `None` while what was found is streamed.
     walk: Option<u64>,
-    /// The lowest number that the bound pushed out.
-    truncated: Option<u64>,
+    /// Number and position of messages to stream, the highest number first.
+    found: VecDeque<(u64, u64)>,
+    /// Of messages that did not fit: where to walk from for each later part, the lowest numbers last.
+    parts: Vec<u64>,
+    /// Messages that did not fit, in this walk.
+    left_out: usize,
+    batches_out: usize,
+    is_over: bool,
 }
 
 impl StagerPort {
@@ -107,10 +121,16 @@ impl StagerPort {
         self.batches.pop().ok()
     }
 
-    /// Gives a batch back for reuse. Until then the stager has one fewer.
+    /// Gives a batch back for reuse. Until then its job has one fewer.
     pub fn recycle(&mut self, batch: StagedBatch) {
         // There are never more batches than the ring holds.
         let _ = self.returns.push(batch);
+    }
+
+    /// Gives a batch back and ends its job.
+    pub fn give_up(&mut self, mut batch: StagedBatch) {
+        batch.given_up = true;
+        self.recycle(batch);
     }
 }
 
@@ -125,85 +145,128 @@ impl<S: Storage> Stager<S> {
         let (request_in, requests) = rtrb::RingBuffer::new(REQUESTS_MAX);
         let (batches, batch_out) = rtrb::RingBuffer::new(BATCHES_MAX);
         let (return_in, returns) = rtrb::RingBuffer::new(BATCHES_MAX);
-        let resend_messages_max = resend_messages_max.max(1) as usize;
         let stager = Self {
             source: SegmentSource::new(storage, geometry, journal),
             geometry,
             watermarks,
-            resend_messages_max,
+            found_max: resend_messages_max.max(1) as usize,
             requests,
             batches,
             returns,
-            unmade: BATCHES_MAX,
-            job: None,
-            found: VecDeque::new(),
+            jobs: VecDeque::with_capacity(JOBS_MAX),
+            served: None,
+            spare_batches: Vec::with_capacity(BATCHES_MAX),
+            spare_found: Vec::with_capacity(JOBS_MAX),
         };
         (stager, StagerPort { requests: request_in, batches: batch_out, returns: return_in })
     }
 
-    /// Walks or streams one bounded piece. The answer counts the records looked at; 0 means that there is nothing to do, or that the
-    /// worker holds all batches, or that the flusher has not yet carried what is asked for.
+    /// Walks or streams one bounded piece of one job, of the next that can go on. The answer counts the records looked at; 0 means
+    /// that there is nothing to do, or that the worker holds all batches, or that the flusher has not yet carried what is asked for.
     pub fn turn(&mut self) -> Result<u32, StorageError> {
-        let Some(mut job) = self.job.take().or_else(|| self.next_job()) else {
-            return Ok(0);
-        };
-        let result = match job.walk {
-            Some(at) => self.walk(&mut job, at),
-            None => self.stream(&mut job),
-        };
-        let (is_over, work) = result?;
-        if !is_over {
-            self.job = Some(job);
+        self.take_returns();
+        while self.jobs.len() < JOBS_MAX
+            && let Ok(request) = self.requests.pop()
+        {
+            self.jobs.push_back(Job {
+                request,
+                begin: request.begin,
+                walk: Some(request.last_out),
+                found: self.spare_found.pop().unwrap_or_default(),
+                parts: Vec::new(),
+                left_out: 0,
+                batches_out: 0,
+                is_over: false,
+            });
         }
-        Ok(work)
+        for _ in 0..self.jobs.len() {
+            let Some(mut job) = self.jobs.pop_front() else { break };
+            let work = self.serve(&mut job);
+            self.jobs.push_back(job);
+            match work? {
+                0 => {}
+                work => return Ok(work),
+            }
+        }
+        Ok(0)
     }
 
-    fn next_job(&mut self) -> Option<Job> {
-        let request = self.requests.pop().ok()?;
-        self.source.forget();
-        self.found.clear();
-        Some(Job { request, walk: Some(request.last_out), truncated: None })
+    fn take_returns(&mut self) {
+        while let Ok(mut batch) = self.returns.pop() {
+            if let Some(at) = self.jobs.iter().position(|job| job.request.token == batch.token) {
+                let job = &mut self.jobs[at];
+                job.batches_out -= 1;
+                job.is_over |= batch.given_up;
+                if job.is_over
+                    && job.batches_out == 0
+                    && let Some(mut job) = self.jobs.remove(at)
+                {
+                    job.found.clear();
+                    self.spare_found.push(job.found);
+                }
+            }
+            batch.entries.clear();
+            batch.bytes.clear();
+            batch.given_up = false;
+            // A message longer than a batch made it grow.
+            batch.bytes.shrink_to(STAGED_BYTES_MAX);
+            self.spare_batches.push(batch);
+        }
+    }
+
+    fn serve(&mut self, job: &mut Job) -> Result<u32, StorageError> {
+        if job.is_over {
+            return Ok(0);
+        }
+        if self.served.replace(job.request.token) != Some(job.request.token) {
+            // What was read for another job may have been read before this one's records were written.
+            self.source.forget();
+        }
+        match job.walk {
+            Some(at) => self.walk(job, at),
+            None => self.stream(job),
+        }
     }
 
     /// Follows the links back and keeps the messages that are asked for, of which those with the lowest numbers where they are too many.
-    fn walk(&mut self, job: &mut Job, mut at: u64) -> Result<(bool, u32), StorageError> {
-        let request = job.request;
+    fn walk(&mut self, job: &mut Job, mut at: u64) -> Result<u32, StorageError> {
         if at != NONE && at >= self.watermarks.written() {
-            return Ok((false, 0));
+            return Ok(0);
         }
         for work in 0..WALK_RECORDS_MAX {
             if at == NONE || at < self.geometry.oldest_position(self.watermarks.appended()) {
                 job.walk = None;
-                return Ok((false, work + 1));
+                return Ok(work + 1);
             }
             self.source.look_back(at)?;
             let record = record_at(&mut self.source, &self.geometry, at)?.map(|(header, _)| header);
-            let wanted = record.filter(|header| is_of(header, &request) && header.msg_seq_num >= request.begin);
+            let wanted = record.filter(|header| is_of(header, &job.request) && header.msg_seq_num >= job.begin);
             // A link that does not lead back would walk in circles.
             let Some(header) = wanted.filter(|header| header.previous == NONE || header.previous < at) else {
                 job.walk = None;
-                return Ok((false, work + 1));
+                return Ok(work + 1);
             };
-            if header.msg_seq_num <= request.end {
-                if self.found.len() == self.resend_messages_max {
-                    job.truncated = self.found.pop_front().map(|(msg_seq_num, _)| msg_seq_num);
-                }
-                self.found.push_back((header.msg_seq_num, at));
+            if header.msg_seq_num <= job.request.end {
+                job.keep(header.msg_seq_num, at, self.found_max);
             }
             at = header.previous;
         }
         job.walk = Some(at);
-        Ok((false, WALK_RECORDS_MAX))
+        Ok(WALK_RECORDS_MAX)
     }
 
     /// Fills one batch.
-    fn stream(&mut self, job: &mut Job) -> Result<(bool, u32), StorageError> {
-        let Some(mut batch) = self.free_batch() else {
-            return Ok((false, 0));
-        };
+    fn stream(&mut self, job: &mut Job) -> Result<u32, StorageError> {
+        if job.batches_out == BATCHES_PER_JOB_MAX {
+            return Ok(0);
+        }
+        let mut batch = self
+            .spare_batches
+            .pop()
+            .unwrap_or_else(|| StagedBatch { bytes: Vec::with_capacity(STAGED_BYTES_MAX), ..StagedBatch::default() });
         batch.token = job.request.token;
         batch.session = job.request.session;
-        while let Some(&(_, position)) = self.found.back() {
+        while let Some(&(msg_seq_num, position)) = job.found.back() {
             // A record that was overwritten meanwhile is no longer in the journal.
             if let Some((header, payload)) =
                 record_at(&mut self.source, &self.geometry, position)?.filter(|(header, _)| is_of(header, &job.request))
@@ -220,30 +283,35 @@ impl<S: Storage> Stager<S> {
                 batch.bytes.extend_from_slice(payload);
                 batch.entries.push(entry);
             }
-            self.found.pop_back();
+            job.found.pop_back();
+            job.begin = msg_seq_num + 1;
         }
-        let is_over = self.found.is_empty();
-        batch.outcome = match job.truncated {
-            _ if !is_over => Outcome::More,
-            Some(begin) => Outcome::Truncated { begin },
-            None => Outcome::Done,
-        };
+        if job.found.is_empty() {
+            (job.walk, job.left_out) = (job.parts.pop(), 0);
+            job.is_over = job.walk.is_none();
+        }
+        batch.outcome = if job.is_over { Outcome::Done } else { Outcome::More };
         let work = 1 + batch.entries.len() as u32;
+        job.batches_out += 1;
         // There are never more batches than the ring holds.
         let _ = self.batches.push(batch);
-        Ok((is_over, work))
+        Ok(work)
     }
+}
 
-    fn free_batch(&mut self) -> Option<StagedBatch> {
-        if let Ok(mut batch) = self.returns.pop() {
-            batch.entries.clear();
-            batch.bytes.clear();
-            // A message longer than a batch made it grow.
-            batch.bytes.shrink_to(STAGED_BYTES_MAX);
-            return Some(batch);
+impl Job {
+    /// One more message, of a lower number than those before. Where there are too many the highest is left out, and comes
+    /// with a later part: walking once more from each part's highest message finds all of them.
+    fn keep(&mut self, msg_seq_num: u64, position: u64, found_max: usize) {
+        if self.found.len() == found_max
+            && let Some((_, left_out)) = self.found.pop_front()
+        {
+            if self.left_out.is_multiple_of(found_max) {
+                self.parts.push(left_out);
+            }
+            self.left_out += 1;
         }
-        self.unmade = self.unmade.checked_sub(1)?;
-        Some(StagedBatch { bytes: Vec::with_capacity(STAGED_BYTES_MAX), ..StagedBatch::default() })
+        self.found.push_back((msg_seq_num, position));
     }
 }
 

@@ -6,6 +6,7 @@
 
 #[doc(hidden)]
 pub mod allocations;
+pub mod arrival;
 pub mod cores;
 pub mod file;
 pub mod memory;

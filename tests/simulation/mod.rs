@@ -5,6 +5,7 @@
 #![allow(dead_code, reason = "each test crate uses its own part")]
 
 pub mod wire;
+pub mod world;
 
 use std::cell::Cell;
 use std::net::SocketAddr;

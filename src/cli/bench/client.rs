@@ -7,7 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use hdrhistogram::Histogram;
 
-use crate::fix::{Decimal, Encoder, FieldIndex, Framing, Precision, UtcTimestamp, frame, parse, tags};
+use crate::fix::{Decimal, Encoder, FieldIndex, Framing, Message, Precision, UtcTimestamp, frame, parse, tags};
+use crate::sys::arrival;
 
 const BUFFER_BYTES: usize = 256 * 1024;
 /// A server that says nothing for so long has failed.
@@ -57,6 +58,9 @@ pub(super) struct Client {
     received: Vec<u8>,
     start: usize,
     end: usize,
+    /// When the newest bytes arrived, by the kernel's clock, in ns since 1970; where [`Client::note_arrivals`] asked for it.
+    arrival_ns: Option<u64>,
+    notes_arrivals: bool,
     next_order: u64,
     /// The prefix of every ClOrdID(11), so that two runs against one engine do not collide.
     run_id: u32,
@@ -73,12 +77,14 @@ impl Client {
     }
 
     /// Connects to an engine and logs on, with the engine's and our numbers starting at 1 again.
-    pub fn to_engine(address: SocketAddr, comp_ids: (&str, &str)) -> Result<Self, ClientError> {
+    pub fn to_engine(address: SocketAddr, comp_ids: (&str, &str), heart_bt_int_s: u64) -> Result<Self, ClientError> {
         let index = FieldIndex::with_capacity(1024);
         let mut client = Self::connect(address, Peer::Engine { next_out: 1, index })?;
         let mut logon = [0; 512];
         let length = client.encode(&mut logon, b"A", comp_ids, |body| {
-            body.uint(tags::ENCRYPT_METHOD, 0).uint(tags::HEART_BT_INT, 60).bool(tags::RESET_SEQ_NUM_FLAG, true);
+            body.uint(tags::ENCRYPT_METHOD, 0)
+                .uint(tags::HEART_BT_INT, heart_bt_int_s)
+                .bool(tags::RESET_SEQ_NUM_FLAG, true);
         });
         client.write(&logon[..length])?;
         let answer = client.receive()?;
@@ -99,6 +105,8 @@ impl Client {
             received: vec![0; BUFFER_BYTES],
             start: 0,
             end: 0,
+            arrival_ns: None,
+            notes_arrivals: false,
             next_order: 1,
             run_id: fastrand::u32(..),
             order_bytes: 0,
@@ -133,6 +141,26 @@ impl Client {
         let elapsed = start.elapsed();
         self.check(answer, self.next_order - 1)?;
         Ok(elapsed.as_nanos() as u64)
+    }
+
+    /// Reads with the kernel's times from now on.
+    pub fn note_arrivals(&mut self) -> Result<(), ClientError> {
+        arrival::note(&self.stream)?;
+        self.notes_arrivals = true;
+        Ok(())
+    }
+
+    /// One order and its answer, in ns from before the order is written until the kernel has the answer. What keeps this
+    /// thread from its core meanwhile is not in it.
+    pub fn round_trip_to_arrival(&mut self, comp_ids: (&str, &str)) -> Result<u64, ClientError> {
+        let mut order = [0; 512];
+        let length = self.encode_order(&mut order, comp_ids);
+        let start = utc_now();
+        self.write(&order[..length])?;
+        let answer = self.receive()?;
+        let arrival_ns = self.arrival_ns.ok_or_else(|| ClientError::Protocol("the kernel noted no arrival".into()))?;
+        self.check(answer, self.next_order - 1)?;
+        Ok(arrival_ns.saturating_sub(start.unix_ns))
     }
 
     /// Sends at fixed times whatever the answers do; latency counts from the time at which an order was to be sent.
@@ -176,7 +204,7 @@ impl Client {
         Ok(())
     }
 
-    fn encode_order(&mut self, buffer: &mut [u8; 512], comp_ids: (&str, &str)) -> usize {
+    pub fn encode_order(&mut self, buffer: &mut [u8; 512], comp_ids: (&str, &str)) -> usize {
         let number = self.next_order;
         self.next_order += 1;
         if let Peer::Floor { .. } = self.peer {
@@ -194,7 +222,7 @@ impl Client {
         length
     }
 
-    fn encode(
+    pub fn encode(
         &mut self,
         buffer: &mut [u8; 512],
         msg_type: &[u8],
@@ -213,7 +241,7 @@ impl Client {
     }
 
     #[inline]
-    fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+    pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             match self.stream.write(bytes) {
                 Ok(count) => bytes = &bytes[count..],
@@ -245,7 +273,7 @@ impl Client {
 
     /// The length of the next answer, if it is whole.
     #[inline]
-    fn try_receive(&mut self) -> Result<Option<usize>, ClientError> {
+    pub fn try_receive(&mut self) -> Result<Option<usize>, ClientError> {
         if let Some(length) = self.whole()? {
             return Ok(Some(length));
         }
@@ -255,7 +283,16 @@ impl Client {
             self.received.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        match self.stream.read(&mut self.received[self.end..]) {
+        let space = &mut self.received[self.end..];
+        let read = if self.notes_arrivals {
+            arrival::read(&self.stream, space).map(|(count, arrival_ns)| {
+                self.arrival_ns = arrival_ns;
+                count
+            })
+        } else {
+            self.stream.read(space)
+        };
+        match read {
             Ok(0) => Err(ClientError::Protocol("the server closed the connection".into())),
             Ok(count) => {
                 self.end += count;
@@ -301,17 +338,21 @@ impl Client {
         Ok(())
     }
 
-    fn release(&mut self, length: usize) {
+    pub fn release(&mut self, length: usize) {
         self.start += length;
     }
 
     fn field(&mut self, answer: usize, tag: u32) -> Option<Vec<u8>> {
-        let Peer::Engine { index, .. } = &mut self.peer else { return None };
-        let message = parse(&self.received[self.start..][..answer], index).ok()?;
-        message.field(tag).map(<[u8]>::to_vec)
+        self.message(answer)?.field(tag).map(<[u8]>::to_vec)
     }
 
-    fn text(&self, answer: usize) -> String {
+    /// An engine's answer that is whole. `None` where its fields cannot be read.
+    pub fn message(&mut self, answer: usize) -> Option<Message<'_>> {
+        let Peer::Engine { index, .. } = &mut self.peer else { return None };
+        parse(&self.received[self.start..][..answer], index).ok()
+    }
+
+    pub fn text(&self, answer: usize) -> String {
         String::from_utf8_lossy(&self.received[self.start..][..answer]).replace('\x01', "|")
     }
 }

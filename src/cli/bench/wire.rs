@@ -12,6 +12,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::client::{Client, ClientError, Load};
+use super::engine::{EngineProcess, EngineSettings, FLUSH_INTERVAL_US, Memory};
 use super::machine::{Machine, Placement, pin};
 use crate::cli::Exit;
 use crate::sys::process;
@@ -55,10 +56,9 @@ pub(crate) struct WireOptions {
     volume: Option<PathBuf>,
 }
 
-const FLUSH_INTERVAL_US: u64 = 1_000;
+const HEART_BT_INT_S: u64 = 60;
 /// Header and alignment that the journal adds to the two messages of a round trip, on average.
 const JOURNAL_OVERHEAD_BYTES: usize = 2 * (64 + 32);
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 fn comp_ids(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once(',').filter(|(sender, target)| !sender.is_empty() && !target.is_empty());
@@ -132,19 +132,28 @@ fn measure(options: &WireOptions, placement: Placement) -> Result<Report, Client
     let comp_ids = (options.comp_ids.0.as_str(), options.comp_ids.1.as_str());
     let own = match options.connect {
         Some(_) => None,
-        None => Some(EngineProcess::start(directory.path(), options, placement)?),
+        None => Some(EngineProcess::start(
+            directory.path(),
+            placement,
+            &EngineSettings {
+                mode: &options.mode,
+                wait: &options.wait,
+                sessions_max: options.idle_sessions + 16,
+                segments: 4,
+            },
+        )?),
     };
     let address = options.connect.or(own.as_ref().map(|own| own.address)).expect("one of the two is there");
     // Idle sessions log on before the client is pinned, and stay until the end.
     let idle: Result<Vec<_>, _> = (0..options.idle_sessions)
-        .map(|number| Client::to_engine(address, (&format!("IDLE{number}"), comp_ids.1)))
+        .map(|number| Client::to_engine(address, (&format!("IDLE{number}"), comp_ids.1), HEART_BT_INT_S))
         .collect();
     let idle = idle?;
     pin(placement.client_core);
 
     let load = Load { warm_up: options.orders.min(5_000), round_trips: options.orders, rate: options.rate };
     // The first engine run is thrown away but for the lengths that the floor has to use.
-    let mut first = Client::to_engine(address, comp_ids)?;
+    let mut first = Client::to_engine(address, comp_ids, HEART_BT_INT_S)?;
     first.run(Load { warm_up: 0, round_trips: 100, rate: None }, comp_ids)?;
     let (order_bytes, report_bytes) = (first.order_bytes, first.answer_bytes);
     drop(first);
@@ -162,7 +171,8 @@ fn measure(options: &WireOptions, placement: Placement) -> Result<Report, Client
         let mut client = reconnect(address, comp_ids)?;
         engines.push(client.run(load, comp_ids)?);
     }
-    let engine_anonymous_kib = own.as_ref().and_then(|own| anonymous_kib(own.child.id()));
+    let engine_anonymous_kib =
+        own.as_ref().and_then(EngineProcess::memory).map(|Memory { rss_anon_kib, .. }| rss_anon_kib);
     drop(idle);
     let (floor, floor_with_sync, engine) = (median(&floors), median(&synced_floors), median(&engines));
     // How somebody else's engine is set up is not ours to say.
@@ -194,7 +204,7 @@ fn measure(options: &WireOptions, placement: Placement) -> Result<Report, Client
 fn reconnect(address: SocketAddr, comp_ids: (&str, &str)) -> Result<Client, ClientError> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
-        match Client::to_engine(address, comp_ids) {
+        match Client::to_engine(address, comp_ids, HEART_BT_INT_S) {
             Err(_) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(20)),
             result => return result,
         }
@@ -216,73 +226,6 @@ fn median(runs: &[Histogram<u64>]) -> Percentiles {
         p999_ns: middle(of(0.999)),
         p9999_ns: middle(of(0.9999)),
         max_ns: middle(of(1.0)),
-    }
-}
-
-/// RssAnon of proc(5), in KiB.
-fn anonymous_kib(pid: u32) -> Option<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("RssAnon:"))?;
-    line.trim().trim_end_matches(" kB").parse().ok()
-}
-
-/// Our engine as a process of its own, killed when dropped.
-struct EngineProcess {
-    child: Child,
-    address: SocketAddr,
-    /// The rings, gone with the process.
-    _shared_memory: Option<tempfile::TempDir>,
-}
-
-impl EngineProcess {
-    fn start(directory: &Path, options: &WireOptions, placement: Placement) -> io::Result<Self> {
-        let address = free_port()?;
-        // The ring lies beside the data unless shared memory can be had: it goes with the directory in either case.
-        let rings = directory.join("rings");
-        std::fs::create_dir(&rings)?;
-        let shared_memory = tempfile::tempdir_in("/dev/shm").ok();
-        let ring_dir = shared_memory.as_ref().map_or(rings.as_path(), |directory| directory.path());
-        let sessions_max = options.idle_sessions + 16;
-        let config = format!(
-            "[engine]\ndata_dir = {data:?}\ncores = [{core}]\nhousekeeping_cores = [{housekeeping}]\nwait = \"{wait}\"\n\
-             application = \"exchange\"\ntemplate_sessions_max = {sessions_max}\npending_connections_max = 16\n\
-             connections_max = {sessions_max}\n\
-             [persistence]\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nsegments = 4\nflush_interval = \"{FLUSH_INTERVAL_US}us\"\n\
-             [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"{address}\"\n\
-             [[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"\n",
-            data = directory.join("data"),
-            core = placement.server_core,
-            housekeeping = placement.housekeeping_core,
-            wait = options.wait,
-            mode = options.mode,
-        );
-        let path = directory.join("fixring.toml");
-        std::fs::write(&path, config)?;
-        let log = std::fs::File::create(directory.join("engine.log"))?;
-        let child = Command::new(std::env::current_exe()?)
-            .args(["run", "--log-level", "warn", "--config"])
-            .arg(&path)
-            .stdin(Stdio::null())
-            .stderr(log)
-            .spawn()?;
-        let mut engine = Self { child, address, _shared_memory: shared_memory };
-        let deadline = Instant::now() + READY_TIMEOUT;
-        while std::net::TcpStream::connect(address).is_err() {
-            let ended = engine.child.try_wait()?.is_some();
-            if ended || Instant::now() > deadline {
-                let log = std::fs::read_to_string(directory.join("engine.log")).unwrap_or_default();
-                return Err(io::Error::other(format!("the engine did not start: {}", log.trim())));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(engine)
-    }
-}
-
-impl Drop for EngineProcess {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -327,10 +270,6 @@ impl Drop for FloorProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn free_port() -> io::Result<SocketAddr> {
-    std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }
 
 fn print(options: &WireOptions, report: &Report) {

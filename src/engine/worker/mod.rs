@@ -8,6 +8,7 @@
 mod connect;
 mod hours;
 mod receive;
+mod resend;
 mod send;
 mod step;
 mod stop;
@@ -25,7 +26,7 @@ use super::directory::Directory;
 use super::event::{Event, EventSink, SessionKey};
 use super::initiate::{ResolveRequest, Resolved};
 use super::ledger::{Ledger, Slot};
-use super::resend::ResendQueue;
+use super::resend::Resends;
 use super::timers::Timers;
 use crate::application::Application;
 use crate::control::{JournalCounters, Shared, WorkerCounters};
@@ -94,10 +95,8 @@ struct Desk<A> {
     ledger: Ledger<A>,
     journal: u16,
     staging: StagerPort,
-    /// Resends that were asked of the stager and are not over.
-    staging_open: u32,
     by_identity: HashMap<Identity, u32>,
-    resending: ResendQueue,
+    resends: Resends,
     counters: Arc<CachePadded<JournalCounters>>,
     template_sessions: u32,
     /// Sessions with records to send, or waiting for their release. Each at most once: see `queued`.
@@ -211,7 +210,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         work += self.read(now);
         work += self.fire_timers(now);
-        work += self.resend(now);
         for desk in 0..self.desks.len() {
             let has_room = self.desks[desk].ledger.application_turn(now);
             self.desks[desk].full &= !has_room;
@@ -219,6 +217,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.after_application(now, desk as u32);
             work += self.send(now, desk as u32);
         }
+        work += self.resend(now);
         work += self.stop_turn(now);
         self.publish(now, work);
         work
@@ -234,9 +233,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.desks.iter().any(|desk| desk.full || !desk.to_send.is_empty())
     }
 
-    /// A resend waits for the stager or is being sent.
+    /// A resend waits, for the stager or its peer, or is being sent.
     pub fn awaits_stager(&self) -> bool {
-        self.desks.iter().any(|desk| desk.staging_open > 0)
+        self.desks.iter().any(|desk| !desk.resends.jobs.is_empty() || !desk.resends.waiting.is_empty())
     }
 
     pub fn number(&self) -> u32 {

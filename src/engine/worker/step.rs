@@ -12,10 +12,10 @@ use crate::engine::hours::Hours;
 use crate::engine::initiate::Initiator;
 use crate::engine::ledger::{Full, Ledger, Slot};
 use crate::engine::link::{Link, LinkOutbox};
-use crate::engine::resend::{RESENDS_PER_TURN_MAX, ResendJob, Resending};
+use crate::engine::resend::Resends;
 use crate::engine::timers::Timer;
-use crate::fix::{FieldIndex, parse};
-use crate::journal::{Mode, Outcome, StageRequest};
+use crate::fix::parse;
+use crate::journal::Mode;
 use crate::session::{Action, DisconnectReason, Identity, Notice, Now, Numbers, Role, Session, Settings, State};
 use crate::transport::{ConnectionId, Transport};
 
@@ -54,13 +54,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
             ledger: Ledger::new(writer, slots, application, incarnation, commit_bytes_max),
             journal,
             staging,
-            resending: Default::default(),
+            resends: Resends::with_capacity(queued.len() + 64),
             counters,
             template_sessions,
             to_send: Vec::with_capacity(queued.len() + 64),
             queued,
             full: false,
-            staging_open: 0,
             by_identity: known.iter().map(|(number, identity)| (identity.clone(), *number)).collect(),
         });
         for (number, identity) in known {
@@ -125,6 +124,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         desk.template_sessions += u32::from(spec.is_template);
         desk.queued.push(false);
         desk.to_send.reserve(desk.ledger.slots.len());
+        desk.resends.waiting.reserve(desk.ledger.slots.len() - desk.resends.waiting.len());
         let session = self.key(ledger, number);
         self.mailbox.events.push(Event::SessionKnown { session, identity: Box::new(identity.clone()) });
         if spec.is_template {
@@ -412,115 +412,5 @@ impl<T: Transport, A: Application> Worker<T, A> {
         if self.slot(ledger, session).link.initiator.is_some() {
             self.reconnect_later(now, ledger, session);
         }
-    }
-
-    fn start_resend(&mut self, ledger: u32, session: u32, begin: u64, end: u64) {
-        self.next_token += 1;
-        let token = self.next_token;
-        let slot = self.slot(ledger, session);
-        let link = &mut slot.link;
-        link.resend = Some(ResendJob { token });
-        let request = StageRequest { token, session, begin, end, last_out: link.last_out, epoch: link.epoch };
-        let key = self.key(ledger, session);
-        let desk = &mut self.desks[ledger as usize];
-        if desk.staging.request(request).is_ok() {
-            desk.staging_open += 1;
-            self.mailbox.events.push(Event::ResendStarted { session: key, begin, end });
-        } else {
-            // As many resends wait as are bounded. The peer asks again, see `resend_request_repeat`.
-            self.slot(ledger, session).link.resend = None;
-            self.counters.back_pressure.add(1);
-        }
-    }
-
-    /// Sends on what the stager has brought, a bounded number of messages a turn.
-    pub(super) fn resend(&mut self, now: Now) -> u32 {
-        let mut work = 0;
-        for ledger in 0..self.desks.len() {
-            while let Some(batch) = self.desks[ledger].staging.take() {
-                self.desks[ledger].resending.push_back(Resending { batch, next_entry: 0 });
-                work += 1;
-            }
-            let mut budget = RESENDS_PER_TURN_MAX;
-            while budget > 0
-                && let Some(mut resending) = self.desks[ledger].resending.pop_front()
-            {
-                match self.resend_batch(now, ledger as u32, &mut resending, &mut budget) {
-                    Ok(true) => {
-                        let desk = &mut self.desks[ledger];
-                        desk.staging_open -= u32::from(resending.batch.outcome != Outcome::More);
-                        desk.staging.recycle(resending.batch);
-                    }
-                    Ok(false) | Err(Full) => {
-                        self.desks[ledger].resending.push_front(resending);
-                        break;
-                    }
-                }
-                work += 1;
-            }
-        }
-        work
-    }
-
-    /// `true` when the batch is worked off, or of no use any more.
-    fn resend_batch(
-        &mut self,
-        now: Now,
-        ledger: u32,
-        resending: &mut Resending,
-        budget: &mut u32,
-    ) -> Result<bool, Full> {
-        let session = resending.batch.session;
-        let token = resending.batch.token;
-        let ring_bytes = self.desks[ledger as usize].ledger.writer.geometry().ring_bytes;
-        while let Some(entry) = resending.batch.entries.get(resending.next_entry) {
-            let link = &self.desks[ledger as usize].ledger.slots[session as usize].link;
-            if link.resend != Some(ResendJob { token }) {
-                return Ok(true);
-            }
-            // A peer that does not read its resend must not push itself out of the ring.
-            let lags = link.unsent_bytes(&self.desks[ledger as usize].ledger.writer) > ring_bytes / 8;
-            if *budget == 0 || lags {
-                return Ok(false);
-            }
-            *budget -= 1;
-            let stored = &resending.batch.bytes[entry.offset as usize..][..entry.length as usize];
-            // The index is ours again before the session takes another step.
-            let mut index = std::mem::replace(&mut self.index, FieldIndex::with_capacity(0));
-            let result = match parse(stored, &mut index) {
-                Ok(message) => {
-                    self.step_session(now, ledger, session, |session, out| session.resend(now, &message, out))
-                }
-                // Stored by us, CRC verified: what cannot be parsed is gap-filled.
-                Err(_) => Ok(Ok(())),
-            };
-            self.index = index;
-            if result?.is_err() {
-                return Err(Full);
-            }
-            self.counters.messages_resent.add(1);
-            resending.next_entry += 1;
-        }
-        let link = &self.desks[ledger as usize].ledger.slots[session as usize].link;
-        if link.resend != Some(ResendJob { token }) {
-            return Ok(true);
-        }
-        match resending.batch.outcome {
-            Outcome::More => {}
-            Outcome::Done => {
-                let done = self.step_session(now, ledger, session, |session, out| session.resend_done(now, out))?;
-                if done.is_err() {
-                    return Err(Full);
-                }
-                self.slot(ledger, session).link.resend = None;
-                self.counters.resends_served.add(1);
-            }
-            Outcome::Truncated { begin } => {
-                if let Some((_, end)) = self.slot(ledger, session).session.resending() {
-                    self.start_resend(ledger, session, begin, end);
-                }
-            }
-        }
-        Ok(true)
     }
 }

@@ -1,0 +1,144 @@
+//! Our engine as a process of its own: the server of the benchmarks.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::machine::Placement;
+
+pub(super) const FLUSH_INTERVAL_US: u64 = 1_000;
+const READY_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What differs between the benchmarks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EngineSettings<'a> {
+    pub mode: &'a str,
+    pub wait: &'a str,
+    pub sessions_max: u32,
+    /// Of 64 MiB each, see the configuration's defaults.
+    pub segments: u64,
+}
+
+/// An exchange for any FIX.4.4 CompIDs, killed when dropped.
+pub(super) struct EngineProcess {
+    pub child: Child,
+    pub address: SocketAddr,
+    /// The rings, gone with the process.
+    _shared_memory: Option<tempfile::TempDir>,
+}
+
+impl EngineProcess {
+    pub fn start(directory: &Path, placement: Placement, settings: &EngineSettings<'_>) -> io::Result<Self> {
+        let address = free_port()?;
+        // The ring lies beside the data unless shared memory can be had: it goes with the directory in either case.
+        let rings = directory.join("rings");
+        std::fs::create_dir(&rings)?;
+        let shared_memory = tempfile::tempdir_in("/dev/shm").ok();
+        let ring_dir = shared_memory.as_ref().map_or(rings.as_path(), |directory| directory.path());
+        let EngineSettings { mode, wait, sessions_max, segments } = settings;
+        let config = format!(
+            "[engine]\ndata_dir = {data:?}\ncores = [{core}]\nhousekeeping_cores = [{housekeeping}]\nwait = \"{wait}\"\n\
+             application = \"exchange\"\ntemplate_sessions_max = {sessions_max}\npending_connections_max = 16\n\
+             connections_max = {sessions_max}\n\
+             [persistence]\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nsegments = {segments}\nflush_interval = \"{FLUSH_INTERVAL_US}us\"\n\
+             [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"{address}\"\n\
+             [[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"\n",
+            data = directory.join("data"),
+            core = placement.server_core,
+            housekeeping = placement.housekeeping_core,
+        );
+        let path = directory.join("fixring.toml");
+        std::fs::write(&path, config)?;
+        let log = std::fs::File::create(directory.join("engine.log"))?;
+        let child = Command::new(std::env::current_exe()?)
+            .args(["run", "--log-level", "warn", "--config"])
+            .arg(&path)
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()?;
+        let mut engine = Self { child, address, _shared_memory: shared_memory };
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while std::net::TcpStream::connect(address).is_err() {
+            let ended = engine.child.try_wait()?.is_some();
+            if ended || Instant::now() > deadline {
+                let log = std::fs::read_to_string(directory.join("engine.log")).unwrap_or_default();
+                return Err(io::Error::other(format!("the engine did not start: {}", log.trim())));
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(engine)
+    }
+
+    /// `None` where the kernel does not tell.
+    pub fn memory(&self) -> Option<Memory> {
+        Memory::of(&std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?)
+    }
+
+    /// Handed to write calls since the start (wchar of proc(5)). `None` where the kernel does not tell.
+    pub fn written_bytes(&self) -> Option<u64> {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).ok()?;
+        io.lines().find_map(|line| line.strip_prefix("wchar: "))?.parse().ok()
+    }
+}
+
+impl Drop for EngineProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn free_port() -> io::Result<SocketAddr> {
+    std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()
+}
+
+/// Resident memory as proc(5) tells it: all, and the three kinds that it is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(super) struct Memory {
+    pub vm_rss_kib: u64,
+    pub rss_anon_kib: u64,
+    /// The binary and its libraries.
+    pub rss_file_kib: u64,
+    /// The rings.
+    pub rss_shmem_kib: u64,
+}
+
+impl Memory {
+    /// The larger of each.
+    pub fn max(self, other: Self) -> Self {
+        Self {
+            vm_rss_kib: self.vm_rss_kib.max(other.vm_rss_kib),
+            rss_anon_kib: self.rss_anon_kib.max(other.rss_anon_kib),
+            rss_file_kib: self.rss_file_kib.max(other.rss_file_kib),
+            rss_shmem_kib: self.rss_shmem_kib.max(other.rss_shmem_kib),
+        }
+    }
+
+    fn of(status: &str) -> Option<Self> {
+        let kib = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+            line.trim().trim_end_matches(" kB").parse().ok()
+        };
+        Some(Self {
+            vm_rss_kib: kib("VmRSS")?,
+            rss_anon_kib: kib("RssAnon")?,
+            rss_file_kib: kib("RssFile")?,
+            rss_shmem_kib: kib("RssShmem")?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernel_s_figures_are_read_by_their_whole_names() {
+        let status = "Name:\tfixring\nVmHWM:\t 9 kB\nVmRSS:\t  1500 kB\nRssAnon:\t 500 kB\nRssFile:\t 400 kB\nRssShmem:\t 600 kB\n";
+        let memory = Memory { vm_rss_kib: 1_500, rss_anon_kib: 500, rss_file_kib: 400, rss_shmem_kib: 600 };
+        assert_eq!(Memory::of(status), Some(memory));
+        assert_eq!(Memory::of("VmRSS:\t 1 kB\n"), None);
+    }
+}
