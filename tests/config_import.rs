@@ -164,6 +164,7 @@ fn a_file_of_quickfix_j_becomes_the_configuration_that_it_means() {
         assert!(note.fate == Fate::Lost && note.text.contains(why), "{note:?}");
     }
     assert!(fate(&imported, 17).text.contains("[SESSION] of line 34: FIX.4.0 does not have it"));
+    assert!(imported.notes.iter().all(|note| note.fate != Fate::Unset), "ValidateIncomingMessage=N");
     assert!(imported.toml.contains("# password_file = \"/run/secrets/…\"    # the secret of line 31 is not copied"));
 }
 
