@@ -532,13 +532,16 @@ fn dictionary(scope: &mut Scope<'_, '_, '_>, begin_string: &str) -> bool {
             }
         }
     }
-    match &paths[..] {
-        [] => {}
-        [path] => {
-            scope.put(&carried, "dictionary", path.clone());
-        }
-        paths => {
-            scope.put(&carried, "dictionary", format!("[{}]", paths.join(", ")));
+    let value = match &paths[..] {
+        [] => return is_unsaid,
+        [path] => path.clone(),
+        paths => format!("[{}]", paths.join(", ")),
+    };
+    if scope.put(&carried, "dictionary", value) {
+        for id in carried {
+            let caveat =
+                "where the file is QuickFIX's own and unchanged, leave the key out: the standard's are built in";
+            scope.carried_but(id, "session.dictionary", caveat);
         }
     }
     is_unsaid
