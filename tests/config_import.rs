@@ -164,6 +164,7 @@ fn a_file_of_quickfix_j_becomes_the_configuration_that_it_means() {
         assert!(note.fate == Fate::Lost && note.text.contains(why), "{note:?}");
     }
     assert!(fate(&imported, 17).text.contains("[SESSION] of line 34: FIX.4.0 does not have it"));
+    assert!(imported.notes.iter().all(|note| note.fate != Fate::Unset), "ValidateIncomingMessage=N");
     assert!(imported.toml.contains("# password_file = \"/run/secrets/…\"    # the secret of line 31 is not copied"));
 }
 
@@ -371,7 +372,20 @@ fn sessions_that_fixring_could_not_tell_apart_are_refused() {
     let template = "AcceptorTemplate=Y\n";
     let templates = [acceptor(template), acceptor(template).replace("FIX.4.4", "*")].concat().replace("=DESK", "=*");
     let fault = fault(&templates);
-    assert!(fault.starts_with("quickfix.cfg:12:1: fixring would refuse this: session[1].target_comp_id"), "{fault}");
+    assert!(fault.starts_with("quickfix.cfg:12:1: fixring would refuse this: target_comp_id = \"*\" makes"), "{fault}");
+}
+
+#[test]
+fn a_zone_that_is_not_known_is_a_fault_of_the_setting_that_names_it() {
+    let sessions = [acceptor(""), acceptor("").replace("DESK", "DESK2")].concat();
+    let text = format!("[DEFAULT]\nStartTime=08:00:00\nEndTime=17:00:00\nTimeZone=Europe/Londn\n{sessions}");
+    match has_key("schedule") {
+        true => {
+            assert!(fault(&text).starts_with("quickfix.cfg:4:1: fixring would refuse this: schedule.zone"), "{text}")
+        }
+        false => assert!(fate(&imported(&text), 4).text.contains("no session.schedule")),
+    }
+    assert!(fault(&text.replace("Europe/Londn", "Europe London")).contains(":4:1: TimeZone=Europe London names no"));
 }
 
 #[test]

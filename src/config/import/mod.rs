@@ -187,9 +187,15 @@ fn judge(file: &File<'_>, ledger: &mut Ledger<'_, '_>, whole: &Whole, sessions: 
         let at = |list: &str| section.strip_prefix(list)?.parse::<usize>().ok();
         let line = match (at("session["), at("acceptor[")) {
             (Some(index), _) => {
+                let of_zone = [file.sessions.get(index), Some(&file.default)]
+                    .into_iter()
+                    .flatten()
+                    .find_map(|section| section.settings.get("timezone"))
+                    .filter(|_| key == "schedule.zone");
                 let key = key.split('.').next().unwrap_or(key);
                 let entry = sessions[index].entries.iter().find(|entry| entry.key == key && entry.line != 0);
-                entry.map_or(sessions[index].line, |entry| entry.line)
+                let of_key = entry.map_or(sessions[index].line, |entry| entry.line);
+                of_zone.map_or(of_key, |&id| file.settings[id].line)
             }
             (_, Some(index)) => whole.acceptors[index].0,
             _ => 0,
@@ -197,6 +203,9 @@ fn judge(file: &File<'_>, ledger: &mut Ledger<'_, '_>, whole: &Whole, sessions: 
         let of_setting = file.settings.iter().find(|setting| setting.line == line).map(|setting| setting.span.clone());
         let of_section = file.sessions.iter().find(|section| section.line == line).map(|section| section.span.clone());
         let span = of_setting.or(of_section).unwrap_or(0..0);
-        ledger.faults.add(span, &fault.key, format!("fixring would refuse this: {}", fault.what), fault.mend.clone());
+        // Without the number of the session, which is not in the settings file, and so that a setting of [DEFAULT] has its
+        // fault once.
+        let what = fault.what.strip_prefix(section).and_then(|rest| rest.strip_prefix("].")).unwrap_or(&fault.what);
+        ledger.faults.add(span, key, format!("fixring would refuse this: {what}"), fault.mend.clone());
     }
 }

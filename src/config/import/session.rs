@@ -69,8 +69,8 @@ pub(super) fn session<'f>(ledger: &mut Ledger<'f, '_>, own: Option<&'f Section>)
         scope.put_unless(&[id], "mode", quoted(if is_synced { "sync" } else { "" }), "\"\"");
     }
     default_appl_ver_id(scope, begin_string);
-    dictionary(scope, begin_string);
-    validation(scope);
+    let is_unsaid = dictionary(scope, begin_string);
+    validation(scope, is_unsaid);
     schedule(scope);
     rest(scope);
     let Scope { entries, .. } = scope;
@@ -500,8 +500,8 @@ fn default_appl_ver_id(scope: &mut Scope<'_, '_, '_>, begin_string: &str) {
     }
 }
 
-/// Files in the QuickFIX XML format.
-fn dictionary(scope: &mut Scope<'_, '_, '_>, begin_string: &str) {
+/// Files in the QuickFIX XML format. Whether the file says nothing of any.
+fn dictionary(scope: &mut Scope<'_, '_, '_>, begin_string: &str) -> bool {
     let ids: Vec<usize> = match begin_string {
         FIXT => {
             let all = scope.all();
@@ -513,18 +513,11 @@ fn dictionary(scope: &mut Scope<'_, '_, '_>, begin_string: &str) {
         }
         _ => scope.find("datadictionary").into_iter().collect(),
     };
-    let is_used = match scope.find("usedatadictionary") {
-        Some(id) => scope.flag(id) != Some(false),
-        None => {
-            if ids.is_empty() {
-                remark_standard(scope);
-            }
-            true
-        }
-    };
+    let is_used = scope.find("usedatadictionary").is_none_or(|id| scope.flag(id) != Some(false));
+    let is_unsaid = ids.is_empty() && scope.find("usedatadictionary").is_none();
     let (mut carried, mut paths): (Vec<usize>, Vec<String>) = (Vec::new(), Vec::new());
     for id in ids {
-        let Some(path) = scope.value(id) else { return };
+        let Some(path) = scope.value(id) else { return false };
         if !is_used {
             scope.unneeded(id, "UseDataDictionary=N: QuickFIX does not read it either");
         } else if path.is_empty() || path.contains(char::is_control) {
@@ -539,15 +532,19 @@ fn dictionary(scope: &mut Scope<'_, '_, '_>, begin_string: &str) {
             }
         }
     }
-    match &paths[..] {
-        [] => {}
-        [path] => {
-            scope.put(&carried, "dictionary", path.clone());
-        }
-        paths => {
-            scope.put(&carried, "dictionary", format!("[{}]", paths.join(", ")));
+    let value = match &paths[..] {
+        [] => return is_unsaid,
+        [path] => path.clone(),
+        paths => format!("[{}]", paths.join(", ")),
+    };
+    if scope.put(&carried, "dictionary", value) {
+        for id in carried {
+            let caveat =
+                "where the file is QuickFIX's own and unchanged, leave the key out: the standard's are built in";
+            scope.carried_but(id, "session.dictionary", caveat);
         }
     }
+    is_unsaid
 }
 
 /// Once a file: what QuickFIX/Go leaves unchecked, fixring checks.
@@ -564,8 +561,8 @@ fn remark_standard(scope: &mut Scope<'_, '_, '_>) {
     }
 }
 
-/// `validation = { … }`, of what is not checked.
-fn validation(scope: &mut Scope<'_, '_, '_>) {
+/// `validation = { … }`, of what is not checked. `is_unsaid`: the file does not say by what dictionary.
+fn validation(scope: &mut Scope<'_, '_, '_>, is_unsaid: bool) {
     const UNDER_ENABLED: [&str; 2] = ["comp_ids", "orig_sending_time"];
     let mut off: BTreeMap<&'static str, Vec<usize>> = BTreeMap::new();
     for &(_, id) in scope.all().iter() {
@@ -586,6 +583,9 @@ fn validation(scope: &mut Scope<'_, '_, '_>) {
             }
             counts
         });
+    }
+    if is_unsaid && !off.contains_key("enabled") {
+        remark_standard(scope);
     }
     if off.is_empty() {
         return;

@@ -99,7 +99,8 @@ pub(super) fn comments(toml: &mut String, name: &str, notes: &[Note]) {
             let _ = write!(toml, "\n# Of {}, {title}:\n", printable(name));
         }
         for group in groups {
-            comment(toml, "  ", &format!("{}, {}", group.shown_lines(), group.sentence()));
+            let kind = if is_needed { group.kind() } else { "" };
+            comment(toml, "  ", &format!("{} ({}): {kind}{}", group.shown_settings(), group.shown_lines(), group.text));
         }
     }
     let mut same: Vec<&str> =
@@ -119,7 +120,8 @@ pub(super) fn report(name: &str, notes: &[Note]) -> String {
     let mut groups = grouped(notes);
     groups.sort_by_key(|group| group.kind == Kind::Unneeded);
     for group in groups {
-        let _ = writeln!(report, "{name}:{}: {}", group.lines[0], group.sentence());
+        let _ =
+            writeln!(report, "{name}:{}: {}: {}{}", group.lines[0], group.shown_settings(), group.kind(), group.text);
     }
     let count = |is_one: fn(&Fate) -> bool| notes.iter().filter(|note| is_one(&note.fate)).count();
     let _ = writeln!(
@@ -150,28 +152,33 @@ enum Kind {
 }
 
 impl Group<'_> {
-    fn sentence(&self) -> String {
-        let kind = match self.kind {
-            Kind::Changed => "carried over, but",
-            Kind::Lost => "lost",
-            Kind::Unset => "not set",
-            Kind::Unneeded => "not needed",
-        };
-        let shown: Vec<&str> = self.settings.iter().take(SHOWN_MAX).copied().collect();
-        let others = match self.settings.len() - shown.len() {
-            0 => String::new(),
-            others => format!(" and {others} more"),
-        };
-        format!("{}{others}: {kind}: {}", shown.join(", "), self.text)
+    /// Before the text.
+    fn kind(&self) -> &'static str {
+        match self.kind {
+            Kind::Changed => "carried over, but: ",
+            Kind::Lost => "lost: ",
+            Kind::Unset => "not set: ",
+            Kind::Unneeded => "not needed: ",
+        }
+    }
+
+    fn shown_settings(&self) -> String {
+        shown(self.settings.iter().map(|name| name.to_string()))
     }
 
     fn shown_lines(&self) -> String {
-        let shown: Vec<String> = self.lines.iter().take(SHOWN_MAX).map(u32::to_string).collect();
-        match (self.lines.len(), self.lines.len() - shown.len()) {
-            (1, _) => format!("line {}", self.lines[0]),
-            (_, 0) => format!("lines {}", shown.join(" ")),
-            (_, others) => format!("lines {} and {others} more", shown.join(" ")),
-        }
+        let lines = shown(self.lines.iter().map(u32::to_string));
+        if self.lines.len() == 1 { format!("line {lines}") } else { format!("lines {lines}") }
+    }
+}
+
+/// The first of them, and how many more there are.
+fn shown(items: impl ExactSizeIterator<Item = String>) -> String {
+    let count = items.len();
+    let shown = items.take(SHOWN_MAX).collect::<Vec<_>>().join(", ");
+    match count.saturating_sub(SHOWN_MAX) {
+        0 => shown,
+        others => format!("{shown} and {others} more"),
     }
 }
 
