@@ -1,8 +1,15 @@
 //! The benchmarks of the command line, run tiny, so that they cannot rot. No figure is judged here.
 
 use std::process::Command;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
+
+/// Each has a worker that spins: beside one another they would measure, and miss their rates by, each other.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 fn wire(arguments: &[&str]) -> Value {
     let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
@@ -27,6 +34,7 @@ fn the_wire_is_measured_beside_its_two_floors() {
     if !has_two_cores() {
         return;
     }
+    let _alone = alone();
     let report = wire(&["--idle-sessions", "3"]);
     for run in ["floor", "floor_with_sync", "engine"] {
         for percentile in ["p50_ns", "p99_ns", "p999_ns"] {
@@ -43,6 +51,7 @@ fn an_open_loop_counts_from_the_intended_time_and_a_missed_rate_fails() {
     if !has_two_cores() {
         return;
     }
+    let _alone = alone();
     let report = wire(&["--rate", "500"]);
     assert_eq!(report["loop_kind"], "open at 500/s");
     // 200 orders at a million a second are 0.2 ms: no client on this side of TCP sends that fast.
@@ -60,6 +69,7 @@ fn a_resend_is_checked_and_measured_beside_another_session() {
     if !has_two_cores() {
         return;
     }
+    let _alone = alone();
     let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
         .args(["bench", "resend", "--json", "--messages", "3000", "--orders", "200", "--runs", "1"])
         .output()

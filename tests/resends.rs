@@ -106,7 +106,7 @@ fn a_resend_does_not_push_a_slow_peer_out_of_the_ring() {
 #[test]
 fn peers_that_do_not_read_make_room_for_one_that_does() {
     // What the others' connections do not take stays in the ring.
-    let config = config().replace("64KiB", "1MiB").replace("128KiB", "1MiB");
+    let config = config().replace("64KiB", "2MiB").replace("128KiB", "2MiB");
     let mut world = World::with_config(&config);
     let letters: Vec<String> = SESSIONS.chars().take(JOBS_MAX + 1).map(String::from).collect();
     let mut slow: Vec<Peer> =
