@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::walk::fault_of;
 use super::{
     Checks, CompileError, FAR_TAG_MIN, Format, GROUP_MEMBERS_MAX, Glance, KnownTags, MESSAGE_MEMBERS_MAX, Members,
     MessageTable, NEAR_TAGS, NONE, Section, Slot, Validator, ValueSet,
@@ -26,7 +27,7 @@ pub(super) fn compile(
         groups: Vec::new(),
         group_numbers: HashMap::new(),
         value_sets: Vec::new(),
-        value_set_numbers: HashMap::new(),
+        values: HashMap::new(),
     };
     let mut messages = Vec::new();
     let mut one_character = Box::new([NONE; 256]);
@@ -72,8 +73,16 @@ struct Compiler<'d> {
     /// By address: a group of a component is compiled once, however many messages use the component.
     group_numbers: HashMap<*const Group, u16>,
     value_sets: Vec<ValueSet>,
-    /// By whether it is the transport's, and tag.
-    value_set_numbers: HashMap<(bool, u32), u16>,
+    /// What is asked of a field's value wherever it stands, by whether it is the transport's, and tag.
+    values: HashMap<(bool, u32), Values>,
+}
+
+/// The part of a [`Slot`] that does not depend on the place.
+#[derive(Clone, Copy)]
+struct Values {
+    format: Format,
+    set: u16,
+    one_character: [u64; 2],
 }
 
 /// A member on its way to a slot.
@@ -157,43 +166,50 @@ impl<'d> Compiler<'d> {
     }
 
     fn slot(&mut self, place: &Place<'d>) -> Result<Slot, CompileError> {
-        let tag = place.member.tag;
-        let dictionary = if place.of_transport { self.transport } else { self.application };
-        let field = dictionary.field(tag).expect("a dictionary's members are its own fields");
-        let format = if self.checks.formats { Format::of(field.kind, dictionary.version()) } else { Format::Any };
-        // MsgType(35) has been looked up already.
-        let is_enumerated = self.checks.enumerated_values && !field.values.is_empty() && tag != tags::MSG_TYPE;
-        let values = match self.value_set_numbers.get(&(place.of_transport, tag)) {
-            _ if !is_enumerated => NONE,
-            Some(at) => *at,
-            None => {
-                let at = number(self.value_sets.len())?;
-                self.value_sets.push(ValueSet::new(field));
-                self.value_set_numbers.insert((place.of_transport, tag), at);
-                at
-            }
-        };
+        let Values { format, set, one_character } = self.values(place)?;
         let group = match place.member.group {
             Some(group) => self.group(group, place.of_transport)?,
             None => NONE,
         };
-        let mut slot = Slot {
-            one_character: [0; 2],
-            tag,
+        Ok(Slot {
+            one_character,
+            tag: place.member.tag,
             group,
-            values,
+            values: set,
             next_required: NONE,
             is_required: place.member.required && self.checks.required,
             // Where the order is not checked, no section comes before another.
             section: if self.checks.section_order { place.section } else { Section::Trailer },
             format,
-            glance: if values == NONE { Glance::of(format) } else { Glance::Inspect },
-        };
-        for character in 0..128u8 {
-            let is_right = slot.fault_of(&self.value_sets, &[character]).is_none();
-            slot.one_character[usize::from(character / 64)] |= u64::from(is_right) << (character % 64);
+            glance: if set == NONE { Glance::of(format) } else { Glance::Inspect },
+        })
+    }
+
+    /// Made once a field: to try all characters takes longer than all else, and a field stands in hundreds of messages.
+    fn values(&mut self, place: &Place<'d>) -> Result<Values, CompileError> {
+        let tag = place.member.tag;
+        if let Some(values) = self.values.get(&(place.of_transport, tag)) {
+            return Ok(*values);
         }
-        Ok(slot)
+        let dictionary = if place.of_transport { self.transport } else { self.application };
+        let field = dictionary.field(tag).expect("a dictionary's members are its own fields");
+        let format = if self.checks.formats { Format::of(field.kind, dictionary.version()) } else { Format::Any };
+        // MsgType(35) has been looked up already.
+        let is_enumerated = self.checks.enumerated_values && !field.values.is_empty() && tag != tags::MSG_TYPE;
+        let set = if is_enumerated {
+            self.value_sets.push(ValueSet::new(field));
+            number(self.value_sets.len() - 1)?
+        } else {
+            NONE
+        };
+        let mut one_character = [0; 2];
+        for character in 0..128u8 {
+            let is_right = fault_of(format, set, &self.value_sets, &[character]).is_none();
+            one_character[usize::from(character / 64)] |= u64::from(is_right) << (character % 64);
+        }
+        let values = Values { format, set, one_character };
+        self.values.insert((place.of_transport, tag), values);
+        Ok(values)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::checks::is_user_defined;
 use super::{
-    GROUP_WORDS_MAX, MESSAGE_WORDS_MAX, Members, MessageTable, NONE, Reason, Section, Slot, Validator, ValueSet,
-    Violation,
+    Format, GROUP_WORDS_MAX, MESSAGE_WORDS_MAX, Members, MessageTable, NONE, Reason, Section, Slot, Validator,
+    ValueSet, Violation,
 };
 use crate::fix::{Field, Message, uint_of};
 
@@ -185,15 +185,19 @@ fn check_value(validator: &Validator, slot: &Slot, value: &[u8]) -> Result<(), V
 impl Slot {
     /// What is wrong with a value that is not empty.
     pub(super) fn fault_of(&self, value_sets: &[ValueSet], value: &[u8]) -> Option<Reason> {
-        if self.values == NONE {
-            return (!self.format.accepts(value)).then_some(Reason::IncorrectDataFormat);
-        }
-        // A value that the dictionary names needs no other look.
-        if value_sets[usize::from(self.values)].contains(value) {
-            return None;
-        }
-        Some(if self.format.accepts(value) { Reason::ValueIncorrect } else { Reason::IncorrectDataFormat })
+        fault_of(self.format, self.values, value_sets, value)
     }
+}
+
+pub(super) fn fault_of(format: Format, values: u16, value_sets: &[ValueSet], value: &[u8]) -> Option<Reason> {
+    if values == NONE {
+        return (!format.accepts(value)).then_some(Reason::IncorrectDataFormat);
+    }
+    // A value that the dictionary names needs no other look.
+    if value_sets[usize::from(values)].contains(value) {
+        return None;
+    }
+    Some(if format.accepts(value) { Reason::ValueIncorrect } else { Reason::IncorrectDataFormat })
 }
 
 fn check_required(members: &Members, seen: &[u64]) -> Result<(), Violation> {
