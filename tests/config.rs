@@ -684,6 +684,13 @@ fn a_counterparty_s_dictionary_is_read_and_a_faulty_one_named_with_its_line() {
         let line = fault(&of_dictionaries(begin_string, &key));
         assert!(line.starts_with("fixring.toml:5:") && line.contains(what), "{line}");
     }
+    let two = "<fix type='FIX' major='4' minor='4'>\n<header/>\n<messages>\n<message name='X' msgtype='X' msgcat='app'>\n\
+               <field name='Nada' required='N'/>\n<field name='Nil' required='N'/>\n</message>\n</messages>\n<trailer/>\n\
+               <components/>\n<fields/>\n</fix>\n";
+    let two = file("two.xml", two);
+    let lines = faults(&of_dictionaries("FIX.4.4", &format!("dictionary = \"{two}\"")));
+    let told = |line: u32| lines.iter().any(|fault| fault.contains(&format!("is not a dictionary: line {line}: ")));
+    assert!(told(5) && told(6), "{lines:#?}");
 }
 
 #[test]

@@ -107,22 +107,33 @@ impl std::error::Error for ConfigErrors {}
 pub(super) struct Faults<'t> {
     name: &'t str,
     text: &'t str,
+    /// Where each line begins: a file has a place for each of its keys.
+    line_starts: Vec<usize>,
     faults: Vec<Fault>,
 }
 
 impl<'t> Faults<'t> {
     pub fn new(name: &'t str, text: &'t str) -> Faults<'t> {
-        Faults { name, text, faults: Vec::new() }
+        let ends = text.bytes().zip(1..).filter(|(byte, _)| *byte == b'\n').map(|(_, after)| after);
+        Faults { name, text, line_starts: [0].into_iter().chain(ends).collect(), faults: Vec::new() }
     }
 
     pub fn add(&mut self, span: Range<usize>, key: &str, what: String, mend: String) {
-        let (line, column) = line_and_column(self.text, span.start);
+        let (line, column) = self.line_and_column(span.start);
         let span = span.start.min(self.text.len())..span.end.min(self.text.len());
         self.faults.push(Fault { line, column, key: key.into(), what, mend, span: Some(span) });
     }
 
     pub fn is_empty(&self) -> bool {
         self.faults.is_empty()
+    }
+
+    /// Both count from one; the column counts characters.
+    pub fn line_and_column(&self, offset: usize) -> (u32, u32) {
+        let offset = self.text.floor_char_boundary(offset);
+        let line = self.line_starts.partition_point(|start| *start <= offset);
+        let column = 1 + self.text[self.line_starts[line - 1]..offset].chars().count();
+        (line as u32, column as u32)
     }
 
     /// In the order of the file.
@@ -132,12 +143,4 @@ impl<'t> Faults<'t> {
         self.faults.dedup();
         ConfigErrors { name: self.name.into(), text: self.text.into(), faults: self.faults }
     }
-}
-
-/// Both count from one; the column counts characters.
-pub(super) fn line_and_column(text: &str, offset: usize) -> (u32, u32) {
-    let before = &text[..text.floor_char_boundary(offset)];
-    let begin = before.rfind('\n').map_or(0, |at| at + 1);
-    let line = 1 + before.bytes().filter(|&b| b == b'\n').count();
-    (line as u32, 1 + before[begin..].chars().count() as u32)
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::errors::{Faults, line_and_column};
+use super::errors::Faults;
 use super::keys::{ALIASES, keys_of, nearest};
 use super::values::{Wrong, format_bytes, format_duration, parse_bytes, parse_duration};
 use super::{KEYS, Location, Locations};
@@ -142,7 +142,7 @@ impl<'t> Reader<'t> {
             let path = format!("{}.{name}", section.path);
             if known.contains(&name) || ALIASES.iter().any(|alias| (alias.section, alias.name) == (section.name, name))
             {
-                let (line, column) = line_and_column(self.text, key.span().start);
+                let (line, column) = self.faults.line_and_column(key.span().start);
                 self.locations.by_key.insert(path, Location { line, column });
                 continue;
             }

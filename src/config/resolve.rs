@@ -1,5 +1,6 @@
 //! From the text to a [`Config`]: each key with its range, then the relations between keys.
 
+use std::cell::RefCell;
 use std::env;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -265,20 +266,25 @@ fn session(reader: &mut Reader<'_>, section: &Section<'_, '_>, mode: Persistence
     }
 }
 
+/// Faults of one dictionary that are named after its first; `fixring dictionary check` names all.
+const DICTIONARY_FAULTS_MAX: usize = 100;
+const DICTIONARY_MEND: &str = "correct the file: fixring dictionary check says the same of it";
+
 /// The counterparty's files, read and found whole.
 fn dictionary(reader: &mut Reader<'_>, section: &Section<'_, '_>, begin_string: &Pattern) -> Vec<Arc<Dictionary>> {
+    // Of all files, those behind the first of each.
+    let further = RefCell::new(Vec::new());
     let read = |path: &str| {
         let wrong = |what: String, mend: &str| Wrong { what, mend: mend.into() };
         let bytes = read_bounded(Path::new(path), FILE_BYTES_MAX as u64).map_err(|error| {
             wrong(format!("cannot be read: {error}"), "name a dictionary in the QuickFIX XML format")
         })?;
         let loaded = load(&bytes).map_err(|faults| {
-            let first = faults.iter().find(|fault| fault.severity == Severity::Error);
-            let first = first.map_or_else(String::new, |fault| format!(": line {}: {}", fault.line, fault.what));
-            wrong(
-                format!("is not a dictionary{first}"),
-                "fixring dictionary check names every fault of the file with its line",
-            )
+            let errors = faults.iter().filter(|fault| fault.severity == Severity::Error);
+            let mut told = errors.map(|fault| format!("is not a dictionary: line {}: {}", fault.line, fault.what));
+            let first = told.next().unwrap_or_else(|| "is not a dictionary".into());
+            further.borrow_mut().extend(told.take(DICTIONARY_FAULTS_MAX).map(|what| format!("({path}) {what}")));
+            wrong(first, DICTIONARY_MEND)
         })?;
         let version = loaded.dictionary.version();
         let speaks = match begin_string {
@@ -295,6 +301,9 @@ fn dictionary(reader: &mut Reader<'_>, section: &Section<'_, '_>, begin_string: 
         Ok(Arc::new(loaded.dictionary))
     };
     let dictionaries = section.parsed_one_or_more(reader, "dictionary", read).unwrap_or_default();
+    for what in further.take() {
+        section.blame(reader, "dictionary", what, DICTIONARY_MEND);
+    }
     for (at, dictionary) in dictionaries.iter().enumerate() {
         let version = dictionary.version();
         if dictionaries[..at].iter().any(|other| other.version() == version) {

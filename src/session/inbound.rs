@@ -188,7 +188,7 @@ impl Session {
         Received::done(counted)
     }
 
-    fn reject(
+    pub(super) fn reject(
         &mut self,
         now: Now,
         header: &Header<'_>,

@@ -8,6 +8,7 @@
 
 use super::header::Header;
 use super::{DisconnectReason, Disposition, Now, Outbox, Received, Role, Session, State};
+use crate::dictionary::Violation;
 use crate::fix::{Message, tags};
 
 /// TestReqID(112) of the TestRequest before a reset. Unlike that of a probe, it has to come back itself.
@@ -117,7 +118,7 @@ impl Session {
             Resetting::Sent { .. } if resets || header.msg_type == b"5" => None,
             Resetting::Sent { old_next_in } if number == old_next_in => {
                 self.resetting = Resetting::Sent { old_next_in: old_next_in + 1 };
-                Some(self.receive_under_old_number(now, header, message, out))
+                Some(self.receive_under_old_number(now, header, number, message, out))
             }
             Resetting::Sent { .. } => Some(Received::IGNORED),
         }
@@ -140,6 +141,7 @@ impl Session {
         &mut self,
         now: Now,
         header: &Header<'_>,
+        number: u64,
         message: &Message<'_>,
         out: &mut impl Outbox,
     ) -> Received {
@@ -149,6 +151,10 @@ impl Session {
                 Received::IGNORED
             }
             b"0" | b"2" | b"3" | b"4" | b"A" => Received::IGNORED,
+            _ if let Err(Violation { reason, ref_tag_id }) = self.validate(message) => {
+                self.reject(now, header, number, reason.into(), ref_tag_id.into(), out);
+                Received::IGNORED
+            }
             _ => {
                 self.counters.application_messages_in += 1;
                 let disposition = Disposition::Deliver { poss_dup: header.poss_dup, poss_resend: header.poss_resend };

@@ -7,6 +7,9 @@ mod machine;
 mod resend;
 mod wire;
 
+use client::ClientError;
+use machine::Placement;
+
 use super::Exit;
 
 #[derive(clap::Subcommand, Debug)]
@@ -15,6 +18,21 @@ pub(super) enum Bench {
     Resend(resend::ResendOptions),
     #[command(hide = true)]
     Floor(floor::FloorOptions),
+}
+
+/// Runs a bench whose client and server each spin on a core of their own.
+fn on_two_cores(name: &str, run: impl FnOnce(Placement) -> Result<(), ClientError>) -> Exit {
+    let Some(placement) = Placement::here() else {
+        eprintln!("bench {name} needs two cores: client and server spin, and on one core that measures the scheduler");
+        return Exit::Configuration;
+    };
+    match run(placement) {
+        Ok(()) => Exit::Ok,
+        Err(error) => {
+            eprintln!("bench {name}: {error}");
+            Exit::Failed
+        }
+    }
 }
 
 pub(super) fn bench(bench: &Bench) -> Exit {

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::client::{Client, ClientError};
 use super::engine::{EngineProcess, EngineSettings, Memory};
 use super::machine::{Machine, Placement, pin};
+use super::on_two_cores;
 use crate::cli::Exit;
 use crate::fix::{Message, tags};
 
@@ -154,20 +155,10 @@ struct Report {
 }
 
 pub(crate) fn resend(options: &ResendOptions) -> Exit {
-    let Some(placement) = Placement::here() else {
-        eprintln!("bench resend needs two cores: client and server spin, and on one core that measures the scheduler");
-        return Exit::Configuration;
-    };
-    match measure(options, placement) {
-        Ok(report) => {
-            print(options, &report);
-            Exit::Ok
-        }
-        Err(error) => {
-            eprintln!("bench resend: {error}");
-            Exit::Failed
-        }
-    }
+    on_two_cores("resend", |placement| {
+        print(options, &measure(options, placement)?);
+        Ok(())
+    })
 }
 
 fn measure(options: &ResendOptions, placement: Placement) -> Result<Report, ClientError> {

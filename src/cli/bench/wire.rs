@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::client::{Client, ClientError, Load};
 use super::engine::{EngineProcess, EngineSettings, FLUSH_INTERVAL_US, Memory};
 use super::machine::{Machine, Placement, pin};
+use super::on_two_cores;
 use crate::cli::Exit;
 use crate::sys::process;
 
@@ -106,20 +107,10 @@ struct Report {
 }
 
 pub(crate) fn wire(options: &WireOptions) -> Exit {
-    let Some(placement) = Placement::here() else {
-        eprintln!("bench wire needs two cores: client and server spin, and on one core that measures the scheduler");
-        return Exit::Configuration;
-    };
-    match measure(options, placement) {
-        Ok(report) => {
-            print(options, &report);
-            Exit::Ok
-        }
-        Err(error) => {
-            eprintln!("bench wire: {error}");
-            Exit::Failed
-        }
-    }
+    on_two_cores("wire", |placement| {
+        print(options, &measure(options, placement)?);
+        Ok(())
+    })
 }
 
 fn measure(options: &WireOptions, placement: Placement) -> Result<Report, ClientError> {

@@ -144,3 +144,14 @@ fn an_initiator_that_starts_with_an_unconfirmed_reset_asks_for_it() {
         assert_eq!(desk.heard(), [logon]);
     }
 }
+
+#[test]
+fn what_is_invalid_is_rejected_under_an_old_number_too() {
+    let mut desk = validation::established("FIX.4.4");
+    desk.session.reset_in_session(desk.now, &mut desk.tape);
+    desk.say("35=0|34=2|112=RESET");
+    desk.heard();
+    assert_eq!(desk.say("35=D|34=3|11=a"), Received::IGNORED, "not counted: the numbers that hold are the new ones");
+    assert_eq!(desk.heard(), ["35=3|34=2|45=3|58=Required tag missing|371=40|372=D|373=1"]);
+    assert!(desk.session.is_resetting());
+}

@@ -21,7 +21,7 @@ fn validating(begin_string: &str) -> Settings {
     settings
 }
 
-fn established(begin_string: &str) -> Desk {
+pub(super) fn established(begin_string: &str) -> Desk {
     let settings = validating(begin_string);
     let logon = if begin_string == "FIXT.1.1" { "35=A|34=1|98=0|108=30|1137=9" } else { "35=A|34=1|98=0|108=30" };
     let mut desk = Desk::new(begin_string, settings);
