@@ -11,6 +11,7 @@
 //! Why the file is walked as a spanned TOML table and not deserialized into structs: a derived deserializer stops
 //! at the first fault, and the operator would meet the others one restart at a time.
 
+mod dictionaries;
 mod errors;
 pub mod import;
 mod keys;

@@ -1,14 +1,13 @@
 //! From the text to a [`Config`]: each key with its range, then the relations between keys.
 
-use std::cell::RefCell;
 use std::env;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::DeTable;
 
+use super::dictionaries::Dictionaries;
 use super::errors::ConfigErrors;
 use super::keys::VALIDATION;
 use super::reader::{Reader, Section};
@@ -26,9 +25,7 @@ use super::{
     PersistenceConfig, PersistenceMode, Placement, Secret, SessionConfig, SessionRole, ValidationConfig, Wait,
     read_bounded,
 };
-use crate::dictionary::{
-    Checks, CompileError, Dictionary, FILE_BYTES_MAX, Severity, Validator, Version, built_in, load,
-};
+use crate::dictionary::Checks;
 use crate::fix::Precision;
 
 const MODES: [(&str, PersistenceMode); 3] =
@@ -40,9 +37,6 @@ const PRECISIONS: [(&str, Precision); 4] = [
     ("microseconds", Precision::Micros),
     ("nanoseconds", Precision::Nanos),
 ];
-
-/// The version whose application messages have dictionaries of their own.
-const FIXT: &str = "FIXT.1.1";
 
 /// Below it a Logon with a few custom fields would not fit.
 const MESSAGE_BYTES_MIN: u32 = 1 << 10;
@@ -100,8 +94,11 @@ pub(super) fn resolve(text: &str, name: &str) -> Result<Config, ConfigErrors> {
             }
         })
         .collect();
-    let sessions: Vec<SessionConfig> =
-        session_sections.iter().map(|section| session(&mut reader, section, persistence.mode)).collect();
+    let mut dictionaries = Dictionaries::default();
+    let sessions: Vec<SessionConfig> = session_sections
+        .iter()
+        .map(|section| session(&mut reader, section, persistence.mode, &mut dictionaries))
+        .collect();
 
     relate_sizes(&mut reader, (&engine_section, &engine), (&persistence_section, &persistence));
     relate_engine(&mut reader, &engine_section, &engine);
@@ -211,7 +208,12 @@ fn control(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> ControlConfig 
     ControlConfig { listen: listen.unwrap_or(ControlConfig::default().listen) }
 }
 
-fn session(reader: &mut Reader<'_>, section: &Section<'_, '_>, mode: PersistenceMode) -> SessionConfig {
+fn session(
+    reader: &mut Reader<'_>,
+    section: &Section<'_, '_>,
+    mode: PersistenceMode,
+    dictionaries: &mut Dictionaries,
+) -> SessionConfig {
     let default = SessionConfig::default();
     let role = section.choice(
         reader,
@@ -221,7 +223,7 @@ fn session(reader: &mut Reader<'_>, section: &Section<'_, '_>, mode: Persistence
     );
     let identity = identity(reader, section, role);
     let pauses = TIMEOUT_MIN..=TIMEOUT_MAX;
-    let dictionary = dictionary(reader, section, &identity.begin_string);
+    let dictionary = dictionaries.of(reader, section, &identity.begin_string);
     SessionConfig {
         identity,
         role,
@@ -264,69 +266,6 @@ fn session(reader: &mut Reader<'_>, section: &Section<'_, '_>, mode: Persistence
         reconnect_max: section.duration(reader, "reconnect_max", pauses, default.reconnect_max),
         schedule: schedule(reader, section),
     }
-}
-
-/// Faults of one dictionary that are named after its first; `fixring dictionary check` names all.
-const DICTIONARY_FAULTS_MAX: usize = 100;
-const DICTIONARY_MEND: &str = "correct the file: fixring dictionary check says the same of it";
-
-/// The counterparty's files, read and found whole.
-fn dictionary(reader: &mut Reader<'_>, section: &Section<'_, '_>, begin_string: &Pattern) -> Vec<Arc<Dictionary>> {
-    // Of all files, those behind the first of each.
-    let further = RefCell::new(Vec::new());
-    let read = |path: &str| {
-        let wrong = |what: String, mend: &str| Wrong { what, mend: mend.into() };
-        let bytes = read_bounded(Path::new(path), FILE_BYTES_MAX as u64).map_err(|error| {
-            wrong(format!("cannot be read: {error}"), "name a dictionary in the QuickFIX XML format")
-        })?;
-        let loaded = load(&bytes).map_err(|faults| {
-            let errors = faults.iter().filter(|fault| fault.severity == Severity::Error);
-            let mut told = errors.map(|fault| format!("is not a dictionary: line {}: {}", fault.line, fault.what));
-            let first = told.next().unwrap_or_else(|| "is not a dictionary".into());
-            further.borrow_mut().extend(told.take(DICTIONARY_FAULTS_MAX).map(|what| format!("({path}) {what}")));
-            wrong(first, DICTIONARY_MEND)
-        })?;
-        let version = loaded.dictionary.version();
-        let speaks = match begin_string {
-            Pattern::Any => true,
-            Pattern::Exactly(own) if own == FIXT => version.appl_ver_id().is_some() || version.name() == FIXT,
-            Pattern::Exactly(own) => version.name() == own,
-        };
-        if !speaks {
-            return Err(wrong(
-                format!("is a dictionary of {version}, which this session does not speak"),
-                "name one of the session's begin_string; with FIXT.1.1, one of FIXT.1.1 or of an application version",
-            ));
-        }
-        Ok(Arc::new(loaded.dictionary))
-    };
-    let dictionaries = section.parsed_one_or_more(reader, "dictionary", read).unwrap_or_default();
-    for what in further.take() {
-        section.blame(reader, "dictionary", what, DICTIONARY_MEND);
-    }
-    for (at, dictionary) in dictionaries.iter().enumerate() {
-        let version = dictionary.version();
-        if dictionaries[..at].iter().any(|other| other.version() == version) {
-            section.blame(reader, "dictionary", format!("names two of {version}"), "keep one a version");
-        }
-        if let Err(error) = check_compiles(dictionary, &dictionaries) {
-            let mend = "no message of the standard needs as much: see whether the file is what it should be";
-            section.blame(reader, "dictionary", format!("cannot be used: {error}"), mend);
-        }
-    }
-    dictionaries
-}
-
-/// Whether the engine will be able to make its tables of it.
-fn check_compiles(dictionary: &Dictionary, all: &[Arc<Dictionary>]) -> Result<(), CompileError> {
-    if !dictionary.version().needs_transport() {
-        Validator::new(dictionary, Checks::ALL)?;
-    }
-    if dictionary.version().appl_ver_id().is_some() {
-        let own = all.iter().find(|other| other.version() == Version::Fixt11).map(|own| &**own);
-        Validator::with_transport(own.unwrap_or_else(|| built_in(Version::Fixt11)), dictionary, Checks::ALL)?;
-    }
-    Ok(())
 }
 
 fn validation(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> ValidationConfig {
