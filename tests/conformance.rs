@@ -54,6 +54,9 @@ fn session(scenario: &Scenario, version: Version, counterparty: &str) -> String 
     if scenario.needs.contains(&Feature::LastProcessed) {
         text.push_str("last_msg_seq_num_processed = true\n");
     }
+    if scenario.needs.contains(&Feature::NextExpected) {
+        text.push_str("next_expected_msg_seq_num = true\n");
+    }
     if let Some(id) = version.appl_ver_id().filter(|_| version.needs_transport()) {
         let _ = writeln!(text, "default_appl_ver_id = \"{}\"", String::from_utf8_lossy(id));
     }

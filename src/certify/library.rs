@@ -104,6 +104,8 @@ files! {
     "resent-rejected"
     "appl-ver-id-unknown"
     "last-processed"
+    "next-expected-too-high"
+    "next-expected-resend"
 }
 
 /// All of them, read.

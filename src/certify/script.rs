@@ -45,12 +45,14 @@ pub enum Feature {
     PossResend,
     /// LastMsgSeqNumProcessed(369) is in each header.
     LastProcessed,
+    /// NextExpectedMsgSeqNum(789) of a Logon(A) is used.
+    NextExpected,
     /// An ExecutionReport(8) from us is refused.
     BusinessReject,
 }
 
 impl Feature {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Echo,
         Self::Reset,
         Self::Persistent,
@@ -58,6 +60,7 @@ impl Feature {
         Self::Clock,
         Self::PossResend,
         Self::LastProcessed,
+        Self::NextExpected,
         Self::BusinessReject,
     ];
 
@@ -70,6 +73,7 @@ impl Feature {
             Self::Clock => "clock",
             Self::PossResend => "poss-resend",
             Self::LastProcessed => "last-processed",
+            Self::NextExpected => "next-expected",
             Self::BusinessReject => "business-reject",
         }
     }
@@ -83,6 +87,7 @@ impl Feature {
             Self::Clock => "SendingTime(52) may be two minutes off, and not more",
             Self::PossResend => "application messages with PossResend(97) that were seen before are dropped",
             Self::LastProcessed => "each header has LastMsgSeqNumProcessed(369)",
+            Self::NextExpected => "NextExpectedMsgSeqNum(789) of a Logon is used",
             Self::BusinessReject => "an ExecutionReport(8) from us is refused by the application",
         }
     }
