@@ -56,7 +56,7 @@ impl Hours {
     /// Brings the standing up to date; asks the calendar only where the time has left what it said. `true` where the session
     /// has come into its hours, out of them, or into the next.
     pub fn look(&mut self, now: Now) -> bool {
-        let now_s = now.utc.unix_ns / NS_PER_S;
+        let now_s = now.utc.unix_s();
         if (self.from_s..self.until_s).contains(&now_s) {
             return false;
         }

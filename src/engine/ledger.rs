@@ -15,8 +15,6 @@ use crate::fix::{Encoder, Message, Overflow, ParseError, tags};
 use crate::journal::{Kind, Mode, NewRecord, Room, SessionState, Writer, flags};
 use crate::session::{BusinessRejectReason, Disposition, Identity, Now, Received, SendError, Session, State};
 
-const NS_PER_S: u64 = 1_000_000_000;
-
 pub(crate) struct Slot {
     pub session: Session,
     pub link: Link,
@@ -270,7 +268,7 @@ impl<A: Application> Ledger<A> {
         appended.expect("an identity's length is bounded");
         self.commit.appended = true;
         self.states_bytes += slot.state_bytes();
-        slot.link.began_s = now.utc.unix_ns / NS_PER_S;
+        slot.link.began_s = now.utc.unix_s();
         self.slots.push(slot);
         self.close();
         Ok(number)

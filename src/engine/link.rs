@@ -22,7 +22,6 @@ const SLICES_MAX: usize = 32;
 const SEND_BYTES_PER_TURN_MAX: usize = 256 * 1024;
 /// The same of a session whose resend is being sent, of which there is always more.
 const RESEND_SEND_BYTES_PER_TURN_MAX: usize = 32 * 1024;
-const NS_PER_S: u64 = 1_000_000_000;
 /// Our own Logon, at most.
 const LOGON_BYTES_MAX: usize = 16 * 1024;
 
@@ -298,7 +297,7 @@ impl Outbox for LinkOutbox<'_> {
         if opens_epoch {
             // A new epoch is on stable media before anything of its commit is released, whatever the mode.
             self.link.epoch = numbers.epoch;
-            self.link.began_s = self.now.utc.unix_ns / NS_PER_S;
+            self.link.began_s = self.now.utc.unix_s();
             self.commit.mode = Mode::Sync;
         }
         let Numbers { next_out, next_in, epoch } = numbers;

@@ -196,6 +196,11 @@ impl UtcTimestamp {
         Self { unix_ns }
     }
 
+    /// Whole seconds of Unix time.
+    pub const fn unix_s(self) -> u64 {
+        self.unix_ns / NS_PER_SECOND
+    }
+
     /// `YYYYMMDD-HH:MM:SS[.s…]` with up to 12 digits of fraction, of which those beyond the ninth are cut off. Second
     /// 60 (a leap second) counts as 59. `None` for a time before 1970 or after July 2554, where the nanoseconds end.
     pub fn parse(value: &[u8]) -> Option<Self> {
@@ -226,7 +231,7 @@ impl UtcTimestamp {
 
     /// Writes the timestamp at the front of `buffer`; answers its length: 17, 21, 24 or 27.
     pub fn write(self, buffer: &mut [u8; 27], precision: Precision) -> usize {
-        let seconds = self.unix_ns / NS_PER_SECOND;
+        let seconds = self.unix_s();
         let (year, month, day) = civil_from_days(seconds / SECONDS_PER_DAY);
         let of_day = seconds % SECONDS_PER_DAY;
         let fraction_ns = self.unix_ns % NS_PER_SECOND;

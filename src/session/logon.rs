@@ -1,7 +1,7 @@
 //! From a connection to an established session, and resets by ResetSeqNumFlag(141).
 
 use super::header::{Header, Number};
-use super::outbound::Text;
+use super::outbound::{Text, text_with_tag};
 use super::{
     Action, DisconnectReason, Disposition, Notice, Now, Numbers, Outbox, Received, Role, Session, Settings, State,
 };
@@ -99,12 +99,7 @@ impl Session {
             }
             Fault::Invalid(text) => (Text::of(format_args!("{text}")), DisconnectReason::InvalidLogon),
             Fault::Violation(Violation { reason, ref_tag_id }) => {
-                let reason = str::from_utf8(reason.text()).unwrap_or_default();
-                let text = match ref_tag_id {
-                    Some(tag) => Text::of(format_args!("{reason} ({tag})")),
-                    None => Text::of(format_args!("{reason}")),
-                };
-                (text, DisconnectReason::InvalidLogon)
+                (text_with_tag(reason.text(), ref_tag_id.into()), DisconnectReason::InvalidLogon)
             }
             Fault::TooLow { expected, received } => {
                 self.notice(Notice::TooLow { expected, received });

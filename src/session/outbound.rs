@@ -69,7 +69,7 @@ impl SendingTimeText {
     }
 
     fn set(&mut self, time: UtcTimestamp) {
-        let whole_s = time.unix_ns / NS_PER_S;
+        let whole_s = time.unix_s();
         if whole_s != self.whole_s {
             self.whole_s = whole_s;
             let mut whole = [0; 27];
@@ -146,26 +146,35 @@ pub(super) struct Refusal<'a> {
     pub refused: &'a [u8],
 }
 
-/// On whose behalf a message came, and to whom its answer is to be delivered; and the other way round.
+/// What an answer's route says, in the order of its tags, and which field of the asking message has it: on whose behalf that
+/// came is to whom the answer is delivered, and the other way round.
 const ROUTE: [(u32, u32); 6] = [
-    (tags::DELIVER_TO_COMP_ID, tags::ON_BEHALF_OF_COMP_ID),
-    (tags::DELIVER_TO_SUB_ID, tags::ON_BEHALF_OF_SUB_ID),
-    (tags::DELIVER_TO_LOCATION_ID, tags::ON_BEHALF_OF_LOCATION_ID),
     (tags::ON_BEHALF_OF_COMP_ID, tags::DELIVER_TO_COMP_ID),
     (tags::ON_BEHALF_OF_SUB_ID, tags::DELIVER_TO_SUB_ID),
+    (tags::DELIVER_TO_COMP_ID, tags::ON_BEHALF_OF_COMP_ID),
+    (tags::DELIVER_TO_SUB_ID, tags::ON_BEHALF_OF_SUB_ID),
     (tags::ON_BEHALF_OF_LOCATION_ID, tags::DELIVER_TO_LOCATION_ID),
+    (tags::DELIVER_TO_LOCATION_ID, tags::ON_BEHALF_OF_LOCATION_ID),
 ];
 
-/// Appends the route of `refused`, reversed, in the order of the tags that an answer's header has.
+/// Appends the route of `refused`, reversed.
 fn reverse_route(body: &mut Encoder<'_>, refused: &[u8], version: Version) {
-    let mut route = ROUTE.map(|(answered_by, asked_by)| (answered_by, raw_field(refused, asked_by)));
-    route.sort_unstable_by_key(|(tag, _)| *tag);
-    for (tag, value) in route {
+    for (tag, asked_by) in ROUTE {
         let is_known =
             version.has_location_ids() || !matches!(tag, tags::ON_BEHALF_OF_LOCATION_ID | tags::DELIVER_TO_LOCATION_ID);
-        if let Some(value) = value.filter(|value| !value.is_empty() && is_known) {
+        if let Some(value) = raw_field(refused, asked_by).filter(|value| !value.is_empty() && is_known) {
             body.bytes(tag, value);
         }
+    }
+}
+
+/// A reason with the field to blame, for where the message has no field of its own for that.
+pub(super) fn text_with_tag(reason: &[u8], ref_tag_id: RefTagId<'_>) -> Text {
+    let reason = str::from_utf8(reason).unwrap_or_default();
+    match ref_tag_id {
+        RefTagId::None => Text::of(format_args!("{reason}")),
+        RefTagId::Tag(tag) => Text::of(format_args!("{reason} ({tag})")),
+        RefTagId::Written(tag) => Text::of(format_args!("{reason} ({})", tag.escape_ascii())),
     }
 }
 
@@ -345,14 +354,7 @@ impl Session {
             reverse_route(body, refused, version);
             body.uint(tags::REF_SEQ_NUM, ref_seq_num);
             if !version.has_session_reject_reason() {
-                // The version has no field for the tag: the text says it.
-                let text = str::from_utf8(reason.text()).unwrap_or_default();
-                let text = match ref_tag_id {
-                    RefTagId::None => Text::of(format_args!("{text}")),
-                    RefTagId::Tag(tag) => Text::of(format_args!("{text} ({tag})")),
-                    RefTagId::Written(tag) => Text::of(format_args!("{text} ({})", tag.escape_ascii())),
-                };
-                body.bytes(tags::TEXT, text.bytes());
+                body.bytes(tags::TEXT, text_with_tag(reason.text(), ref_tag_id).bytes());
                 return;
             }
             body.bytes(tags::TEXT, reason.text());
@@ -381,10 +383,6 @@ impl Session {
         text: &[u8],
         out: &mut impl Outbox,
     ) -> Result<u64, SendError> {
-        if !matches!(self.state, State::Established | State::LogoutSent) || self.logout_answered {
-            return Err(SendError::NotLoggedOn);
-        }
-        let number = self.numbers.next_out;
         let version = self.version;
         let ref_seq_num = refused.uint(tags::MSG_SEQ_NUM).flatten().unwrap_or(0);
         // The old versions' words differ by a capital, in the open-source engines and in what asks for exactly theirs.
@@ -396,12 +394,14 @@ impl Session {
             _ => reason.text(),
         };
         if !version.has_business_message_reject() {
-            let outgoing = Outgoing { msg_seq_num: number, kind: OutgoingKind::Admin };
-            self.write(now, outgoing, b"3", None, out, |body| {
+            if !matches!(self.state, State::Established | State::LogoutSent) || self.logout_answered {
+                return Err(SendError::NotLoggedOn);
+            }
+            let number = self.numbers.next_out;
+            self.write_new(now, OutgoingKind::Admin, b"3", out, |body| {
                 reverse_route(body, refused.bytes(), version);
                 body.uint(tags::REF_SEQ_NUM, ref_seq_num).bytes(tags::TEXT, text);
             })?;
-            self.numbers.next_out += 1;
             self.counters.rejects_out += 1;
             return Ok(number);
         }

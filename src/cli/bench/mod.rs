@@ -7,8 +7,11 @@ mod machine;
 mod resend;
 mod wire;
 
+use std::path::Path;
+
 use client::ClientError;
-use machine::Placement;
+use machine::{Machine, Placement};
+use tempfile::TempDir;
 
 use super::Exit;
 
@@ -20,13 +23,25 @@ pub(super) enum Bench {
     Floor(floor::FloorOptions),
 }
 
-/// Runs a bench whose client and server each spin on a core of their own.
-fn on_two_cores(name: &str, run: impl FnOnce(Placement) -> Result<(), ClientError>) -> Exit {
+/// Where a bench runs.
+struct Place {
+    machine: Machine,
+    placement: Placement,
+    /// Gone with the bench.
+    directory: TempDir,
+}
+
+/// Runs a bench whose client and server each spin on a core of their own, its files on `volume` if one is named.
+fn on_two_cores(name: &str, volume: Option<&Path>, run: impl FnOnce(Place) -> Result<(), ClientError>) -> Exit {
     let Some(placement) = Placement::here() else {
         eprintln!("bench {name} needs two cores: client and server spin, and on one core that measures the scheduler");
         return Exit::Configuration;
     };
-    match run(placement) {
+    // Before this thread is pinned and sees one core only.
+    let machine = Machine::here();
+    let directory = volume.map_or_else(tempfile::tempdir, tempfile::tempdir_in);
+    let directory = directory.map_err(ClientError::from);
+    match directory.and_then(|directory| run(Place { machine, placement, directory })) {
         Ok(()) => Exit::Ok,
         Err(error) => {
             eprintln!("bench {name}: {error}");

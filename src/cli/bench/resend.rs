@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::client::{Client, ClientError};
 use super::engine::{EngineProcess, EngineSettings, Memory};
 use super::machine::{Machine, Placement, pin};
-use super::on_two_cores;
+use super::{Place, on_two_cores};
 use crate::cli::Exit;
 use crate::fix::{Message, tags};
 
@@ -155,19 +155,14 @@ struct Report {
 }
 
 pub(crate) fn resend(options: &ResendOptions) -> Exit {
-    on_two_cores("resend", |placement| {
-        print(options, &measure(options, placement)?);
+    on_two_cores("resend", options.volume.as_deref(), |place| {
+        print(options, &measure(options, place)?);
         Ok(())
     })
 }
 
-fn measure(options: &ResendOptions, placement: Placement) -> Result<Report, ClientError> {
-    // Before this thread is pinned and sees one core only.
-    let machine = Machine::here();
-    let directory = match &options.volume {
-        Some(volume) => tempfile::tempdir_in(volume)?,
-        None => tempfile::tempdir()?,
-    };
+fn measure(options: &ResendOptions, place: Place) -> Result<Report, ClientError> {
+    let Place { machine, placement, directory } = place;
     // All resends of all runs, the slow one too, with as much again for B; one segment is being overwritten.
     let bytes = u64::from(options.messages) * (STORED_BYTES + RESENT_BYTES * (u64::from(options.runs) + 1));
     let trips = u64::from(options.orders) * u64::from(options.runs) * 2 * STORED_BYTES;

@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::client::{Client, ClientError, Load};
 use super::engine::{EngineProcess, EngineSettings, FLUSH_INTERVAL_US, Memory};
 use super::machine::{Machine, Placement, pin};
-use super::on_two_cores;
+use super::{Place, on_two_cores};
 use crate::cli::Exit;
 use crate::sys::process;
 
@@ -107,19 +107,14 @@ struct Report {
 }
 
 pub(crate) fn wire(options: &WireOptions) -> Exit {
-    on_two_cores("wire", |placement| {
-        print(options, &measure(options, placement)?);
+    on_two_cores("wire", options.volume.as_deref(), |place| {
+        print(options, &measure(options, place)?);
         Ok(())
     })
 }
 
-fn measure(options: &WireOptions, placement: Placement) -> Result<Report, ClientError> {
-    // Before this thread is pinned and sees one core only.
-    let machine = Machine::here();
-    let directory = match &options.volume {
-        Some(volume) => tempfile::tempdir_in(volume)?,
-        None => tempfile::tempdir()?,
-    };
+fn measure(options: &WireOptions, place: Place) -> Result<Report, ClientError> {
+    let Place { machine, placement, directory } = place;
     let comp_ids = (options.comp_ids.0.as_str(), options.comp_ids.1.as_str());
     let own = match options.connect {
         Some(_) => None,

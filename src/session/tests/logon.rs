@@ -42,12 +42,7 @@ fn a_logon_that_breaks_a_rule_is_told_so_and_uses_no_number() {
         ("35=A|34=9223372036854775808|98=0|108=30", "MsgSeqNum(34) is missing or invalid"),
     ];
     for (logon, text) in cases {
-        let mut desk = Desk::new("FIX.4.4", Settings::default());
-        desk.connect();
-        assert_eq!(desk.say(logon), Received::IGNORED);
-        assert_eq!(desk.heard(), [format!("35=5|34=1|58={text}")]);
-        assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::InvalidLogon)]);
-        assert_eq!(desk.next_in(), 1);
+        assert_logon_is_refused("FIX.4.4", Settings::default(), logon, text);
     }
 }
 

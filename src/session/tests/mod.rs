@@ -46,6 +46,16 @@ impl Outbox for Tape {
     }
 }
 
+/// An acceptor that answers this Logon with a Logout of this text, and goes on as if it had not come.
+fn assert_logon_is_refused(begin_string: &str, settings: Settings, logon: &str, text: &str) {
+    let mut desk = Desk::new(begin_string, settings);
+    desk.connect();
+    assert_eq!(desk.say(logon), Received::IGNORED);
+    assert_eq!(desk.heard(), [format!("35=5|34=1|58={text}")]);
+    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::InvalidLogon)]);
+    assert_eq!(desk.next_in(), 1);
+}
+
 /// A session, "US", with its peer, "THEM", played by the script.
 struct Desk {
     session: Session,

@@ -115,12 +115,7 @@ fn an_invalid_logon_is_told_why_and_uses_no_number() {
         ("FIX.4.4", "35=A|34=1|98=0|108=30|999=x", "Invalid tag number (999)"),
         ("FIXT.1.1", "35=A|34=1|98=0|108=30|1137=77", "DefaultApplVerID(1137) is not a version that we know"),
     ] {
-        let mut desk = Desk::new(begin_string, validating(begin_string));
-        desk.connect();
-        assert_eq!(desk.say(logon), Received::IGNORED);
-        assert_eq!(desk.heard(), [format!("35=5|34=1|58={text}")]);
-        assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::InvalidLogon)]);
-        assert_eq!(desk.next_in(), 1);
+        assert_logon_is_refused(begin_string, validating(begin_string), logon, text);
     }
 }
 
