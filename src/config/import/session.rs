@@ -12,19 +12,9 @@ use crate::config::keys::{SUPPORTED_BEGIN_STRINGS, keys_of};
 use crate::config::texts::{parse_comp_id, parse_qualifier, parse_username};
 use crate::config::values::{format_duration, parse_endpoint};
 use crate::config::{Pattern, SessionConfig, SessionRole};
+use crate::dictionary::Version;
 
 const FIXT: &str = "FIXT.1.1";
-/// What QuickFIX calls the versions, by ApplVerID(1128).
-const APPL_VER_IDS: [(&str, &str); 8] = [
-    ("2", "FIX.4.0"),
-    ("3", "FIX.4.1"),
-    ("4", "FIX.4.2"),
-    ("5", "FIX.4.3"),
-    ("6", "FIX.4.4"),
-    ("7", "FIX.5.0"),
-    ("8", "FIX.5.0SP1"),
-    ("9", "FIX.5.0SP2"),
-];
 const SECONDS_MAX: u64 = 3600;
 
 /// A `[[session]]`, and what it asks of the engine.
@@ -491,8 +481,13 @@ fn precision(scope: &mut Scope<'_, '_, '_>, begin_string: &str) {
 fn default_appl_ver_id(scope: &mut Scope<'_, '_, '_>, begin_string: &str) {
     let Some(id) = scope.find("defaultapplverid").filter(|_| begin_string == FIXT) else { return };
     let Some(value) = scope.value(id) else { return };
-    match APPL_VER_IDS.iter().find(|(number, name)| value == *number || value == *name) {
-        Some((number, _)) => {
+    // QuickFIX's names are those of the dictionaries.
+    let named = Version::ALL.into_iter().find_map(|version| {
+        let number = str::from_utf8(version.appl_ver_id()?).ok()?;
+        (value == number || value == version.name()).then_some(number)
+    });
+    match named {
+        Some(number) => {
             let default = quoted(&SessionConfig::default().default_appl_ver_id);
             scope.put_unless(&[id], "default_appl_ver_id", quoted(number), &default);
         }
