@@ -87,3 +87,23 @@ fn a_resend_is_checked_and_measured_beside_another_session() {
     assert_eq!(growth["vm_rss_kib"].as_u64().unwrap(), kib("most") - kib("before"), "{report}");
     assert!(report["slow"]["served_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{report}");
 }
+
+#[test]
+fn an_append_is_measured_in_every_way_and_beside_its_floor() {
+    if !has_two_cores() {
+        return;
+    }
+    let _alone = alone();
+    let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
+        .args(["bench", "append", "--json", "--seconds", "0.1", "--rate", "1000"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["ways"].as_array().map(Vec::len), Some(8), "{report}");
+    assert!(report["ways"][0]["append"]["p50_ns"].as_f64().is_some_and(|ns| ns > 0.0), "{report}");
+    // 0.6 s at 1,000 a second, in whole batches of 64, every second of them the floor's.
+    assert_eq!(report["journal"]["appends"], 64 * 9, "{report}");
+    let p50 = |row: &str| report["journal"][row]["p50_ns"].as_f64().unwrap();
+    assert!((report["journal"]["p50_ratio"].as_f64().unwrap() - p50("journal") / p50("floor")).abs() < 1e-9);
+}

@@ -26,5 +26,6 @@ pub use directory::{Directory, SessionSpec};
 pub use event::{Event, EventSink, events};
 pub use initiate::{ResolveRequest, Resolved};
 pub use ledger::{Handle, Sessions};
+pub(crate) use start::monotonic_ns;
 pub use start::{Engine, EngineError, Environment, StartError, restore};
 pub use worker::{Adopted, HandOver, Limits, Mailbox, Worker};

@@ -513,7 +513,7 @@ fn limits(config: &Config) -> Limits {
 }
 
 /// A clock for the flusher's own measurements.
-fn monotonic_ns() -> u64 {
+pub(crate) fn monotonic_ns() -> u64 {
     use std::sync::OnceLock;
     static START: OnceLock<Instant> = OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64

@@ -48,6 +48,15 @@ pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     }
 }
 
+/// Starts write-back of a range and waits for none of it; sync_file_range(2). It makes nothing durable.
+pub fn start_write_back(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    let (offset, bytes) = (i64::try_from(offset).map_err(invalid)?, i64::try_from(bytes).map_err(invalid)?);
+    // SAFETY: takes a descriptor that `file` keeps open, and integers.
+    let status = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, bytes, libc::SYNC_FILE_RANGE_WRITE) };
+    if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// Opens or creates a regular file that is ours alone: 0600, no symbolic link, owned by our effective user.
 pub fn open_private(path: &Path, create: bool) -> io::Result<File> {
     let file = File::options()

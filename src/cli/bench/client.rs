@@ -38,6 +38,8 @@ pub(super) enum ClientError {
         wanted: u32,
         reached: f64,
     },
+    /// Of our own making or the machine's, and what.
+    Failed(String),
 }
 
 impl From<io::Error> for ClientError {
@@ -366,9 +368,9 @@ impl std::fmt::Display for ClientError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Io(error) => write!(f, "the connection failed: {error}"),
-            Self::Protocol(what) => f.write_str(what),
+            Self::Protocol(what) | Self::Failed(what) => f.write_str(what),
             Self::MissedRate { wanted, reached } => {
-                write!(f, "{reached:.0} orders a second were sent where {wanted} were to be: lower --rate")
+                write!(f, "{reached:.0} a second were done where {wanted} were to be: lower --rate")
             }
         }
     }

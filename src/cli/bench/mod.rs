@@ -1,5 +1,6 @@
 //! `fixring bench`: figures that anyone can make on their own machine.
 
+mod append;
 mod client;
 mod engine;
 mod floor;
@@ -17,6 +18,7 @@ use super::Exit;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Bench {
+    Append(append::AppendOptions),
     Wire(wire::WireOptions),
     Resend(resend::ResendOptions),
     #[command(hide = true)]
@@ -52,6 +54,7 @@ fn on_two_cores(name: &str, volume: Option<&Path>, run: impl FnOnce(Place) -> Re
 
 pub(super) fn bench(bench: &Bench) -> Exit {
     match bench {
+        Bench::Append(options) => append::append(options),
         Bench::Wire(options) => wire::wire(options),
         Bench::Resend(options) => resend::resend(options),
         Bench::Floor(options) => floor::floor(options),
