@@ -89,6 +89,27 @@ fn a_resend_is_checked_and_measured_beside_another_session() {
 }
 
 #[test]
+fn saturation_counts_answers_beside_a_bare_echo() {
+    if !has_two_cores() {
+        return;
+    }
+    let _alone = alone();
+    let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
+        .args(["bench", "wire", "--saturate", "--json", "--runs", "1", "--seconds", "1", "--window", "16"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let figure = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("{name}: {report}"));
+    assert!(figure("engine") > 100.0 && figure("floor") > 100.0, "{report}");
+    assert!((figure("share_of_floor") - figure("engine") / figure("floor")).abs() < 1e-9, "{report}");
+    // Both directions of all that was answered are on the volume.
+    let stored = figure("engine") * (figure("order_bytes") + figure("report_bytes"));
+    assert!(figure("volume_bytes_per_second") > stored * 0.9, "{report}");
+    assert!(figure("ring_full") >= 0.0, "{report}");
+}
+
+#[test]
 fn an_append_is_measured_in_every_way_and_beside_its_floor() {
     if !has_two_cores() {
         return;

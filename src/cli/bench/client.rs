@@ -1,6 +1,8 @@
 //! The measuring client: a FIX initiator of a few lines that spins on its socket. The floor gets the same client, with
 //! the same bytes, so that the difference between two runs is the server.
 
+mod window;
+
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -9,6 +11,8 @@ use hdrhistogram::Histogram;
 
 use crate::fix::{Decimal, Encoder, FieldIndex, Framing, Message, Precision, UtcTimestamp, frame, parse, tags};
 use crate::sys::arrival;
+
+pub(super) use window::{Answered, Window};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 /// A server that says nothing for so long has failed.

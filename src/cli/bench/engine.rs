@@ -1,6 +1,6 @@
 //! Our engine as a process of its own: the server of the benchmarks.
 
-use std::io;
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -25,13 +25,14 @@ pub(super) struct EngineSettings<'a> {
 pub(super) struct EngineProcess {
     pub child: Child,
     pub address: SocketAddr,
+    control: SocketAddr,
     /// The rings, gone with the process.
     _shared_memory: Option<tempfile::TempDir>,
 }
 
 impl EngineProcess {
     pub fn start(directory: &Path, placement: Placement, settings: &EngineSettings<'_>) -> io::Result<Self> {
-        let address = free_port()?;
+        let (address, control) = (free_port()?, free_port()?);
         // The ring lies beside the data unless shared memory can be had: it goes with the directory in either case.
         let rings = directory.join("rings");
         std::fs::create_dir(&rings)?;
@@ -43,7 +44,7 @@ impl EngineProcess {
              application = \"exchange\"\ntemplate_sessions_max = {sessions_max}\npending_connections_max = 16\n\
              connections_max = {sessions_max}\n\
              [persistence]\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nsegments = {segments}\nflush_interval = \"{FLUSH_INTERVAL_US}us\"\n\
-             [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"{address}\"\n\
+             [control]\nlisten = \"{control}\"\n[[acceptor]]\nlisten = \"{address}\"\n\
              [[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"\n",
             data = directory.join("data"),
             core = placement.server_core,
@@ -58,7 +59,7 @@ impl EngineProcess {
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()?;
-        let mut engine = Self { child, address, _shared_memory: shared_memory };
+        let mut engine = Self { child, address, control, _shared_memory: shared_memory };
         let deadline = Instant::now() + READY_TIMEOUT;
         while std::net::TcpStream::connect(address).is_err() {
             let ended = engine.child.try_wait()?.is_some();
@@ -74,6 +75,28 @@ impl EngineProcess {
     /// `None` where the kernel does not tell.
     pub fn memory(&self) -> Option<Memory> {
         Memory::of(&std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?)
+    }
+
+    /// The sum of a metric over its labels. `None` where it cannot be had.
+    pub fn metric(&self, name: &str) -> Option<f64> {
+        let mut stream = std::net::TcpStream::connect(self.control).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
+        stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        let value = |line: &str| {
+            let rest = line.strip_prefix(name)?;
+            let is_whole = rest.starts_with('{') || rest.starts_with(' ');
+            rest.rsplit(' ').next().filter(|_| is_whole)?.parse::<f64>().ok()
+        };
+        let values: Vec<f64> = text.lines().filter_map(value).collect();
+        (!values.is_empty()).then(|| values.iter().sum())
+    }
+
+    /// Written to the volume since the start, caches included (write_bytes of proc(5)). `None` where the kernel does not tell.
+    pub fn volume_bytes(&self) -> Option<u64> {
+        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).ok()?;
+        io.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
     }
 
     /// Handed to write calls since the start (wchar of proc(5)). `None` where the kernel does not tell.

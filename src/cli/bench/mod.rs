@@ -6,6 +6,7 @@ mod engine;
 mod floor;
 mod machine;
 mod resend;
+mod saturation;
 mod wire;
 
 use std::path::Path;

@@ -14,6 +14,7 @@ use serde::Serialize;
 use super::client::{Client, ClientError, Load};
 use super::engine::{EngineProcess, EngineSettings, FLUSH_INTERVAL_US, Memory};
 use super::machine::{Machine, Placement, pin};
+use super::saturation::saturate;
 use super::{Place, on_two_cores};
 use crate::cli::Exit;
 use crate::sys::process;
@@ -28,13 +29,25 @@ use crate::sys::process;
 pub(crate) struct WireOptions {
     /// Print JSON
     #[arg(long)]
-    json: bool,
+    pub json: bool,
     /// Measure the FIX.4.4 engine that listens there instead of our own
     #[arg(long, value_name = "HOST:PORT")]
-    connect: Option<SocketAddr>,
+    pub connect: Option<SocketAddr>,
     /// CompIDs with which to log on to the engine of --connect
     #[arg(long, value_name = "SENDER,TARGET", default_value = "CLIENT,VENUE", value_parser = comp_ids)]
-    comp_ids: (String, String),
+    pub comp_ids: (String, String),
+    /// What the engine of --connect is called in the report
+    #[arg(long, value_name = "NAME", requires = "connect")]
+    engine_name: Option<String>,
+    /// Instead of round trips: how many orders are answered a second with --window of them in flight
+    #[arg(long, conflicts_with_all = ["rate", "orders", "idle_sessions"])]
+    saturate: bool,
+    /// Orders in flight with --saturate
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=1_024))]
+    pub window: u32,
+    /// How long each run of --saturate takes
+    #[arg(long, value_name = "S", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub seconds: u64,
     /// Open loop at so many orders a second
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     rate: Option<u32>,
@@ -42,13 +55,13 @@ pub(crate) struct WireOptions {
     #[arg(long, value_name = "N", default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(100..))]
     orders: u32,
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=101))]
-    runs: u32,
+    pub runs: u32,
     /// The engine's persistence mode
     #[arg(long, default_value = "buffered", value_parser = ["buffered", "flush", "sync"])]
-    mode: String,
+    pub mode: String,
     /// What the engine's worker does when there is nothing to do
     #[arg(long, default_value = "spin", value_parser = ["spin", "adaptive", "park"])]
-    wait: String,
+    pub wait: String,
     /// Sessions that log on to the engine beside the measured one and stay idle
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=3_000))]
     idle_sessions: u32,
@@ -57,9 +70,16 @@ pub(crate) struct WireOptions {
     volume: Option<PathBuf>,
 }
 
-const HEART_BT_INT_S: u64 = 60;
+pub(super) const HEART_BT_INT_S: u64 = 60;
 /// Header and alignment that the journal adds to the two messages of a round trip, on average.
 const JOURNAL_OVERHEAD_BYTES: usize = 2 * (64 + 32);
+
+impl WireOptions {
+    /// What somebody else's engine is called.
+    pub fn engine_name_or(&self, address: SocketAddr) -> String {
+        self.engine_name.clone().unwrap_or_else(|| address.to_string())
+    }
+}
 
 fn comp_ids(text: &str) -> Result<(String, String), String> {
     let pair = text.split_once(',').filter(|(sender, target)| !sender.is_empty() && !target.is_empty());
@@ -108,6 +128,9 @@ struct Report {
 
 pub(crate) fn wire(options: &WireOptions) -> Exit {
     on_two_cores("wire", options.volume.as_deref(), |place| {
+        if options.saturate {
+            return saturate(options, place);
+        }
         print(options, &measure(options, place)?);
         Ok(())
     })
@@ -168,7 +191,7 @@ fn measure(options: &WireOptions, place: Place) -> Result<Report, ClientError> {
         placement,
         engine_name: options
             .connect
-            .map_or_else(|| format!("fixring {}", env!("CARGO_PKG_VERSION")), |at| at.to_string()),
+            .map_or_else(|| format!("fixring {}", env!("CARGO_PKG_VERSION")), |at| options.engine_name_or(at)),
         mode: foreign.unwrap_or(&options.mode).into(),
         wait: foreign.unwrap_or(&options.wait).into(),
         loop_kind: options.rate.map_or_else(|| "closed".into(), |rate| format!("open at {rate}/s")),
@@ -187,7 +210,7 @@ fn measure(options: &WireOptions, place: Place) -> Result<Report, ClientError> {
 }
 
 /// The last connection's end may not have reached the engine yet: it refuses a second Logon until it has.
-fn reconnect(address: SocketAddr, comp_ids: (&str, &str)) -> Result<Client, ClientError> {
+pub(super) fn reconnect(address: SocketAddr, comp_ids: (&str, &str)) -> Result<Client, ClientError> {
     let deadline = Instant::now() + Duration::from_secs(5);
     loop {
         match Client::to_engine(address, comp_ids, HEART_BT_INT_S) {
@@ -216,13 +239,13 @@ fn median(runs: &[Histogram<u64>]) -> Percentiles {
 }
 
 /// The floor's server, killed when dropped.
-struct FloorProcess {
+pub(super) struct FloorProcess {
     child: Child,
-    address: SocketAddr,
+    pub address: SocketAddr,
 }
 
 impl FloorProcess {
-    fn start(
+    pub fn start(
         directory: &Path,
         placement: Placement,
         order_bytes: usize,
