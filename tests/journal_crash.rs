@@ -427,6 +427,7 @@ impl World {
             msg_seq_num,
             previous,
             epoch: session.epoch,
+            not_before_ns: 0,
             ..NewRecord::internal(planned.kind, unix_ns)
         };
         let mut hashed = planned.payload.clone();
@@ -492,6 +493,7 @@ impl World {
             end,
             last_out: session.last_out,
             epoch: session.epoch,
+            not_before_ns: 0,
         };
         life.port.request(request).unwrap();
         let oldest = self.settings.geometry.oldest_position(life.writer.appended());

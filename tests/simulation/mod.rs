@@ -135,6 +135,7 @@ impl Node {
             logon_timeout_ns: ns(engine.logon_timeout),
             probe_timeout_ns: ns(engine.probe_timeout),
             stop_timeout_ns: ns(engine.logout_timeout),
+            retention_age_ns: self.config.persistence.retention_age.map_or(0, ns),
         }
     }
 
