@@ -57,12 +57,12 @@ impl Recycling {
     }
 
     /// From now on no segment is overwritten that is not before the last [`Recycling::set_archived`].
-    pub(super) fn require_archive(&self) {
+    pub fn require_archive(&self) {
         self.archived.store(0, Ordering::Release);
     }
 
     /// All segments before `segment` are archived.
-    pub(super) fn set_archived(&self, segment: u64) {
+    pub fn set_archived(&self, segment: u64) {
         self.archived.store(segment, Ordering::Release);
     }
 
