@@ -97,8 +97,11 @@ fn measure(data_dir: &Path) -> Result<Vec<(u16, FillRate)>, StorageError> {
 }
 
 fn in_minutes(seconds: f64) -> String {
-    let minutes = seconds / 60.0;
-    if minutes < 10.0 { format!("{minutes:.1} minutes") } else { format!("{minutes:.0} minutes") }
+    match seconds / 60.0 {
+        minutes if minutes < 1.0 => format!("{seconds:.1} s"),
+        minutes if minutes < 10.0 => format!("{minutes:.1} minutes"),
+        minutes => format!("{minutes:.0} minutes"),
+    }
 }
 
 /// Where the operating system would find it.
@@ -161,6 +164,6 @@ mod tests {
         let findings = check_machine(&config);
         let finding = findings.iter().find(|finding| finding.place.contains(SEGMENTS)).unwrap();
         assert!(finding.what.contains("an estimate") && finding.level == Level::Ok, "{finding:?}");
-        assert_eq!((in_minutes(90.0), in_minutes(3600.0)), ("1.5 minutes".into(), "60 minutes".into()));
+        assert_eq!([0.5, 90.0, 3600.0].map(in_minutes), ["0.5 s", "1.5 minutes", "60 minutes"]);
     }
 }

@@ -179,7 +179,8 @@ impl<S: Storage> Archiver<S> {
         }
         self.abandon();
         let missed = ArchiveTurn::Missed(self.next, oldest - 1);
-        self.passed(oldest - 1);
+        // Which is no success: what failed waits on.
+        self.next = oldest;
         Some(missed)
     }
 

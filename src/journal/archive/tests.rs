@@ -206,6 +206,21 @@ fn a_segment_that_is_recycled_before_or_while_it_is_copied_is_missed_and_not_kep
 }
 
 #[test]
+fn a_failing_archive_is_not_asked_more_often_because_segments_are_missed() {
+    let (mut machine, ring) = Machine::new();
+    let opened = machine.open(ring);
+    let (uuid, mut journal) = (opened.uuid, opened.journals.into_iter().next().unwrap());
+    let target = Memory::default();
+    let mut archiver = journal.archiver(uuid, Box::new(target.clone()), false);
+    target.fail(true);
+    machine.write_to(&mut journal, SEGMENT + 64);
+    assert_eq!(archive(&mut archiver, 0), ["retry in 1000000000"]);
+    machine.write_to(&mut journal, 4 * SEGMENT + 64);
+    assert_eq!(archive(&mut archiver, 999_999_999), ["missed 0 to 1"]);
+    assert_eq!(archive(&mut archiver, 1_000_000_000), ["retry in 2000000000"]);
+}
+
+#[test]
 fn a_required_archive_that_fails_stops_the_journal_and_not_the_archive() {
     let (mut machine, ring) = Machine::new();
     let opened = machine.open(ring);
