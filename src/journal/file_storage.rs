@@ -4,6 +4,7 @@
 //! <data_dir>/lock                          held while a process runs; holds its pid
 //! <data_dir>/manifest
 //! <data_dir>/journal-<n>/segment-<k>.seg   k < segments
+//! <data_dir>/journal-<n>/archived          what an archive command was given last (`archive/command.rs`)
 //! <data_dir>/quarantine/…                  only where recovery put something aside
 //! ```
 
