@@ -22,6 +22,8 @@ use crate::sys::ring::RingMemory;
 
 /// Between two pieces of a copy that nobody waits for: 256 KiB each, so 128 MiB/s at most.
 const PACE: Duration = Duration::from_millis(2);
+/// At a start nobody shares the volume, and everybody waits.
+const PACE_BEFORE_RECOVERY: Duration = Duration::from_micros(100);
 const WAIT_NAP: Duration = Duration::from_millis(5);
 const IDLE_NAP: Duration = Duration::from_millis(20);
 /// The same target's failures are logged no more often.
@@ -59,7 +61,7 @@ pub(crate) fn archive_first(
         let Some(mut target) = target(config, manifest.geometry, manifest.uuid, journal) else { continue };
         let start = Instant::now();
         let pause = || {
-            thread::yield_now();
+            thread::sleep(PACE_BEFORE_RECOVERY);
             start.elapsed().as_nanos() as u64
         };
         let appended = ring.marks().appended;

@@ -43,8 +43,8 @@ impl ArchiveDirectory {
             return Err(io::Error::other("no copy was begun"));
         };
         copy.sync_all()?;
-        // A copy that nobody reads here should not push what is read out of the cache.
-        forget_cached(&copy)?;
+        // A hint: a copy that nobody reads here should not push what is read out of the cache.
+        let _ = forget_cached(&copy);
         fs::rename(&self.partial, self.directory.join(&segment.name))?;
         let mut sidecar = create(&self.partial)?;
         sidecar.write_all(checksum_line(sha256, &segment.name).as_bytes())?;

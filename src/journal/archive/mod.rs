@@ -64,7 +64,7 @@ pub struct Archiver<S: Storage> {
     is_required: bool,
     /// The segment that is, or will be, archived next.
     next: u64,
-    copy: Option<Copy>,
+    copy: Option<Copying>,
     failures_in_a_row: u32,
     retry_at_ns: u64,
 }
@@ -128,7 +128,7 @@ impl<S: Storage> Archiver<S> {
                     self.passed(segment.number);
                     return Ok(ArchiveTurn::Known(segment));
                 }
-                Ok(false) => self.copy = Some(Copy::new(segment)),
+                Ok(false) => self.copy = Some(Copying::new(segment)),
                 Err(error) => return Ok(self.failed(segment, error, now_ns)),
             }
         }
@@ -222,7 +222,7 @@ pub fn archive_before_recovery<S: Storage>(
     if target.holds(&segment).map_err(|error| ArchiveError::Target(segment.clone(), error))? {
         return Ok(None);
     }
-    let mut copy = Copy::new(segment);
+    let mut copy = Copying::new(segment);
     loop {
         match copy.step(&mut source, target, pause())? {
             Step::Copied | Step::Waits => {}
@@ -284,7 +284,7 @@ impl<S: Storage> Source<S> {
 }
 
 /// A copy that is being made.
-struct Copy {
+struct Copying {
     segment: SealedSegment,
     has_begun: bool,
     offset: u64,
@@ -300,7 +300,7 @@ enum Step {
     Failed(SealedSegment, io::Error),
 }
 
-impl Copy {
+impl Copying {
     fn new(segment: SealedSegment) -> Self {
         Self { segment, has_begun: false, offset: 0, hash: Sha256::new(), sha256: None }
     }
