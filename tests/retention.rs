@@ -142,10 +142,11 @@ fn a_resend_that_holds_for_too_long_is_filled_for_what_is_gone() {
     world.stages = false;
     for asks in [&mut peer, &mut other] {
         asks.send(b"2", &[(7, "1"), (16, "0")]);
-        world.pass_ms(1);
-        // Finds the messages; what it has read with that it forgets for the other's.
-        world.engine.stager.turn().unwrap();
     }
+    world.pass_ms(1);
+    // It finds the messages of one and then of the other, for which it forgets what it has read for the first.
+    world.engine.stager.turn().unwrap();
+    world.engine.stager.turn().unwrap();
     trade_over_the_edge(&mut world, &mut other);
     assert_eq!(world.engine.recycling.hold(), Some(Hold::Resend));
     world.pass_ms(30);
