@@ -157,7 +157,7 @@ fn a_resend_that_holds_for_too_long_is_filled_for_what_is_gone() {
     let messages = peer.receive();
     assert_eq!(types(&messages), "4", "all of it was in the oldest segment");
     let gone = incomplete(&mut world);
-    assert!(gone.iter().any(|gone| *gone == (51, 0)), "the Logon is gone too: {gone:?}");
+    assert!(gone.contains(&(51, 0)), "the Logon is gone too: {gone:?}");
 }
 
 /// Each resend of one session holds the segment that the others wait for: not when they begin to feel it.

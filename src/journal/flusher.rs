@@ -96,9 +96,10 @@ impl<S: Storage> Flusher<S> {
         result
     }
 
-    /// Carries everything that is appended now, whatever the interval. For the end of the process. What a segment that is held keeps back
-    /// stays in the ring.
+    /// Carries everything that is appended now, whatever the interval. For the end of the process, when no resend goes on. What an archive
+    /// holds back stays in the ring.
     pub fn drain(&mut self, now_ns: u64) -> Result<(), StorageError> {
+        self.recycler.end_resends();
         while self.ring.synced() < self.ring.appended() {
             self.last_write_ns = None;
             self.turn(now_ns)?;

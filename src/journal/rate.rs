@@ -19,7 +19,7 @@ pub struct FillRate {
 }
 
 impl FillRate {
-    /// From the oldest record that states a time to the newest, or to the newest segment's [`RECORDS_MAX`]th. `None` where less than a second lies
+    /// From the oldest record that states a time to the newest, or to one a million records into the newest segment. `None` where less than a second lies
     /// between them.
     pub fn measure(
         storage: &impl Storage,

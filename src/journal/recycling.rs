@@ -124,6 +124,11 @@ impl Recycler {
         position < self.free_end || self.may_enter(position / self.geometry().segment_bytes, waiting_bytes, now_ns)
     }
 
+    /// From now on none holds anything.
+    pub fn end_resends(&self) {
+        self.recycling.set_resend_hold_max(0);
+    }
+
     pub fn is_held(&self) -> bool {
         self.held_since_ns.is_some()
     }
