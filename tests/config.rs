@@ -89,6 +89,8 @@ fn the_template_documents_every_key_and_no_other() {
     let without_default = [
         "engine.cores",
         "engine.housekeeping_cores",
+        "persistence.archive",
+        "persistence.archive_command",
         "session.connect",
         "session.dictionary",
         "session.mode",
@@ -148,6 +150,13 @@ fn every_commented_example_of_the_template_is_valid() {
 }
 
 #[test]
+fn each_commented_archive_of_the_template_is_valid() {
+    let with = |key: &str| parse(&TEMPLATE.replace(&format!("\n# {key} = "), &format!("\n{key} = "))).persistence;
+    assert_eq!(with("archive").archive.as_deref(), Some(Path::new("/archive/fixring")));
+    assert_eq!(with("archive_command").archive_command.len(), 4);
+}
+
+#[test]
 fn every_default_can_be_changed() {
     // Each key of the template, set to another value, changes the configuration: none is read and forgotten.
     let changes = [
@@ -169,6 +178,10 @@ fn every_default_can_be_changed() {
         ("segment_bytes = \"64MiB\"", "segment_bytes = \"128MiB\""),
         ("segments = 16", "segments = 3"),
         ("flush_interval = \"1ms\"", "flush_interval = \"50us\""),
+        ("archive_timeout = \"60s\"", "archive_timeout = \"10min\""),
+        ("archive_required = false", "archive_required = true\narchive = \"/archive\""),
+        ("retention_age = \"off\"", "retention_age = \"8h\""),
+        ("recycle_hold_max = \"200ms\"", "recycle_hold_max = \"0s\""),
         ("listen = \"127.0.0.1:9890\"", "listen = \"off\""),
         ("listen = \"127.0.0.1:9880\"", "listen = \"[::]:9880\""),
         ("begin_string = \"*\"", "begin_string = \"FIXT.1.1\""),
@@ -351,6 +364,23 @@ fn every_fault_has_its_place_its_key_and_its_mend() {
             &["\"16MiB\" or \"32MiB\""],
         ),
         ("[persistence]\nsegments = 2".into(), "2:12", &["use 3 to"]),
+        (
+            "[persistence]\narchive_required = true".into(),
+            "2:20",
+            &["there is no archive", "name a directory in archive"],
+        ),
+        (
+            "[persistence]\narchive = \"/a\"\narchive_command = [\"cp\", \"{path}\"]".into(),
+            "3:19",
+            &["and so is archive", "keep one of the two"],
+        ),
+        ("[persistence]\narchive_command = [\"cp\"]".into(), "2:19", &["has no {path}", "\"{path}\", \"{name}\""]),
+        ("[persistence]\narchive_command = []".into(), "2:19", &["names no program"]),
+        ("[persistence]\narchive_command = \"cp\"".into(), "2:19", &["is not a list"]),
+        ("[persistence]\narchive = \"fixring-data/archive\"".into(), "2:11", &["lies in engine.data_dir", "elsewhere"]),
+        ("[persistence]\nretention_age = \"10ms\"".into(), "2:17", &["out of range", "\"off\""]),
+        ("[persistence]\nretention_age = \"never\"".into(), "2:17", &["is not a duration"]),
+        ("[persistence]\nrecycle_hold_max = \"1min\"".into(), "2:20", &["out of range", "\"10s\""]),
         ("[engine]\nconnections_max = 10".into(), "2:19", &["pending_connections_max = 256 is more than"]),
         ("[engine]\nprobe_timeout = \"11s\"".into(), "2:17", &["longer than logon_timeout (10s)"]),
         (of_session("held_bytes_max = \"1KiB\""), "5:18", &["engine.message_bytes_max (64KiB)", "\"64KiB\""]),

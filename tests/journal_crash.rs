@@ -6,10 +6,12 @@
 //!
 //! Run one seed again with `FIXRING_SEED=<seed> cargo test --test journal_crash`.
 
+use std::sync::Arc;
+
 use fixring::journal::simulated::SimulatedStorage;
 use fixring::journal::{
-    Flusher, Geometry, Kind, Manifest, Mode, NONE, NewRecord, Opened, Outcome, RecoveredSession, RingFound, Room,
-    Settings, StageRequest, Stager, StagerPort, Storage, StoredNumbers, Writer, open_over, prepare, record_bytes,
+    Flusher, Geometry, Kind, Manifest, Mode, NONE, NewRecord, Opened, Outcome, RecoveredSession, Recycling, RingFound,
+    Room, Settings, StageRequest, Stager, StagerPort, Storage, StoredNumbers, Writer, open_over, prepare, record_bytes,
 };
 use fixring::sys::ring::{RingKeeper, RingMemory};
 
@@ -131,6 +133,7 @@ struct Life {
     flusher: Flusher<SimulatedStorage>,
     stager: Stager<SimulatedStorage>,
     port: StagerPort,
+    recycling: Arc<Recycling>,
 }
 
 /// A record of a commit that is being planned.
@@ -246,7 +249,13 @@ impl World {
         prefix.end = report.end;
         self.sent.retain(|sent| sent.position < report.end);
         self.prefixes = vec![prefix];
-        Life { writer: journal.writer, flusher: journal.flusher, stager: journal.stager, port: journal.stager_port }
+        Life {
+            writer: journal.writer,
+            flusher: journal.flusher,
+            stager: journal.stager,
+            port: journal.stager_port,
+            recycling: journal.recycling,
+        }
     }
 
     fn live(&mut self, life: &mut Life) {
@@ -492,9 +501,10 @@ impl World {
             end,
             last_out: session.last_out,
             epoch: session.epoch,
+            not_before_ns: 0,
         };
         life.port.request(request).unwrap();
-        let oldest = self.settings.geometry.oldest_position(life.writer.appended());
+        let oldest = life.recycling.oldest_position();
         let is_wanted = |sent: &&Sent| {
             sent.session == request.session
                 && sent.epoch == request.epoch

@@ -7,6 +7,7 @@
 
 mod journals;
 mod machine;
+mod retention;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;

@@ -92,7 +92,7 @@ fn exit_of(error: &StartError) -> Exit {
                 Exit::DataDirectory
             }
             OpenError::Ring(_) => Exit::SharedMemory,
-            OpenError::Volume(_) | OpenError::Storage(_) => Exit::Storage,
+            OpenError::Volume(_) | OpenError::Archive(_) | OpenError::Storage(_) => Exit::Storage,
         },
         StartError::Listen { .. } | StartError::Control { error: ControlError::PortTaken { .. }, .. } => {
             Exit::PortTaken

@@ -131,6 +131,17 @@ pub struct PersistenceConfig {
     pub segments: u32,
     /// How long the flusher may rest between two turns that found bytes to carry.
     pub flush_interval: Duration,
+    /// A directory that gets a copy of each sealed segment.
+    pub archive: Option<PathBuf>,
+    /// A program and its arguments, called for each sealed segment instead. Empty where there is none.
+    pub archive_command: Vec<String>,
+    pub archive_timeout: Duration,
+    /// No segment is overwritten before it is archived.
+    pub archive_required: bool,
+    /// Messages that are older are not sent again. `None` is `"off"`.
+    pub retention_age: Option<Duration>,
+    /// How long a resend may keep the segment that it reads from being overwritten.
+    pub recycle_hold_max: Duration,
 }
 
 /// When a commit is released. Ordered by strength.
@@ -399,6 +410,12 @@ impl Default for PersistenceConfig {
             segment_bytes: 64 << 20,
             segments: 16,
             flush_interval: Duration::from_millis(1),
+            archive: None,
+            archive_command: Vec::new(),
+            archive_timeout: Duration::from_secs(60),
+            archive_required: false,
+            retention_age: None,
+            recycle_hold_max: Duration::from_millis(200),
         }
     }
 }

@@ -71,6 +71,41 @@ pub(super) fn relate_sizes(
     }
 }
 
+pub(super) fn relate_archive(
+    reader: &mut Reader<'_>,
+    (section, persistence): (&Section<'_, '_>, &PersistenceConfig),
+    engine: &EngineConfig,
+) {
+    let has_command = section.has("archive_command");
+    if section.has("archive") && has_command {
+        section.blame(reader, "archive_command", "is set, and so is archive", "keep one of the two");
+    }
+    if persistence.archive_required && !section.has("archive") && !has_command {
+        section.blame(
+            reader,
+            "archive_required",
+            "is set, and there is no archive",
+            "name a directory in archive or a program in archive_command, or set it to false",
+        );
+    }
+    let is_sound = reader.is_sound(&[section.key("archive_command")]);
+    if has_command && is_sound && !persistence.archive_command.iter().skip(1).any(|part| part.contains("{path}")) {
+        let what = match persistence.archive_command.is_empty() {
+            true => "names no program",
+            false => "has no {path} among its arguments, so it would not know what to archive",
+        };
+        section.blame(reader, "archive_command", what, "write [\"program\", \"{path}\", \"{name}\"]");
+    }
+    if let Some(archive) = persistence.archive.as_ref().filter(|archive| archive.starts_with(&engine.data_dir)) {
+        section.blame(
+            reader,
+            "archive",
+            format!("lies in engine.data_dir ({}), so that one volume's loss would take both", archive.display()),
+            "name a directory elsewhere",
+        );
+    }
+}
+
 pub(super) fn relate_engine(reader: &mut Reader<'_>, section: &Section<'_, '_>, engine: &EngineConfig) {
     if engine.pending_connections_max > engine.connections_max {
         Section::blame_relation(

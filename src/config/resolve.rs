@@ -12,14 +12,15 @@ use super::errors::ConfigErrors;
 use super::keys::VALIDATION;
 use super::reader::{Reader, Section};
 use super::relations::{
-    relate_acceptors_and_sessions, relate_addresses, relate_engine, relate_identities, relate_session, relate_sizes,
+    relate_acceptors_and_sessions, relate_addresses, relate_archive, relate_engine, relate_identities, relate_session,
+    relate_sizes,
 };
 use super::schedule::schedule;
 use super::texts::{
-    CREDENTIAL_BYTES_MAX, parse_appl_ver_id, parse_begin_string, parse_comp_id, parse_path, parse_qualifier,
-    parse_username,
+    CREDENTIAL_BYTES_MAX, parse_appl_ver_id, parse_argument, parse_begin_string, parse_comp_id, parse_path,
+    parse_qualifier, parse_username,
 };
-use super::values::{Wrong, parse_endpoint, parse_listen};
+use super::values::{Wrong, parse_endpoint, parse_listen, parse_retention_age};
 use super::{
     AcceptorConfig, BuiltInApplication, Config, ControlConfig, EngineConfig, IdentityPattern, Pattern,
     PersistenceConfig, PersistenceMode, Placement, Secret, SessionConfig, SessionRole, ValidationConfig, Wait,
@@ -53,6 +54,8 @@ const SEGMENTS_MAX: u32 = 65_536;
 pub(super) const COMMITS_IN_RING_MIN: u64 = 4;
 /// A commit holds at least the inbound message and one answer.
 pub(super) const MESSAGES_IN_COMMIT_MIN: u32 = 2;
+/// Longer than a resend of the largest ring's worth takes, and shorter than any heartbeat interval in use.
+const RECYCLE_HOLD_MAX: Duration = Duration::from_secs(10);
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
@@ -101,6 +104,7 @@ pub(super) fn resolve(text: &str, name: &str) -> Result<Config, ConfigErrors> {
         .collect();
 
     relate_sizes(&mut reader, (&engine_section, &engine), (&persistence_section, &persistence));
+    relate_archive(&mut reader, (&persistence_section, &persistence), &engine);
     relate_engine(&mut reader, &engine_section, &engine);
     relate_addresses(&mut reader, (&control_section, &control), (&acceptor_sections, &acceptors));
     for (section, session) in session_sections.iter().zip(&sessions) {
@@ -197,6 +201,22 @@ fn persistence(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Persistenc
         segment_bytes: section.size(reader, "segment_bytes", RING_BYTES_MIN..=SEGMENT_BYTES_MAX, default.segment_bytes),
         segments: section.number(reader, "segments", SEGMENTS_MIN..=SEGMENTS_MAX, default.segments),
         flush_interval: section.duration(reader, "flush_interval", flush_intervals, default.flush_interval),
+        archive: section.parsed(reader, "archive", parse_path),
+        archive_command: section.parsed_list(reader, "archive_command", parse_argument).unwrap_or_default(),
+        archive_timeout: section.duration(
+            reader,
+            "archive_timeout",
+            Duration::from_secs(1)..=TIMEOUT_MAX,
+            default.archive_timeout,
+        ),
+        archive_required: section.flag(reader, "archive_required", default.archive_required),
+        retention_age: section.parsed(reader, "retention_age", parse_retention_age).unwrap_or(default.retention_age),
+        recycle_hold_max: section.duration(
+            reader,
+            "recycle_hold_max",
+            Duration::ZERO..=RECYCLE_HOLD_MAX,
+            default.recycle_hold_max,
+        ),
     }
 }
 

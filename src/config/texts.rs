@@ -18,6 +18,14 @@ pub(super) fn parse_path(text: &str) -> Result<PathBuf, Wrong> {
     }
 }
 
+/// One of a command's.
+pub(super) fn parse_argument(text: &str) -> Result<String, Wrong> {
+    match text.contains('\0') {
+        true => Err(Wrong { what: "holds a NUL".into(), mend: "remove it".into() }),
+        false => Ok(text.into()),
+    }
+}
+
 pub(super) fn parse_begin_string(text: &str) -> Result<Pattern, Wrong> {
     if text == "*" {
         return Ok(Pattern::Any);

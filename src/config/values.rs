@@ -74,6 +74,17 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, Wrong> {
     }
 }
 
+/// `"off"`, or a duration of at least a second.
+pub(super) fn parse_retention_age(text: &str) -> Result<Option<Duration>, Wrong> {
+    match text {
+        "off" => Ok(None),
+        _ => match parse_duration(text)? {
+            age if age < Duration::from_secs(1) => Err(wrong("is out of range", "use \"1s\" to \"24h\", or \"off\"")),
+            age => Ok(Some(age)),
+        },
+    }
+}
+
 /// `"127.0.0.1:9880"`, `"[::1]:9880"`.
 pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, Wrong> {
     if let Ok(address) = text.parse() {

@@ -109,6 +109,8 @@ counters! {
         sequence_gaps: Counter, "Gaps found in inbound sequence numbers";
         resends_served: Counter, "ResendRequests answered to the end";
         messages_resent: Counter, "Messages sent again with PossDupFlag";
+        resend_numbers_recycled: Counter, "Numbers asked for again whose segment was overwritten, so that a gap fill stood for them";
+        resend_messages_aged: Counter, "Messages asked for again that were older than retention_age, so that a gap fill stood for them";
         back_pressure: Counter, "Sends or reads put off because ring or lease had no room";
         slow_consumer_disconnects: Counter, "Connections closed because the peer read too slowly";
         heartbeat_disconnects: Counter, "Connections closed because the peer fell silent";
@@ -132,6 +134,26 @@ counters! {
         flushes: Counter, "Writes of the flusher that were made durable";
         last_sync_ns: GaugeNs, "How long the last sync took";
         longest_sync_ns: GaugeNs, "The longest sync since the start";
+    }
+}
+
+counters! {
+    /// Written by the thread that watches over a journal's recycling.
+    RecycleCounters {
+        held: Gauge, "Why the flusher does not overwrite the oldest segment now: 0 it may, 1 a resend reads it, 2 it is not archived and has to be";
+        holds: Counter, "Times that the flusher waited before it overwrote a segment";
+        holds_expired: Counter, "Times that it went on although a resend still needed the segment";
+    }
+}
+
+counters! {
+    /// Written by the archiver of a journal.
+    ArchiveCounters {
+        segments: Counter, "Sealed segments archived";
+        failures: Counter, "Attempts to archive a segment that failed";
+        missed: Counter, "Segments that were overwritten before they were archived";
+        lag_segments: Gauge, "Sealed segments that are not archived";
+        failing: Gauge, "1 while the last attempt to archive has failed";
     }
 }
 

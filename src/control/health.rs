@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use super::counters::{FlusherCounters, JournalCounters, SessionRegistry, WorkerCounters};
+use super::counters::{
+    ArchiveCounters, FlusherCounters, JournalCounters, RecycleCounters, SessionRegistry, WorkerCounters,
+};
 
 /// A worker whose loop has not turned for so long is taken for hung. Even a parked worker turns several times a
 /// second, for its timers.
@@ -33,6 +35,8 @@ pub struct Shared {
     workers: Vec<Arc<CachePadded<WorkerCounters>>>,
     journals: Vec<Arc<CachePadded<JournalCounters>>>,
     flushers: Vec<Arc<CachePadded<FlusherCounters>>>,
+    recyclings: Vec<Arc<CachePadded<RecycleCounters>>>,
+    archives: Vec<Arc<CachePadded<ArchiveCounters>>>,
     pub sessions: SessionRegistry,
     /// Housekeeping alone: what the last look at the workers saw.
     pulse: Mutex<Vec<Pulse>>,
@@ -52,6 +56,8 @@ impl Shared {
             workers: (0..worker_count).map(|_| Arc::default()).collect(),
             journals: (0..journal_count).map(|_| Arc::default()).collect(),
             flushers: (0..journal_count).map(|_| Arc::default()).collect(),
+            recyclings: (0..journal_count).map(|_| Arc::default()).collect(),
+            archives: (0..journal_count).map(|_| Arc::default()).collect(),
             sessions: SessionRegistry::default(),
             pulse: Mutex::new(vec![Pulse { turns: 0, moved }; worker_count]),
         })
@@ -72,6 +78,16 @@ impl Shared {
         Arc::clone(&self.flushers[index])
     }
 
+    /// For the thread that watches over the journal's recycling to keep.
+    pub fn recycling(&self, index: usize) -> Arc<CachePadded<RecycleCounters>> {
+        Arc::clone(&self.recyclings[index])
+    }
+
+    /// For the journal's archiver to keep.
+    pub fn archive(&self, index: usize) -> Arc<CachePadded<ArchiveCounters>> {
+        Arc::clone(&self.archives[index])
+    }
+
     pub fn workers(&self) -> &[Arc<CachePadded<WorkerCounters>>] {
         &self.workers
     }
@@ -83,6 +99,16 @@ impl Shared {
     /// One a journal, in the same order.
     pub fn flushers(&self) -> &[Arc<CachePadded<FlusherCounters>>] {
         &self.flushers
+    }
+
+    /// One a journal, in the same order.
+    pub fn recyclings(&self) -> &[Arc<CachePadded<RecycleCounters>>] {
+        &self.recyclings
+    }
+
+    /// One a journal, in the same order.
+    pub fn archives(&self) -> &[Arc<CachePadded<ArchiveCounters>>] {
+        &self.archives
     }
 
     pub fn set_phase(&self, phase: Phase) {

@@ -93,6 +93,14 @@ pub enum Event {
         begin: u64,
         end: u64,
     },
+    /// A gap fill stood for what a resend was to have.
+    ResendIncomplete {
+        session: SessionKey,
+        /// Numbers whose segment was overwritten.
+        recycled: u64,
+        /// Messages that were too old to be sent again.
+        aged: u64,
+    },
     /// The ring of the journal has no room: sockets are not read until it has.
     BackPressure {
         journal: u16,

@@ -91,6 +91,16 @@ impl EventLog {
             Event::ResendStarted { session, begin, end } => {
                 info!(session = self.name(session), begin, end, "resending");
             }
+            Event::ResendIncomplete { session, recycled, aged } => {
+                let session = self.name(session);
+                warn!(
+                    session,
+                    numbers_overwritten = recycled,
+                    messages_too_old = aged,
+                    "a gap fill stood for messages that the peer asked for: the segments (persistence.segments) or \
+                     persistence.retention_age do not reach back so far"
+                );
+            }
             Event::BackPressure { journal } => {
                 warn!(journal, "the ring is full: sockets are not read until the volume has caught up");
             }

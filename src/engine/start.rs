@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use rtrb::RingBuffer;
 
+use super::archive::{Archiving, RecycleWatch, archive_first, run_archivers, target};
 use super::clock::{Clock, SystemClock};
 use super::directory::{Directory, mode_of};
 use super::event::{SessionKey, events};
@@ -34,6 +35,8 @@ const RESEND_MESSAGES_MAX: u32 = 16_384;
 const HAND_OVERS_MAX: usize = 64;
 /// Names that wait for the resolver, at most: one an initiator, as long as there are no more initiators than that.
 const RESOLVES_MAX: usize = 1024;
+/// How long a stop waits for the archiver to leave what it is doing.
+const ARCHIVE_END_MAX: Duration = Duration::from_secs(2);
 /// How often [`Engine::wait`] looks whether threads have ended.
 const WAIT_INTERVAL: Duration = Duration::from_millis(5);
 const LOG_INTERVAL: Duration = Duration::from_millis(2);
@@ -103,6 +106,7 @@ pub struct Engine {
     workers: Vec<JoinHandle<()>>,
     others: Vec<JoinHandle<()>>,
     resolver: Option<JoinHandle<()>>,
+    archiver: Option<JoinHandle<()>>,
     log: Option<JoinHandle<()>>,
     lock: Option<journal::DirectoryLock>,
 }
@@ -129,7 +133,10 @@ impl Engine {
             None => None,
         };
         shared.set_phase(Phase::Recovering);
-        let opened = journal::open(&journal_settings(config, journals)).map_err(StartError::Journal)?;
+        let opened = journal::open_with(&journal_settings(config, journals), |storage, manifest, rings| {
+            archive_first(config, storage, manifest, rings)
+        })
+        .map_err(StartError::Journal)?;
         for warning in &opened.warnings {
             // Of memory that is not locked `fixring run` warns once, for the whole process.
             tracing::debug!("{warning}");
@@ -141,6 +148,7 @@ impl Engine {
         let strong = config.sessions.iter().any(|session| mode_of(session.mode) != Mode::Buffered);
         let worker_of_journal: Vec<u32> = (0..opened.journals.len()).map(|at| (at % worker_count) as u32).collect();
         let (mut flushers, mut stagers) = (Vec::new(), Vec::new());
+        let (mut archivers, mut watches) = (Vec::new(), Vec::new());
         let mut log = EventLog::default();
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
         for journal in opened.journals {
@@ -170,6 +178,13 @@ impl Engine {
                 Ok(error) => StartError::Application { journal: journal.number, error },
                 Err(error) => StartError::Storage(error),
             })?;
+            let recycling = &journal.recycling;
+            recycling.set_resend_hold_max(config.persistence.recycle_hold_max.as_nanos() as u64);
+            watches.push(RecycleWatch::new(journal.number, Arc::clone(recycling), shared.recycling(at)));
+            if let Some(target) = target(config, journal.writer.geometry(), opened.uuid, journal.number) {
+                let archiver = journal.archiver(opened.uuid, target, config.persistence.archive_required);
+                archivers.push(Archiving::new(journal.number, archiver, shared.archive(at)));
+            }
             flushers.push((journal.flusher, shared.flusher(at)));
             stagers.push(journal.stager);
             adopted[worker_of_journal[at] as usize].push(Adopted {
@@ -191,6 +206,7 @@ impl Engine {
             workers: Vec::new(),
             others: Vec::new(),
             resolver: None,
+            archiver: None,
             log: None,
             lock: opened.lock,
         };
@@ -199,8 +215,14 @@ impl Engine {
             run_flushers(&mut flushers, interval, strong, signals);
         })?;
         engine.housekeeping("fixring-stage", &placement.housekeeping, move |signals| {
-            run_stagers(&mut stagers, signals);
+            run_stagers(&mut stagers, &mut watches, signals);
         })?;
+        if !archivers.is_empty() {
+            engine.housekeeping("fixring-archive", &placement.housekeeping, move |signals| {
+                run_archivers(&mut archivers, signals);
+            })?;
+            engine.archiver = engine.others.pop();
+        }
 
         let mut resolvers = Vec::new();
         let mut event_rings = Vec::new();
@@ -340,6 +362,17 @@ impl Engine {
         self.signals.workers_done.store(true, Ordering::Release);
         for thread in self.others.drain(..) {
             join(thread, &self.signals);
+        }
+        self.signals.archive_ends.store(true, Ordering::Release);
+        let archive_deadline = Instant::now() + ARCHIVE_END_MAX;
+        while self.archiver.as_ref().is_some_and(|archiver| !archiver.is_finished())
+            && Instant::now() < archive_deadline
+        {
+            std::thread::sleep(WAIT_INTERVAL);
+        }
+        // A target that hangs, such as a network filesystem's, keeps nobody else.
+        if let Some(archiver) = self.archiver.take().filter(JoinHandle::is_finished) {
+            join(archiver, &self.signals);
         }
         // A name server may keep it for half a minute, which nobody needs to wait for: it holds nothing of the engine's.
         if let Some(resolver) = self.resolver.take().filter(JoinHandle::is_finished) {
@@ -509,6 +542,7 @@ fn limits(config: &Config) -> Limits {
         logon_timeout_ns: ns(config.engine.logon_timeout),
         probe_timeout_ns: ns(config.engine.probe_timeout),
         stop_timeout_ns: ns(config.engine.logout_timeout),
+        retention_age_ns: config.persistence.retention_age.map_or(0, ns),
     }
 }
 
@@ -611,6 +645,7 @@ mod tests {
             workers: Vec::new(),
             others: Vec::new(),
             resolver: None,
+            archiver: None,
             log: None,
             lock: None,
         };

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use core_affinity::CoreId;
 use rtrb::{Consumer, Producer};
 
+use super::archive::RecycleWatch;
 use super::clock::Clock;
 use super::initiate::{ResolveRequest, Resolved};
 use super::worker::Worker;
@@ -42,6 +43,8 @@ pub(crate) struct Signals {
     pub stop: AtomicBool,
     /// Workers are gone: flushers carry what is left and end, as do the others.
     pub workers_done: AtomicBool,
+    /// Flushers are gone too: nobody waits for the archive.
+    pub archive_ends: AtomicBool,
     /// A storage error, or a bug in housekeeping: everything ends at once, nothing more is released.
     pub fatal: AtomicBool,
     /// The log is the last to end.
@@ -183,10 +186,15 @@ fn publish<S: Storage>(flusher: &Flusher<S>, published: &FlusherCounters) {
     published.longest_sync_ns.set(counters.sync_ns_max.load(Ordering::Relaxed));
 }
 
-/// Serves resends until the workers are done.
-pub(crate) fn run_stagers<S: Storage>(stagers: &mut [Stager<S>], signals: &Signals) {
+/// Serves resends until the workers are done, and looks after what they and the archive keep from being overwritten.
+pub(crate) fn run_stagers<S: Storage>(stagers: &mut [Stager<S>], watches: &mut [RecycleWatch], signals: &Signals) {
     while !signals.is_over() {
         let mut work = 0;
+        for watch in watches.iter_mut() {
+            if let Err(error) = watch.look(signals.stop.load(Ordering::Acquire)) {
+                return signals.fail(&error);
+            }
+        }
         for stager in stagers.iter_mut() {
             match stager.turn() {
                 Ok(done) => work += done,

@@ -4,6 +4,7 @@
 //! <data_dir>/lock                          held while a process runs; holds its pid
 //! <data_dir>/manifest
 //! <data_dir>/journal-<n>/segment-<k>.seg   k < segments
+//! <data_dir>/journal-<n>/archived          what an archive command was given last (`archive/command.rs`)
 //! <data_dir>/quarantine/…                  only where recovery put something aside
 //! ```
 
@@ -136,11 +137,11 @@ impl FileStorage {
         assert!(self.inner.segments.set(segments).is_ok(), "the segments are opened once");
     }
 
-    fn journal_dir(&self, journal: u16) -> PathBuf {
+    pub(super) fn journal_dir(&self, journal: u16) -> PathBuf {
         self.inner.data_dir.join(format!("journal-{journal}"))
     }
 
-    fn segment_path(&self, slot: Slot) -> PathBuf {
+    pub(super) fn segment_path(&self, slot: Slot) -> PathBuf {
         self.journal_dir(slot.journal).join(format!("segment-{}.seg", slot.number))
     }
 
@@ -201,17 +202,7 @@ impl Storage for FileStorage {
     }
 
     fn replace_manifest(&self, bytes: &[u8]) -> Result<(), StorageError> {
-        let path = self.inner.data_dir.join("manifest");
-        let new = self.inner.data_dir.join("manifest.new");
-        let replace = || {
-            let mut file = file::open_private(&new, true)?;
-            file.set_len(0)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            std::fs::rename(&new, &path)
-        };
-        replace().map_err(|error| StorageError::new("replace", path.display().to_string(), error))?;
-        sync_directory(&self.inner.data_dir)
+        replace(&self.inner.data_dir.join("manifest"), bytes)
     }
 
     fn quarantine(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
@@ -227,6 +218,20 @@ impl Storage for FileStorage {
         sync_directory(&directory)?;
         sync_directory(&self.inner.data_dir)
     }
+}
+
+/// Makes these the bytes of a small file of ours, durably, or leaves the file as it was.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
+    let new = path.with_extension("new");
+    let replace = || {
+        let mut file = file::open_private(&new, true)?;
+        file.set_len(0)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&new, path)
+    };
+    replace().map_err(|error| StorageError::new("replace", path.display().to_string(), error))?;
+    path.parent().map_or(Ok(()), sync_directory)
 }
 
 fn sync_directory(path: &Path) -> Result<(), StorageError> {

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::sys::ring::{PAGE_BYTES, RingReader, Watermarks};
 
+use super::recycling::{Recycler, Recycling};
 use super::{Geometry, Slot, Storage, StorageError};
 
 /// How much of a fresh segment is zero-written in one turn: short enough not to hold up what is appended meanwhile.
@@ -39,6 +40,7 @@ pub struct Flusher<S: Storage> {
     unzeroed: VecDeque<Zeroing>,
     zeros: Box<[u8]>,
     turns: u32,
+    recycler: Recycler,
 }
 
 /// Published by the flusher, read by metrics.
@@ -71,6 +73,7 @@ pub(super) struct Carry<S> {
     pub flush_interval_ns: u64,
     pub clock: fn() -> u64,
     pub unzeroed: VecDeque<Zeroing>,
+    pub recycling: Arc<Recycling>,
 }
 
 impl<S: Storage> Flusher<S> {
@@ -93,11 +96,16 @@ impl<S: Storage> Flusher<S> {
         result
     }
 
-    /// Carries everything that is appended now, whatever the interval. For the end of the process.
+    /// Carries everything that is appended now, whatever the interval. For the end of the process, when no resend goes on. What an archive
+    /// holds back stays in the ring.
     pub fn drain(&mut self, now_ns: u64) -> Result<(), StorageError> {
+        self.recycler.end_resends();
         while self.ring.synced() < self.ring.appended() {
             self.last_write_ns = None;
             self.turn(now_ns)?;
+            if self.recycler.is_held() {
+                break;
+            }
         }
         Ok(())
     }
@@ -134,6 +142,7 @@ impl<S: Storage> Flusher<S> {
             unzeroed: carry.unzeroed,
             zeros: vec![0; ZERO_CHUNK_BYTES as usize].into_boxed_slice(),
             turns: 0,
+            recycler: Recycler::new(carry.recycling),
         }
     }
 
@@ -151,6 +160,10 @@ impl<S: Storage> Flusher<S> {
             self.last_write_ns = Some(now_ns);
             // A turn crosses at most the ring's length, hence at most one segment's end.
             while self.ring.synced() < appended {
+                let synced = self.ring.synced();
+                if !self.recycler.may_write(synced, appended - synced, now_ns) {
+                    break;
+                }
                 self.carry(appended)?;
                 work += 1;
             }

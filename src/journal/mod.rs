@@ -1,7 +1,7 @@
 //! The journal: every message in both directions, in a ring of shared memory that a flusher carries to segments on a volume.
 //!
 //! The worker appends ([`Writer`]), a housekeeping thread carries ([`Flusher`]) and reads back for resends ([`Stager`]), start-up
-//! recovers ([`open`]), and another process may look on ([`cat`]). All of these are step functions over [`Storage`]; threads and clocks belong to the engine.
+//! recovers ([`open`]), what is complete may be archived ([`archive`]), and another process may look on ([`cat`]). All of these are step functions over [`Storage`]; threads and clocks belong to the engine.
 //! Nothing here knows FIX: payloads are bytes, an identity is bytes, and what a number means is the caller's affair.
 //!
 //! # Format, version 1
@@ -39,13 +39,16 @@
 //! A segment has no other header. The ring's file has a page before the data (`sys/ring.rs`; the first 128 bytes: `ring_file.rs`).
 //! The manifest is a text (`manifest.rs`).
 
+pub mod archive;
 pub mod cat;
 mod file_storage;
 mod flusher;
 mod manifest;
 mod open;
+mod rate;
 mod record;
 mod recovery;
+mod recycling;
 mod ring_file;
 mod scan;
 pub mod simulated;
@@ -57,10 +60,12 @@ mod writer;
 pub use file_storage::{FileStorage, stranger_in};
 pub use flusher::{Flusher, FlusherCounters};
 pub use manifest::{Manifest, ManifestError, journal_of};
-pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, prepare};
+pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, open_with, prepare};
+pub use rate::FillRate;
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
 pub use recovery::{Records, Recovered, RecoveryReport, RingFound, StoredRecord};
-pub use stager::{JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
+pub use recycling::{Hold, Recycling};
+pub use stager::{Gone, JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
 pub use state::{IncarnationStart, NUMBERS_BYTES, RecoveredSession, SessionState, StateTooLarge, StoredNumbers};
 pub use storage::{Slot, Storage, StorageError};
 pub use writer::{AppendError, NewRecord, Room, Writer};

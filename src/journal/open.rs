@@ -16,6 +16,7 @@ use crate::sys::ring::{RingMemory, Watermarks};
 use super::file_storage::stranger_in;
 use super::flusher::Carry;
 use super::recovery::{self, Found};
+use super::recycling::Recycling;
 use super::ring_file::{identity_of, open_ring};
 use super::writer::Resume;
 use super::{
@@ -62,6 +63,9 @@ pub struct Journal<S: Storage> {
     pub stager: Stager<S>,
     /// For whoever looks on.
     pub watermarks: Watermarks,
+    /// What lets the oldest segment be overwritten.
+    pub recycling: Arc<Recycling>,
+    pub(super) storage: S,
     pub recovered: Recovered<S>,
 }
 
@@ -69,11 +73,19 @@ pub struct Journal<S: Storage> {
 #[derive(Debug)]
 pub enum OpenError {
     Manifest(ManifestError),
-    InUse { data_dir: PathBuf, pid: Option<u32> },
+    InUse {
+        data_dir: PathBuf,
+        pid: Option<u32>,
+    },
     Directory(String),
     Ring(String),
     Volume(String),
-    Damaged { journal: u16, why: String },
+    /// A segment that recovery would overwrite is not archived, and has to be.
+    Archive(String),
+    Damaged {
+        journal: u16,
+        why: String,
+    },
     Storage(StorageError),
 }
 
@@ -89,6 +101,15 @@ pub struct DirectoryLock {
 
 /// Opens a data directory, or creates it.
 pub fn open(settings: &Settings) -> Result<Opened<FileStorage>, OpenError> {
+    open_with(settings, |_, _, _| Ok(()))
+}
+
+/// [`open`] with something to be done before recovery carries what the rings hold to the segments, which may overwrite the oldest one of each
+/// journal: `before` gets the volume, its manifest and the rings.
+pub fn open_with(
+    settings: &Settings,
+    before: impl FnOnce(&FileStorage, &Manifest, &[RingMemory]) -> Result<(), OpenError>,
+) -> Result<Opened<FileStorage>, OpenError> {
     settings.geometry.check().map_err(|why| OpenError::Manifest(ManifestError::Geometry(why)))?;
     let data_dir = &settings.data_dir;
     file::create_private_directory(data_dir).map_err(|error| {
@@ -122,6 +143,7 @@ pub fn open(settings: &Settings) -> Result<Opened<FileStorage>, OpenError> {
         }
         rings.push(ring);
     }
+    before(&storage, &manifest, &rings)?;
     let mut opened = open_over(&storage, manifest, rings, settings)?;
     opened.lock = Some(lock);
     opened.warnings.extend(warnings);
@@ -203,6 +225,7 @@ fn assemble<S: Storage>(
         headed_segment: found.headed_segment,
         after_clean_stop: found.recovered.report.clean_stop,
     };
+    let recycling = Recycling::new(geometry, found.end);
     let carry = Carry {
         storage: storage.clone(),
         geometry,
@@ -211,12 +234,19 @@ fn assemble<S: Storage>(
         flush_interval_ns: settings.flush_interval_ns,
         clock: settings.clock,
         unzeroed: found.unzeroed,
+        recycling: Arc::clone(&recycling),
     };
     let wanted = Arc::new(AtomicU64::new(0));
     let watermarks = ring.watermarks();
     let (ring_writer, ring_reader) = ring.split();
-    let (stager, stager_port) =
-        Stager::new(storage.clone(), geometry, found.journal, watermarks.clone(), settings.resend_messages_max);
+    let (stager, stager_port) = Stager::new(
+        storage.clone(),
+        geometry,
+        found.journal,
+        watermarks.clone(),
+        Arc::clone(&recycling),
+        settings.resend_messages_max,
+    );
     let mut recovered = found.recovered;
     recovered.report.incarnation = manifest.incarnation;
     Journal {
@@ -226,6 +256,8 @@ fn assemble<S: Storage>(
         flusher: Flusher::new(ring_reader, carry, wanted),
         stager,
         watermarks,
+        recycling,
+        storage: storage.clone(),
         recovered,
     }
 }
@@ -276,7 +308,7 @@ impl fmt::Display for OpenError {
                     "data directory {data_dir:?} is in use by another process: stop that one, or name another engine.data_dir"
                 )
             }
-            Self::Directory(text) | Self::Ring(text) | Self::Volume(text) => f.write_str(text),
+            Self::Directory(text) | Self::Ring(text) | Self::Volume(text) | Self::Archive(text) => f.write_str(text),
             Self::Damaged { journal, why } => {
                 write!(
                     f,

@@ -1,9 +1,11 @@
 //! Reads stored messages back for resends, on a housekeeping core, into buffers of bounded number and size.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::sys::ring::Watermarks;
 
+use super::recycling::Recycling;
 use super::scan::{SegmentSource, record_at};
 use super::{Geometry, Kind, NONE, RecordHeader, Storage, StorageError};
 
@@ -23,6 +25,8 @@ pub struct StageRequest {
     /// The session's newest Outbound record, where the walk begins.
     pub last_out: u64,
     pub epoch: u32,
+    /// What was first sent before this, UTC, is not sent again.
+    pub not_before_ns: u64,
 }
 
 /// Stored messages in ascending order of MsgSeqNum(34).
@@ -33,6 +37,8 @@ pub struct StagedBatch {
     pub entries: Vec<StagedEntry>,
     pub bytes: Vec<u8>,
     pub outcome: Outcome,
+    /// With [`Outcome::Done`]: what this resend was to have and does not.
+    pub gone: Gone,
     /// On its way back: the worker wants no more of this token.
     given_up: bool,
 }
@@ -53,6 +59,15 @@ pub enum Outcome {
     /// What is not among the entries is not in the journal any more.
     #[default]
     Done,
+}
+
+/// Numbers that a resend cannot have messages for, by the reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Gone {
+    /// Their segment was overwritten.
+    pub recycled: u64,
+    /// They are older than [`StageRequest::not_before_ns`].
+    pub aged: u64,
 }
 
 impl StagedBatch {
@@ -82,6 +97,9 @@ pub struct Stager<S: Storage> {
     source: SegmentSource<S>,
     geometry: Geometry,
     watermarks: Watermarks,
+    recycling: Arc<Recycling>,
+    /// As last told to `recycling`.
+    needed: u64,
     found_max: usize,
     requests: rtrb::Consumer<StageRequest>,
     batches: rtrb::Producer<StagedBatch>,
@@ -109,6 +127,11 @@ struct Job {
     left_out: usize,
     batches_out: usize,
     is_over: bool,
+    /// The lowest number that this walk has met.
+    walked_to: u64,
+    /// No position below is needed any more. 0 until a walk has ended.
+    lowest: u64,
+    gone: Gone,
 }
 
 impl StagerPort {
@@ -140,6 +163,7 @@ impl<S: Storage> Stager<S> {
         geometry: Geometry,
         journal: u16,
         watermarks: Watermarks,
+        recycling: Arc<Recycling>,
         resend_messages_max: u32,
     ) -> (Self, StagerPort) {
         let (request_in, requests) = rtrb::RingBuffer::new(REQUESTS_MAX);
@@ -149,6 +173,8 @@ impl<S: Storage> Stager<S> {
             source: SegmentSource::new(storage, geometry, journal),
             geometry,
             watermarks,
+            recycling,
+            needed: u64::MAX,
             found_max: resend_messages_max.max(1) as usize,
             requests,
             batches,
@@ -164,6 +190,12 @@ impl<S: Storage> Stager<S> {
     /// Walks or streams one bounded piece of one job, of the next that can go on. The answer counts the records looked at; 0 means
     /// that there is nothing to do, or that the worker holds all batches, or that the flusher has not yet carried what is asked for.
     pub fn turn(&mut self) -> Result<u32, StorageError> {
+        let work = self.try_turn();
+        self.tell_needed();
+        work
+    }
+
+    fn try_turn(&mut self) -> Result<u32, StorageError> {
         self.take_returns();
         while self.jobs.len() < JOBS_MAX
             && let Ok(request) = self.requests.pop()
@@ -177,6 +209,9 @@ impl<S: Storage> Stager<S> {
                 left_out: 0,
                 batches_out: 0,
                 is_over: false,
+                walked_to: u64::MAX,
+                lowest: 0,
+                gone: Gone::default(),
             });
         }
         for _ in 0..self.jobs.len() {
@@ -189,6 +224,17 @@ impl<S: Storage> Stager<S> {
             }
         }
         Ok(0)
+    }
+
+    /// Keeps the flusher from what the jobs have yet to read; for how long is its affair.
+    fn tell_needed(&mut self) {
+        let jobs = self.jobs.iter().filter(|job| !job.is_over).map(|job| job.lowest);
+        let asked = (!self.requests.is_empty()).then_some(0);
+        let needed = jobs.chain(asked).min().unwrap_or(u64::MAX);
+        if needed != self.needed {
+            self.needed = needed;
+            self.recycling.set_needed(needed);
+        }
     }
 
     fn take_returns(&mut self) {
@@ -208,6 +254,7 @@ impl<S: Storage> Stager<S> {
             batch.entries.clear();
             batch.bytes.clear();
             batch.given_up = false;
+            batch.gone = Gone::default();
             // A message longer than a batch made it grow.
             batch.bytes.shrink_to(STAGED_BYTES_MAX);
             self.spare_batches.push(batch);
@@ -234,20 +281,27 @@ impl<S: Storage> Stager<S> {
             return Ok(0);
         }
         for work in 0..WALK_RECORDS_MAX {
-            if at == NONE || at < self.geometry.oldest_position(self.watermarks.appended()) {
-                job.walk = None;
-                return Ok(work + 1);
+            let mut record = None;
+            if at != NONE && at >= self.recycling.oldest_position() {
+                self.source.look_back(at)?;
+                record = record_at(&mut self.source, &self.geometry, at)?.map(|(header, _)| header);
             }
-            self.source.look_back(at)?;
-            let record = record_at(&mut self.source, &self.geometry, at)?.map(|(header, _)| header);
+            if record.is_none() && at != NONE {
+                job.walk_was_cut();
+            }
             let wanted = record.filter(|header| is_of(header, &job.request) && header.msg_seq_num >= job.begin);
             // A link that does not lead back would walk in circles.
             let Some(header) = wanted.filter(|header| header.previous == NONE || header.previous < at) else {
-                job.walk = None;
+                job.end_walk();
                 return Ok(work + 1);
             };
+            job.walked_to = header.msg_seq_num;
             if header.msg_seq_num <= job.request.end {
-                job.keep(header.msg_seq_num, at, self.found_max);
+                if header.time_ns < job.request.not_before_ns {
+                    job.gone.aged += 1;
+                } else {
+                    job.keep(header.msg_seq_num, at, self.found_max);
+                }
             }
             at = header.previous;
         }
@@ -267,10 +321,10 @@ impl<S: Storage> Stager<S> {
         batch.token = job.request.token;
         batch.session = job.request.session;
         while let Some(&(msg_seq_num, position)) = job.found.back() {
-            // A record that was overwritten meanwhile is no longer in the journal.
-            if let Some((header, payload)) =
-                record_at(&mut self.source, &self.geometry, position)?.filter(|(header, _)| is_of(header, &job.request))
-            {
+            let record = record_at(&mut self.source, &self.geometry, position)?;
+            // One that was overwritten since the walk is no longer in the journal.
+            job.gone.recycled += u64::from(record.is_none());
+            if let Some((header, payload)) = record.filter(|(header, _)| is_of(header, &job.request)) {
                 if !batch.bytes.is_empty() && batch.bytes.len() + payload.len() > STAGED_BYTES_MAX {
                     break;
                 }
@@ -285,12 +339,14 @@ impl<S: Storage> Stager<S> {
             }
             job.found.pop_back();
             job.begin = msg_seq_num + 1;
+            job.lowest = position;
         }
         if job.found.is_empty() {
-            (job.walk, job.left_out) = (job.parts.pop(), 0);
+            (job.walk, job.left_out, job.walked_to) = (job.parts.pop(), 0, u64::MAX);
             job.is_over = job.walk.is_none();
         }
         batch.outcome = if job.is_over { Outcome::Done } else { Outcome::More };
+        batch.gone = if job.is_over { job.gone } else { Gone::default() };
         let work = 1 + batch.entries.len() as u32;
         job.batches_out += 1;
         // There are never more batches than the ring holds.
@@ -300,6 +356,18 @@ impl<S: Storage> Stager<S> {
 }
 
 impl Job {
+    /// The chain goes on where the journal does not: what is asked for below the last number that was met is gone.
+    fn walk_was_cut(&mut self) {
+        let met = self.walked_to.min(self.request.end.saturating_add(1));
+        self.gone.recycled += met.saturating_sub(self.begin);
+    }
+
+    fn end_walk(&mut self) {
+        self.walk = None;
+        // What earlier parts brought is not needed again, and later ones lie behind.
+        self.lowest = self.found.back().map_or(self.lowest, |(_, position)| *position);
+    }
+
     /// One more message, of a lower number than those before. Where there are too many the highest is left out, and comes
     /// with a later part: walking once more from each part's highest message finds all of them.
     fn keep(&mut self, msg_seq_num: u64, position: u64, found_max: usize) {

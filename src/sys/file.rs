@@ -107,6 +107,13 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Lets the kernel drop what it caches of a file that is synced; posix_fadvise(2).
+pub fn forget_cached(file: &File) -> io::Result<()> {
+    // SAFETY: takes a descriptor that `file` keeps open, and integers; length 0 is the file's end.
+    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
 pub fn effective_user() -> u32 {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::geteuid() }

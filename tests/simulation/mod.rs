@@ -20,7 +20,9 @@ use fixring::engine::{
 };
 use fixring::fix::UtcTimestamp;
 use fixring::journal::simulated::SimulatedStorage;
-use fixring::journal::{Flusher, Geometry, RecoveredSession, RecoveryReport, Settings, Stager, open_over, prepare};
+use fixring::journal::{
+    Flusher, Geometry, RecoveredSession, RecoveryReport, Recycling, Settings, Stager, open_over, prepare,
+};
 use fixring::session::Now;
 use fixring::sys::ring::{RingKeeper, RingMemory};
 use fixring::transport::simulated::{Host, SimulatedNetwork};
@@ -82,6 +84,7 @@ pub struct Running<A: Application> {
     pub worker: Worker<Tapped, A>,
     pub flusher: Flusher<SimulatedStorage>,
     pub stager: Stager<SimulatedStorage>,
+    pub recycling: Arc<Recycling>,
     pub shared: Arc<Shared>,
     pub report: RecoveryReport,
     /// What recovery found, by session number.
@@ -135,6 +138,7 @@ impl Node {
             logon_timeout_ns: ns(engine.logon_timeout),
             probe_timeout_ns: ns(engine.probe_timeout),
             stop_timeout_ns: ns(engine.logout_timeout),
+            retention_age_ns: self.config.persistence.retention_age.map_or(0, ns),
         }
     }
 
@@ -202,6 +206,7 @@ impl Node {
             worker,
             flusher: journal.flusher,
             stager: journal.stager,
+            recycling: journal.recycling,
             shared,
             report,
             recovered,

@@ -35,6 +35,8 @@ pub struct Seen {
     pub rejects: Vec<String>,
     /// Text(58) of each Logout(5).
     pub logout_texts: Vec<String>,
+    /// The journals may no longer hold what is asked for.
+    pub forgets: bool,
     exec_ids: BTreeMap<Vec<u8>, (Way, u32, u64)>,
 }
 
@@ -65,6 +67,11 @@ impl Wire {
         for flow in self.0.borrow_mut().ways.values_mut() {
             flow.may_begin_again = true;
         }
+    }
+
+    /// From now on a gap fill may stand for application messages.
+    pub fn let_forget(&self) {
+        self.0.borrow_mut().forgets = true;
     }
 
     fn message(&self, bytes: &[u8]) {
@@ -107,7 +114,7 @@ impl Seen {
             let new_seq_no = number(tags::NEW_SEQ_NO).expect("NewSeqNo(36)");
             assert!(new_seq_no > msg_seq_num, "{}", shown());
             let lost = flow.messages.range(msg_seq_num..new_seq_no).find(|(_, (_, application))| *application);
-            assert!(lost.is_none(), "a gap fill covers the application message {lost:?}: {}", shown());
+            assert!(lost.is_none() || self.forgets, "a gap fill covers the application message {lost:?}: {}", shown());
             flow.next = flow.next.max(new_seq_no);
             return;
         }

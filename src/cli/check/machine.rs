@@ -25,6 +25,8 @@ pub fn check_machine(config: &Config) -> Vec<Finding> {
     findings.inline_passwords();
     findings.data_dir();
     findings.ring_dir();
+    findings.retention();
+    findings.archive();
     findings.ports();
     findings.found
 }
@@ -307,7 +309,7 @@ impl<'c> Findings<'c> {
 }
 
 /// Makes an unnamed file and lets it go.
-fn writable(directory: &Path) -> io::Result<()> {
+pub(super) fn writable(directory: &Path) -> io::Result<()> {
     tempfile::tempfile_in(directory).map(drop)
 }
 

@@ -61,6 +61,8 @@ pub struct Limits {
     pub probe_timeout_ns: u64,
     /// How long a graceful stop waits for the peers' Logouts.
     pub stop_timeout_ns: u64,
+    /// Messages that were first sent longer ago are not sent again; 0 sends all that are there.
+    pub retention_age_ns: u64,
 }
 
 /// A connection on its way to the worker that owns its session, with what it has sent so far.

@@ -15,7 +15,7 @@ use crate::engine::resend::{
     Budget, RESEND_SLICE_NS, RESEND_UNSENT_BYTES_MAX, ResendJob, Resending, WAITING_LOOKS_PER_TURN_MAX,
 };
 use crate::fix::{FieldIndex, parse};
-use crate::journal::{JOBS_MAX, Mode, Outcome, StageRequest};
+use crate::journal::{Gone, JOBS_MAX, Mode, Outcome, StageRequest};
 use crate::session::Now;
 use crate::transport::Transport;
 
@@ -150,7 +150,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
             let Some(batch) = job.batch() else { return Ok(Pause::AwaitsStager) };
             let Some(entry) = batch.entries.get(job.next_entry) else {
                 if batch.outcome == Outcome::Done {
-                    return self.end_resend(now, ledger, session);
+                    let gone = batch.gone;
+                    return self.end_resend(now, ledger, session, gone);
                 }
                 if let Some(batch) = job.pop() {
                     desk.staging.recycle(batch);
@@ -183,13 +184,19 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn end_resend(&mut self, now: Now, ledger: u32, session: u32) -> Result<Pause, Full> {
+    fn end_resend(&mut self, now: Now, ledger: u32, session: u32, gone: Gone) -> Result<Pause, Full> {
         let done = self.step_session(now, ledger, session, |session, out| session.resend_done(now, out))?;
         if done.is_err() {
             return Err(Full);
         }
         self.slot(ledger, session).link.resend = None;
         self.counters.resends_served.add(1);
+        if gone != Gone::default() {
+            self.counters.resend_numbers_recycled.add(gone.recycled);
+            self.counters.resend_messages_aged.add(gone.aged);
+            let session = self.key(ledger, session);
+            self.mailbox.events.push(Event::ResendIncomplete { session, recycled: gone.recycled, aged: gone.aged });
+        }
         Ok(Pause::Over)
     }
 
@@ -224,7 +231,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 continue;
             }
             let token = self.next_token + 1;
-            let request = StageRequest { token, session, begin, end, last_out: link.last_out, epoch: link.epoch };
+            let age_ns = self.limits.retention_age_ns;
+            let not_before_ns = if age_ns == 0 { 0 } else { now.utc.unix_ns.saturating_sub(age_ns) };
+            let (last_out, epoch) = (link.last_out, link.epoch);
+            let request = StageRequest { token, session, begin, end, last_out, epoch, not_before_ns };
             // Resends that were given up may still be before the stager when there are few jobs.
             if desk.resends.jobs.len() >= JOBS_MAX || desk.staging.request(request).is_err() {
                 desk.resends.is_crowded = true;

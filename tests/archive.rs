@@ -1,0 +1,150 @@
+//! An engine with an archive, on real directories and over a real socket: one that is required and not there, and what its coming back brings.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
+
+use fixring::application::Exchange;
+use fixring::config::Config;
+use fixring::engine::{Engine, EngineError, StartError};
+use fixring::fix::{Encoder, Framing, Precision, UtcTimestamp, frame};
+use fixring::journal::{Hold, OpenError};
+use sha2::{Digest, Sha256};
+
+/// More than three segments of 64 KiB hold, and a ring.
+const ORDERS: u64 = 1_500;
+
+fn start(directory: &Path) -> Result<Engine, StartError> {
+    let text = format!(
+        r#"
+[engine]
+data_dir = "{0}/data"
+wait = "park"
+message_bytes_max = "2KiB"
+commit_bytes_max = "8KiB"
+logout_timeout = "100ms"
+[persistence]
+ring_dir = "{0}"
+ring_bytes = "64KiB"
+segment_bytes = "64KiB"
+segments = 3
+archive = "{0}/archive"
+archive_required = true
+[control]
+listen = "off"
+[[acceptor]]
+listen = "127.0.0.1:0"
+[[session]]
+begin_string = "FIX.4.4"
+sender_comp_id = "VENUE"
+target_comp_id = "DESK"
+held_bytes_max = "4KiB"
+reset_on_disconnect = true
+"#,
+        directory.display()
+    );
+    let config = Config::parse(&text, "engine").expect("a sound configuration");
+    Engine::start(&config, |environment| Exchange::new(environment.snapshot_bytes_max))
+}
+
+fn message(number: u64, msg_type: &[u8], fields: &[(u32, &str)]) -> Vec<u8> {
+    let mut buffer = [0; 512];
+    let mut encoder = Encoder::begin(&mut buffer, b"FIX.4.4", msg_type);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    encoder.uint(34, number).bytes(49, b"DESK");
+    encoder.timestamp(52, UtcTimestamp::from_unix_ns(now.as_nanos() as u64), Precision::Millis).bytes(56, b"VENUE");
+    for (tag, value) in fields {
+        encoder.bytes(*tag, value.as_bytes());
+    }
+    let length = encoder.finish().unwrap();
+    buffer[..length].to_vec()
+}
+
+/// Logs on and sends orders, from a thread of its own since the engine may stop reading. Ends when the connection does.
+fn trade(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).unwrap();
+    let mut sender = stream.try_clone().unwrap();
+    std::thread::spawn(move || {
+        let logon = message(1, b"A", &[(98, "0"), (108, "60"), (141, "Y")]);
+        let order = |number: u64| {
+            let cl_ord_id = format!("o{number}");
+            let time = "20260105-00:00:00";
+            message(number, b"D", &[(11, &cl_ord_id), (55, "ACME"), (54, "1"), (60, time), (38, "1"), (40, "1")])
+        };
+        let mut bytes = std::iter::once(logon).chain((2..2 + ORDERS).map(order));
+        bytes.try_for_each(|bytes| sender.write_all(&bytes))
+    });
+    stream
+}
+
+/// How many messages come before the connection ends, or up to so many.
+fn receive(stream: &mut TcpStream, messages_max: u64) -> u64 {
+    let (mut received, mut buffer, mut messages) = (Vec::new(), [0; 4096], 0);
+    while messages < messages_max {
+        let count = stream.read(&mut buffer).unwrap_or(0);
+        if count == 0 {
+            break;
+        }
+        received.extend_from_slice(&buffer[..count]);
+        while let Framing::Complete(frame) = frame(&received, 4096) {
+            received.drain(..frame.length as usize);
+            messages += 1;
+        }
+    }
+    messages
+}
+
+/// The segments that are there, in order, each checked against its sidecar.
+fn archived(archive: &Path) -> Vec<u64> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(archive).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "sha256") {
+            let line = fs::read_to_string(&path).unwrap();
+            let (sha256, name) = line.trim_end().split_once("  ").unwrap();
+            let digest = Sha256::digest(fs::read(archive.join(name)).unwrap());
+            assert_eq!(sha256, digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>());
+            let number = name.split("-segment-").nth(1).and_then(|rest| rest.split('-').next());
+            numbers.push(number.unwrap().parse().unwrap());
+        }
+    }
+    numbers.sort_unstable();
+    numbers
+}
+
+#[test]
+fn a_required_archive_that_is_away_stops_reading_ends_the_stop_with_an_error_and_loses_nothing() {
+    let temporary = tempfile::tempdir().unwrap();
+    let archive = temporary.path().join("archive");
+    let engine = start(temporary.path()).unwrap_or_else(|error| panic!("{error}"));
+    let mut stream = trade(engine.acceptors()[0]);
+    let shared = engine.shared();
+    let is_held = || shared.recycling(0).held.value() == Hold::Archive as u64;
+    while !(is_held() && shared.journal(0).ring_full.value() > 0) {
+        std::thread::yield_now();
+    }
+    assert_eq!(shared.flusher(0).synced_bytes.value(), 3 * 65_536);
+    assert!(shared.archive(0).failures.value() > 0 && shared.archive(0).failing.value() == 1);
+    engine.stop();
+    let Err(EngineError::Storage(why)) = engine.wait() else { panic!("nothing may be overwritten") };
+    assert!(why.contains("segment 0 of journal 0") && why.contains("archive_required"), "{why}");
+    let answered = receive(&mut stream, u64::MAX);
+    assert!(answered > 1 && answered < ORDERS, "{answered}");
+
+    let Err(StartError::Journal(OpenError::Archive(why))) = start(temporary.path()) else { panic!("as before") };
+    assert!(why.contains("segment 0 of journal 0") && why.contains("mend the archive"), "{why}");
+    fs::create_dir(&archive).unwrap();
+    let engine = start(temporary.path()).unwrap_or_else(|error| panic!("{error}"));
+    let mut stream = trade(engine.acceptors()[0]);
+    assert_eq!(receive(&mut stream, 1 + ORDERS), 1 + ORDERS);
+    let shared = engine.shared();
+    let newest = shared.flusher(0).synced_bytes.value() / 65_536;
+    while shared.archive(0).lag_segments.value() > 0 || archived(&archive).last() < Some(&(newest - 1)) {
+        std::thread::yield_now();
+    }
+    engine.stop();
+    engine.wait().unwrap_or_else(|error| panic!("{error}"));
+    let numbers = archived(&archive);
+    assert!(numbers.len() > 6 && numbers.iter().enumerate().all(|(at, number)| at as u64 == *number), "{numbers:?}");
+}
