@@ -25,7 +25,10 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "probe_timeout",
         ],
     ),
-    ("persistence", &["mode", "ring_dir", "ring_bytes", "segment_bytes", "segments", "flush_interval"]),
+    (
+        "persistence",
+        &["mode", "ring_dir", "ring_bytes", "segment_bytes", "segments", "flush_interval", "sequence_gap_max"],
+    ),
     ("control", &["listen"]),
     ("acceptor", &["listen"]),
     (
@@ -42,6 +45,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "connect",
             "heartbeat_seconds",
             "mode",
+            "sequence_gap_max",
             "reset_on_logon",
             "reset_on_logout",
             "reset_on_disconnect",

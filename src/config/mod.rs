@@ -41,6 +41,8 @@ pub use values::{format_bytes, format_duration};
 
 use crate::schedule::Schedule;
 
+/// 100,000 messages a second for a sixth of one.
+const SEQUENCE_GAP_MAX: u32 = 16_384;
 /// Room for tens of thousands of sessions.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -131,6 +133,8 @@ pub struct PersistenceConfig {
     pub segments: u32,
     /// How long the flusher may rest between two turns that found bytes to carry.
     pub flush_interval: Duration,
+    /// Of sessions that do not name their own.
+    pub sequence_gap_max: u32,
 }
 
 /// When a commit is released. Ordered by strength.
@@ -168,6 +172,8 @@ pub struct SessionConfig {
     pub heartbeat_seconds: u32,
     /// Its own, or that of `[persistence]`.
     pub mode: PersistenceMode,
+    /// How many MsgSeqNum(34) at most may be passed over after a loss; its own, or that of `[persistence]`.
+    pub sequence_gap_max: u32,
     pub reset_on_logon: bool,
     pub reset_on_logout: bool,
     pub reset_on_disconnect: bool,
@@ -399,6 +405,7 @@ impl Default for PersistenceConfig {
             segment_bytes: 64 << 20,
             segments: 16,
             flush_interval: Duration::from_millis(1),
+            sequence_gap_max: SEQUENCE_GAP_MAX,
         }
     }
 }
@@ -432,6 +439,7 @@ impl Default for SessionConfig {
             connect: Vec::new(),
             heartbeat_seconds: 30,
             mode: PersistenceMode::Buffered,
+            sequence_gap_max: SEQUENCE_GAP_MAX,
             reset_on_logon: false,
             reset_on_logout: false,
             reset_on_disconnect: false,
