@@ -175,6 +175,7 @@ impl Lease {
 mod tests {
     use super::*;
 
+    const SECOND_NS: u64 = 1_000_000_000;
     const QUIET: Look = Look { list: false, sync: false };
 
     /// A session that sends so many a second, whose renewals are on stable media so long after they are stated. Answers how many of
@@ -186,7 +187,7 @@ mod tests {
         for second in 0..seconds {
             let before = lease.waits;
             for at in 0..rate {
-                let now_ns = second * 1_000_000_000 + at * 1_000_000_000 / rate;
+                let now_ns = second * SECOND_NS + at * SECOND_NS / rate;
                 if stated.is_some_and(|ns| ns + sync_ns <= now_ns) {
                     (synced, stated) = (synced + 1, None);
                 }
@@ -210,7 +211,7 @@ mod tests {
         let mut lease = Lease::new(Mode::Buffered, 0, 1, 16_384);
         assert_eq!(lease.look(2, 0), Look { list: true, sync: true });
         assert_eq!(lease.look(3, 0), Look { list: false, sync: true }, "listed once a turn");
-        assert_eq!(lease.renewal(3, 0, 5), Some(3 + LEASE_NUMBERS_MIN));
+        assert_eq!(lease.renewal(3, 0, SECOND_NS), Some(3 + LEASE_NUMBERS_MIN));
         lease.stated_in(640);
         assert!(lease.look(4, 639).sync && !lease.look(4, 640).sync);
         assert!(lease.is_quiet(20) && lease.waits == 3);
@@ -221,11 +222,11 @@ mod tests {
         let mut lease = Lease::new(Mode::Flush, 65, 1, 16_384);
         assert!(lease.is_quiet(33) && !lease.is_quiet(34));
         assert_eq!(lease.look(34, 0), Look { list: true, sync: false });
-        let stated = lease.renewal(34, 0, 1_000_000_000).unwrap();
+        let stated = lease.renewal(34, 0, SECOND_NS).unwrap();
         lease.stated_in(640);
         assert!(lease.is_quiet(65));
         assert!(lease.look(66, 639).sync);
-        assert_eq!(lease.renewal(66, 639, 1_000_000_001), None);
+        assert_eq!(lease.renewal(66, 639, SECOND_NS), None);
         assert_eq!((lease.look(66, 640), lease.stated()), (QUIET, stated));
     }
 
@@ -236,7 +237,7 @@ mod tests {
         lease.put_off();
         assert_eq!(lease.stated(), 64);
         assert!(lease.wants_look(65) && !lease.wants_look(65));
-        assert_eq!(lease.renewal(65, 0, 7), Some(65 + LEASE_NUMBERS_MIN));
+        assert_eq!(lease.renewal(65, 0, SECOND_NS), Some(65 + LEASE_NUMBERS_MIN));
     }
 
     #[test]
@@ -267,7 +268,7 @@ mod tests {
         let mut lease = Lease::new(Mode::Buffered, 16_000, 1, 16_384);
         let (mut next_out, mut now_ns) = (1, 0);
         for _ in 0..40 {
-            (next_out, now_ns) = (next_out.max(lease.stated()), now_ns + 60_000_000_000);
+            (next_out, now_ns) = (next_out.max(lease.stated()), now_ns + 60 * SECOND_NS);
             if lease.renewal(next_out, u64::MAX, now_ns).is_some() {
                 lease.stated_in(0);
             }

@@ -334,6 +334,13 @@ impl Session {
         self.numbers.next_out == 1 && self.numbers.next_in == 1
     }
 
+    /// Both numbers to 1 without the peer: an initiator tells it with each Logon until one is answered, since the first may not arrive.
+    pub(super) fn reset_alone(&mut self, out: &mut impl Outbox) {
+        self.reset_numbers();
+        out.numbers(self.numbers);
+        self.reset_unconfirmed = self.settings.role == Role::Initiator && self.version.has_reset_seq_num_flag();
+    }
+
     /// Both numbers to 1, in a new epoch. The caller states them to the outbox.
     pub(super) fn reset_numbers(&mut self) {
         let epoch = self.numbers.epoch.saturating_add(1);

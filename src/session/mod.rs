@@ -251,8 +251,7 @@ impl Session {
         self.retry_ns = 0;
         self.forget_gaps();
         if self.settings.reset_on_disconnect && !self.is_at_start() {
-            self.reset_numbers();
-            out.numbers(self.numbers);
+            self.reset_alone(out);
         }
     }
 
