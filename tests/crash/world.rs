@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fixring::application::{Application, SessionNumber};
 use fixring::config::{Config, PersistenceMode};
+use fixring::engine::Event;
 use fixring::journal::Rollback;
+use fixring::session::Notice;
 use fixring::transport::simulated::{Host, SimulatedNetwork};
 
 use crate::desk::{Desk, Stray, Strays};
@@ -46,8 +48,9 @@ pub struct Seen {
     /// Sessions that went on at their lease after a loss, and how many of both sides at once.
     pub moved: u64,
     pub both_moved: u64,
-    /// Logons that went on at the peer's NextExpectedMsgSeqNum(789) instead.
+    /// Logons that went on at the peer's NextExpectedMsgSeqNum(789) instead, and those of them below a number that had left.
     pub resumed: u64,
+    pub reused: u64,
     /// Starts that found the newest renewal of a lease lost, and starts that found it.
     pub renewals_lost: u64,
     pub renewals_kept: u64,
@@ -78,6 +81,7 @@ impl Seen {
         self.moved += other.moved;
         self.both_moved += other.both_moved;
         self.resumed += other.resumed;
+        self.reused += other.reused;
         self.renewals_lost += other.renewals_lost;
         self.renewals_kept += other.renewals_kept;
         self.lease_waits += other.lease_waits;
@@ -94,6 +98,8 @@ struct Plan {
     /// The desk's setting that begins the numbers again.
     reset: Option<&'static str>,
     news: bool,
+    /// NextExpectedMsgSeqNum(789): by both sides, by neither, or as it falls.
+    next_expected: Option<bool>,
     steps_between_faults_max: u32,
 }
 
@@ -141,6 +147,7 @@ impl World {
             begin_string: ["FIX.4.2", "FIX.4.4", "FIXT.1.1"][random.usize(..3)],
             reset,
             news: random.bool(),
+            next_expected: [Some(true), Some(true), Some(false), None][random.usize(..4)],
             steps_between_faults_max: match random.u8(..10) {
                 0 => STEPS_BETWEEN_FAULTS_LONG_MAX,
                 _ => STEPS_BETWEEN_FAULTS_MAX,
@@ -176,7 +183,7 @@ impl World {
         self.check_end();
         let wire = self.wire.seen();
         (self.seen.hash, self.seen.messages) = (wire.hash, wire.messages);
-        (self.seen.resent, self.seen.gap_fills, self.seen.resumed) = (wire.resent, wire.gap_fills, wire.resumed);
+        (self.seen.resent, self.seen.gap_fills, self.seen.reused) = (wire.resent, wire.gap_fills, wire.resumed);
         self.seen.resets = wire.ways.values().map(|flow| u64::from(flow.epoch)).sum();
         drop(wire);
         self.seen
@@ -202,6 +209,7 @@ impl World {
         } else {
             self.venue.turn(part, &self.clock);
         }
+        self.seen.resumed += self.venue.resumed();
         self.end_stopped();
     }
 
@@ -360,6 +368,7 @@ impl World {
             }
             self.desk.turn_all(&self.clock);
             self.venue.turn_all(&self.clock);
+            self.seen.resumed += self.venue.resumed();
             self.end_stopped();
             if self.is_quiet() {
                 return;
@@ -535,6 +544,13 @@ impl<A: Application> Side<A> {
         }
     }
 
+    /// How many sessions have gone on where their peer expects them, after a loss.
+    fn resumed(&mut self) -> u64 {
+        let events = self.running.as_mut().map(Running::events).unwrap_or_default();
+        let resumed = |event: &Event| matches!(event, Event::Noticed { notice: Notice::Resumed { .. }, .. });
+        events.into_iter().filter(resumed).count() as u64
+    }
+
     fn turn_all(&mut self, clock: &VirtualClock) {
         if let Some(running) = &mut self.running {
             running.turn(clock.now());
@@ -615,7 +631,7 @@ fn config(random: &mut fastrand::Rng, plan: &Plan, mode: usize, is_desk: bool) -
     for session in 0..plan.sessions {
         // A session may be stronger than the rest.
         let mode = if random.u8(..3) == 0 { random.usize(mode..3) } else { mode };
-        let next_expected = plan.begin_string != "FIX.4.2" && random.bool();
+        let next_expected = plan.begin_string != "FIX.4.2" && plan.next_expected.unwrap_or_else(|| random.bool());
         text += &format!(
             "[[session]]\nbegin_string = \"{}\"\nmode = \"{}\"\nheartbeat_seconds = 1\nheld_messages_max = {}\n\
              held_bytes_max = \"4KiB\"\nnext_expected_msg_seq_num = {next_expected}\n",
