@@ -6,7 +6,7 @@
 //! message that was sent before; an ExecID(17) stands for one message.
 //!
 //! What a node's death has taken is told by [`Wire::rolled_back`]: of those numbers an application message may be filled over, and a
-//! Logon may go on at the NextExpectedMsgSeqNum(789) of the peer's Logon. From there on, what the peer has not taken does not count.
+//! Logon may go on among them, at the NextExpectedMsgSeqNum(789) of the peer's Logon or above. What the peer has not taken does not count.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +62,7 @@ pub struct Flow {
     /// See [`Wire::permit_reset`].
     may_begin_again: bool,
     /// See [`Wire::rolled_back`]; until the next Logon.
-    lost: Option<(u64, u64)>,
+    pub lost: Option<(u64, u64)>,
 }
 
 impl Wire {
@@ -127,12 +127,12 @@ impl Seen {
         if msg_type == b"A"
             && let Some((lost_from, lost_to)) = flow.lost.take()
             && msg_seq_num < flow.next
-            && expected == Some(msg_seq_num)
+            && let Some(expected) = expected.filter(|expected| *expected <= msg_seq_num)
             && (lost_from..lost_to).contains(&msg_seq_num)
         {
             self.resumed += 1;
             flow.next = msg_seq_num;
-            flow.messages.split_off(&msg_seq_num);
+            flow.messages.split_off(&expected);
         }
         let is_gap_fill = msg_type == b"4";
         if is_gap_fill {
