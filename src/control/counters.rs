@@ -109,7 +109,7 @@ counters! {
         sequence_gaps: Counter, "Gaps found in inbound sequence numbers";
         resends_served: Counter, "ResendRequests answered to the end";
         messages_resent: Counter, "Messages sent again with PossDupFlag";
-        back_pressure: Counter, "Sends or reads put off because ring or lease had no room";
+        back_pressure: Counter, "Sends or reads put off because the ring had no room";
         slow_consumer_disconnects: Counter, "Connections closed because the peer read too slowly";
         heartbeat_disconnects: Counter, "Connections closed because the peer fell silent";
     }

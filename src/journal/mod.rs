@@ -34,7 +34,8 @@
 //! A *commit* is a run of records, each with its distance from the first in `commit_offset`, the last with COMMIT_END.
 //! A commit straddles neither the end of the ring nor, therefore, of a segment: a Pad, a commit of its own, fills what is left.
 //! The first commit of each segment is one State record (its payload: `state.rs`), the first commit of each incarnation otherwise one IncarnationStart.
-//! Along the positions the incarnation never decreases.
+//! Along the positions the incarnation never decreases. An IncarnationStart may say that from there on each session's next outgoing number is its
+//! lease, where that is higher; before it is on the volume the manifest says so.
 //!
 //! A segment has no other header. The ring's file has a page before the data (`sys/ring.rs`; the first 128 bytes: `ring_file.rs`).
 //! The manifest is a text (`manifest.rs`).
