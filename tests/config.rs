@@ -107,6 +107,7 @@ fn the_template_documents_every_key_and_no_other() {
         "session.schedule.start",
         "session.schedule.start_day",
         "session.schedule.zone",
+        "session.sequence_gap_max",
         "session.username",
     ];
     assert_eq!(shown, without_default.map(str::to_string).into());
@@ -127,7 +128,7 @@ fn every_commented_example_of_the_template_is_valid() {
         .replace("DESK1_PASSWORD", "PATH");
     for secret in ["password_file", "password_env", "password"] {
         let mut text = initiator.clone();
-        for key in ["cores", "housekeeping_cores", "connect", "mode", "username", secret] {
+        for key in ["cores", "housekeeping_cores", "connect", "mode", "sequence_gap_max", "username", secret] {
             let uncommented = text.replace(&format!("\n# {key} = "), &format!("\n{key} = "));
             assert_ne!(uncommented, text, "{key}");
             text = uncommented;
@@ -136,7 +137,7 @@ fn every_commented_example_of_the_template_is_valid() {
         let session = &config.sessions[0];
         assert_eq!(config.engine.placement, Placement::Cores(vec![2, 3]));
         assert_eq!(config.engine.housekeeping_cores, [0, 1]);
-        assert_eq!(session.mode, PersistenceMode::Sync);
+        assert_eq!((session.mode, session.sequence_gap_max), (PersistenceMode::Sync, 1024));
         assert_eq!(session.username.as_deref(), Some("desk1"));
         assert_eq!(session.connect[1].to_string(), "10.0.0.7:9880");
         let path = std::env::var("PATH").unwrap();
@@ -182,6 +183,7 @@ fn every_default_can_be_changed() {
         ("archive_required = false", "archive_required = true\narchive = \"/archive\""),
         ("retention_age = \"off\"", "retention_age = \"8h\""),
         ("recycle_hold_max = \"200ms\"", "recycle_hold_max = \"0s\""),
+        ("sequence_gap_max = 16384", "sequence_gap_max = 64"),
         ("listen = \"127.0.0.1:9890\"", "listen = \"off\""),
         ("listen = \"127.0.0.1:9880\"", "listen = \"[::]:9880\""),
         ("begin_string = \"*\"", "begin_string = \"FIXT.1.1\""),
@@ -249,6 +251,14 @@ fn a_session_follows_the_mode_of_persistence_or_names_its_own() {
     assert_eq!(parse(&format!("{text}mode = \"sync\"\n")).sessions[0].mode, PersistenceMode::Sync);
     let default_session = parse("[persistence]\nmode = \"flush\"\n").sessions[0].mode;
     assert_eq!(default_session, PersistenceMode::Flush);
+}
+
+#[test]
+fn a_session_follows_the_sequence_gap_of_persistence_or_names_its_own() {
+    let text = format!("[persistence]\nsequence_gap_max = 100\n{INITIATOR}");
+    assert_eq!(parse(&text).sessions[0].sequence_gap_max, 100);
+    assert_eq!(parse(&format!("{text}sequence_gap_max = 64\n")).sessions[0].sequence_gap_max, 64);
+    assert_eq!(parse("[persistence]\nsequence_gap_max = 100\n").sessions[0].sequence_gap_max, 100);
 }
 
 #[test]
@@ -406,6 +416,7 @@ fn every_fault_has_its_place_its_key_and_its_mend() {
         (session.replace("DESK1", "DESK\\u0001"), "4:18", &["printable ASCII"]),
         (session.replace("DESK1", &"D".repeat(65)), "4:18", &["1 to 64 characters"]),
         (of_session("target_sub_id = \"*\""), "5:17", &["leave the key out"]),
+        (of_session("sequence_gap_max = 63"), "5:20", &["use 64 to 1000000000"]),
         (of_session("role = \"initator\""), "5:8", &["did you mean \"initiator\"?"]),
         (of_session("role = \"initiator\""), "1:1", &["names no endpoint", "connect = [\"host:port\"]"]),
         (of_session("connect = [\"x:1\"]"), "5:11", &["is set on an acceptor", "role = \"initiator\""]),

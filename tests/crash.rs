@@ -9,9 +9,10 @@
 //! `crash/desk.rs` counts what its application receives, and after each crash what recovery found must hold everything
 //! that had left.
 //!
-//! A crash takes only what the engine's persistence mode may not lose (DESIGN 4): in `buffered` the process, in `flush` the
-//! pod too, in `sync` the node too. A node that dies under `buffered` or `flush` takes numbers with it that the peer has seen;
-//! only the sequence lease of DESIGN 5 makes that sound.
+//! Processes, pods and nodes die in every persistence mode. What `buffered` and `flush` may lose with a node (DESIGN 4, 5) is held against
+//! what the application was told is lost: an order is missing, answered twice or answered unasked within those bounds only. In `sync`
+//! nothing is. In every mode numbers only rise, no MsgSeqNum(34) is too low for the peer, and both sides come to rest by
+//! ordinary recovery, both rolled back or one, with NextExpectedMsgSeqNum(789) and without, across resets.
 //!
 //! One seed again: `FIXRING_CRASH_SEED=<seed> cargo test --test crash`. More seeds: `FIXRING_CRASH_SEEDS=<count>`.
 
@@ -66,6 +67,9 @@ fn no_crash_loses_repeats_or_contradicts_what_has_left() {
         assert!(seen.resent > 1_000 && seen.gap_fills > 500 && seen.orders > 10_000, "{seen:?}");
         assert!(seen.segments_rolled > 200 && seen.segments_recycled > 50, "{seen:?}");
         assert!(seen.ring_full > 5 && seen.resets > 20, "{seen:?}");
+        assert!(seen.moved > 200 && seen.both_moved > 20 && seen.resumed > 40, "{seen:?}");
+        assert!(seen.renewals_lost > 20 && seen.renewals_kept > 100 && seen.lease_waits > 1_000, "{seen:?}");
+        assert!(seen.strays > 20, "{seen:?}");
     }
 }
 

@@ -53,7 +53,11 @@ fn what_is_recovered_is_a_prefix_of_commits_that_holds_all_that_was_durable() {
             "{seen:?}"
         );
         assert!(
-            seen.heads_skipped > 2 && seen.crashed_recoveries > 50 && seen.rings_quarantined > 10 && seen.fulls > 20,
+            seen.heads_skipped > 2
+                && seen.crashed_recoveries > 50
+                && seen.rings_quarantined > 10
+                && seen.fulls > 20
+                && seen.moved > 50,
             "{seen:?}"
         );
     }
@@ -73,6 +77,8 @@ struct Seen {
     crashed_recoveries: u64,
     rings_quarantined: u64,
     staged: u64,
+    /// Sessions that went on at their lease.
+    moved: u64,
 }
 
 impl Seen {
@@ -88,6 +94,7 @@ impl Seen {
         self.crashed_recoveries += other.crashed_recoveries;
         self.rings_quarantined += other.rings_quarantined;
         self.staged += other.staged;
+        self.moved += other.moved;
     }
 }
 
@@ -202,8 +209,9 @@ impl World {
             // The last of the steps was not taken: the manifest is raised, the ring still is the old one's.
             let ring = self.ring.take().unwrap();
             let manifest = prepare(&self.storage, &self.settings).unwrap();
-            let raised = Manifest { incarnation: manifest.incarnation + 2, ..manifest.clone() };
             drop(open_over(&self.storage, manifest, vec![ring], &self.settings).unwrap());
+            let manifest = prepare(&self.storage, &self.settings).unwrap();
+            let raised = Manifest { incarnation: manifest.incarnation + 1, ..manifest };
             self.storage.replace_manifest(raised.to_text().as_bytes()).unwrap();
             let opened = self.open(self.keeper.open().unwrap());
             assert!(matches!(opened.journals[0].recovered.report.ring, RingFound::Finished));
@@ -235,9 +243,18 @@ impl World {
         assert!(!self.stopped_cleanly || !report.may_have_lost(), "{report}");
 
         let index = self.prefixes.partition_point(|prefix| prefix.end <= report.end) - 1;
-        self.seen.lost_commits += (self.prefixes.len() - 1 - index) as u64;
+        let lost_commits = (self.prefixes.len() - 1 - index) as u64;
+        self.seen.lost_commits += lost_commits;
+        // Where not even the incarnation's start is found, nothing of it may have left.
+        assert!(lost_commits == 0 || index == 0 || report.may_have_lost(), "{report}");
         let mut prefix = self.prefixes.swap_remove(index);
-        assert_eq!(journal.recovered.sessions, prefix.sessions, "{report}");
+        for session in &mut prefix.sessions {
+            let moved = session.next_out.max(session.lease);
+            self.seen.moved += u64::from(report.may_have_lost() && moved > session.next_out);
+            session.next_out = if report.may_have_lost() { moved } else { session.next_out };
+        }
+        let unmarked = |session: &RecoveredSession| RecoveredSession { rollback: None, ..session.clone() };
+        assert_eq!(journal.recovered.sessions.iter().map(unmarked).collect::<Vec<_>>(), prefix.sessions, "{report}");
         let mut hash = journal.recovered.snapshot.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
         let mut records = journal.recovered.replay();
         while let Some(record) = records.next().unwrap() {
@@ -391,17 +408,8 @@ impl World {
             if session == after.sessions.len() {
                 let identity = format!("session {session}").into_bytes();
                 let number = session as u32;
-                after.sessions.push(RecoveredSession {
-                    number,
-                    next_out: 1,
-                    next_in: 1,
-                    epoch: 0,
-                    lease: 0,
-                    last_out: NONE,
-                    last_in: NONE,
-                    began_s: self.unix_ns() / 1_000_000_000,
-                    identity: identity.clone().into(),
-                });
+                let began_s = self.unix_ns() / 1_000_000_000;
+                after.sessions.push(RecoveredSession { began_s, ..RecoveredSession::new(number, &identity) });
                 planned.push(Planned { kind: Kind::SessionDefined, session, payload: identity });
             }
             let length = if self.random.u8(..20) == 0 { self.random.usize(..2_500) } else { self.random.usize(..300) };
@@ -449,7 +457,7 @@ impl World {
                     next_out: session.next_out + 50,
                     next_in: session.next_in + 1,
                     epoch: session.epoch,
-                    lease: 64,
+                    lease: session.next_out + self.random.u64(..100),
                 };
                 let stored = if self.random.bool() { reset } else { jump };
                 if stored.epoch != session.epoch {

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use fixring::journal::cat::Cat;
 use fixring::journal::{
-    FileStorage, Geometry, Journal, Kind, ManifestError, Mode, NONE, NewRecord, OpenError, Opened, RingFound, Room,
-    Settings, open, record_bytes,
+    FileStorage, Geometry, Journal, Kind, ManifestError, Mode, NewRecord, OpenError, Opened, RingFound, Room, Settings,
+    open, record_bytes,
 };
 
 const GEOMETRY: Geometry = Geometry { journals: 2, ring_bytes: 64 << 10, segment_bytes: 128 << 10, segments: 3 };
@@ -49,17 +49,7 @@ fn send(journal: &mut Journal<FileStorage>, count: u64) {
         }
         let session = session.get_or_insert_with(|| {
             journal.writer.append_session_defined(1, 0, b"FIX.4.4\x01VENUE").unwrap();
-            fixring::journal::RecoveredSession {
-                number: 1,
-                next_out: 1,
-                next_in: 1,
-                epoch: 0,
-                lease: 0,
-                last_out: NONE,
-                last_in: NONE,
-                began_s: 0,
-                identity: b"FIX.4.4\x01VENUE".as_slice().into(),
-            }
+            fixring::journal::RecoveredSession::new(1, b"FIX.4.4\x01VENUE")
         });
         let new = NewRecord {
             session: 1,

@@ -9,6 +9,7 @@ mod echo;
 mod exchange;
 
 pub use crate::engine::{Handle, Sessions};
+pub use crate::journal::Rollback;
 pub use crate::session::{BusinessRejectReason, SendError};
 pub use echo::Echo;
 pub use exchange::Exchange;
@@ -71,10 +72,14 @@ pub trait Application: Send {
         let _ = sessions;
     }
 
-    /// The journal has lost the session's outgoing messages `lost_from..=lost_to`, or some of them, with a node: the
-    /// peer may have received them.
-    fn on_rollback(&mut self, session: SessionNumber, lost_from: u64, lost_to: u64) {
-        let _ = (session, lost_from, lost_to);
+    /// A node has died and may have taken the end of the journal with it: told of each session, before the first message after the
+    /// start, and told again in its place among [`Application::on_replay`] where a later start reads it back.
+    ///
+    /// Outgoing messages with numbers from [`Rollback::lost_from`] up to, but without, [`Rollback::lost_to`] may have reached the
+    /// peer and are not stored; the session goes on at `lost_to`, or at the peer's NextExpectedMsgSeqNum(789) between the two. In `sync`
+    /// the two are equal. Inbound messages from `next_in` on may come again, with PossDupFlag(43), though they were processed before.
+    fn on_rollback(&mut self, session: SessionNumber, rollback: Rollback) {
+        let _ = (session, rollback);
     }
 
     /// Appends the application's state to `state`, for the journal's state record. Called on the worker at each new

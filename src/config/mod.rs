@@ -41,6 +41,8 @@ pub use values::{format_bytes, format_duration};
 
 use crate::schedule::Schedule;
 
+/// 100,000 messages a second for a sixth of one.
+const SEQUENCE_GAP_MAX: u32 = 16_384;
 /// Room for tens of thousands of sessions.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 
@@ -142,6 +144,8 @@ pub struct PersistenceConfig {
     pub retention_age: Option<Duration>,
     /// How long a resend may keep the segment that it reads from being overwritten.
     pub recycle_hold_max: Duration,
+    /// Of sessions that do not name their own.
+    pub sequence_gap_max: u32,
 }
 
 /// When a commit is released. Ordered by strength.
@@ -179,6 +183,8 @@ pub struct SessionConfig {
     pub heartbeat_seconds: u32,
     /// Its own, or that of `[persistence]`.
     pub mode: PersistenceMode,
+    /// How many MsgSeqNum(34) at most may be passed over after a loss; its own, or that of `[persistence]`.
+    pub sequence_gap_max: u32,
     pub reset_on_logon: bool,
     pub reset_on_logout: bool,
     pub reset_on_disconnect: bool,
@@ -416,6 +422,7 @@ impl Default for PersistenceConfig {
             archive_required: false,
             retention_age: None,
             recycle_hold_max: Duration::from_millis(200),
+            sequence_gap_max: SEQUENCE_GAP_MAX,
         }
     }
 }
@@ -449,6 +456,7 @@ impl Default for SessionConfig {
             connect: Vec::new(),
             heartbeat_seconds: 30,
             mode: PersistenceMode::Buffered,
+            sequence_gap_max: SEQUENCE_GAP_MAX,
             reset_on_logon: false,
             reset_on_logout: false,
             reset_on_disconnect: false,

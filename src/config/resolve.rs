@@ -2,6 +2,7 @@
 
 use std::env;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -60,6 +61,8 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 const _: () = assert!(MESSAGE_BYTES_MAX as u64 * MESSAGES_IN_COMMIT_MIN as u64 <= COMMIT_BYTES_MAX as u64);
+/// What `sequence_gap_max` may be: a lease has 64 numbers at least.
+const SEQUENCE_GAPS_MAX: RangeInclusive<u32> = 64..=1_000_000_000;
 const _: () = assert!(COMMIT_BYTES_MAX as u64 * COMMITS_IN_RING_MIN <= RING_BYTES_MAX);
 const _: () = assert!(RING_BYTES_MAX <= SEGMENT_BYTES_MAX);
 
@@ -98,10 +101,8 @@ pub(super) fn resolve(text: &str, name: &str) -> Result<Config, ConfigErrors> {
         })
         .collect();
     let mut dictionaries = Dictionaries::default();
-    let sessions: Vec<SessionConfig> = session_sections
-        .iter()
-        .map(|section| session(&mut reader, section, persistence.mode, &mut dictionaries))
-        .collect();
+    let sessions: Vec<SessionConfig> =
+        session_sections.iter().map(|section| session(&mut reader, section, &persistence, &mut dictionaries)).collect();
 
     relate_sizes(&mut reader, (&engine_section, &engine), (&persistence_section, &persistence));
     relate_archive(&mut reader, (&persistence_section, &persistence), &engine);
@@ -119,7 +120,10 @@ pub(super) fn resolve(text: &str, name: &str) -> Result<Config, ConfigErrors> {
     let mut acceptors: Vec<AcceptorConfig> =
         acceptors.into_iter().flatten().map(|listen| AcceptorConfig { listen }).collect();
     let sessions = match sessions.is_empty() {
-        true => vec![SessionConfig { mode: persistence.mode, ..SessionConfig::default() }],
+        true => {
+            let (mode, sequence_gap_max) = (persistence.mode, persistence.sequence_gap_max);
+            vec![SessionConfig { mode, sequence_gap_max, ..SessionConfig::default() }]
+        }
         false => sessions,
     };
     if acceptors.is_empty() && sessions.iter().any(|session| session.role == SessionRole::Acceptor) {
@@ -217,6 +221,7 @@ fn persistence(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Persistenc
             Duration::ZERO..=RECYCLE_HOLD_MAX,
             default.recycle_hold_max,
         ),
+        sequence_gap_max: section.number(reader, "sequence_gap_max", SEQUENCE_GAPS_MAX, default.sequence_gap_max),
     }
 }
 
@@ -231,7 +236,7 @@ fn control(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> ControlConfig 
 fn session(
     reader: &mut Reader<'_>,
     section: &Section<'_, '_>,
-    mode: PersistenceMode,
+    persistence: &PersistenceConfig,
     dictionaries: &mut Dictionaries,
 ) -> SessionConfig {
     let default = SessionConfig::default();
@@ -249,7 +254,8 @@ fn session(
         role,
         connect: section.parsed_list(reader, "connect", parse_endpoint).unwrap_or_default(),
         heartbeat_seconds: section.number(reader, "heartbeat_seconds", 1..=3600, default.heartbeat_seconds),
-        mode: section.choice(reader, "mode", &MODES, mode),
+        mode: section.choice(reader, "mode", &MODES, persistence.mode),
+        sequence_gap_max: section.number(reader, "sequence_gap_max", SEQUENCE_GAPS_MAX, persistence.sequence_gap_max),
         reset_on_logon: section.flag(reader, "reset_on_logon", default.reset_on_logon),
         reset_on_logout: section.flag(reader, "reset_on_logout", default.reset_on_logout),
         reset_on_disconnect: section.flag(reader, "reset_on_disconnect", default.reset_on_disconnect),

@@ -111,7 +111,7 @@ counters! {
         messages_resent: Counter, "Messages sent again with PossDupFlag";
         resend_numbers_recycled: Counter, "Numbers asked for again whose segment was overwritten, so that a gap fill stood for them";
         resend_messages_aged: Counter, "Messages asked for again that were older than retention_age, so that a gap fill stood for them";
-        back_pressure: Counter, "Sends or reads put off because ring or lease had no room";
+        back_pressure: Counter, "Sends or reads put off because the ring had no room";
         slow_consumer_disconnects: Counter, "Connections closed because the peer read too slowly";
         heartbeat_disconnects: Counter, "Connections closed because the peer fell silent";
     }
@@ -122,6 +122,8 @@ counters! {
     JournalCounters {
         appended_bytes: Gauge, "Position up to which the journal is whole in the ring";
         ring_full: Counter, "Times that the ring had no room for a commit";
+        sessions_rolled_back: Counter, "Sessions that this start, or an earlier one that they have not logged on since, moved up to their lease after a loss";
+        numbers_passed_over: Counter, "Outgoing MsgSeqNums that such sessions passed over: their messages may have left and are not stored";
     }
 }
 
@@ -163,6 +165,8 @@ counters! {
         state: Gauge, "0 disconnected, 1 logging on, 2 established, 3 logging out";
         next_out: Gauge, "Next outgoing MsgSeqNum";
         next_in: Gauge, "Next expected MsgSeqNum";
+        lease: Gauge, "Outgoing MsgSeqNums below this were reserved at the last renewal; 0 before the first and in sync";
+        lease_waits: Counter, "Messages sent that waited for stable media because they were beyond the lease";
     }
 }
 

@@ -14,6 +14,8 @@ use crate::session::{Identity, Role, Settings, Validators};
 pub struct SessionSpec {
     pub settings: Arc<Settings>,
     pub mode: Mode,
+    /// The most numbers that its lease reserves at a time.
+    pub sequence_gap_max: u32,
     /// An initiator's counterparty, `host:port`, tried in order.
     pub connect: Vec<String>,
     pub reconnect_min_ns: u64,
@@ -130,6 +132,7 @@ impl SessionSpec {
         Self {
             settings: Arc::new(settings),
             mode: mode_of(session.mode),
+            sequence_gap_max: session.sequence_gap_max,
             connect: session.connect.iter().map(ToString::to_string).collect(),
             reconnect_min_ns: ns(session.reconnect_min),
             reconnect_max_ns: ns(session.reconnect_max),

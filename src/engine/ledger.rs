@@ -12,8 +12,10 @@ use super::link::{Link, LinkOutbox};
 use crate::application::{Application, Delivery, SessionNumber};
 use crate::control::SessionCounters;
 use crate::fix::{Encoder, Message, Overflow, ParseError, tags};
-use crate::journal::{Kind, Mode, NewRecord, Room, SessionState, Writer, flags};
-use crate::session::{BusinessRejectReason, Disposition, Identity, Now, Received, SendError, Session, State};
+use crate::journal::{
+    Kind, Mode, NUMBERS_BYTES, NewRecord, Room, SessionState, StoredNumbers, Writer, flags, record_bytes,
+};
+use crate::session::{BusinessRejectReason, Disposition, Identity, Now, Numbers, Received, SendError, Session, State};
 
 pub(crate) struct Slot {
     pub session: Session,
@@ -30,12 +32,21 @@ pub(crate) struct Commit {
     pub touched: Vec<u32>,
     /// Sessions that the application has asked to log out: they took a step that the worker has not looked at.
     pub asked: Vec<u32>,
+    /// Sessions whose lease is to be looked at when the turn ends, each at most once.
+    pub leases: Vec<u32>,
     pub appended: bool,
 }
 
 impl Commit {
     fn new() -> Self {
-        Self { open: false, mode: Mode::Buffered, touched: Vec::with_capacity(256), asked: Vec::new(), appended: false }
+        Self {
+            open: false,
+            mode: Mode::Buffered,
+            touched: Vec::with_capacity(256),
+            asked: Vec::new(),
+            leases: Vec::new(),
+            appended: false,
+        }
     }
 }
 
@@ -60,12 +71,14 @@ pub(crate) struct Full;
 
 impl<A: Application> Ledger<A> {
     pub fn new(writer: Writer, slots: Vec<Slot>, application: A, incarnation: u32, commit_bytes_max: u32) -> Self {
+        let mut commit = Commit::new();
+        commit.leases.reserve(slots.len());
         Self {
             states_bytes: slots.iter().map(Slot::state_bytes).sum(),
             writer,
             slots,
             application,
-            commit: Commit::new(),
+            commit,
             incarnation,
             commit_bytes_max,
             stopped: false,
@@ -108,6 +121,57 @@ impl<A: Application> Ledger<A> {
             self.writer.commit(self.commit.mode);
         } else {
             self.writer.abandon();
+        }
+    }
+
+    /// States the start of this incarnation, before which nothing of its sessions leaves.
+    pub fn start(&mut self) -> Result<(), Full> {
+        self.open()?;
+        self.close();
+        let last = self.writer.appended().saturating_sub(1);
+        self.slots.iter_mut().for_each(|slot| slot.link.waits_for = Some(last));
+        Ok(())
+    }
+
+    /// Renews the leases that are due, all in one commit that releases nothing. Answers how many.
+    pub fn renew_leases(&mut self, now: Now) -> u32 {
+        if self.commit.leases.is_empty() || self.open().is_err() {
+            return 0;
+        }
+        let synced = self.writer.watermark(Mode::Sync);
+        let room = u64::from(self.commit_bytes_max) / record_bytes(NUMBERS_BYTES);
+        let looked = self.commit.leases.len().min(room as usize);
+        let mut renewed = 0;
+        for at in 0..looked {
+            let slot = &mut self.slots[self.commit.leases[at] as usize];
+            slot.counters.lease_waits.set(slot.link.lease.waits);
+            if slot.session.state() != State::Established {
+                slot.link.lease.put_off();
+                continue;
+            }
+            let Numbers { next_out, next_in, epoch } = slot.session.numbers();
+            let Some(lease) = slot.link.lease.renewal(next_out, synced, now.monotonic_ns) else { continue };
+            let stored = StoredNumbers { next_out, next_in, epoch, lease };
+            let appended = self.writer.append_numbers(slot.link.number, now.utc.unix_ns, stored);
+            appended.expect("as many as a commit has room for");
+            slot.counters.lease.set(lease);
+            self.commit.leases[renewed] = slot.link.number;
+            renewed += 1;
+        }
+        self.commit.appended = renewed > 0;
+        self.close();
+        for at in 0..renewed {
+            self.slots[self.commit.leases[at] as usize].link.lease.stated_in(self.writer.appended());
+        }
+        self.commit.leases.drain(..looked);
+        renewed as u32
+    }
+
+    /// The session is established from now on.
+    pub fn begin_lease(&mut self, session: u32) {
+        let link = &mut self.slots[session as usize].link;
+        if link.lease.wants_look(link.next_out) {
+            self.commit.leases.push(session);
         }
     }
 
@@ -270,6 +334,7 @@ impl<A: Application> Ledger<A> {
         self.states_bytes += slot.state_bytes();
         slot.link.began_s = now.utc.unix_s();
         self.slots.push(slot);
+        self.commit.leases.reserve(self.slots.len() - self.commit.leases.len());
         self.close();
         Ok(number)
     }
@@ -287,7 +352,7 @@ impl Slot {
             next_out: numbers.next_out,
             next_in: numbers.next_in,
             epoch: numbers.epoch,
-            lease: self.link.lease,
+            lease: self.link.lease.stated(),
             last_out: self.link.last_out,
             last_in: self.link.last_in,
             began_s: self.link.began_s,
@@ -368,7 +433,8 @@ impl<'a> Handle<'a> {
         self.sessions.slots[self.number.0 as usize].session.default_appl_ver_id()
     }
 
-    /// Raised whenever the session's numbers begin anew: with an epoch a MsgSeqNum(34) is unique for life.
+    /// Raised whenever the session's numbers begin anew: with an epoch a MsgSeqNum(34) is unique for life, among what the journal
+    /// holds. What was lost with a node may come twice, see [`Application::on_rollback`].
     pub fn epoch(&self) -> u32 {
         self.sessions.slots[self.number.0 as usize].session.numbers().epoch
     }

@@ -8,6 +8,7 @@ use std::io::{self, IoSlice};
 
 use super::hours::Hours;
 use super::initiate::Initiator;
+use super::lease::Lease;
 use super::ledger::Commit;
 use super::resend::ResendJob;
 use crate::fix::Overflow;
@@ -29,11 +30,12 @@ pub(crate) struct Link {
     pub number: u32,
     pub mode: Mode,
     pub epoch: u32,
-    /// Where the newest epoch that this process opened is stated. Until that is synced nothing of it leaves, not even what
-    /// later commits of a weaker mode hold.
-    epoch_position: Option<u64>,
-    /// The durably reserved bound of outgoing numbers (DESIGN: sequence lease); 0 where none was taken.
-    pub lease: u64,
+    /// Until the journal is synced beyond this nothing of the session leaves, not even what later commits of a weaker mode hold:
+    /// where this process's start is stated, or since then the newest epoch or lowering of the numbers.
+    pub waits_for: Option<u64>,
+    pub lease: Lease,
+    /// One more than the highest number that a record of the session has used.
+    pub next_out: u64,
     pub identity_bytes: Box<[u8]>,
     /// The newest records of the session in the journal, or [`NONE`].
     pub last_out: u64,
@@ -95,8 +97,9 @@ impl Link {
             number,
             mode,
             epoch: 0,
-            epoch_position: None,
-            lease: 0,
+            waits_for: None,
+            lease: Lease::new(mode, 0, 1, u32::MAX),
+            next_out: 1,
             identity_bytes,
             last_out: NONE,
             last_in: NONE,
@@ -136,10 +139,10 @@ impl Link {
     pub fn flush<T: Transport>(&mut self, writer: &Writer, transport: &mut T) -> (Sent, Flushed) {
         let mut total = Sent::default();
         let Some(connection) = self.connection else { return (total, Flushed::Everything) };
-        if let Some(position) = self.epoch_position {
+        if let Some(position) = self.waits_for {
             // Commits are synced whole, so that a mark beyond the record's start is one beyond its commit.
             if writer.watermark(Mode::Sync) > position {
-                self.epoch_position = None;
+                self.waits_for = None;
             } else if self.queue.head.is_some() {
                 return (total, Flushed::AwaitingRelease);
             }
@@ -242,17 +245,33 @@ impl<'a> LinkOutbox<'a> {
         }
     }
 
-    fn appended(&mut self, position: u64, kind: Kind, sends: bool) {
+    fn appended(&mut self, position: u64, kind: Kind, msg_seq_num: u64, sends: bool) {
         self.commit.appended = true;
         self.commit.mode = self.commit.mode.max(self.link.mode);
         if kind == Kind::Outbound {
             self.link.last_out = position;
+            self.link.next_out = msg_seq_num + 1;
+        }
+        // Of a Replay too: a gap fill's NewSeqNo(36) says that all before it is used.
+        if !self.link.lease.is_quiet(self.link.next_out) {
+            self.look_at_lease();
         }
         if sends {
             let queue = &mut self.link.queue;
             queue.head = queue.head.or(Some(position));
             queue.tail = Some(position);
             self.commit.touched.push(self.link.number);
+        }
+    }
+
+    #[cold]
+    fn look_at_lease(&mut self) {
+        let look = self.link.lease.look(self.link.next_out, self.writer.watermark(Mode::Sync));
+        if look.sync {
+            self.commit.mode = Mode::Sync;
+        }
+        if look.list {
+            self.commit.leases.push(self.link.number);
         }
     }
 }
@@ -288,24 +307,30 @@ impl Outbox for LinkOutbox<'_> {
         if let Some(clear) = secret {
             self.link.secret_logon = Some((position, clear));
         }
-        self.appended(position, kind, sends);
+        self.appended(position, kind, outgoing.msg_seq_num, sends);
         Ok(())
     }
 
     fn numbers(&mut self, numbers: Numbers) {
-        let opens_epoch = numbers.epoch != self.link.epoch;
-        if opens_epoch {
-            // A new epoch is on stable media before anything of its commit is released, whatever the mode.
-            self.link.epoch = numbers.epoch;
-            self.link.began_s = self.now.utc.unix_s();
+        let Numbers { next_out, next_in, epoch } = numbers;
+        let opens_epoch = epoch != self.link.epoch;
+        // A new epoch, or a number that was passed over and is used after all, is on stable media before anything of its commit is
+        // released, whatever the mode.
+        let is_synced_first = opens_epoch || next_out < self.link.next_out;
+        if is_synced_first {
             self.commit.mode = Mode::Sync;
         }
-        let Numbers { next_out, next_in, epoch } = numbers;
-        let stored = StoredNumbers { next_out, next_in, epoch, lease: self.link.lease };
+        if opens_epoch {
+            self.link.epoch = epoch;
+            self.link.began_s = self.now.utc.unix_s();
+            self.link.lease.open_epoch(next_out, self.link.connection.is_some(), self.now.monotonic_ns);
+        }
+        self.link.next_out = next_out;
+        let stored = StoredNumbers { next_out, next_in, epoch, lease: self.link.lease.stated() };
         let appended = self.writer.append_numbers(self.link.number, self.now.utc.unix_ns, stored);
         let position = appended.expect("the room that a commit reserves holds the session's own records");
-        if opens_epoch {
-            self.link.epoch_position = Some(position);
+        if is_synced_first {
+            self.link.waits_for = Some(position);
         }
         self.commit.appended = true;
         self.commit.mode = self.commit.mode.max(self.link.mode);

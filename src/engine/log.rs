@@ -122,7 +122,8 @@ impl EventLog {
             Notice::GapDetected { .. }
             | Notice::GapClosed { .. }
             | Notice::ResendRequested { .. }
-            | Notice::NumbersReset { .. } => info!(session, notice = ?notice, "{what}"),
+            | Notice::NumbersReset { .. }
+            | Notice::Resumed { .. } => info!(session, notice = ?notice, "{what}"),
             _ => warn!(session, notice = ?notice, "{what}"),
         }
     }
@@ -150,6 +151,7 @@ fn noticed(notice: Notice) -> &'static str {
         Notice::ResendRequested { .. } => "the peer asks for messages again",
         Notice::ResendRequestIgnored { .. } => "the same ResendRequest came too often, and was ignored",
         Notice::SequenceReset { .. } => "the peer moved its number up by SequenceReset",
+        Notice::Resumed { .. } => "messages were lost, and the session goes on where the peer expects it",
         Notice::NumbersReset { .. } => "both numbers are 1 again",
         Notice::HeartbeatMissed => "the peer is silent; a TestRequest is on its way",
         Notice::TestRequestAnswered => "the peer has answered the TestRequest",

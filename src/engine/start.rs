@@ -23,8 +23,8 @@ use crate::config::{Config, Placement};
 use crate::control::{ControlError, ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
 use crate::journal::{
-    self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, SessionState, Storage,
-    StorageError,
+    self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, Rollback, SessionState,
+    Storage, StorageError,
 };
 use crate::session::{Identity, Version};
 use crate::transport::tcp::{KernelTcp, bind};
@@ -174,6 +174,7 @@ impl Engine {
                 snapshot_bytes_max: journal.writer.geometry().snapshot_bytes_max() as u32,
             };
             let mut application = make(environment);
+            log_rollbacks(&journal.recovered);
             restore(&mut application, &journal.recovered, limits.message_bytes_max).map_err(|error| match error {
                 Ok(error) => StartError::Application { journal: journal.number, error },
                 Err(error) => StartError::Storage(error),
@@ -429,7 +430,11 @@ pub fn restore<A: Application, S: Storage>(
     }
     let mut index = FieldIndex::with_capacity(message_bytes_max / 4);
     let mut records = recovered.replay();
+    let mut rollbacks = recovered.rollbacks.iter().peekable();
     while let Some(record) = records.next().map_err(Err)? {
+        while let Some(placed) = rollbacks.next_if(|placed| placed.position <= record.position) {
+            application.on_rollback(SessionNumber(placed.session), placed.rollback);
+        }
         let header = record.header;
         let direction = match header.kind {
             Kind::Inbound if header.has(journal::flags::DELIVERED) => Direction::Inbound,
@@ -442,7 +447,33 @@ pub fn restore<A: Application, S: Storage>(
             application.on_replay(SessionNumber(header.session), header.epoch, direction, &message);
         }
     }
+    rollbacks.for_each(|placed| application.on_rollback(SessionNumber(placed.session), placed.rollback));
     Ok(())
+}
+
+/// What of the sessions' messages may have left and is not stored, as far as this start has found it out.
+fn log_rollbacks<S: Storage>(recovered: &Recovered<S>) {
+    for placed in recovered.rollbacks.iter().filter(|placed| placed.position == recovered.report.end) {
+        let identity = recovered.sessions.iter().find(|session| session.number == placed.session);
+        let identity = identity.and_then(|session| Identity::from_bytes(&session.identity));
+        let session = identity.map(|identity| identity.to_string()).unwrap_or_default();
+        let Rollback { lost_from, lost_to, next_in, .. } = placed.rollback;
+        if lost_from < lost_to {
+            tracing::warn!(
+                session,
+                lost_from,
+                goes_on_at = lost_to,
+                next_in,
+                "messages that have left may be lost: their numbers are passed over, and the peer's last messages may come again"
+            );
+        } else {
+            tracing::info!(
+                session,
+                next_in,
+                "no message that has left is lost; the peer's last messages may come again"
+            );
+        }
+    }
 }
 
 /// Where each thread runs. An empty list lets the kernel choose.
@@ -662,17 +693,7 @@ mod tests {
 
     #[test]
     fn a_journal_with_a_session_that_this_build_does_not_know_is_an_error_and_no_panic() {
-        let session = |number, identity: &[u8]| RecoveredSession {
-            number,
-            next_out: 1,
-            next_in: 1,
-            epoch: 0,
-            lease: 0,
-            last_out: journal::NONE,
-            last_in: journal::NONE,
-            began_s: 0,
-            identity: identity.into(),
-        };
+        let session = RecoveredSession::new;
         let good = b"FIX.4.4\x01VENUE\x01\x01\x01DESK\x01\x01";
         let foreign = b"FIX.9.9\x01VENUE\x01\x01\x01DESK\x01\x01";
         assert!(check_recovered(0, &[session(0, good)]).is_ok());

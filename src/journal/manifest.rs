@@ -15,6 +15,9 @@ pub struct Manifest {
     pub incarnation: u32,
     /// Where that process had its rings. For those who only look; a process that opens the directory goes by its own configuration.
     pub ring_dir: String,
+    /// The journals in which that process went on at the sessions' leases, for until its first record says so.
+    /// `None` where a fixring without leases has written it.
+    pub numbers_moved: Option<Vec<u16>>,
 }
 
 /// Why a data directory cannot be opened as configured. The operator's to mend, save [`ManifestError::Damaged`].
@@ -68,6 +71,8 @@ struct Text {
     segment_bytes: u64,
     segments: u32,
     ring_dir: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    numbers_moved: Option<Vec<u16>>,
 }
 
 /// Read before anything else, so that a newer version is named even if the rest has changed.
@@ -90,6 +95,7 @@ impl Manifest {
             segment_bytes: self.geometry.segment_bytes,
             segments: self.geometry.segments,
             ring_dir: self.ring_dir.clone(),
+            numbers_moved: self.numbers_moved.clone(),
         };
         let mut out = TITLE.to_owned();
         out.push_str(&toml::to_string(&text).expect("a flat table of integers and strings"));
@@ -121,7 +127,8 @@ impl Manifest {
         };
         geometry.check().map_err(ManifestError::Damaged)?;
         let uuid = Uuid::parse_str(&text.uuid).map_err(|_| damaged("its uuid is not one"))?;
-        Ok(Self { uuid, geometry, incarnation: text.incarnation, ring_dir: text.ring_dir })
+        let Text { incarnation, ring_dir, numbers_moved, .. } = text;
+        Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved })
     }
 
     /// Whether a configuration fits this directory.
@@ -158,12 +165,16 @@ mod tests {
             geometry: Geometry::default(),
             incarnation: 41,
             ring_dir: "/dev/\"shm\"".to_owned(),
+            numbers_moved: Some(vec![0, 2]),
         }
     }
 
     #[test]
     fn a_manifest_comes_back_as_it_was_written() {
-        assert_eq!(Manifest::of_text(manifest().to_text().as_bytes()), Ok(manifest()));
+        for numbers_moved in [None, Some(vec![]), Some(vec![0, 2])] {
+            let manifest = Manifest { numbers_moved, ..manifest() };
+            assert_eq!(Manifest::of_text(manifest.to_text().as_bytes()), Ok(manifest));
+        }
     }
 
     #[test]

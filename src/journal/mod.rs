@@ -34,7 +34,8 @@
 //! A *commit* is a run of records, each with its distance from the first in `commit_offset`, the last with COMMIT_END.
 //! A commit straddles neither the end of the ring nor, therefore, of a segment: a Pad, a commit of its own, fills what is left.
 //! The first commit of each segment is one State record (its payload: `state.rs`), the first commit of each incarnation otherwise one IncarnationStart.
-//! Along the positions the incarnation never decreases.
+//! Along the positions the incarnation never decreases. An IncarnationStart may say that from there on each session's next outgoing number is its
+//! lease, where that is higher; before it is on the volume the manifest says so.
 //!
 //! A segment has no other header. The ring's file has a page before the data (`sys/ring.rs`; the first 128 bytes: `ring_file.rs`).
 //! The manifest is a text (`manifest.rs`).
@@ -63,10 +64,12 @@ pub use manifest::{Manifest, ManifestError, journal_of};
 pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, open_with, prepare};
 pub use rate::FillRate;
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
-pub use recovery::{Records, Recovered, RecoveryReport, RingFound, StoredRecord};
+pub use recovery::{PlacedRollback, Records, Recovered, RecoveryReport, RingFound, StoredRecord};
 pub use recycling::{Hold, Recycling};
 pub use stager::{Gone, JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
-pub use state::{IncarnationStart, NUMBERS_BYTES, RecoveredSession, SessionState, StateTooLarge, StoredNumbers};
+pub use state::{
+    IncarnationStart, NUMBERS_BYTES, RecoveredSession, Rollback, SessionState, StateTooLarge, StoredNumbers,
+};
 pub use storage::{Slot, Storage, StorageError};
 pub use writer::{AppendError, NewRecord, Room, Writer};
 

@@ -163,6 +163,7 @@ pub fn prepare(storage: &impl Storage, settings: &Settings) -> Result<Manifest, 
         geometry: settings.geometry,
         incarnation: 0,
         ring_dir: ring_dir_text(settings),
+        numbers_moved: Some(Vec::new()),
     };
     manifest.write(storage)?;
     Ok(manifest)
@@ -197,7 +198,9 @@ pub fn open_over<S: Storage>(
         .incarnation
         .checked_add(1)
         .ok_or_else(|| ManifestError::Damaged("its incarnation cannot rise".to_owned()))?;
-    let manifest = Manifest { incarnation, ring_dir: ring_dir_text(settings), ..manifest };
+    let moved = found.iter().filter(|found| found.recovered.report.may_have_lost()).map(|found| found.journal);
+    let numbers_moved = Some(moved.collect());
+    let manifest = Manifest { incarnation, ring_dir: ring_dir_text(settings), numbers_moved, ..manifest };
     manifest.write(storage)?;
     let mut journals = Vec::new();
     for (found, mut ring) in found.into_iter().zip(rings.drain(..)) {
@@ -224,6 +227,7 @@ fn assemble<S: Storage>(
         message_bytes_max: settings.message_bytes_max,
         headed_segment: found.headed_segment,
         after_clean_stop: found.recovered.report.clean_stop,
+        numbers_moved: found.recovered.report.may_have_lost(),
     };
     let recycling = Recycling::new(geometry, found.end);
     let carry = Carry {

@@ -18,8 +18,8 @@ use super::ring_file::{RingIdentity, in_words, read_identity};
 use super::scan::{Incarnations, RingSource, SegmentSource, Source, commit_at, record_at};
 use super::state::{HeadIdentity, head_identity, read_head};
 use super::{
-    Geometry, HEADER_BYTES, Kind, Manifest, NONE, OpenError, RECORD_ALIGN, RecordHeader, RecoveredSession, Slot,
-    Storage, StorageError, StoredNumbers, flags,
+    Geometry, HEADER_BYTES, IncarnationStart, Kind, Manifest, NONE, OpenError, RECORD_ALIGN, RecordHeader,
+    RecoveredSession, Rollback, Slot, Storage, StorageError, StoredNumbers, flags,
 };
 
 /// What a journal held, for the engine to go on from.
@@ -27,11 +27,22 @@ pub struct Recovered<S: Storage> {
     pub sessions: Vec<RecoveredSession>,
     /// The application's state as of the newest State record; empty in a new journal.
     pub snapshot: Vec<u8>,
+    /// Where after that State record sessions have gone on at their leases: for the application, in order with what
+    /// [`Recovered::replay`] reads. The last are those of this start, if it found a loss, at the report's `end`.
+    pub rollbacks: Vec<PlacedRollback>,
     pub report: RecoveryReport,
     storage: S,
     geometry: Geometry,
     journal: u16,
     replay_start: u64,
+}
+
+/// A session's rollback, and before which position it comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlacedRollback {
+    pub position: u64,
+    pub session: u32,
+    pub rollback: Rollback,
 }
 
 /// The records after the newest State record, in order.
@@ -74,6 +85,10 @@ pub struct RecoveryReport {
     pub carried_bytes: u64,
     /// What lay beyond the end and went to quarantine, or what an accepted ring should have had and did not.
     pub discarded_bytes: u64,
+    /// Messages that were released in a weaker mode than `sync` may be missing.
+    pub lost: bool,
+    /// Sessions that therefore go on at their lease, above the journal's end.
+    pub sessions_moved: u32,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,9 +138,9 @@ impl<S: Storage> Records<S> {
 }
 
 impl RecoveryReport {
-    /// Whether numbers or messages that were released in a weaker mode than `sync` may be missing.
+    /// Whether messages that were released in a weaker mode than `sync` may be missing.
     pub fn may_have_lost(&self) -> bool {
-        self.incarnation_before > 0 && !self.clean_stop && self.ring != RingFound::Accepted
+        self.lost
     }
 }
 
@@ -154,6 +169,9 @@ impl fmt::Display for RecoveryReport {
         }
         if self.discarded_bytes > 0 {
             write!(f, "; {} discarded", in_words(self.discarded_bytes))?;
+        }
+        if self.lost {
+            write!(f, "; the last messages may be lost, {} sessions go on at their leases", self.sessions_moved)?;
         }
         Ok(())
     }
@@ -205,11 +223,25 @@ pub(super) fn recover<S: Storage>(
     make_durable(storage, geometry, journal, synced, segments_end)?;
     carry_over(storage, geometry, journal, ring, segments_end, end)?;
     let unzeroed = zero_ahead(storage, geometry, journal, end)?;
+    let clean_stop = scan.last_kind == Some(Kind::CleanStop) && beyond_bytes == 0 && missing_bytes == 0;
+    let whole_ring = ring_found == RingFound::Accepted && missing_bytes == 0;
+    let lost = manifest.incarnation > 0
+        && match &manifest.numbers_moved {
+            // It has not come so far that anything of it could leave. What it found itself is still to be done.
+            Some(moved) if scan.started != manifest.incarnation => moved.contains(&journal),
+            _ => !clean_stop && !whole_ring,
+        };
+    if lost {
+        scan.move_to_leases(end);
+    }
+    let moved =
+        |placed: &&PlacedRollback| placed.position == end && placed.rollback.lost_from < placed.rollback.lost_to;
+    let sessions_moved = scan.rollbacks.iter().filter(moved).count() as u32;
     let report = RecoveryReport {
         journal,
         incarnation: manifest.incarnation,
         incarnation_before: manifest.incarnation,
-        clean_stop: scan.last_kind == Some(Kind::CleanStop) && beyond_bytes == 0 && missing_bytes == 0,
+        clean_stop,
         state_position: scan.state_position,
         heads_skipped,
         end,
@@ -218,11 +250,14 @@ pub(super) fn recover<S: Storage>(
         records: scan.record_count,
         carried_bytes,
         discarded_bytes: beyond_bytes + missing_bytes,
+        lost,
+        sessions_moved,
     };
     let headed_segment = scan.state_position.map_or(NONE, |position| position / geometry.segment_bytes);
     let recovered = Recovered {
         sessions: scan.sessions.into_values().collect(),
         snapshot: scan.snapshot,
+        rollbacks: scan.rollbacks,
         report,
         storage: storage.clone(),
         geometry,
@@ -267,6 +302,9 @@ struct Scan {
     commits: u64,
     record_count: u64,
     last_kind: Option<Kind>,
+    /// The newest incarnation of which a State or its start was read.
+    started: u32,
+    rollbacks: Vec<PlacedRollback>,
 }
 
 impl Scan {
@@ -282,6 +320,16 @@ impl Scan {
             commits: 0,
             record_count: 0,
             last_kind: None,
+            started: 0,
+            rollbacks: Vec::new(),
+        }
+    }
+
+    fn move_to_leases(&mut self, position: u64) {
+        for session in self.sessions.values_mut() {
+            if let Some(rollback) = session.move_to_lease() {
+                self.rollbacks.push(PlacedRollback { position, session: session.number, rollback });
+            }
         }
     }
 
@@ -311,7 +359,7 @@ impl Scan {
     ) -> Result<bool, StorageError> {
         for (position, header) in records {
             let payload = match header.kind {
-                Kind::State | Kind::SessionDefined | Kind::Numbers => {
+                Kind::State | Kind::SessionDefined | Kind::Numbers | Kind::IncarnationStart => {
                     source.bytes(position + HEADER_BYTES, header.payload_bytes())?
                 }
                 _ => &[],
@@ -326,6 +374,8 @@ impl Scan {
                     self.state_position = Some(*position);
                     self.replay_start = end;
                     (self.commits, self.record_count) = (0, 0);
+                    self.rollbacks.clear();
+                    self.started = header.incarnation;
                 }
                 Kind::SessionDefined => {
                     self.sessions.entry(header.session).or_insert_with(|| RecoveredSession {
@@ -336,12 +386,14 @@ impl Scan {
                 Kind::Outbound => {
                     if let Some(session) = self.sessions.get_mut(&header.session) {
                         session.last_out = *position;
+                        session.rollback = None;
                         session.next_out = header.msg_seq_num.saturating_add(1);
                     }
                 }
                 Kind::Inbound => {
                     if let Some(session) = self.sessions.get_mut(&header.session) {
                         session.last_in = *position;
+                        session.rollback = None;
                         if header.has(flags::COUNTED) {
                             session.next_in = header.msg_seq_num.saturating_add(1);
                         }
@@ -361,9 +413,16 @@ impl Scan {
                         session.next_in = numbers.next_in;
                         session.epoch = numbers.epoch;
                         session.lease = numbers.lease;
+                        session.rollback = None;
                     }
                 }
-                Kind::Pad | Kind::Replay | Kind::IncarnationStart | Kind::CleanStop => {}
+                Kind::IncarnationStart => {
+                    self.started = header.incarnation;
+                    if IncarnationStart::of(payload).is_some_and(|start| start.numbers_moved) {
+                        self.move_to_leases(*position);
+                    }
+                }
+                Kind::Pad | Kind::Replay | Kind::CleanStop => {}
             }
             self.last_kind = Some(header.kind);
         }

@@ -164,6 +164,7 @@ mod tests {
             geometry: Geometry::default(),
             incarnation: 1,
             ring_dir: String::new(),
+            numbers_moved: None,
         }
     }
 

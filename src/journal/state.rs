@@ -23,6 +23,19 @@ pub struct SessionState<'a> {
     pub identity: &'a [u8],
 }
 
+/// What a session may have lost with a node, and where it goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rollback {
+    pub epoch: u32,
+    /// Outgoing numbers from here on may have left, for messages that the journal does not hold.
+    pub lost_from: u64,
+    /// The first number that cannot have left, with which the session goes on: its lease. Equal to `lost_from` where
+    /// nothing can have left that is not stored.
+    pub lost_to: u64,
+    /// Inbound messages from this number on may have been processed before, and come again.
+    pub next_in: u64,
+}
+
 /// A session as recovery found it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredSession {
@@ -34,6 +47,8 @@ pub struct RecoveredSession {
     pub last_out: u64,
     pub last_in: u64,
     pub began_s: u64,
+    /// `next_out` was moved up to the lease after a loss, and the journal has no record of the session since.
+    pub rollback: Option<Rollback>,
     pub identity: Box<[u8]>,
 }
 
@@ -81,7 +96,7 @@ impl RecoveredSession {
     }
 
     /// A session at its beginning.
-    pub(super) fn new(number: u32, identity: &[u8]) -> Self {
+    pub fn new(number: u32, identity: &[u8]) -> Self {
         Self {
             number,
             next_out: 1,
@@ -91,8 +106,20 @@ impl RecoveredSession {
             last_out: NONE,
             last_in: NONE,
             began_s: 0,
+            rollback: None,
             identity: identity.into(),
         }
+    }
+
+    /// After a loss: what left under numbers beyond the journal's end was below the lease. `None` where that is done already.
+    pub(super) fn move_to_lease(&mut self) -> Option<Rollback> {
+        if self.rollback.is_some() {
+            return None;
+        }
+        let lost_from = self.next_out;
+        self.next_out = lost_from.max(self.lease);
+        self.rollback = Some(Rollback { epoch: self.epoch, lost_from, lost_to: self.next_out, next_in: self.next_in });
+        self.rollback
     }
 }
 
@@ -140,6 +167,8 @@ impl StoredNumbers {
 pub struct IncarnationStart {
     pub position: u64,
     pub after_clean_stop: bool,
+    /// Messages may be lost: each session goes on here with the number at its lease, if that is the higher.
+    pub numbers_moved: bool,
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -147,21 +176,31 @@ pub struct IncarnationStart {
 struct RawStart {
     position: U64,
     after_clean_stop: u8,
-    spare: [u8; 7],
+    /// Zero, as written before there were leases, is false.
+    numbers_moved: u8,
+    spare: [u8; 6],
 }
 
 pub(super) const START_BYTES: u64 = size_of::<RawStart>() as u64;
 
 impl IncarnationStart {
     pub(super) fn to_bytes(self) -> [u8; START_BYTES as usize] {
-        let raw =
-            RawStart { position: self.position.into(), after_clean_stop: self.after_clean_stop.into(), spare: [0; 7] };
+        let raw = RawStart {
+            position: self.position.into(),
+            after_clean_stop: self.after_clean_stop.into(),
+            numbers_moved: self.numbers_moved.into(),
+            spare: [0; 6],
+        };
         zerocopy::transmute!(raw)
     }
 
     pub fn of(payload: &[u8]) -> Option<Self> {
         let raw = RawStart::read_from_bytes(payload).ok()?;
-        Some(Self { position: raw.position.get(), after_clean_stop: raw.after_clean_stop != 0 })
+        Some(Self {
+            position: raw.position.get(),
+            after_clean_stop: raw.after_clean_stop != 0,
+            numbers_moved: raw.numbers_moved != 0,
+        })
     }
 }
 
@@ -288,6 +327,7 @@ pub(super) fn read_head(payload: &[u8]) -> Option<(Vec<RecoveredSession>, &[u8])
             last_out: raw.last_out.get(),
             last_in: raw.last_in.get(),
             began_s: of_six_bytes(raw.began_s),
+            rollback: None,
             identity: identity.into(),
         });
     }
@@ -358,7 +398,21 @@ mod tests {
     fn numbers_and_starts_come_back() {
         let numbers = StoredNumbers { next_out: 5, next_in: 6, epoch: 7, lease: 8 };
         assert_eq!(StoredNumbers::of(&numbers.to_bytes()), Some(numbers));
-        let start = IncarnationStart { position: 640, after_clean_stop: true };
-        assert_eq!(IncarnationStart::of(&start.to_bytes()), Some(start));
+        for (after_clean_stop, numbers_moved) in [(true, false), (false, true)] {
+            let start = IncarnationStart { position: 640, after_clean_stop, numbers_moved };
+            assert_eq!(IncarnationStart::of(&start.to_bytes()), Some(start));
+        }
+    }
+
+    #[test]
+    fn a_session_moves_to_its_lease_once_and_never_down() {
+        let mut session = RecoveredSession { next_out: 9, lease: 64, epoch: 2, ..RecoveredSession::new(0, b"id") };
+        let rollback = Rollback { epoch: 2, lost_from: 9, lost_to: 64, next_in: 1 };
+        assert_eq!((session.move_to_lease(), session.next_out), (Some(rollback), 64));
+        assert_eq!((session.move_to_lease(), session.next_out), (None, 64));
+        for lease in [0, 9] {
+            let mut session = RecoveredSession { next_out: 9, lease, ..RecoveredSession::new(0, b"id") };
+            assert_eq!(session.move_to_lease().map(|moved| (moved.lost_from, moved.lost_to)), Some((9, 9)));
+        }
     }
 }

@@ -370,6 +370,7 @@ pub(super) struct Resume {
     /// The segment whose head recovery read; `NONE` in an empty journal.
     pub headed_segment: u64,
     pub after_clean_stop: bool,
+    pub numbers_moved: bool,
 }
 
 impl Writer {
@@ -395,7 +396,11 @@ impl Writer {
                 NONE => 0,
                 segment => (segment + 1) * resume.geometry.segment_bytes,
             },
-            pending_start: Some(IncarnationStart { position: start, after_clean_stop: resume.after_clean_stop }),
+            pending_start: Some(IncarnationStart {
+                position: start,
+                after_clean_stop: resume.after_clean_stop,
+                numbers_moved: resume.numbers_moved,
+            }),
             sends,
             links: Vec::with_capacity(links_max),
             wanted,
@@ -460,7 +465,9 @@ impl Writer {
         }
         let payload = start.to_bytes();
         self.append_bytes(NewRecord::internal(Kind::IncarnationStart, 0), &payload).expect("its room is reserved");
-        self.commit(Mode::Buffered);
+        // Nothing of the incarnation leaves before this is on stable media (`Link::new`): where recovery does not find it,
+        // nothing has left.
+        self.commit(Mode::Sync);
         self.pending_start = None;
         Room::Ready
     }

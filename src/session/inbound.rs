@@ -416,8 +416,7 @@ impl Session {
             self.write_logout(now, b"", SessionStatus::LoggedOut, out);
         }
         if self.settings.reset_on_logout {
-            self.reset_numbers();
-            out.numbers(self.numbers);
+            self.reset_alone(out);
         }
         if answers_ours || self.settings.role == Role::Acceptor {
             self.close(DisconnectReason::LoggedOut);

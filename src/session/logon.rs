@@ -3,7 +3,8 @@
 use super::header::{Header, Number};
 use super::outbound::{Text, text_with_tag};
 use super::{
-    Action, DisconnectReason, Disposition, Notice, Now, Numbers, Outbox, Received, Role, Session, Settings, State,
+    Action, DisconnectReason, Disposition, Notice, Now, Numbers, Outbox, Received, Role, RolledBack, Session, Settings,
+    State,
 };
 use crate::dictionary::{Version as ApplVerId, Violation};
 use crate::fix::{Message, tags};
@@ -198,10 +199,11 @@ impl Session {
             self.reset_numbers();
         }
         let next_expected = self.next_expected_of(logon).value().filter(|_| !reset);
+        let resumed = !fresh && answered && next_expected.is_some_and(|number| self.resume_at(number));
         let next_out_before = self.numbers.next_out;
         let counted = number == self.numbers.next_in;
         self.numbers.next_in += u64::from(counted);
-        if fresh {
+        if fresh || resumed {
             out.numbers(self.numbers);
         }
         if answered && !self.write_logon(now, reset, out) {
@@ -231,6 +233,22 @@ impl Session {
             }
         }
         Received::done(counted)
+    }
+
+    /// After a rollback: the peer has not taken what may have left under the numbers from `next_expected` on, so that the session goes
+    /// on there and no gap is to be filled. Below the journal's end there are messages to be sent again.
+    ///
+    /// No new epoch: what was stored before still belongs to these numbers, and must be found when the peer asks for it.
+    fn resume_at(&mut self, next_expected: u64) -> bool {
+        let Some(RolledBack { journal_end, moved_to }) = self.rolled_back.take() else { return false };
+        let Numbers { next_out, epoch, .. } = self.numbers;
+        let is_unused = (next_out, epoch) == (moved_to.next_out, moved_to.epoch);
+        if !is_unused || !(journal_end..next_out).contains(&next_expected) {
+            return false;
+        }
+        self.numbers.next_out = next_expected;
+        self.notice(Notice::Resumed { at: next_expected, instead_of: next_out });
+        true
     }
 
     /// The application has refused the Logon. Its number is not used up: whoever sent it has not been let in, and
@@ -314,6 +332,13 @@ impl Session {
 
     pub(super) fn is_at_start(&self) -> bool {
         self.numbers.next_out == 1 && self.numbers.next_in == 1
+    }
+
+    /// Both numbers to 1 without the peer: an initiator tells it with each Logon until one is answered, since the first may not arrive.
+    pub(super) fn reset_alone(&mut self, out: &mut impl Outbox) {
+        self.reset_numbers();
+        out.numbers(self.numbers);
+        self.reset_unconfirmed = self.settings.role == Role::Initiator && self.version.has_reset_seq_num_flag();
     }
 
     /// Both numbers to 1, in a new epoch. The caller states them to the outbox.

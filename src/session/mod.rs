@@ -71,6 +71,13 @@ impl Default for Numbers {
     }
 }
 
+/// See [`Session::rolled_back`]. It holds as long as no number has been used since.
+#[derive(Clone, Copy, Debug)]
+struct RolledBack {
+    journal_end: u64,
+    moved_to: Numbers,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
     /// No connection, or one that is about to be closed: whatever comes is ignored.
@@ -136,6 +143,7 @@ pub struct Session {
     reset_unconfirmed: bool,
     /// We have answered the peer's Logout and wait for it to close.
     logout_answered: bool,
+    rolled_back: Option<RolledBack>,
     held: Held,
     resend: Option<Streaming>,
     actions: Actions,
@@ -174,17 +182,25 @@ impl Session {
             logged_on: false,
             logon_pending: false,
             reset_sent: false,
-            reset_unconfirmed: settings.reset_in_session
+            // Where the peer has said nothing in this epoch, or what it said is lost, it may not know of it.
+            reset_unconfirmed: (settings.reset_in_session || settings.reset_on_logout || settings.reset_on_disconnect)
                 && settings.role == Role::Initiator
                 && version.has_reset_seq_num_flag()
                 && numbers.next_in == 1,
             logout_answered: false,
+            rolled_back: None,
             held: Held::with_capacity(settings.held_messages_max, settings.held_bytes_max),
             resend: None,
             actions: Actions::new(),
             settings,
             identity,
         }
+    }
+
+    /// The next number has been moved up from `journal_end`, since what is not stored may have left under the numbers between. Of a
+    /// session that has just been made.
+    pub fn rolled_back(&mut self, journal_end: u64) {
+        self.rolled_back = Some(RolledBack { journal_end, moved_to: self.numbers });
     }
 
     pub fn identity(&self) -> &Identity {
@@ -235,8 +251,7 @@ impl Session {
         self.retry_ns = 0;
         self.forget_gaps();
         if self.settings.reset_on_disconnect && !self.is_at_start() {
-            self.reset_numbers();
-            out.numbers(self.numbers);
+            self.reset_alone(out);
         }
     }
 

@@ -184,6 +184,11 @@ pub enum Notice {
     NumbersReset {
         epoch: u32,
     },
+    /// After a loss of messages the peer's NextExpectedMsgSeqNum(789) says where to go on.
+    Resumed {
+        at: u64,
+        instead_of: u64,
+    },
     /// Nothing came for the heartbeat interval and its margin; a TestRequest is on its way.
     HeartbeatMissed,
     /// The peer lives: something came after our TestRequest.

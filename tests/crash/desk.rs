@@ -1,10 +1,10 @@
 //! The initiator's application: sends numbered orders and keeps, as durable state, which of them are answered.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
-use fixring::application::{Application, Delivery, Direction, Handle, RestoreError, SessionNumber, Sessions};
+use fixring::application::{Application, Delivery, Direction, Handle, RestoreError, Rollback, SessionNumber, Sessions};
 use fixring::fix::{Decimal, Message, Precision, tags};
 
 /// Orders of a session that wait for their answer, at most: what a resend must bring back stays within the segments.
@@ -13,13 +13,25 @@ const UNANSWERED_MAX: usize = 16;
 /// One session's ledger.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Account {
-    /// The number of the next order.
+    /// The number of the next order. Its id has the incarnation in the upper half.
     pub next_order: u64,
     pub unanswered: BTreeSet<u64>,
     pub answered: u64,
     /// The number of the next News(B) that the venue sends without being asked.
     pub next_news: u64,
 }
+
+/// What a desk is told that does not fit what it remembers: after a node has taken something with it, and never else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stray {
+    /// A report on this order, which is answered already or was lost.
+    Report(String),
+    /// A News(B) that has come before.
+    News(u64),
+}
+
+/// By session, of all of a desk's lives. The world says whether they may be.
+pub type Strays = Arc<Mutex<Vec<(u32, Stray)>>>;
 
 pub struct Desk {
     pub accounts: Vec<Account>,
@@ -28,30 +40,61 @@ pub struct Desk {
     quiet: Arc<AtomicBool>,
     /// Sessions begin anew now and then, and what was not delivered by then never is.
     resets: bool,
+    /// In the ClOrdIDs, so that none is used again after a loss.
+    incarnation: u32,
+    strays: Strays,
+    /// What this life was told is lost, in its place among what it was told of its past.
+    pub rollbacks: Vec<(SessionNumber, Rollback)>,
 }
 
 impl Desk {
-    pub fn new(seed: u64, sessions: usize, quiet: Arc<AtomicBool>, resets: bool) -> Self {
+    pub fn new(
+        seed: u64,
+        sessions: usize,
+        quiet: Arc<AtomicBool>,
+        resets: bool,
+        incarnation: u32,
+        strays: Strays,
+    ) -> Self {
         let account = Account { next_order: 1, next_news: 1, ..Account::default() };
-        Self { accounts: vec![account; sessions], random: fastrand::Rng::with_seed(seed), quiet, resets }
+        Self {
+            accounts: vec![account; sessions],
+            random: fastrand::Rng::with_seed(seed),
+            quiet,
+            resets,
+            incarnation,
+            strays,
+            rollbacks: Vec::new(),
+        }
+    }
+
+    fn stray(&self, session: SessionNumber, stray: Stray) {
+        self.strays.lock().expect("no panic before").push((session.0, stray));
     }
 
     fn report(&mut self, session: SessionNumber, report: &Message<'_>) {
         let shown = || String::from_utf8_lossy(report.bytes()).replace('\x01', "|");
-        let number = number_of(report.field(tags::CL_ORD_ID).unwrap_or_default());
-        let number = number.unwrap_or_else(|| panic!("a report on an order that we did not send: {}", shown()));
+        let cl_ord_id = report.field(tags::CL_ORD_ID).unwrap_or_default();
+        let id = id_of(cl_ord_id);
+        let id = id.unwrap_or_else(|| panic!("a report on an order that we did not send: {}", shown()));
         assert!(matches!(report.field(tags::ORD_STATUS), Some(b"0" | b"2")), "an order is refused: {}", shown());
         let account = &mut self.accounts[session.0 as usize];
-        assert!(account.unanswered.remove(&number), "answered before, or never sent: {} {account:?}", shown());
-        account.answered += 1;
+        if account.unanswered.remove(&id) {
+            account.answered += 1;
+        } else {
+            self.stray(session, Stray::Report(String::from_utf8_lossy(cl_ord_id).into_owned()));
+        }
     }
 
     fn news(&mut self, session: SessionNumber, news: &Message<'_>) {
-        let number = news.field(tags::TEXT).and_then(number_of).expect("a News(B) is numbered");
+        let number = news.field(tags::TEXT).and_then(id_of).expect("a News(B) is numbered");
         let account = &mut self.accounts[session.0 as usize];
-        let missing = number > account.next_news && self.resets;
-        assert!(number == account.next_news || missing, "news {number}: {account:?}");
+        assert!(number <= account.next_news || self.resets, "news {number}: {account:?}");
+        let came_before = number < account.next_news;
         account.next_news = number + 1;
+        if came_before {
+            self.stray(session, Stray::News(number));
+        }
     }
 
     fn received(&mut self, session: SessionNumber, message: &Message<'_>) {
@@ -62,19 +105,19 @@ impl Desk {
         }
     }
 
-    fn sent(&mut self, session: SessionNumber, number: u64) {
+    fn sent(&mut self, session: SessionNumber, id: u64) {
         let account = &mut self.accounts[session.0 as usize];
-        assert_eq!(number, account.next_order, "orders are stored in their order");
+        assert_eq!(id & u64::from(u32::MAX), account.next_order, "orders are stored in their order");
         account.next_order += 1;
-        account.unanswered.insert(number);
+        account.unanswered.insert(id);
     }
 
     fn order(&mut self, session: &mut Handle<'_>) {
-        let number = self.accounts[session.session().0 as usize].next_order;
+        let id = u64::from(self.incarnation) << 32 | self.accounts[session.session().0 as usize].next_order;
         let transact_time = session.now().utc;
         let is_market = self.random.bool();
         let text = vec![b'x'; if self.random.u8(..8) == 0 { self.random.usize(1..900) } else { 1 }];
-        let cl_ord_id = format!("{}-{number}", session.session().0);
+        let cl_ord_id = format!("{}-{id}", session.session().0);
         let sent = session.send(b"D", |body| {
             body.bytes(tags::CL_ORD_ID, cl_ord_id.as_bytes()).char(tags::HANDL_INST, b'1');
             body.bytes(tags::SYMBOL, b"ACME").char(tags::SIDE, b'1');
@@ -84,13 +127,13 @@ impl Desk {
             body.decimal(tags::PRICE, Decimal::new(1250, 2)).bytes(tags::TEXT, &text);
         });
         if sent.is_ok() {
-            self.sent(session.session(), number);
+            self.sent(session.session(), id);
         }
     }
 }
 
-/// `<anything>-<number>`
-fn number_of(id: &[u8]) -> Option<u64> {
+/// `<anything>-<id>`
+fn id_of(id: &[u8]) -> Option<u64> {
     std::str::from_utf8(id).ok()?.rsplit_once('-')?.1.parse().ok()
 }
 
@@ -138,9 +181,13 @@ impl Application for Desk {
         match direction {
             Direction::Inbound => self.received(session, message),
             Direction::Outbound => {
-                let number = number_of(message.field(tags::CL_ORD_ID).expect("ClOrdID(11)")).expect("a number");
-                self.sent(session, number);
+                let id = id_of(message.field(tags::CL_ORD_ID).expect("ClOrdID(11)")).expect("an id");
+                self.sent(session, id);
             }
         }
+    }
+
+    fn on_rollback(&mut self, session: SessionNumber, rollback: Rollback) {
+        self.rollbacks.push((session, rollback));
     }
 }

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fixring::application::{Application, Delivery, Direction, Exchange, Handle, RestoreError, SessionNumber, Sessions};
+use fixring::application::{
+    Application, Delivery, Direction, Exchange, Handle, RestoreError, Rollback, SessionNumber, Sessions,
+};
 use fixring::fix::{Message, tags};
 
 /// News to a peer from one order of its to the next, at most: what a peer that does not read misses must still be in the
@@ -18,6 +20,8 @@ pub struct Venue {
     left: Vec<u32>,
     random: fastrand::Rng,
     quiet: Arc<AtomicBool>,
+    /// What this life was told is lost, in its place among what it was told of its past.
+    pub rollbacks: Vec<(SessionNumber, Rollback)>,
 }
 
 impl Venue {
@@ -29,6 +33,7 @@ impl Venue {
             left: vec![0; sessions],
             random: fastrand::Rng::with_seed(seed),
             quiet,
+            rollbacks: Vec::new(),
         }
     }
 }
@@ -82,5 +87,9 @@ impl Application for Venue {
             self.told[session.0 as usize] += 1;
         }
         self.exchange.on_replay(session, epoch, direction, message);
+    }
+
+    fn on_rollback(&mut self, session: SessionNumber, rollback: Rollback) {
+        self.rollbacks.push((session, rollback));
     }
 }

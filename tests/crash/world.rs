@@ -3,11 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fixring::application::Application;
-use fixring::config::Config;
+use fixring::application::{Application, SessionNumber};
+use fixring::config::{Config, PersistenceMode};
+use fixring::engine::Event;
+use fixring::journal::Rollback;
+use fixring::session::Notice;
 use fixring::transport::simulated::{Host, SimulatedNetwork};
 
-use crate::desk::Desk;
+use crate::desk::{Desk, Stray, Strays};
 use crate::simulation::wire::Wire;
 use crate::simulation::{Crash, Node, Running, VirtualClock};
 use crate::venue::Venue;
@@ -42,6 +45,18 @@ pub struct Seen {
     pub ring_full: u64,
     pub segments_rolled: u64,
     pub segments_recycled: u64,
+    /// Sessions that went on at their lease after a loss, and how many of both sides at once.
+    pub moved: u64,
+    pub both_moved: u64,
+    /// Logons that went on at the peer's NextExpectedMsgSeqNum(789) instead, and those of them below a number that had left.
+    pub resumed: u64,
+    pub reused: u64,
+    /// Starts that found the newest renewal of a lease lost, and starts that found it.
+    pub renewals_lost: u64,
+    pub renewals_kept: u64,
+    pub lease_waits: u64,
+    /// What came again, or answered what was lost.
+    pub strays: u64,
     pub hash: u64,
 }
 
@@ -63,6 +78,14 @@ impl Seen {
         self.ring_full += other.ring_full;
         self.segments_rolled += other.segments_rolled;
         self.segments_recycled += other.segments_recycled;
+        self.moved += other.moved;
+        self.both_moved += other.both_moved;
+        self.resumed += other.resumed;
+        self.reused += other.reused;
+        self.renewals_lost += other.renewals_lost;
+        self.renewals_kept += other.renewals_kept;
+        self.lease_waits += other.lease_waits;
+        self.strays += other.strays;
         self.hash ^= other.hash;
     }
 }
@@ -72,11 +95,12 @@ impl Seen {
 struct Plan {
     sessions: usize,
     begin_string: &'static str,
-    resets: bool,
+    /// The desk's setting that begins the numbers again.
+    reset: Option<&'static str>,
     news: bool,
+    /// NextExpectedMsgSeqNum(789): by both sides, by neither, or as it falls.
+    next_expected: Option<bool>,
     steps_between_faults_max: u32,
-    /// The gravest crash that the weakest mode of each side's sessions survives: desk, venue.
-    worst: [Crash; 2],
 }
 
 /// One side of the world: a machine, and the engine on it while there is one.
@@ -84,7 +108,10 @@ struct Side<A: Application> {
     name: &'static str,
     node: Node,
     running: Option<Running<A>>,
-    worst: Crash,
+    /// What its starts have found lost, in all of its lives.
+    rollbacks: Vec<(u32, Rollback)>,
+    /// By session: the lease that the life before has stated last.
+    leases: Vec<u64>,
     /// Steps until a dead engine starts again.
     down: u32,
     /// The engine before ended in order.
@@ -103,6 +130,7 @@ pub struct World {
     next_host: u32,
     desk: Side<Desk>,
     venue: Side<Venue>,
+    strays: Strays,
     seen: Seen,
 }
 
@@ -112,17 +140,18 @@ impl World {
         fastrand::seed(seed);
         let mut random = fastrand::Rng::with_seed(seed);
         let modes = [random.usize(..3), random.usize(..3)];
-        let resets = random.u8(..8) == 0;
+        let reset = (random.u8(..6) == 0)
+            .then(|| ["reset_on_logon", "reset_on_logout", "reset_on_disconnect"][random.usize(..3)]);
         let plan = Plan {
             sessions: random.usize(1..4),
             begin_string: ["FIX.4.2", "FIX.4.4", "FIXT.1.1"][random.usize(..3)],
-            resets,
+            reset,
             news: random.bool(),
+            next_expected: [Some(true), Some(true), Some(false), None][random.usize(..4)],
             steps_between_faults_max: match random.u8(..10) {
                 0 => STEPS_BETWEEN_FAULTS_LONG_MAX,
                 _ => STEPS_BETWEEN_FAULTS_MAX,
             },
-            worst: modes.map(|mode| [Crash::Process, Crash::Pod, Crash::Node][mode]),
         };
         let desk = config(&mut random, &plan, modes[0], true);
         let venue = config(&mut random, &plan, modes[1], false);
@@ -132,8 +161,9 @@ impl World {
             wire: Wire::default(),
             quiet: Arc::default(),
             next_host: 0,
-            desk: Side::new("desk", desk, plan.worst[0]),
-            venue: Side::new("venue", venue, plan.worst[1]),
+            desk: Side::new("desk", desk),
+            venue: Side::new("venue", venue),
+            strays: Strays::default(),
             seen: Seen { worlds: 1, ..Seen::default() },
             plan,
             random,
@@ -153,7 +183,7 @@ impl World {
         self.check_end();
         let wire = self.wire.seen();
         (self.seen.hash, self.seen.messages) = (wire.hash, wire.messages);
-        (self.seen.resent, self.seen.gap_fills) = (wire.resent, wire.gap_fills);
+        (self.seen.resent, self.seen.gap_fills, self.seen.reused) = (wire.resent, wire.gap_fills, wire.resumed);
         self.seen.resets = wire.ways.values().map(|flow| u64::from(flow.epoch)).sum();
         drop(wire);
         self.seen
@@ -179,10 +209,16 @@ impl World {
         } else {
             self.venue.turn(part, &self.clock);
         }
+        self.seen.resumed += self.venue.resumed();
         self.end_stopped();
     }
 
     fn fault(&mut self) {
+        // A side that does not read for long logs on again and again, and with 789 is sent what it misses each time, until that is
+        // recycled.
+        for stalled in [&self.desk.node.stalled, &self.venue.node.stalled] {
+            stalled.set(stalled.get() && self.random.u8(..3) > 0);
+        }
         match self.random.u8(..20) {
             0..5 => self.crash_desk(false),
             5..10 => self.crash_venue(false),
@@ -218,13 +254,19 @@ impl World {
     }
 
     fn start_desk(&mut self) {
-        let (sessions, resets) = (self.plan.sessions, self.plan.resets);
-        let (seed, quiet) = (self.random.u64(..), Arc::clone(&self.quiet));
+        let (sessions, resets) = (self.plan.sessions, self.plan.reset.is_some());
+        let (seed, quiet, strays) = (self.random.u64(..), Arc::clone(&self.quiet), Arc::clone(&self.strays));
         let host = self.host();
         let recovery = self.injected_failure();
-        self.desk.start(&self.clock, &self.network, &self.wire, host, recovery, &mut self.seen, |_| {
-            Desk::new(seed, sessions, quiet, resets)
+        self.desk.start(&self.clock, &self.network, &self.wire, host, recovery, &mut self.seen, |environment| {
+            Desk::new(seed, sessions, quiet, resets, environment.incarnation, strays)
         });
+        let Some(running) = &self.desk.running else { return };
+        let told = &running.worker.application(0).rollbacks;
+        assert!(told.ends_with(&numbered(&running.rollbacks)), "{told:?}");
+        for (session, rollback) in &running.rollbacks {
+            self.wire.rolled_back(&format!("DESK{session}"), "VENUE", *rollback);
+        }
         self.check_desk_recovered();
     }
 
@@ -236,7 +278,16 @@ impl World {
         self.venue.start(&self.clock, &self.network, &self.wire, host, recovery, &mut self.seen, |environment| {
             Venue::new(seed, sessions, environment.snapshot_bytes_max, quiet)
         });
+        let Some(running) = &self.venue.running else { return };
+        let told = &running.worker.application(0).rollbacks;
+        assert!(told.ends_with(&numbered(&running.rollbacks)), "{told:?}");
+        for (session, rollback) in &running.rollbacks {
+            self.wire.rolled_back("VENUE", &format!("DESK{session}"), *rollback);
+        }
         self.check_recovered(false);
+        let desk_moved = self.desk.running.as_ref().is_some_and(|desk| desk.report.sessions_moved > 0);
+        self.seen.both_moved +=
+            u64::from(desk_moved && self.venue.running.as_ref().is_some_and(|venue| venue.report.sessions_moved > 0));
     }
 
     fn host(&mut self) -> Host {
@@ -256,11 +307,11 @@ impl World {
     /// Every number that had left is stored: the next one is beyond it.
     fn check_recovered(&self, is_desk: bool) {
         let recovered = if is_desk {
-            self.desk.running.as_ref().map(|running| &running.recovered)
+            self.desk.running.as_ref().map(|running| (&running.recovered, &running.rollbacks))
         } else {
-            self.venue.running.as_ref().map(|running| &running.recovered)
+            self.venue.running.as_ref().map(|running| (&running.recovered, &running.rollbacks))
         };
-        let Some(recovered) = recovered else { return };
+        let Some((recovered, rollbacks)) = recovered else { return };
         let wire = self.wire.seen();
         for session in 0..self.plan.sessions {
             let (desk, venue) = (format!("DESK{session}"), "VENUE".to_string());
@@ -268,9 +319,13 @@ impl World {
             let Some(flow) = flow else { continue };
             let found = recovered.iter().find(|found| found.number == session as u32);
             let found = found.unwrap_or_else(|| panic!("session {session} sent and is not in the journal"));
-            // A reset that has not left yet begins again at 1, in an epoch that the wire has not seen.
-            if !self.plan.resets {
-                assert!(found.next_out >= flow.next, "{desk}: next {} where {} left", found.next_out, flow.next - 1);
+            let has_moved = rollbacks.iter().any(|(number, _)| *number == session as u32);
+            // A reset that has not left yet begins again at 1, in an epoch that the wire has not seen. A Logon that goes on where the peer
+            // expects it may not have left either.
+            let resumed_at = flow.lost.filter(|_| !has_moved).map(|(lost_from, _)| lost_from);
+            let next = resumed_at.map_or(flow.next, |lost_from| lost_from.min(flow.next));
+            if self.plan.reset.is_none() {
+                assert!(found.next_out >= next, "{desk}: next {} where {} left", found.next_out, next - 1);
             }
         }
     }
@@ -282,8 +337,28 @@ impl World {
         let wire = self.wire.seen();
         for (session, account) in accounts.iter().enumerate() {
             let Some(flow) = wire.flow(&format!("DESK{session}"), "VENUE") else { continue };
-            let sent = flow.orders.len() as u64;
-            assert!(account.next_order > sent, "session {session}: {sent} orders left, {account:?}");
+            let is_lost = |number: &&u64| self.plan.reset.is_some() || self.desk.has_lost(session, **number);
+            let kept = flow.orders.values().filter(|number| !is_lost(number)).count() as u64;
+            assert!(account.next_order > kept, "session {session}: {kept} orders left and are not lost, {account:?}");
+        }
+    }
+
+    /// Only what a side has said to be lost is answered after all, or comes again.
+    fn check_strays(&mut self) {
+        let wire = self.wire.seen();
+        for (session, stray) in self.strays.lock().expect("no panic before").drain(..) {
+            self.seen.strays += 1;
+            let at = session as usize;
+            let may_be = match &stray {
+                _ if self.plan.reset.is_some() => self.desk.has_rolled_back(at) || self.venue.has_rolled_back(at),
+                Stray::Report(cl_ord_id) => {
+                    let flow = wire.flow(&format!("DESK{session}"), "VENUE").expect("the desk sent orders");
+                    let number = flow.orders[cl_ord_id];
+                    self.desk.has_lost(at, number) || self.venue.may_process_again(at, number)
+                }
+                Stray::News(_) => self.venue.has_rolled_back(at),
+            };
+            assert!(may_be, "session {session}: {stray:?} {:?} {:?}", self.desk.rollbacks, self.venue.rollbacks);
         }
     }
 
@@ -302,6 +377,7 @@ impl World {
             }
             self.desk.turn_all(&self.clock);
             self.venue.turn_all(&self.clock);
+            self.seen.resumed += self.venue.resumed();
             self.end_stopped();
             if self.is_quiet() {
                 return;
@@ -316,7 +392,7 @@ impl World {
             let (out, awaited) = (desk.worker.numbers(0, session), venue.worker.numbers(0, session));
             out.0 == awaited.1 && out.1 == awaited.0
         };
-        let answered = |account: &crate::desk::Account| account.unanswered.is_empty() || self.plan.resets;
+        let answered = |account: &crate::desk::Account| account.unanswered.is_empty() || self.plan.reset.is_some();
         desk.all_established()
             && venue.all_established()
             && (0..self.plan.sessions as u32).all(agree)
@@ -324,18 +400,23 @@ impl World {
     }
 
     fn check_end(&mut self) {
+        self.check_strays();
         let (Some(desk), Some(venue)) = (&self.desk.running, &self.venue.running) else { panic!("both run") };
         let wire = self.wire.seen();
         assert!(wire.rejects.is_empty(), "{:?}", wire.rejects);
+        assert!(wire.logout_texts.iter().all(|text| !text.contains("too")), "{:?}", wire.logout_texts);
         let told = &venue.worker.application(0).told;
         for (session, account) in desk.worker.application(0).accounts.iter().enumerate() {
             self.seen.orders += account.answered;
-            if self.plan.resets {
+            if self.plan.reset.is_some() {
                 continue;
             }
             let name = format!("DESK{session}");
             // What left arrived: the desk counts each order's one report, and refuses a second.
             assert_eq!(account.answered, account.next_order - 1, "{name}: {account:?}");
+            if self.desk.has_rolled_back(session) || self.venue.has_rolled_back(session) {
+                continue;
+            }
             let flow = wire.flow("VENUE", &name).expect("the venue answered");
             assert_eq!(account.answered, flow.reports.len() as u64, "{name}: reports that left");
             assert_eq!(account.next_news - 1, told.get(session).copied().unwrap_or(0), "{name}: news");
@@ -365,8 +446,51 @@ impl<A: Application> Running<A> {
 }
 
 impl<A: Application> Side<A> {
-    fn new(name: &'static str, config: Config, worst: Crash) -> Self {
-        Self { name, node: Node::new(config), running: None, worst, down: 0, stopped_cleanly: false, starved: false }
+    fn new(name: &'static str, config: Config) -> Self {
+        Self {
+            name,
+            leases: vec![0; config.sessions.len()],
+            node: Node::new(config),
+            running: None,
+            rollbacks: Vec::new(),
+            down: 0,
+            stopped_cleanly: false,
+            starved: false,
+        }
+    }
+
+    fn is_sync(&self, session: usize) -> bool {
+        self.node.config.sessions[session].mode == PersistenceMode::Sync
+    }
+
+    fn rollbacks_of(&self, session: usize) -> impl Iterator<Item = &Rollback> {
+        self.rollbacks.iter().filter(move |(number, _)| *number as usize == session).map(|(_, rollback)| rollback)
+    }
+
+    /// Something that the session has released may be lost.
+    fn has_rolled_back(&self, session: usize) -> bool {
+        !self.is_sync(session) && self.rollbacks_of(session).next().is_some()
+    }
+
+    /// The session has said that what it sent under this number is lost.
+    fn has_lost(&self, session: usize, number: u64) -> bool {
+        self.rollbacks_of(session).any(|rollback| (rollback.lost_from..rollback.lost_to).contains(&number))
+    }
+
+    /// The session has said that what it received under this number may come again after it was answered.
+    fn may_process_again(&self, session: usize, number: u64) -> bool {
+        !self.is_sync(session) && self.rollbacks_of(session).any(|rollback| rollback.next_in <= number)
+    }
+
+    /// What ends with a life, for the next one's start to be held against.
+    fn end(&mut self, running: &Running<A>, seen: &mut Seen) {
+        seen.ring_full += running.shared.journal(0).ring_full.value();
+        for session in running.shared.sessions.sessions() {
+            let number = session.name.chars().filter(char::is_ascii_digit).next_back().expect("DESK0 and so on");
+            let stated = session.counters.lease.value();
+            self.leases[number.to_digit(10).expect("a digit") as usize] = stated;
+            seen.lease_waits += session.counters.lease_waits.value();
+        }
     }
 
     fn is_due(&mut self) -> bool {
@@ -398,7 +522,22 @@ impl<A: Application> Side<A> {
             return;
         };
         assert!(!self.stopped_cleanly || running.report.clean_stop, "{}: {}", self.name, running.report);
+        assert!(!self.stopped_cleanly || !running.report.may_have_lost(), "{}: {}", self.name, running.report);
         self.stopped_cleanly = false;
+        self.rollbacks.extend(&running.rollbacks);
+        for (session, rollback) in &running.rollbacks {
+            let gap = rollback.lost_to - rollback.lost_from;
+            let config = &self.node.config.sessions[*session as usize];
+            assert!(gap <= config.sequence_gap_max.into(), "{}: {rollback:?}", self.name);
+            assert!(gap == 0 || config.mode != PersistenceMode::Sync, "{}: {rollback:?}", self.name);
+            seen.moved += u64::from(gap > 0);
+        }
+        for found in &running.recovered {
+            let stated = std::mem::take(&mut self.leases[found.number as usize]);
+            if stated > 0 && self.node.config.sessions[found.number as usize].mode != PersistenceMode::Sync {
+                *(if found.lease < stated { &mut seen.renewals_lost } else { &mut seen.renewals_kept }) += 1;
+            }
+        }
     }
 
     fn turn(&mut self, part: u8, clock: &VirtualClock) {
@@ -412,6 +551,13 @@ impl<A: Application> Side<A> {
             60..85 => {}
             _ => _ = running.stager.turn().expect("a sound volume"),
         }
+    }
+
+    /// How many sessions have gone on where their peer expects them, after a loss.
+    fn resumed(&mut self) -> u64 {
+        let events = self.running.as_mut().map(Running::events).unwrap_or_default();
+        let resumed = |event: &Event| matches!(event, Event::Noticed { notice: Notice::Resumed { .. }, .. });
+        events.into_iter().filter(resumed).count() as u64
     }
 
     fn turn_all(&mut self, clock: &VirtualClock) {
@@ -435,7 +581,7 @@ impl<A: Application> Side<A> {
     fn end_stopped(&mut self, network: &SimulatedNetwork, random: &mut fastrand::Rng, seen: &mut Seen) {
         let Some(running) = self.running.take_if(|running| running.worker.is_finished()) else { return };
         seen.clean_stops += 1;
-        seen.ring_full += running.shared.journal(0).ring_full.value();
+        self.end(&running, seen);
         let crash = [Crash::Process, Crash::Pod, Crash::Node][random.usize(..3)];
         self.node.crash(running, network, crash, random);
         self.down = random.u32(1..STEPS_DOWN_MAX);
@@ -458,16 +604,16 @@ impl<A: Application> Side<A> {
             // What did not reach the volume is not released either.
             running.worker.turn(clock.now(), None);
         }
-        let crash = match random.u8(..3) {
-            0 => Crash::Process,
-            1 => Crash::Pod.min(self.worst),
-            _ => self.worst,
-        };
-        seen.ring_full += running.shared.journal(0).ring_full.value();
+        let crash = [Crash::Process, Crash::Pod, Crash::Node][random.usize(..3)];
+        self.end(&running, seen);
         self.node.crash(running, network, crash, random);
         self.down = random.u32(1..STEPS_DOWN_MAX);
         Some(crash)
     }
+}
+
+fn numbered(rollbacks: &[(u32, Rollback)]) -> Vec<(SessionNumber, Rollback)> {
+    rollbacks.iter().map(|(session, rollback)| (SessionNumber(*session), *rollback)).collect()
 }
 
 /// A small engine: rings wrap, segments are recycled, queues overflow.
@@ -479,11 +625,12 @@ fn config(random: &mut fastrand::Rng, plan: &Plan, mode: usize, is_desk: bool) -
     // have been recycled, which is a loss by design.
     let segments = (JOURNAL_KIB_MIN.div_ceil(segment_kib) as u32).max(4) + random.u32(..2);
     let flush_us = [50, 1_000, 5_000][random.usize(..3)];
+    let gap_max = [64, 100, 16_384][random.usize(..3)];
     let mut text = format!(
         "[engine]\nmessage_bytes_max = \"2KiB\"\ncommit_bytes_max = \"{}KiB\"\nconnections_max = 64\n\
          pending_connections_max = 16\nlogon_timeout = \"1s\"\nlogout_timeout = \"500ms\"\nprobe_timeout = \"200ms\"\n\
          [persistence]\nmode = \"{}\"\nring_bytes = \"{ring_kib}KiB\"\nsegment_bytes = \"{segment_kib}KiB\"\n\
-         segments = {segments}\nflush_interval = \"{flush_us}us\"\n[control]\nlisten = \"off\"\n",
+         segments = {segments}\nflush_interval = \"{flush_us}us\"\nsequence_gap_max = {gap_max}\n[control]\nlisten = \"off\"\n",
         random.u32(8..17),
         MODES[mode],
     );
@@ -493,7 +640,7 @@ fn config(random: &mut fastrand::Rng, plan: &Plan, mode: usize, is_desk: bool) -
     for session in 0..plan.sessions {
         // A session may be stronger than the rest.
         let mode = if random.u8(..3) == 0 { random.usize(mode..3) } else { mode };
-        let next_expected = plan.begin_string != "FIX.4.2" && random.bool();
+        let next_expected = plan.begin_string != "FIX.4.2" && plan.next_expected.unwrap_or_else(|| random.bool());
         text += &format!(
             "[[session]]\nbegin_string = \"{}\"\nmode = \"{}\"\nheartbeat_seconds = 1\nheld_messages_max = {}\n\
              held_bytes_max = \"4KiB\"\nnext_expected_msg_seq_num = {next_expected}\n",
@@ -504,8 +651,8 @@ fn config(random: &mut fastrand::Rng, plan: &Plan, mode: usize, is_desk: bool) -
         text += &if is_desk {
             format!(
                 "role = \"initiator\"\nsender_comp_id = \"DESK{session}\"\ntarget_comp_id = \"VENUE\"\n\
-                 connect = [\"10.0.0.1:9880\"]\nreconnect_min = \"5ms\"\nreconnect_max = \"50ms\"\nreset_on_logon = {}\n",
-                plan.resets,
+                 connect = [\"10.0.0.1:9880\"]\nreconnect_min = \"5ms\"\nreconnect_max = \"50ms\"\n{}\n",
+                plan.reset.map_or_else(String::new, |key| format!("{key} = true")),
             )
         } else {
             format!("role = \"acceptor\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"DESK{session}\"\n")

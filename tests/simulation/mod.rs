@@ -21,7 +21,7 @@ use fixring::engine::{
 use fixring::fix::UtcTimestamp;
 use fixring::journal::simulated::SimulatedStorage;
 use fixring::journal::{
-    Flusher, Geometry, RecoveredSession, RecoveryReport, Recycling, Settings, Stager, open_over, prepare,
+    Flusher, Geometry, RecoveredSession, RecoveryReport, Recycling, Rollback, Settings, Stager, open_over, prepare,
 };
 use fixring::session::Now;
 use fixring::sys::ring::{RingKeeper, RingMemory};
@@ -89,6 +89,8 @@ pub struct Running<A: Application> {
     pub report: RecoveryReport,
     /// What recovery found, by session number.
     pub recovered: Vec<RecoveredSession>,
+    /// What this start has found lost, by session number.
+    pub rollbacks: Vec<(u32, Rollback)>,
     pub incarnation: u32,
     host: Host,
     events: rtrb::Consumer<Event>,
@@ -179,6 +181,8 @@ impl Node {
         let mailbox = Mailbox { events: sink, resolve, resolved, hand_over_to: vec![None], handed_over: Vec::new() };
         let recovered = journal.recovered.sessions.clone();
         let report = journal.recovered.report.clone();
+        let fresh = journal.recovered.rollbacks.iter().filter(|placed| placed.position == report.end);
+        let rollbacks = fresh.map(|placed| (placed.session, placed.rollback)).collect();
         let adopted = Adopted {
             number: 0,
             writer: journal.writer,
@@ -210,6 +214,7 @@ impl Node {
             shared,
             report,
             recovered,
+            rollbacks,
             incarnation: opened.incarnation,
             host,
             events: ring_of_events,

@@ -4,6 +4,9 @@
 //! every message is framed and parses, its CheckSum(10) right; a number stands for one message, so that it comes again only
 //! with PossDupFlag(43) and the same body; without PossDupFlag(43) numbers only rise; a gap fill covers no application
 //! message that was sent before; an ExecID(17) stands for one message.
+//!
+//! What a node's death has taken is told by [`Wire::rolled_back`]: of those numbers an application message may be filled over, and a
+//! Logon may go on among them, at the NextExpectedMsgSeqNum(789) of the peer's Logon or above. What the peer has not taken does not count.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,6 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use fixring::fix::{FieldIndex, Framing, Message, frame, parse, tags};
+use fixring::journal::Rollback;
 use fixring::session::is_admin;
 use fixring::transport::simulated::SimulatedTransport;
 use fixring::transport::{Connect, ConnectionId, Ready, Receive, Send, Transport};
@@ -37,6 +41,10 @@ pub struct Seen {
     pub logout_texts: Vec<String>,
     /// The journals may no longer hold what is asked for.
     pub forgets: bool,
+    /// Logons that went on below a number that was used before, at the peer's NextExpectedMsgSeqNum(789).
+    pub resumed: u64,
+    /// NextExpectedMsgSeqNum(789) of the newest Logon each way.
+    next_expected: BTreeMap<Way, u64>,
     exec_ids: BTreeMap<Vec<u8>, (Way, u32, u64)>,
 }
 
@@ -48,13 +56,15 @@ pub struct Flow {
     pub next: u64,
     /// By number: the message's hash, and whether it is an application message.
     messages: BTreeMap<u64, (u64, bool)>,
-    /// ClOrdID(11) of orders, in all epochs.
-    pub orders: BTreeSet<String>,
+    /// ClOrdID(11) of orders, in all epochs, and the number that each had first.
+    pub orders: BTreeMap<String, u64>,
     /// ExecID(17) of reports, in all epochs.
     pub reports: BTreeSet<String>,
     pub logouts: u64,
     /// See [`Wire::permit_reset`].
     may_begin_again: bool,
+    /// See [`Wire::rolled_back`]; until the next Logon.
+    pub lost: Option<(u64, u64)>,
 }
 
 impl Wire {
@@ -72,6 +82,16 @@ impl Wire {
     /// From now on a gap fill may stand for application messages.
     pub fn let_forget(&self) {
         self.0.borrow_mut().forgets = true;
+    }
+
+    /// The sender has lost what it may have sent under these numbers.
+    pub fn rolled_back(&self, sender: &str, target: &str, rollback: Rollback) {
+        let Rollback { lost_from, lost_to, .. } = rollback;
+        let way = (sender.to_string(), target.to_string());
+        if let Some(flow) = self.0.borrow_mut().ways.get_mut(&way).filter(|_| lost_from < lost_to) {
+            flow.messages.retain(|number, _| !(lost_from..lost_to).contains(number));
+            flow.lost = Some((lost_from, lost_to));
+        }
     }
 
     fn message(&self, bytes: &[u8]) {
@@ -96,6 +116,10 @@ impl Seen {
         let msg_seq_num = number(tags::MSG_SEQ_NUM).unwrap_or_else(|| panic!("no MsgSeqNum(34): {}", shown()));
         let poss_dup = message.flag(tags::POSS_DUP_FLAG);
         let msg_type = message.msg_type();
+        let expected = self.next_expected.get(&(way.1.clone(), way.0.clone())).copied();
+        if let Some(next_expected) = number(tags::NEXT_EXPECTED_MSG_SEQ_NUM).filter(|_| msg_type == b"A") {
+            self.next_expected.insert(way.clone(), next_expected);
+        }
         let flow = self.ways.entry(way.clone()).or_default();
         let resets = msg_type == b"A" && message.flag(tags::RESET_SEQ_NUM_FLAG) && !poss_dup;
         // Not always with 1: that Logon may have been stored and never left.
@@ -106,6 +130,16 @@ impl Seen {
             flow.epoch += 1;
             flow.next = 1;
             flow.messages.clear();
+        }
+        if msg_type == b"A"
+            && let Some((lost_from, lost_to)) = flow.lost.take()
+            && msg_seq_num < flow.next
+            && let Some(expected) = expected.filter(|expected| *expected <= msg_seq_num)
+            && (lost_from..lost_to).contains(&msg_seq_num)
+        {
+            self.resumed += 1;
+            flow.next = msg_seq_num;
+            flow.messages.split_off(&expected);
         }
         let is_gap_fill = msg_type == b"4";
         if is_gap_fill {
@@ -130,8 +164,8 @@ impl Seen {
         flow.next = flow.next.max(msg_seq_num + 1);
         match msg_type {
             b"D" => {
-                let is_new = flow.orders.insert(text(tags::CL_ORD_ID));
-                assert!(is_new || poss_dup, "a ClOrdID(11) comes twice: {}", shown());
+                let number = *flow.orders.entry(text(tags::CL_ORD_ID)).or_insert(msg_seq_num);
+                assert!(number == msg_seq_num || poss_dup, "a ClOrdID(11) comes twice: {}", shown());
             }
             b"8" => {
                 flow.reports.insert(text(tags::EXEC_ID));

@@ -145,7 +145,7 @@ pub struct Peer {
     pub comp_id: String,
     pub target_comp_id: String,
     pub next_out: u64,
-    received: Vec<u8>,
+    pub received: Vec<u8>,
 }
 
 impl Peer {

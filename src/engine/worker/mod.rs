@@ -217,6 +217,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.desks[desk].full &= !has_room;
             self.collect_touched(desk);
             self.after_application(now, desk as u32);
+            work += self.desks[desk].ledger.renew_leases(now);
             work += self.send(now, desk as u32);
         }
         work += self.resend(now);

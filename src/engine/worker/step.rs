@@ -10,6 +10,7 @@ use crate::engine::directory::SessionSpec;
 use crate::engine::event::{DisconnectedWhy, Event, PeerText, RefusedWhy};
 use crate::engine::hours::Hours;
 use crate::engine::initiate::Initiator;
+use crate::engine::lease::Lease;
 use crate::engine::ledger::{Full, Ledger, Slot};
 use crate::engine::link::{Link, LinkOutbox};
 use crate::engine::resend::Resends;
@@ -39,9 +40,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
             let numbers = Numbers { next_out: recovered.next_out, next_in: recovered.next_in, epoch: recovered.epoch };
             let spec = directory.spec_of(&identity);
             template_sessions += u32::from(spec.is_none_or(|spec| spec.is_template));
-            let mut slot = self.make_slot(recovered.number, identity, spec, numbers);
+            let mut slot = self.make_slot(recovered.number, identity, spec, numbers, recovered.lease);
             slot.link.epoch = recovered.epoch;
-            slot.link.lease = recovered.lease;
+            if let Some(rollback) = recovered.rollback.filter(|rollback| rollback.lost_from < rollback.lost_to) {
+                slot.session.rolled_back(rollback.lost_from);
+                counters.sessions_rolled_back.add(1);
+                counters.numbers_passed_over.add(rollback.lost_to - rollback.lost_from);
+            }
             (slot.link.last_out, slot.link.last_in) = (recovered.last_out, recovered.last_in);
             slot.link.began_s = recovered.began_s;
             slots.push(slot);
@@ -66,6 +71,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             let session = self.key(ledger, number);
             self.mailbox.events.push(Event::SessionKnown { session, identity: Box::new(identity) });
         }
+        self.desks[ledger as usize].ledger.start().expect("a recovered journal has room");
         let journals = self.worker_of_journal.len() as u16;
         for (identity, spec) in directory.configured() {
             if crate::journal::journal_of(&identity.to_bytes(), journals) != journal {
@@ -84,10 +90,19 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn make_slot(&self, number: u32, identity: Identity, spec: Option<&SessionSpec>, numbers: Numbers) -> Slot {
+    fn make_slot(
+        &self,
+        number: u32,
+        identity: Identity,
+        spec: Option<&SessionSpec>,
+        numbers: Numbers,
+        lease: u64,
+    ) -> Slot {
         let settings = spec.map_or_else(|| Arc::new(Settings::default()), |spec| Arc::clone(&spec.settings));
         let mode = spec.map_or(Mode::Buffered, |spec| spec.mode);
         let mut link = Link::new(number, mode, identity.to_bytes().into());
+        link.next_out = numbers.next_out;
+        link.lease = Lease::new(mode, lease, numbers.next_out, spec.map_or(0, |spec| spec.sequence_gap_max));
         if let Some(spec) = spec.filter(|spec| spec.settings.role == Role::Initiator) {
             let seed = fastrand::u64(..);
             let initiator = Initiator::new(&spec.connect, spec.reconnect_min_ns, spec.reconnect_max_ns, seed);
@@ -117,7 +132,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         if is_one_too_many || !desk.ledger.has_room_for(identity.to_bytes().len()) {
             return Ok(None);
         }
-        let slot = self.make_slot(desk.ledger.slots.len() as u32, identity.clone(), Some(spec), Numbers::default());
+        let slot = self.make_slot(desk.ledger.slots.len() as u32, identity.clone(), Some(spec), Numbers::default(), 0);
         let desk = &mut self.desks[ledger as usize];
         let number = desk.ledger.define(now, slot)?;
         desk.by_identity.insert(identity.clone(), number);
@@ -241,6 +256,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     initiator.logged_on();
                 }
                 let desk = &mut self.desks[ledger as usize];
+                desk.ledger.begin_lease(session);
                 desk.ledger.call(now, session, |application, handle| application.on_established(handle));
             }
             Action::LoggedOut => {

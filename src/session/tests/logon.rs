@@ -267,6 +267,96 @@ fn an_initiator_resends_from_the_acceptor_s_next_expected_number() {
     assert_eq!(desk.decisions(), [Action::LoggedOn, Action::Resend { begin: 7, end: 9 }]);
 }
 
+/// A rolled back session: the journal ends before 40, and numbers up to 99 may have left.
+fn rolled_back(settings: Settings) -> Desk {
+    let mut desk = Desk::new("FIX.4.4", settings);
+    desk.session.renumber(100, 7, &mut desk.tape);
+    desk.stated();
+    desk.session.rolled_back(40);
+    desk
+}
+
+#[test]
+fn a_rolled_back_acceptor_goes_on_where_the_peer_expects_it() {
+    for next_expected in [40, 77, 99] {
+        let mut desk = rolled_back(with_789());
+        desk.connect();
+        assert_eq!(desk.say(&format!("35=A|34=7|98=0|108=30|789={next_expected}")), Received::COUNTED);
+        assert_eq!(desk.heard(), [format!("35=A|34={next_expected}|98=0|108=30|789=8")]);
+        assert_eq!(desk.decisions(), [Action::LoggedOn], "nothing is to be filled");
+        // Stated in the epoch of what is stored, which the peer may still ask for.
+        assert_eq!(desk.stated(), [Numbers { next_out: next_expected, next_in: 8, epoch: 1 }]);
+    }
+}
+
+#[test]
+fn a_rolled_back_acceptor_fills_up_to_its_own_number_where_the_peer_misses_what_is_stored() {
+    for (next_expected, resend) in [(39, Some(39)), (100, None)] {
+        let mut desk = rolled_back(with_789());
+        desk.connect();
+        desk.say(&format!("35=A|34=7|98=0|108=30|789={next_expected}"));
+        assert_eq!(desk.heard(), ["35=A|34=100|98=0|108=30|789=8"]);
+        let resend = resend.map(|begin| Action::Resend { begin, end: 100 });
+        assert_eq!(desk.decisions(), std::iter::once(Action::LoggedOn).chain(resend).collect::<Vec<_>>());
+        assert_eq!(desk.stated(), []);
+    }
+}
+
+#[test]
+fn a_rolled_back_session_resumes_only_before_it_has_used_a_number_and_as_an_acceptor_with_789() {
+    let mut desk = rolled_back(with_789());
+    desk.connect();
+    desk.say("35=A|34=3|98=0|108=30|789=77");
+    assert_eq!(desk.heard(), ["35=5|34=100|58=MsgSeqNum too low, expecting 7 but received 3"]);
+    desk.disconnect();
+    desk.decisions();
+    desk.connect();
+    desk.say("35=A|34=7|98=0|108=30|789=77");
+    assert_eq!(desk.heard(), ["35=A|34=101|98=0|108=30|789=8"], "100 may have been taken");
+    assert_eq!(desk.decisions(), [Action::LoggedOn, Action::Resend { begin: 77, end: 101 }]);
+
+    let mut desk = rolled_back(Settings { role: Role::Initiator, ..with_789() });
+    desk.connect();
+    desk.heard();
+    desk.say("35=A|34=7|98=0|108=30|789=77");
+    assert_eq!(desk.decisions(), [Action::LoggedOn, Action::Resend { begin: 77, end: 100 }]);
+
+    let mut desk = rolled_back(Settings::default());
+    desk.connect();
+    desk.say("35=A|34=7|98=0|108=30|789=77");
+    assert_eq!(desk.heard(), ["35=A|34=100|98=0|108=30"], "where 789 is not agreed it means nothing");
+}
+
+#[test]
+fn a_reset_outweighs_a_rollback() {
+    let mut desk = rolled_back(with_789());
+    desk.connect();
+    desk.say("35=A|34=1|98=0|108=30|141=Y|789=77");
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y|789=2"]);
+    assert_eq!(desk.stated(), [Numbers { next_out: 1, next_in: 2, epoch: 2 }]);
+}
+
+#[test]
+fn an_initiator_tells_a_reset_of_its_own_until_a_logon_is_answered() {
+    let mut desk = Desk::new("FIX.4.4", Settings { reset_on_logout: true, ..initiator() });
+    desk.connect();
+    desk.say("35=A|34=1|98=0|108=30");
+    desk.say("35=5|34=2");
+    desk.disconnect();
+    desk.heard();
+    for _ in 0..2 {
+        desk.connect();
+        assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y"], "the one before may not have arrived");
+        desk.disconnect();
+    }
+    desk.connect();
+    desk.say("35=A|34=1|98=0|108=30|141=Y");
+    desk.disconnect();
+    desk.heard();
+    desk.connect();
+    assert_eq!(desk.heard(), ["35=A|34=2|98=0|108=30"]);
+}
+
 #[test]
 fn a_next_expected_number_beyond_what_was_sent_ends_the_connection() {
     let mut desk = Desk::new("FIX.4.4", with_789());
