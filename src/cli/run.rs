@@ -88,7 +88,9 @@ pub(super) fn load(config: Option<&Path>, data_dir: Option<&Path>) -> Result<Con
 fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Journal(error) => match error {
-            OpenError::Manifest(_) | OpenError::InUse { .. } | OpenError::Directory(_) | OpenError::Damaged { .. } => {
+            OpenError::Held { .. }
+            | OpenError::Manifest(_)
+            | OpenError::InUse { .. } | OpenError::Directory(_) | OpenError::Damaged { .. } => {
                 Exit::DataDirectory
             }
             OpenError::Ring(_) => Exit::SharedMemory,

@@ -23,9 +23,22 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "logon_timeout",
             "logout_timeout",
             "probe_timeout",
+            "lock_timeout",
         ],
     ),
-    ("persistence", &["mode", "ring_dir", "ring_bytes", "segment_bytes", "segments", "flush_interval"]),
+    (
+        "persistence",
+        &[
+            "mode",
+            "ring_dir",
+            "ring_bytes",
+            "segment_bytes",
+            "segments",
+            "flush_interval",
+            "allow_network_filesystem",
+            "allow_tmpfs",
+        ],
+    ),
     ("control", &["listen"]),
     ("acceptor", &["listen"]),
     (

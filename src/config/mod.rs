@@ -80,6 +80,8 @@ pub struct EngineConfig {
     pub logout_timeout: Duration,
     /// How long a second Logon for a live session waits for the first connection to prove that it is alive.
     pub probe_timeout: Duration,
+    /// How long a start waits for a dead process to let go of the data directory.
+    pub lock_timeout: Duration,
 }
 
 /// `workers` or `cores`: how many workers there are and where they run.
@@ -131,6 +133,10 @@ pub struct PersistenceConfig {
     pub segments: u32,
     /// How long the flusher may rest between two turns that found bytes to carry.
     pub flush_interval: Duration,
+    /// A data directory on NFS, SMB, FUSE and their like is not refused.
+    pub allow_network_filesystem: bool,
+    /// A data directory in memory is not refused.
+    pub allow_tmpfs: bool,
 }
 
 /// When a commit is released. Ordered by strength.
@@ -386,6 +392,7 @@ impl Default for EngineConfig {
             logon_timeout: Duration::from_secs(10),
             logout_timeout: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(2),
+            lock_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -399,6 +406,8 @@ impl Default for PersistenceConfig {
             segment_bytes: 64 << 20,
             segments: 16,
             flush_interval: Duration::from_millis(1),
+            allow_network_filesystem: false,
+            allow_tmpfs: false,
         }
     }
 }

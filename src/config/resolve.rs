@@ -183,7 +183,8 @@ fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {
         ),
         logon_timeout: section.duration(reader, "logon_timeout", timeouts.clone(), default.logon_timeout),
         logout_timeout: section.duration(reader, "logout_timeout", timeouts.clone(), default.logout_timeout),
-        probe_timeout: section.duration(reader, "probe_timeout", timeouts, default.probe_timeout),
+        probe_timeout: section.duration(reader, "probe_timeout", timeouts.clone(), default.probe_timeout),
+        lock_timeout: section.duration(reader, "lock_timeout", timeouts, default.lock_timeout),
     }
 }
 
@@ -197,6 +198,8 @@ fn persistence(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Persistenc
         segment_bytes: section.size(reader, "segment_bytes", RING_BYTES_MIN..=SEGMENT_BYTES_MAX, default.segment_bytes),
         segments: section.number(reader, "segments", SEGMENTS_MIN..=SEGMENTS_MAX, default.segments),
         flush_interval: section.duration(reader, "flush_interval", flush_intervals, default.flush_interval),
+        allow_network_filesystem: section.flag(reader, "allow_network_filesystem", default.allow_network_filesystem),
+        allow_tmpfs: section.flag(reader, "allow_tmpfs", default.allow_tmpfs),
     }
 }
 

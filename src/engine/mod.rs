@@ -8,6 +8,7 @@ mod clock;
 mod connection;
 mod directory;
 mod event;
+mod fence;
 mod hours;
 mod initiate;
 mod ledger;

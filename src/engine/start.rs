@@ -14,6 +14,7 @@ use rtrb::RingBuffer;
 use super::clock::{Clock, SystemClock};
 use super::directory::{Directory, mode_of};
 use super::event::{SessionKey, events};
+use super::fence::Fence;
 use super::log::EventLog;
 use super::threads::{FatalOnPanic, Signals, run_flushers, run_resolver, run_stagers, run_worker, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
@@ -22,7 +23,7 @@ use crate::config::{Config, Placement};
 use crate::control::{ControlError, ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
 use crate::journal::{
-    self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, SessionState, Storage,
+    self, Allowed, FileStorage, Filesystem, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, SessionState, Storage,
     StorageError,
 };
 use crate::session::{Identity, Version};
@@ -115,6 +116,14 @@ impl Engine {
         config: &Config,
         mut make: impl FnMut(Environment) -> A,
     ) -> Result<Engine, StartError> {
+        let allowed = Allowed {
+            network: config.persistence.allow_network_filesystem,
+            memory: config.persistence.allow_tmpfs,
+        };
+        let on_filesystem = Filesystem::check(&config.engine.data_dir, allowed).map_err(StartError::Journal)?;
+        if let Some(warning) = on_filesystem {
+            tracing::warn!("{warning}");
+        }
         let placement = Placement::of(config)?;
         let worker_count = placement.workers.len();
         let journals = journals_of(config, worker_count as u16);
@@ -129,7 +138,14 @@ impl Engine {
             None => None,
         };
         shared.set_phase(Phase::Recovering);
-        let opened = journal::open(&journal_settings(config, journals)).map_err(StartError::Journal)?;
+        let waiting = |pid: Option<u32>| {
+            let pid = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
+            let timeout = config.engine.lock_timeout;
+            tracing::warn!(?timeout, "waiting for {pid} to let go of the data directory");
+        };
+        let settings = journal_settings(config, journals);
+        let opened =
+            journal::open_within(&settings, config.engine.lock_timeout, waiting).map_err(StartError::Journal)?;
         for warning in &opened.warnings {
             // Of memory that is not locked `fixring run` warns once, for the whole process.
             tracing::debug!("{warning}");
@@ -198,8 +214,9 @@ impl Engine {
         engine.housekeeping("fixring-flush", &placement.housekeeping, move |signals| {
             run_flushers(&mut flushers, interval, strong, signals);
         })?;
+        let mut fence = Fence::new(&config.engine.data_dir, opened.incarnation);
         engine.housekeeping("fixring-stage", &placement.housekeeping, move |signals| {
-            run_stagers(&mut stagers, signals);
+            run_stagers(&mut stagers, &mut fence, signals);
         })?;
 
         let mut resolvers = Vec::new();

@@ -40,8 +40,12 @@
 //! The manifest is a text (`manifest.rs`).
 
 pub mod cat;
+mod device;
 mod file_storage;
+mod filesystem;
 mod flusher;
+mod held;
+mod lock;
 mod manifest;
 mod open;
 mod record;
@@ -55,9 +59,12 @@ mod storage;
 mod writer;
 
 pub use file_storage::{FileStorage, stranger_in};
+pub use filesystem::{Allowed, Filesystem};
 pub use flusher::{Flusher, FlusherCounters};
-pub use manifest::{Manifest, ManifestError, journal_of};
-pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, prepare};
+pub use held::why_held;
+pub use lock::DirectoryLock;
+pub use manifest::{LastUse, Manifest, ManifestError, journal_of};
+pub use open::{Journal, OpenError, Opened, Settings, open, open_over, open_within, prepare};
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
 pub use recovery::{Records, Recovered, RecoveryReport, RingFound, StoredRecord};
 pub use stager::{JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};

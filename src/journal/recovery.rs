@@ -74,6 +74,8 @@ pub struct RecoveryReport {
     pub carried_bytes: u64,
     /// What lay beyond the end and went to quarantine, or what an accepted ring should have had and did not.
     pub discarded_bytes: u64,
+    /// Of those that lay beyond the end: records of a process that went on after its successor had started.
+    pub fenced_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +157,13 @@ impl fmt::Display for RecoveryReport {
         if self.discarded_bytes > 0 {
             write!(f, "; {} discarded", in_words(self.discarded_bytes))?;
         }
+        if self.fenced_bytes > 0 {
+            write!(
+                f,
+                "; {} of them by a process that went on writing after this directory had been taken over",
+                in_words(self.fenced_bytes)
+            )?;
+        }
         Ok(())
     }
 }
@@ -179,7 +188,7 @@ pub(super) fn recover<S: Storage>(
     check_ours(storage, manifest, journal)?;
     let mut segments = SegmentSource::new(storage.clone(), geometry, journal);
     let heads = find_heads(storage, manifest, journal)?;
-    let mut scan = Scan::new(geometry, manifest.incarnation);
+    let mut scan = Scan::new(geometry, Incarnations::of(manifest, journal));
     let mut heads_skipped = 0;
     for head in &heads {
         scan.at = head * geometry.segment_bytes;
@@ -200,7 +209,7 @@ pub(super) fn recover<S: Storage>(
     if let RingFound::Quarantined(_) = ring_found {
         quarantine_ring(storage, journal, ring)?;
     }
-    let beyond_bytes = quarantine_beyond(storage, &mut segments, manifest, journal, end)?;
+    let (beyond_bytes, fenced_bytes) = quarantine_beyond(storage, &mut segments, manifest, journal, end)?;
     let synced = if ring_found == RingFound::Accepted { ring.marks().synced } else { segments_end };
     make_durable(storage, geometry, journal, synced, segments_end)?;
     carry_over(storage, geometry, journal, ring, segments_end, end)?;
@@ -218,6 +227,7 @@ pub(super) fn recover<S: Storage>(
         records: scan.record_count,
         carried_bytes,
         discarded_bytes: beyond_bytes + missing_bytes,
+        fenced_bytes,
     };
     let headed_segment = scan.state_position.map_or(NONE, |position| position / geometry.segment_bytes);
     let recovered = Recovered {
@@ -270,10 +280,10 @@ struct Scan {
 }
 
 impl Scan {
-    fn new(geometry: Geometry, incarnation_last: u32) -> Self {
+    fn new(geometry: Geometry, incarnations: Incarnations) -> Self {
         Self {
             geometry,
-            incarnations: Incarnations { newest: 0, last: incarnation_last },
+            incarnations,
             at: 0,
             sessions: BTreeMap::new(),
             snapshot: Vec::new(),
@@ -478,7 +488,7 @@ fn quarantine_ring<S: Storage>(storage: &S, journal: u16, ring: &RingMemory) -> 
 }
 
 /// Copies what lies beyond the end and still parses, up to the last such record, and then clears it: a peer chose what is in those bytes, and
-/// no later scan shall come upon them. The bytes that it copied.
+/// no later scan shall come upon them. The bytes that it copied, and how many of them are records of a fenced process.
 ///
 /// The flusher syncs one segment before it writes the next, so they lie in the end's own segment, less than a ring's length ahead.
 fn quarantine_beyond<S: Storage>(
@@ -487,8 +497,10 @@ fn quarantine_beyond<S: Storage>(
     manifest: &Manifest,
     journal: u16,
     end: u64,
-) -> Result<u64, StorageError> {
+) -> Result<(u64, u64), StorageError> {
     let geometry = manifest.geometry;
+    let incarnations = Incarnations::of(manifest, journal);
+    let mut fenced_bytes = 0;
     let segment_end = (end / geometry.segment_bytes + 1) * geometry.segment_bytes;
     let limit = segment_end.min(end + geometry.ring_bytes);
     segments.forget();
@@ -498,8 +510,10 @@ fn quarantine_beyond<S: Storage>(
     let mut at = end;
     while at < limit {
         let header = header_at(segments.bytes(at, HEADER_BYTES)?, at, limit);
-        // An older incarnation's was beyond an earlier end already, and put aside then.
-        let Some(header) = header.filter(|header| header.incarnation == manifest.incarnation) else {
+        // An older incarnation's was beyond an earlier end already, and put aside then: unless it was written since.
+        let is_fenced = |header: &RecordHeader| incarnations.is_fenced(header.incarnation, at);
+        let Some(header) = header.filter(|header| header.incarnation == manifest.incarnation || is_fenced(header))
+        else {
             at += RECORD_ALIGN;
             continue;
         };
@@ -509,6 +523,7 @@ fn quarantine_beyond<S: Storage>(
             break;
         }
         if record_at(segments, &geometry, at)?.is_some() {
+            fenced_bytes += if is_fenced(&header) { header.padded_bytes() } else { 0 };
             found_end = at + header.padded_bytes();
             at = found_end;
         } else {
@@ -516,7 +531,7 @@ fn quarantine_beyond<S: Storage>(
         }
     }
     if found_end == end {
-        return Ok(0);
+        return Ok((0, 0));
     }
     let mut bytes = vec![0; (found_end - end) as usize];
     let (slot, offset) = geometry.slot(journal, end);
@@ -527,7 +542,7 @@ fn quarantine_beyond<S: Storage>(
     storage.write(slot, offset, &bytes)?;
     storage.sync(slot)?;
     segments.forget();
-    Ok(found_end - end)
+    Ok((found_end - end, fenced_bytes))
 }
 
 /// What was read may so far be in the page cache alone, even where a sync failed and the next one would say nothing of it. So where

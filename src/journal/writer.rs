@@ -347,6 +347,12 @@ impl Writer {
         self.watermark(mode) >= position + u64::from(release >> 2) * RECORD_ALIGN
     }
 
+    /// Another process owns the ring: nothing of what is in it is ours to release any more.
+    #[inline]
+    pub fn is_fenced(&self) -> bool {
+        self.ring.owner() != u64::from(self.incarnation)
+    }
+
     pub fn watermarks(&self) -> Watermarks {
         self.ring.watermarks()
     }
