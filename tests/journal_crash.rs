@@ -391,6 +391,7 @@ impl World {
                     last_out: NONE,
                     last_in: NONE,
                     began_s: self.unix_ns() / 1_000_000_000,
+                    next_out_from_peer: false,
                     identity: identity.clone().into(),
                 });
                 planned.push(Planned { kind: Kind::SessionDefined, session, payload: identity });

@@ -58,6 +58,7 @@ fn send(journal: &mut Journal<FileStorage>, count: u64) {
                 last_out: NONE,
                 last_in: NONE,
                 began_s: 0,
+                next_out_from_peer: false,
                 identity: b"FIX.4.4\x01VENUE".as_slice().into(),
             }
         });

@@ -23,8 +23,8 @@ use crate::config::{Config, Placement};
 use crate::control::{ControlError, ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
 use crate::journal::{
-    self, Allowed, FileStorage, Filesystem, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, SessionState, Storage,
-    StorageError,
+    self, Allowed, FileStorage, Filesystem, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession,
+    SessionState, Storage, StorageError,
 };
 use crate::session::{Identity, Version};
 use crate::transport::tcp::{KernelTcp, bind};
@@ -116,14 +116,9 @@ impl Engine {
         config: &Config,
         mut make: impl FnMut(Environment) -> A,
     ) -> Result<Engine, StartError> {
-        let allowed = Allowed {
-            network: config.persistence.allow_network_filesystem,
-            memory: config.persistence.allow_tmpfs,
-        };
-        let on_filesystem = Filesystem::check(&config.engine.data_dir, allowed).map_err(StartError::Journal)?;
-        if let Some(warning) = on_filesystem {
-            tracing::warn!("{warning}");
-        }
+        let allowed =
+            Allowed { network: config.persistence.allow_network_filesystem, memory: config.persistence.allow_tmpfs };
+        let filesystem_warning = Filesystem::check(&config.engine.data_dir, allowed).map_err(StartError::Journal)?;
         let placement = Placement::of(config)?;
         let worker_count = placement.workers.len();
         let journals = journals_of(config, worker_count as u16);
@@ -146,6 +141,9 @@ impl Engine {
         let settings = journal_settings(config, journals);
         let opened =
             journal::open_within(&settings, config.engine.lock_timeout, waiting).map_err(StartError::Journal)?;
+        if let Some(warning) = filesystem_warning {
+            tracing::warn!("{warning}");
+        }
         for warning in &opened.warnings {
             // Of memory that is not locked `fixring run` warns once, for the whole process.
             tracing::debug!("{warning}");
@@ -653,6 +651,7 @@ mod tests {
             last_out: journal::NONE,
             last_in: journal::NONE,
             began_s: 0,
+            next_out_from_peer: false,
             identity: identity.into(),
         };
         let good = b"FIX.4.4\x01VENUE\x01\x01\x01DESK\x01\x01";

@@ -79,7 +79,9 @@ impl Filesystem {
     pub fn fault(self, allowed: Allowed) -> Option<(String, &'static str)> {
         match self {
             Self::Network(_) if !allowed.network => Some((
-                format!("is on {self}, where what a lock and a sync are worth is not this machine's to say, and two nodes may write at once"),
+                format!(
+                    "is on {self}, where what a lock and a sync are worth is not this machine's to say, and two nodes may write at once"
+                ),
                 "name a directory on a block volume in engine.data_dir, or set persistence.allow_network_filesystem = true where yours keeps both",
             )),
             Self::Memory(_) if !allowed.memory => Some((
@@ -116,7 +118,9 @@ impl Filesystem {
         if let Some((what, mend)) = filesystem.fault(allowed) {
             return Err(OpenError::Directory(format!("data_dir {data_dir:?} {what}: {mend}")));
         }
-        Ok(filesystem.warning().map(|(what, mend)| format!("data_dir {data_dir:?} {what}: {mend}")))
+        // Memory that is allowed is no news.
+        let warning = if let Self::Memory(_) = filesystem { None } else { filesystem.warning() };
+        Ok(warning.map(|(what, mend)| format!("data_dir {data_dir:?} {what}: {mend}")))
     }
 }
 

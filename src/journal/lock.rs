@@ -30,7 +30,8 @@ impl DirectoryLock {
         Self::take_within(data_dir, LIVE_HOLDER_WAIT, |_| ())
     }
 
-    /// Waits so long for a holder that is no living process that can be seen. `waiting` is told once, with the id that the holder left.
+    /// Waits so long for a holder that is no living process that can be seen. `waiting` is told once it is clear that the wait may be a long
+    /// one, with the id that the holder left.
     pub fn take_within(
         data_dir: &Path,
         timeout: Duration,
@@ -54,11 +55,11 @@ impl DirectoryLock {
             }
             let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
             let waited = start.elapsed();
-            let is_over = waited >= timeout || (waited >= LIVE_HOLDER_WAIT && is_alive(pid, &file));
-            if is_over {
+            let is_long = waited >= LIVE_HOLDER_WAIT;
+            if waited >= timeout || (is_long && is_alive(pid, &file)) {
                 return Err(OpenError::InUse { data_dir: data_dir.to_owned(), pid });
             }
-            if !std::mem::replace(&mut is_told, true) {
+            if is_long && !std::mem::replace(&mut is_told, true) {
                 waiting(pid);
             }
             std::thread::sleep(STEP);

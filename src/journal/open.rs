@@ -15,9 +15,9 @@ use super::device;
 use super::file_storage::stranger_in;
 use super::flusher::Carry;
 use super::held;
-use super::recovery::{self, Found};
 use super::lock::{DirectoryLock, LIVE_HOLDER_WAIT};
 use super::manifest::LastUse;
+use super::recovery::{self, Found};
 use super::ring_file::{identity_of, is_ours, open_ring};
 use super::writer::Resume;
 use super::{
@@ -71,13 +71,22 @@ pub struct Journal<S: Storage> {
 #[derive(Debug)]
 pub enum OpenError {
     Manifest(ManifestError),
-    InUse { data_dir: PathBuf, pid: Option<u32> },
+    InUse {
+        data_dir: PathBuf,
+        pid: Option<u32>,
+    },
     /// It may be older than its last use: nobody takes its sessions over before the operator has spoken.
-    Held { data_dir: PathBuf, why: String },
+    Held {
+        data_dir: PathBuf,
+        why: String,
+    },
     Directory(String),
     Ring(String),
     Volume(String),
-    Damaged { journal: u16, why: String },
+    Damaged {
+        journal: u16,
+        why: String,
+    },
     Storage(StorageError),
 }
 

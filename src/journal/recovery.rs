@@ -185,24 +185,8 @@ pub(super) fn recover<S: Storage>(
     ring: &RingMemory,
 ) -> Result<Found<S>, OpenError> {
     let geometry = manifest.geometry;
-    check_ours(storage, manifest, journal)?;
     let mut segments = SegmentSource::new(storage.clone(), geometry, journal);
-    let heads = find_heads(storage, manifest, journal)?;
-    let mut scan = Scan::new(geometry, Incarnations::of(manifest, journal));
-    let mut heads_skipped = 0;
-    for head in &heads {
-        scan.at = head * geometry.segment_bytes;
-        scan.incarnations.newest = 0;
-        scan.run(&mut segments)?;
-        if scan.state_position.is_some() {
-            break;
-        }
-        heads_skipped += 1;
-    }
-    if scan.state_position.is_none() {
-        check_new(storage, geometry, journal)?;
-        scan.at = 0;
-    }
+    let (mut scan, heads_skipped) = scan_segments(storage, manifest, journal, &mut segments)?;
     let segments_end = scan.at;
     let (ring_found, carried_bytes, missing_bytes) = read_ring(&mut scan, manifest, journal, ring)?;
     let end = scan.at;
@@ -240,6 +224,45 @@ pub(super) fn recover<S: Storage>(
         replay_start: scan.replay_start,
     };
     Ok(Found { journal, end, headed_segment, unzeroed, recovered })
+}
+
+/// The sessions as the segments alone state them; nothing is changed.
+pub(super) fn sessions_of<S: Storage>(
+    storage: &S,
+    manifest: &Manifest,
+    journal: u16,
+) -> Result<Vec<RecoveredSession>, OpenError> {
+    let mut segments = SegmentSource::new(storage.clone(), manifest.geometry, journal);
+    let (scan, _) = scan_segments(storage, manifest, journal, &mut segments)?;
+    Ok(scan.sessions.into_values().collect())
+}
+
+/// Reads from the newest whole head to the end, and answers how many newer ones were not whole.
+fn scan_segments<S: Storage>(
+    storage: &S,
+    manifest: &Manifest,
+    journal: u16,
+    segments: &mut SegmentSource<S>,
+) -> Result<(Scan, u32), OpenError> {
+    let geometry = manifest.geometry;
+    check_ours(storage, manifest, journal)?;
+    let heads = find_heads(storage, manifest, journal)?;
+    let mut scan = Scan::new(geometry, Incarnations::of(manifest, journal));
+    let mut heads_skipped = 0;
+    for head in &heads {
+        scan.at = head * geometry.segment_bytes;
+        scan.incarnations.newest = 0;
+        scan.run(segments)?;
+        if scan.state_position.is_some() {
+            break;
+        }
+        heads_skipped += 1;
+    }
+    if scan.state_position.is_none() {
+        check_new(storage, geometry, journal)?;
+        scan.at = 0;
+    }
+    Ok((scan, heads_skipped))
 }
 
 /// The flusher's first write begins at the start of the page that the journal ends in, and takes it from the ring.
@@ -371,6 +394,7 @@ impl Scan {
                         session.next_in = numbers.next_in;
                         session.epoch = numbers.epoch;
                         session.lease = numbers.lease;
+                        session.next_out_from_peer = header.has(flags::NEXT_OUT_FROM_PEER);
                     }
                 }
                 Kind::Pad | Kind::Replay | Kind::IncarnationStart | Kind::CleanStop => {}
