@@ -363,7 +363,7 @@ fn numbers_that_need_a_new_segment_bring_the_applications_state_along() {
     .unwrap();
     assert!(records > 900, "{records}");
     assert_eq!(why_held(&settings.data_dir).unwrap(), None);
-    let standings = Standings::read(&settings.data_dir).unwrap();
+    let standings = Standings::read(&settings.data_dir, None).unwrap();
     let now = &standings.sessions[0].session;
     assert_eq!((now.next_out, now.next_in, now.epoch, now.began_s), (70, 90, 2, 5));
     let opened = open(&settings).unwrap();

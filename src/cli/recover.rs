@@ -67,7 +67,8 @@ fn try_recover(options: &RecoverOptions, config: &Config) -> Result<Exit, Exit> 
     if options.hold {
         hold(data_dir).map_err(|error| failed(RestoreFault::Open(error)))?;
     }
-    let read = || Standings::read(data_dir).map_err(|error| failed(RestoreFault::Open(error)));
+    let ring_dir = options.config.is_some().then_some(&*config.persistence.ring_dir);
+    let read = || Standings::read(data_dir, ring_dir).map_err(|error| failed(RestoreFault::Open(error)));
     let before = read()?;
     let decisions = decisions(options, &before).map_err(|why| {
         eprintln!("{why}");

@@ -226,14 +226,18 @@ pub(super) fn recover<S: Storage>(
     Ok(Found { journal, end, headed_segment, unzeroed, recovered })
 }
 
-/// The sessions as the segments alone state them; nothing is changed.
+/// The sessions as segments and ring state them; nothing is changed.
 pub(super) fn sessions_of<S: Storage>(
     storage: &S,
     manifest: &Manifest,
     journal: u16,
+    ring: Option<&RingMemory>,
 ) -> Result<Vec<RecoveredSession>, OpenError> {
     let mut segments = SegmentSource::new(storage.clone(), manifest.geometry, journal);
-    let (scan, _) = scan_segments(storage, manifest, journal, &mut segments)?;
+    let (mut scan, _) = scan_segments(storage, manifest, journal, &mut segments)?;
+    if let Some(ring) = ring {
+        read_ring(&mut scan, manifest, journal, ring)?;
+    }
     Ok(scan.sessions.into_values().collect())
 }
 

@@ -3,13 +3,17 @@
 //! It opens the data directory as an engine would, alone and with a new incarnation, states the numbers in the journal, and stops in order.
 //! A held directory stays held until each of its sessions has been spoken of; what was said is kept in the manifest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use crate::sys::file;
+use crate::sys::ring::RingMemory;
 
 use super::held;
 use super::lock::DirectoryLock;
 use super::manifest::LastUse;
 use super::open::open_files;
 use super::recovery::sessions_of;
+use super::ring_file::ring_path;
 use super::{
     FileStorage, Geometry, Journal, Manifest, ManifestError, Mode, OpenError, RecordHeader, Recovered,
     RecoveredSession, Room, Settings, StoredNumbers, flags, record_bytes,
@@ -51,14 +55,20 @@ pub enum RestoreFault {
 }
 
 impl Standings {
-    /// What the segments say, without a lock or a change. What only a ring holds is not looked at: of a restored directory nothing is in it.
-    pub fn read(data_dir: &Path) -> Result<Self, OpenError> {
+    /// What segments and rings say. Nothing is changed; the directory is locked meanwhile.
+    pub fn read(data_dir: &Path, ring_dir: Option<&Path>) -> Result<Self, OpenError> {
         let manifest = read_manifest(&FileStorage::open(data_dir, Geometry::default()))?;
+        let _lock = DirectoryLock::take(data_dir)?;
+        let ring_dir = ring_dir.map_or_else(|| PathBuf::from(&manifest.ring_dir), Path::to_owned);
         let storage = FileStorage::open(data_dir, manifest.geometry);
         storage.open_segments()?;
         let mut sessions = Vec::new();
         for journal in 0..manifest.geometry.journals {
-            for session in sessions_of(&storage, &manifest, journal)? {
+            // One that cannot be opened adds nothing to what the segments say.
+            let ring = file::open_private(&ring_path(&ring_dir, manifest.uuid, journal), false)
+                .and_then(|file| RingMemory::map(&file, manifest.geometry.ring_bytes))
+                .ok();
+            for session in sessions_of(&storage, &manifest, journal, ring.as_ref())? {
                 let is_decided = manifest.last_use.decided.contains(&key(journal, session.number));
                 sessions.push(Standing { journal, session, is_decided });
             }
