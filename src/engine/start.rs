@@ -139,8 +139,13 @@ impl Engine {
             tracing::warn!(?timeout, "waiting for {pid} to let go of the data directory");
         };
         let settings = journal_settings(config, journals);
-        let opened =
-            journal::open_within(&settings, config.engine.lock_timeout, waiting).map_err(StartError::Journal)?;
+        // Validators take tens of ms to compile, and the journal about as long to read.
+        let (opened, directory) = std::thread::scope(|scope| {
+            let directory = scope.spawn(|| Directory::new(config));
+            let opened = journal::open_within(&settings, config.engine.lock_timeout, waiting);
+            (opened, directory.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let opened = opened.map_err(StartError::Journal)?;
         if let Some(warning) = filesystem_warning {
             tracing::warn!("{warning}");
         }
@@ -149,7 +154,7 @@ impl Engine {
             tracing::debug!("{warning}");
         }
 
-        let directory = Arc::new(Directory::new(config));
+        let directory = Arc::new(directory);
         let signals = Arc::new(Signals::default());
         let limits = limits(config);
         let strong = config.sessions.iter().any(|session| mode_of(session.mode) != Mode::Buffered);

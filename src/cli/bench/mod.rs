@@ -4,6 +4,7 @@ mod client;
 mod engine;
 mod floor;
 mod machine;
+mod recovery;
 mod resend;
 mod wire;
 
@@ -19,6 +20,7 @@ use super::Exit;
 pub(super) enum Bench {
     Wire(wire::WireOptions),
     Resend(resend::ResendOptions),
+    Recovery(recovery::RecoveryOptions),
     #[command(hide = true)]
     Floor(floor::FloorOptions),
 }
@@ -54,6 +56,7 @@ pub(super) fn bench(bench: &Bench) -> Exit {
     match bench {
         Bench::Wire(options) => wire::wire(options),
         Bench::Resend(options) => resend::resend(options),
+        Bench::Recovery(options) => recovery::recovery(options),
         Bench::Floor(options) => floor::floor(options),
     }
 }
