@@ -7,11 +7,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::sys::ring::{HEADER_BYTES_READ, owner_of};
+use crate::sys::ring::{HEADER_BYTES_READ, PAGE_BYTES, read_header};
 
 use super::device;
 use super::ring_file::{is_ours, ring_path};
-use super::{FileStorage, Geometry, LastUse, Manifest, OpenError, Storage, StorageError};
+use super::scan::{RingSource, record_at};
+use super::{FileStorage, Geometry, LastUse, Manifest, OpenError, RECORD_ALIGN, Storage, StorageError};
 
 /// Why a data directory is held, by its manifest; `None` where it is not, or where there is none. For those who look on.
 pub fn why_held(data_dir: &Path) -> Result<Option<String>, OpenError> {
@@ -45,21 +46,35 @@ pub(super) fn hold(storage: &impl Storage, manifest: &mut Manifest, why: String)
     manifest.write(storage)
 }
 
-/// A ring of this directory's that a later incarnation used than the directory knows of.
+/// A ring of this directory's that a later incarnation used than the directory knows of. The owner's number in its header proves nothing by
+/// itself, since no CRC covers it; a record of a later incarnation does.
 fn newer_ring(manifest: &Manifest, ring_dir: &Path) -> Option<String> {
     (0..manifest.geometry.journals).find_map(|journal| {
         let path = ring_path(ring_dir, manifest.uuid, journal);
+        let file = File::open(&path).ok()?;
         let mut header = [0; HEADER_BYTES_READ];
-        File::open(&path).and_then(|file| file.read_exact_at(&mut header, 0)).ok()?;
-        let owner = owner_of(&header);
-        let is_newer = is_ours(&header, manifest, journal) && owner > u64::from(manifest.incarnation);
-        is_newer.then(|| {
-            format!(
-                "start {owner} has used the ring {path:?} and the directory knows of {} starts, so it is an older copy",
-                manifest.incarnation
-            )
-        })
+        file.read_exact_at(&mut header, 0).ok()?;
+        let (appended, owner) = read_header(&header);
+        if !is_ours(&header, manifest, journal) || owner <= u64::from(manifest.incarnation) {
+            return None;
+        }
+        let mut data = vec![0; usize::try_from(manifest.geometry.ring_bytes).ok()?];
+        file.read_exact_at(&mut data, PAGE_BYTES).ok()?;
+        let newer = newest_record(&data, &manifest.geometry, appended).filter(|newest| *newest > manifest.incarnation)?;
+        Some(format!(
+            "start {newer} has written to the ring {path:?} and the directory knows of {} starts, so it is an older copy",
+            manifest.incarnation
+        ))
     })
+}
+
+/// The incarnation of the newest whole record in a ring's data.
+pub(super) fn newest_record(data: &[u8], geometry: &Geometry, appended: u64) -> Option<u32> {
+    let start = appended.saturating_sub(geometry.ring_bytes);
+    let mut ring = RingSource { data, start, end: appended };
+    let last = appended.checked_sub(RECORD_ALIGN)? / RECORD_ALIGN;
+    let steps = (start.div_ceil(RECORD_ALIGN)..=last).rev().map(|step| step * RECORD_ALIGN);
+    steps.into_iter().find_map(|at| record_at(&mut ring, geometry, at).ok()?.map(|(header, _)| header.incarnation))
 }
 
 fn other_device(last_use: &LastUse, now: &[String]) -> Option<String> {

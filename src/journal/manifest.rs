@@ -21,7 +21,7 @@ pub struct Manifest {
 /// What tells whether the directory is as its last process left it. All of it may be missing, as in manifests of before it was kept.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LastUse {
-    /// What names the block device below it, as `what=value`: see [`super::device`].
+    /// What names the block device below it, as `what=value`: a serial number, a world-wide id.
     pub device: Vec<String>,
     /// By journal, the position at which `incarnation` began: what an older one wrote there or beyond is fenced.
     pub starts: Vec<u64>,

@@ -200,8 +200,11 @@ pub fn open_over<S: Storage>(
     }
     // Everything that any ring had beyond its segments is on stable media by now, so the rings may change owner. Where the directory is
     // an older copy, a ring may know a later incarnation than the manifest; no number is given out twice.
-    let ours = rings.iter().zip(0..).filter(|(ring, journal)| is_ours(ring.identity(), &manifest, *journal));
-    let newest = ours.filter_map(|(ring, _)| u32::try_from(ring.owner()).ok()).fold(manifest.incarnation, u32::max);
+    let newer = rings.iter().zip(0..).filter_map(|(ring, journal)| {
+        let is_newer = is_ours(ring.identity(), &manifest, journal) && ring.owner() > u64::from(manifest.incarnation);
+        is_newer.then(|| held::newest_record(ring.data(), &geometry, ring.marks().appended)).flatten()
+    });
+    let newest = newer.fold(manifest.incarnation, u32::max);
     let incarnation =
         newest.checked_add(1).ok_or_else(|| ManifestError::Damaged("its incarnation cannot rise".to_owned()))?;
     let starts = found.iter().map(|found| found.end).collect();

@@ -35,13 +35,17 @@ const SYNCED_OFFSET: usize = WRITTEN_OFFSET + 128;
 const OWNER_OFFSET: usize = SYNCED_OFFSET + 128;
 const _: () = assert!(OWNER_OFFSET + 8 <= PAGE_BYTES as usize);
 
-/// As much of the header page as [`owner_of`] looks at.
+/// As much of the header page as [`read_header`] looks at.
 pub const HEADER_BYTES_READ: usize = OWNER_OFFSET + 8;
 
-/// The owner's number in a header page that was read from the file, without a mapping.
-pub fn owner_of(header: &[u8; HEADER_BYTES_READ]) -> u64 {
-    let [.., a, b, c, d, e, f, g, h] = *header;
-    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+/// The position up to which it was appended and the owner's number, of a header page that was read from the file, without a mapping.
+pub fn read_header(header: &[u8; HEADER_BYTES_READ]) -> (u64, u64) {
+    let word = |offset: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&header[offset..offset + 8]);
+        u64::from_ne_bytes(bytes)
+    };
+    (word(APPENDED_OFFSET), word(OWNER_OFFSET))
 }
 
 /// The smallest ring: below it, a page's rounding would be a noticeable part.
