@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use engine::{Place, Running, SMALL, free_port};
 use fixring::journal::{
-    Decision, Geometry, Kind, Mode, NONE, NewRecord, RecoveredSession, Room, Settings, Standings, decide, open,
+    Decision, Geometry, Kind, Mode, NONE, NewRecord, RecoveredSession, Room, Said, Settings, Standings, decide, open,
     why_held,
 };
 use wire::{DEADLINE, Fields, Party, Read1, Wire};
@@ -351,7 +351,7 @@ fn numbers_that_need_a_new_segment_bring_the_applications_state_along() {
         journal.flusher.drain(0).unwrap();
     }
     drop(opened);
-    let said = [(0, 0, Decision::Numbers { next_out: 70, next_in: 90 })];
+    let said = [Said { journal: 0, number: 0, decision: Decision::Numbers { next_out: 70, next_in: 90 } }];
     let mut records = 0;
     decide(&settings, &said, true, 5_000_000_000, |recovered| {
         let mut replay = recovered.replay();

@@ -15,7 +15,9 @@ use super::run::{BuiltIn, exit_of_open, load};
 use crate::application::Application;
 use crate::config::Config;
 use crate::engine::{Environment, restore};
-use crate::journal::{Decision, FileStorage, Recovered, RestoreFault, Settings, Standing, Standings, decide, hold};
+use crate::journal::{
+    Decision, FileStorage, Recovered, RestoreFault, Said, Settings, Standing, Standings, decide, hold,
+};
 use crate::session::{Identity, MSG_SEQ_NUM_MAX};
 
 #[derive(Args, Debug)]
@@ -103,13 +105,14 @@ fn failed(fault: RestoreFault) -> Exit {
 }
 
 /// What the arguments say, session by session; `None` where they say nothing.
-fn decisions(options: &RecoverOptions, standings: &Standings) -> Result<Option<Vec<(u16, u32, Decision)>>, String> {
+fn decisions(options: &RecoverOptions, standings: &Standings) -> Result<Option<Vec<Said>>, String> {
     let blanket = match (options.from_peer, options.keep_numbers) {
         (true, _) => Some(Decision::FromPeer),
         (_, true) => Some(Decision::Keep),
         _ => None,
     };
-    let of = |standing: &Standing, decision| (standing.journal, standing.session.number, decision);
+    let of =
+        |standing: &Standing, decision| Said { journal: standing.journal, number: standing.session.number, decision };
     if options.session.is_empty() {
         let Some(decision) = blanket else { return Ok(None) };
         if !options.restored {
@@ -128,7 +131,7 @@ fn decisions(options: &RecoverOptions, standings: &Standings) -> Result<Option<V
             counts.1
         ));
     }
-    let mut decisions: Vec<(u16, u32, Decision)> = Vec::new();
+    let mut decisions: Vec<Said> = Vec::new();
     for (at, name) in options.session.iter().enumerate() {
         let found = standings.sessions.iter().find(|standing| name_of(standing) == *name);
         let Some(standing) = found else {
@@ -138,7 +141,7 @@ fn decisions(options: &RecoverOptions, standings: &Standings) -> Result<Option<V
         };
         let numbers = || Decision::Numbers { next_out: options.next_out[at], next_in: options.next_in[at] };
         let decision = of(standing, blanket.unwrap_or_else(numbers));
-        if decisions.iter().any(|other| (other.0, other.1) == (decision.0, decision.1)) {
+        if decisions.iter().any(|other| (other.journal, other.number) == (decision.journal, decision.number)) {
             return Err(format!("session {name} is named twice: once is enough"));
         }
         decisions.push(decision);

@@ -68,7 +68,7 @@ pub use manifest::{LastUse, Manifest, ManifestError, journal_of};
 pub use open::{Journal, OpenError, Opened, Settings, open, open_over, open_within, prepare};
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
 pub use recovery::{Records, Recovered, RecoveryReport, RingFound, StoredRecord};
-pub use restore::{Decision, RestoreFault, Standing, Standings, decide, hold};
+pub use restore::{Decision, RestoreFault, Said, Standing, Standings, decide, hold};
 pub use stager::{JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
 pub use state::{IncarnationStart, NUMBERS_BYTES, RecoveredSession, SessionState, StateTooLarge, StoredNumbers};
 pub use storage::{Slot, Storage, StorageError};

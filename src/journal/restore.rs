@@ -30,6 +30,14 @@ pub enum Decision {
     Keep,
 }
 
+/// A decision and its session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Said {
+    pub journal: u16,
+    pub number: u32,
+    pub decision: Decision,
+}
+
 /// A session of a data directory that no engine runs on.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Standing {
@@ -95,7 +103,7 @@ const BY_OPERATOR: &str = "the operator has said that it is restored";
 /// When a decision names a session that the directory does not have.
 pub fn decide(
     settings: &Settings,
-    decisions: &[(u16, u32, Decision)],
+    said: &[Said],
     is_restored: bool,
     now_ns: u64,
     mut snapshot: impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
@@ -112,28 +120,17 @@ pub fn decide(
     let opened = open_files(&storage, manifest, settings, true)?;
     let mut undecided = Vec::new();
     for mut journal in opened.journals {
-        let of_journal = || decisions.iter().filter(|(number, ..)| *number == journal.number);
-        for (_, number, _) in of_journal() {
-            assert!(
-                journal.recovered.sessions.iter().any(|session| session.number == *number),
-                "a session that is there"
-            );
-        }
-        let said: Vec<(u32, Decision)> = of_journal().map(|(_, number, decision)| (*number, *decision)).collect();
+        let said: Vec<Said> = said.iter().filter(|said| said.journal == journal.number).copied().collect();
         state(&mut journal, &said, now_ns, &mut snapshot)?;
         let sessions = journal.recovered.sessions.iter().map(|session| session.number);
-        undecided.extend(
-            sessions
-                .filter(|number| !said.iter().any(|(other, _)| other == number))
-                .map(|number| key(journal.number, number)),
-        );
+        let rest = sessions.filter(|number| !said.iter().any(|said| said.number == *number));
+        undecided.extend(rest.map(|number| key(journal.number, number)));
     }
     if is_restored {
         // Only now: until here a crash leaves the directory held, and what was said can be said again.
         let mut manifest = read_manifest(&storage)?;
         let decided = manifest.last_use.decided.iter().cloned();
-        let decided: Vec<String> =
-            decided.chain(decisions.iter().map(|(journal, number, _)| key(*journal, *number))).collect();
+        let decided: Vec<String> = decided.chain(said.iter().map(|said| key(said.journal, said.number))).collect();
         let is_free = undecided.iter().all(|session| decided.contains(session));
         let (held, decided) = if is_free { (String::new(), Vec::new()) } else { (manifest.last_use.held, decided) };
         manifest.last_use = LastUse { held, decided, ..manifest.last_use };
@@ -145,14 +142,14 @@ pub fn decide(
 /// States the numbers in one commit each and ends the journal in order.
 fn state(
     journal: &mut Journal<FileStorage>,
-    said: &[(u32, Decision)],
+    said: &[Said],
     now_ns: u64,
     snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
 ) -> Result<(), RestoreFault> {
     const BYTES_MAX: u64 = record_bytes(super::NUMBERS_BYTES);
-    for (number, decision) in said {
+    for Said { number, decision, .. } in said {
         let sessions = &mut journal.recovered.sessions;
-        let session = sessions.iter_mut().find(|session| session.number == *number).expect("checked above");
+        let session = sessions.iter_mut().find(|session| session.number == *number).expect("a session that is there");
         match *decision {
             Decision::Keep => continue,
             Decision::FromPeer => session.next_out_from_peer = true,

@@ -298,9 +298,16 @@ fn start_once(directory: &Path, settings: &Settings, number: u32, floor_ms: f64)
     let mut engine = Engine(command.spawn()?);
     answered(&mut engine.0, address, &logon, start)?;
     let answered_ms = ms(start.elapsed());
-    let log = engine.0.stderr.take().expect("piped");
-    engine.0.kill()?;
-    let log = BufReader::new(log).lines().collect::<Result<Vec<_>, _>>()?;
+    // The engine says that it is ready from another thread than the one that answers.
+    let mut lines = BufReader::new(engine.0.stderr.take().expect("piped")).lines();
+    let mut log = Vec::new();
+    while !log.last().is_some_and(|line: &String| line.contains("\"ready\"")) {
+        match lines.next() {
+            Some(line) => log.push(line?),
+            None => break,
+        }
+    }
+    drop(engine);
     let start_ns = start_unix.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as i128);
     let time_of = |what: &str| {
         let lines = log.iter().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
