@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let address = arguments.next().unwrap_or_else(|| "127.0.0.1:9880".into());
     let directory = arguments.next().unwrap_or_else(|| "fixring-example/acceptor".into());
     let text = format!(
-        "engine.data_dir = {directory:?}\npersistence.ring_dir = {directory:?}\ncontrol.listen = \"off\"\n\
+        "engine.data_dir = {directory:?}\npersistence.ring_dir = {directory:?}\npersistence.allow_tmpfs = true\ncontrol.listen = \"off\"\n\
          [[acceptor]]\nlisten = {address:?}\n\
          [[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"*\"\n"
     );

@@ -89,6 +89,26 @@ fn a_resend_is_checked_and_measured_beside_another_session() {
 }
 
 #[test]
+fn a_start_over_a_dead_processs_journal_is_timed_beside_exec() {
+    let _alone = alone();
+    let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
+        .args(["bench", "recovery", "--json", "--gib", "0.1", "--runs", "2"])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["journal_bytes"], 3 * (64 << 20), "{report}");
+    let starts = report["starts"].as_array().unwrap();
+    assert_eq!(starts.len(), 2, "{report}");
+    for start in starts {
+        let [recovered, ready, answered] =
+            ["recovered_ms", "ready_ms", "answered_ms"].map(|what| start[what].as_f64().unwrap());
+        assert!(0.0 < recovered && recovered <= ready && 0.0 < answered, "{report}");
+        assert!(start["floor_ms"].as_f64().unwrap() > 0.0, "{report}");
+    }
+}
+
+#[test]
 fn saturation_counts_answers_beside_a_bare_echo() {
     if !has_two_cores() {
         return;

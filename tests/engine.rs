@@ -460,3 +460,22 @@ fn a_peer_that_floods_has_a_bounded_number_of_messages_a_turn() {
     }
     assert!(turns.len() > 2 && turns.iter().all(|answers| (1..=64).contains(answers)), "{turns:?}");
 }
+
+#[test]
+fn a_worker_whose_ring_another_process_owns_releases_nothing_more() {
+    let mut world = World::new();
+    let mut peer = world.logged_on("DESK0");
+    // The flusher would notice too: the worker must not need it.
+    world.flushes = false;
+    let order = peer.order("before");
+    peer.send_bytes(&order);
+    world.pass_ms(5);
+    assert_eq!(types(&peer.receive()), "8");
+    assert!(!world.engine.worker.is_fenced());
+    world.node.keeper.as_ref().unwrap().usurp(u64::from(world.engine.incarnation) + 1);
+    let order = peer.order("after");
+    peer.send_bytes(&order);
+    world.pass_ms(5);
+    assert_eq!(peer.receive(), [""; 0]);
+    assert!(world.engine.worker.is_fenced());
+}

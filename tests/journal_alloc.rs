@@ -29,6 +29,7 @@ fn appending_rolling_and_flushing_allocate_nothing() {
         last_out: 0,
         last_in: 0,
         began_s: 0,
+        next_out_from_peer: false,
         identity: b"one",
     };
     let before = Counting::on_this_thread();

@@ -208,8 +208,7 @@ impl World {
         if self.random.u8(..20) == 0 {
             // The last of the steps was not taken: the manifest is raised, the ring still is the old one's.
             let ring = self.ring.take().unwrap();
-            let manifest = prepare(&self.storage, &self.settings).unwrap();
-            drop(open_over(&self.storage, manifest, vec![ring], &self.settings).unwrap());
+            drop(self.open(ring));
             let manifest = prepare(&self.storage, &self.settings).unwrap();
             let raised = Manifest { incarnation: manifest.incarnation + 1, ..manifest };
             self.storage.replace_manifest(raised.to_text().as_bytes()).unwrap();

@@ -276,6 +276,20 @@ fn no_corruption_panics_or_invents_messages() {
     }
 }
 
+/// The owner in a ring's header is covered by no CRC: what a flipped bit makes of it holds no directory.
+#[test]
+fn an_owner_that_no_record_of_the_ring_confirms_holds_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    let mut opened = open_in(root.path());
+    send(&mut opened.journals[0], 5);
+    let ring = root.path().join(format!("ring/fixring-{}-0.ring", opened.uuid));
+    drop(opened);
+    std::fs::File::options().write(true).open(&ring).unwrap().write_all_at(&7u64.to_le_bytes(), 512).unwrap();
+    let opened = open_in(root.path());
+    assert!(matches!(opened.journals[0].recovered.report.ring, RingFound::Quarantined(_)));
+    assert_eq!(opened.incarnation, 2);
+}
+
 /// Flips a bit, sets a word to an extreme, zeroes or scrambles a stretch, or moves one elsewhere.
 fn corrupt(path: &Path, random: &mut fastrand::Rng) {
     let file = std::fs::File::options().read(true).write(true).open(path).unwrap();

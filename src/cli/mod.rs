@@ -8,8 +8,10 @@ mod config;
 mod demo;
 mod dictionary;
 mod exit;
+mod held;
 mod journal;
 pub mod logging;
+mod recover;
 mod run;
 mod schedule;
 
@@ -57,6 +59,12 @@ enum Command {
     /// Look into a data directory
     #[command(subcommand)]
     Journal(journal::JournalCommand),
+    /// Show the numbers of a stopped data directory's sessions, and set them
+    ///
+    /// Alone it prints them. A directory that is restored from a snapshot, a clone or a copy is held, since its
+    /// counterparties have seen numbers that it knows nothing of: `run` waits until each session has been spoken of
+    /// with --restored. A number that is set opens a new epoch. PossDup messages that come again may be executed again.
+    Recover(recover::RecoverOptions),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -96,6 +104,7 @@ pub fn main() -> Exit {
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Schedule(options) => schedule::schedule(&options),
         Command::Demo(options) => demo::demo(&options),
+        Command::Recover(options) => recover::recover(&options),
         Command::Journal(command) => journal::journal(&command),
         Command::Config(command) => config::config(&command),
     }

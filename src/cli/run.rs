@@ -8,6 +8,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Exit;
+use super::held::wait_until_freed;
 use crate::application::{Application, Delivery, Direction, Echo, Exchange, Handle, RestoreError, SessionNumber};
 use crate::config::{BuiltInApplication, Config, ConfigErrors};
 use crate::control::ControlError;
@@ -17,7 +18,7 @@ use crate::journal::OpenError;
 use crate::sys::memory::{Locked, lock_all};
 
 /// How often the main thread looks whether a signal came or the engine ended.
-const WATCH_INTERVAL: Duration = Duration::from_millis(20);
+pub(super) const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 
 pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
     let config = match load(config, data_dir) {
@@ -34,11 +35,18 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             return Exit::Internal;
         }
     }
-    let engine = match Engine::start(&config, |environment| BuiltIn::new(config.engine.application, environment)) {
-        Ok(engine) => engine,
-        Err(error) => {
-            eprintln!("{error}");
-            return exit_of(&error);
+    let engine = loop {
+        match Engine::start(&config, |environment| BuiltIn::new(config.engine.application, environment)) {
+            Ok(engine) => break engine,
+            Err(error @ StartError::Journal(OpenError::Held { .. })) => {
+                if let Some(exit) = wait_until_freed(&config, &error, &stop) {
+                    return exit;
+                }
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                return exit_of(&error);
+            }
         }
     };
     match lock_all() {
@@ -85,15 +93,9 @@ pub(super) fn load(config: Option<&Path>, data_dir: Option<&Path>) -> Result<Con
 }
 
 /// Whose fault it is that the engine did not start, as a status.
-fn exit_of(error: &StartError) -> Exit {
+pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
-        StartError::Journal(error) => match error {
-            OpenError::Manifest(_) | OpenError::InUse { .. } | OpenError::Directory(_) | OpenError::Damaged { .. } => {
-                Exit::DataDirectory
-            }
-            OpenError::Ring(_) => Exit::SharedMemory,
-            OpenError::Volume(_) | OpenError::Archive(_) | OpenError::Storage(_) => Exit::Storage,
-        },
+        StartError::Journal(error) => exit_of_open(error),
         StartError::Listen { .. } | StartError::Control { error: ControlError::PortTaken { .. }, .. } => {
             Exit::PortTaken
         }
@@ -101,6 +103,18 @@ fn exit_of(error: &StartError) -> Exit {
         StartError::Application { .. } => Exit::DataDirectory,
         StartError::Storage(_) => Exit::Storage,
         StartError::Thread(_) => Exit::Internal,
+    }
+}
+
+pub(super) fn exit_of_open(error: &OpenError) -> Exit {
+    match error {
+        OpenError::Held { .. }
+        | OpenError::Manifest(_)
+        | OpenError::InUse { .. }
+        | OpenError::Directory(_)
+        | OpenError::Damaged { .. } => Exit::DataDirectory,
+        OpenError::Ring(_) => Exit::SharedMemory,
+        OpenError::Volume(_) | OpenError::Archive(_) | OpenError::Storage(_) => Exit::Storage,
     }
 }
 

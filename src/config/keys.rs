@@ -23,6 +23,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "logon_timeout",
             "logout_timeout",
             "probe_timeout",
+            "lock_timeout",
         ],
     ),
     (
@@ -41,6 +42,8 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "retention_age",
             "recycle_hold_max",
             "sequence_gap_max",
+            "allow_network_filesystem",
+            "allow_tmpfs",
         ],
     ),
     ("control", &["listen"]),

@@ -82,6 +82,8 @@ pub struct EngineConfig {
     pub logout_timeout: Duration,
     /// How long a second Logon for a live session waits for the first connection to prove that it is alive.
     pub probe_timeout: Duration,
+    /// How long a start waits for a dead process to let go of the data directory.
+    pub lock_timeout: Duration,
 }
 
 /// `workers` or `cores`: how many workers there are and where they run.
@@ -146,6 +148,10 @@ pub struct PersistenceConfig {
     pub recycle_hold_max: Duration,
     /// Of sessions that do not name their own.
     pub sequence_gap_max: u32,
+    /// A data directory on NFS, SMB, FUSE and their like is not refused.
+    pub allow_network_filesystem: bool,
+    /// A data directory in memory is not refused.
+    pub allow_tmpfs: bool,
 }
 
 /// When a commit is released. Ordered by strength.
@@ -403,6 +409,7 @@ impl Default for EngineConfig {
             logon_timeout: Duration::from_secs(10),
             logout_timeout: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(2),
+            lock_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -423,6 +430,8 @@ impl Default for PersistenceConfig {
             retention_age: None,
             recycle_hold_max: Duration::from_millis(200),
             sequence_gap_max: SEQUENCE_GAP_MAX,
+            allow_network_filesystem: false,
+            allow_tmpfs: false,
         }
     }
 }

@@ -191,7 +191,8 @@ fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {
         ),
         logon_timeout: section.duration(reader, "logon_timeout", timeouts.clone(), default.logon_timeout),
         logout_timeout: section.duration(reader, "logout_timeout", timeouts.clone(), default.logout_timeout),
-        probe_timeout: section.duration(reader, "probe_timeout", timeouts, default.probe_timeout),
+        probe_timeout: section.duration(reader, "probe_timeout", timeouts.clone(), default.probe_timeout),
+        lock_timeout: section.duration(reader, "lock_timeout", timeouts, default.lock_timeout),
     }
 }
 
@@ -222,6 +223,8 @@ fn persistence(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Persistenc
             default.recycle_hold_max,
         ),
         sequence_gap_max: section.number(reader, "sequence_gap_max", SEQUENCE_GAPS_MAX, default.sequence_gap_max),
+        allow_network_filesystem: section.flag(reader, "allow_network_filesystem", default.allow_network_filesystem),
+        allow_tmpfs: section.flag(reader, "allow_tmpfs", default.allow_tmpfs),
     }
 }
 

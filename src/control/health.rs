@@ -26,6 +26,8 @@ pub enum Phase {
     Ready = 2,
     /// Logging out.
     Stopping = 3,
+    /// The data directory may be older than its last use; the operator has to speak.
+    Held = 4,
 }
 
 /// Shared by the engine's threads and the control plane. Made once, before the first worker starts.
@@ -120,6 +122,7 @@ impl Shared {
             0 => Phase::Starting,
             1 => Phase::Recovering,
             2 => Phase::Ready,
+            4 => Phase::Held,
             _ => Phase::Stopping,
         }
     }
@@ -149,6 +152,9 @@ impl Shared {
             Phase::Recovering => Err("recovering the journal"),
             Phase::Ready => Ok(()),
             Phase::Stopping => Err("stopping"),
+            Phase::Held => Err(
+                "held: the data directory may be older than its last use; free it with `fixring recover --restored`",
+            ),
         }
     }
 }
@@ -196,5 +202,8 @@ mod tests {
         assert_eq!(shared.readiness(), Ok(()));
         shared.set_phase(Phase::Stopping);
         assert_eq!(shared.readiness(), Err("stopping"));
+        shared.set_phase(Phase::Held);
+        assert!(shared.readiness().unwrap_err().contains("fixring recover --restored"));
+        assert_eq!(shared.liveness(Instant::now() + WORKER_SILENCE_MAX * 9), Ok(()));
     }
 }

@@ -20,7 +20,7 @@ use super::counters::{
     ArchiveCounters, CounterKind, CounterRow, FlusherCounters, JournalCounters, RecycleCounters, SessionCounters,
     WorkerCounters,
 };
-use super::health::Shared;
+use super::health::{Phase, Shared};
 
 /// What [`encode`] writes, for the Content-Type header.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -73,6 +73,14 @@ impl Collector for EngineCollector {
         ConstGauge::new(i64::from(ready)).encode(encoder.encode_descriptor(
             "ready",
             ready_help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+
+        let held_help = "1 while the data directory waits for `fixring recover` and no session is taken over";
+        ConstGauge::new(i64::from(shared.phase() == Phase::Held)).encode(encoder.encode_descriptor(
+            "held",
+            held_help,
             None,
             MetricType::Gauge,
         )?)?;

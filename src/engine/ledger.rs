@@ -356,6 +356,7 @@ impl Slot {
             last_out: self.link.last_out,
             last_in: self.link.last_in,
             began_s: self.link.began_s,
+            next_out_from_peer: self.link.next_out_from_peer,
             identity: &self.link.identity_bytes,
         }
     }

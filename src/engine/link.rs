@@ -42,6 +42,8 @@ pub(crate) struct Link {
     pub last_in: u64,
     /// When the session's numbers began, in s of Unix time; see [`crate::journal::SessionState`].
     pub began_s: u64,
+    /// As the journal has it; the session itself decides by its own.
+    pub next_out_from_peer: bool,
     pub hours: Option<Box<Hours>>,
     pub connection: Option<ConnectionId>,
     /// The connection is gone and the session has not been told yet, for want of room in the journal.
@@ -104,6 +106,7 @@ impl Link {
             last_out: NONE,
             last_in: NONE,
             began_s: 0,
+            next_out_from_peer: false,
             hours: None,
             connection: None,
             disconnect_owed: false,
@@ -327,13 +330,19 @@ impl Outbox for LinkOutbox<'_> {
         }
         self.link.next_out = next_out;
         let stored = StoredNumbers { next_out, next_in, epoch, lease: self.link.lease.stated() };
-        let appended = self.writer.append_numbers(self.link.number, self.now.utc.unix_ns, stored);
+        let flags = if self.link.next_out_from_peer { flags::NEXT_OUT_FROM_PEER } else { 0 };
+        let time_ns = self.now.utc.unix_ns;
+        let appended = self.writer.append_flagged_numbers(self.link.number, time_ns, stored, flags);
         let position = appended.expect("the room that a commit reserves holds the session's own records");
         if is_synced_first {
             self.link.waits_for = Some(position);
         }
         self.commit.appended = true;
         self.commit.mode = self.commit.mode.max(self.link.mode);
+    }
+
+    fn next_out_is_known(&mut self) {
+        self.link.next_out_from_peer = false;
     }
 }
 

@@ -152,6 +152,7 @@ fn noticed(notice: Notice) -> &'static str {
         Notice::ResendRequestIgnored { .. } => "the same ResendRequest came too often, and was ignored",
         Notice::SequenceReset { .. } => "the peer moved its number up by SequenceReset",
         Notice::Resumed { .. } => "messages were lost, and the session goes on where the peer expects it",
+        Notice::NextOutFromPeer { .. } => "the restored session goes on with the number that the peer expects",
         Notice::NumbersReset { .. } => "both numbers are 1 again",
         Notice::HeartbeatMissed => "the peer is silent; a TestRequest is on its way",
         Notice::TestRequestAnswered => "the peer has answered the TestRequest",

@@ -9,6 +9,7 @@ mod clock;
 mod connection;
 mod directory;
 mod event;
+mod fence;
 mod hours;
 mod initiate;
 mod lease;

@@ -15,6 +15,7 @@ use super::archive::{Archiving, RecycleWatch, archive_first, run_archivers, targ
 use super::clock::{Clock, SystemClock};
 use super::directory::{Directory, mode_of};
 use super::event::{SessionKey, events};
+use super::fence::Fence;
 use super::log::EventLog;
 use super::threads::{FatalOnPanic, Signals, run_flushers, run_resolver, run_stagers, run_worker, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
@@ -23,8 +24,8 @@ use crate::config::{Config, Placement};
 use crate::control::{ControlError, ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
 use crate::journal::{
-    self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, Rollback, SessionState,
-    Storage, StorageError,
+    self, Allowed, FileStorage, Filesystem, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession,
+    Rollback, SessionState, Storage, StorageError,
 };
 use crate::session::{Identity, Version};
 use crate::transport::tcp::{KernelTcp, bind};
@@ -119,6 +120,9 @@ impl Engine {
         config: &Config,
         mut make: impl FnMut(Environment) -> A,
     ) -> Result<Engine, StartError> {
+        let allowed =
+            Allowed { network: config.persistence.allow_network_filesystem, memory: config.persistence.allow_tmpfs };
+        let filesystem_warning = Filesystem::check(&config.engine.data_dir, allowed).map_err(StartError::Journal)?;
         let placement = Placement::of(config)?;
         let worker_count = placement.workers.len();
         let journals = journals_of(config, worker_count as u16);
@@ -133,16 +137,31 @@ impl Engine {
             None => None,
         };
         shared.set_phase(Phase::Recovering);
-        let opened = journal::open_with(&journal_settings(config, journals), |storage, manifest, rings| {
-            archive_first(config, storage, manifest, rings)
-        })
-        .map_err(StartError::Journal)?;
+        let waiting = |pid: Option<u32>| {
+            let pid = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
+            let timeout = config.engine.lock_timeout;
+            tracing::warn!(?timeout, "waiting for {pid} to let go of the data directory");
+        };
+        let settings = journal_settings(config, journals);
+        // Validators take tens of ms to compile, and the journal about as long to read.
+        let (opened, directory) = std::thread::scope(|scope| {
+            let directory = scope.spawn(|| Directory::new(config));
+            let opened =
+                journal::open_with(&settings, config.engine.lock_timeout, waiting, |storage, manifest, rings| {
+                    archive_first(config, storage, manifest, rings)
+                });
+            (opened, directory.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let opened = opened.map_err(StartError::Journal)?;
+        if let Some(warning) = filesystem_warning {
+            tracing::warn!("{warning}");
+        }
         for warning in &opened.warnings {
             // Of memory that is not locked `fixring run` warns once, for the whole process.
             tracing::debug!("{warning}");
         }
 
-        let directory = Arc::new(Directory::new(config));
+        let directory = Arc::new(directory);
         let signals = Arc::new(Signals::default());
         let limits = limits(config);
         let strong = config.sessions.iter().any(|session| mode_of(session.mode) != Mode::Buffered);
@@ -215,8 +234,9 @@ impl Engine {
         engine.housekeeping("fixring-flush", &placement.housekeeping, move |signals| {
             run_flushers(&mut flushers, interval, strong, signals);
         })?;
+        let mut fence = Fence::new(&config.engine.data_dir, opened.incarnation);
         engine.housekeeping("fixring-stage", &placement.housekeeping, move |signals| {
-            run_stagers(&mut stagers, &mut watches, signals);
+            run_stagers(&mut stagers, &mut watches, &mut fence, signals);
         })?;
         if !archivers.is_empty() {
             engine.housekeeping("fixring-archive", &placement.housekeeping, move |signals| {

@@ -14,6 +14,7 @@ use rtrb::{Consumer, Producer};
 
 use super::archive::RecycleWatch;
 use super::clock::Clock;
+use super::fence::{Fence, fenced};
 use super::initiate::{ResolveRequest, Resolved};
 use super::worker::Worker;
 use crate::application::Application;
@@ -115,7 +116,11 @@ pub(crate) fn run_worker<T: Transport, A: Application>(
         if signals.stop.load(Ordering::Relaxed) {
             worker.request_stop(now);
         }
-        if worker.turn(now, timeout) > 0 {
+        let work = worker.turn(now, timeout);
+        if worker.is_fenced() {
+            return signals.fail(&fenced("the ring"));
+        }
+        if work > 0 {
             idle_since = None;
             timeout = None;
             continue;
@@ -186,9 +191,18 @@ fn publish<S: Storage>(flusher: &Flusher<S>, published: &FlusherCounters) {
     published.longest_sync_ns.set(counters.sync_ns_max.load(Ordering::Relaxed));
 }
 
-/// Serves resends until the workers are done, and looks after what they and the archive keep from being overwritten.
-pub(crate) fn run_stagers<S: Storage>(stagers: &mut [Stager<S>], watches: &mut [RecycleWatch], signals: &Signals) {
+/// Serves resends until the workers are done, looks after what they and the archive keep from being overwritten, and now and then
+/// whether the directory is still ours.
+pub(crate) fn run_stagers<S: Storage>(
+    stagers: &mut [Stager<S>],
+    watches: &mut [RecycleWatch],
+    fence: &mut Fence,
+    signals: &Signals,
+) {
     while !signals.is_over() {
+        if let Err(error) = fence.look(Instant::now()) {
+            return signals.fail(&error);
+        }
         let mut work = 0;
         for watch in watches.iter_mut() {
             if let Err(error) = watch.look(signals.stop.load(Ordering::Acquire)) {

@@ -121,7 +121,7 @@ impl Walk {
     fn new(storage: &FileStorage, manifest: &Manifest, journal: u16) -> Result<Self, StorageError> {
         let geometry = manifest.geometry;
         let mut segments = SegmentSource::new(storage.clone(), geometry, journal);
-        let incarnations = Incarnations { newest: 0, last: manifest.incarnation };
+        let incarnations = Incarnations::of(manifest, journal);
         let mut records = Vec::new();
         let mut start = 0;
         // The oldest whole head: every later one is reached from it.

@@ -67,7 +67,19 @@ impl FileStorage {
             }
             segments.push(files);
         }
-        for file in segments.iter().flatten() {
+        let is_whole = |file: &File| {
+            let metadata = file.metadata();
+            metadata.is_ok_and(|found| {
+                found.len() >= geometry.segment_bytes && found.blocks() * 512 >= geometry.segment_bytes
+            })
+        };
+        // A start over segments that are all there has nothing to allocate, nor a directory to sync.
+        let incomplete: Vec<&File> = segments.iter().flatten().filter(|file| !is_whole(file)).collect();
+        if incomplete.is_empty() && !create {
+            self.hold(segments);
+            return Ok(());
+        }
+        for file in incomplete {
             match file::allocate(file, geometry.segment_bytes) {
                 Ok(()) => {}
                 // A filesystem without allocation (overlay, some network ones): zero-writing takes the space instead.

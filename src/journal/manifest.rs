@@ -18,6 +18,20 @@ pub struct Manifest {
     /// The journals in which that process went on at the sessions' leases, for until its first record says so.
     /// `None` where a fixring without leases has written it.
     pub numbers_moved: Option<Vec<u16>>,
+    pub last_use: LastUse,
+}
+
+/// What tells whether the directory is as its last process left it. All of it may be missing, as in manifests of before it was kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LastUse {
+    /// What names the block device below it, as `what=value`: a serial number, a world-wide id.
+    pub device: Vec<String>,
+    /// By journal, the position at which `incarnation` began: what an older one wrote there or beyond is fenced.
+    pub starts: Vec<u64>,
+    /// Why nobody may take the sessions over before the operator has said what their numbers are; empty where they may.
+    pub held: String,
+    /// Sessions of a held directory that the operator has spoken of, as `journal.number`.
+    pub decided: Vec<String>,
 }
 
 /// Why a data directory cannot be opened as configured. The operator's to mend, save [`ManifestError::Damaged`].
@@ -73,6 +87,14 @@ struct Text {
     ring_dir: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     numbers_moved: Option<Vec<u16>>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    device: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    starts: Vec<u64>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    held: String,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    decided: Vec<String>,
 }
 
 /// Read before anything else, so that a newer version is named even if the rest has changed.
@@ -96,6 +118,10 @@ impl Manifest {
             segments: self.geometry.segments,
             ring_dir: self.ring_dir.clone(),
             numbers_moved: self.numbers_moved.clone(),
+            device: self.last_use.device.clone(),
+            starts: self.last_use.starts.clone(),
+            held: self.last_use.held.clone(),
+            decided: self.last_use.decided.clone(),
         };
         let mut out = TITLE.to_owned();
         out.push_str(&toml::to_string(&text).expect("a flat table of integers and strings"));
@@ -127,8 +153,14 @@ impl Manifest {
         };
         geometry.check().map_err(ManifestError::Damaged)?;
         let uuid = Uuid::parse_str(&text.uuid).map_err(|_| damaged("its uuid is not one"))?;
-        let Text { incarnation, ring_dir, numbers_moved, .. } = text;
-        Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved })
+        let Text { incarnation, ring_dir, numbers_moved, device, starts, held, decided, .. } = text;
+        let last_use = LastUse { device, starts, held, decided };
+        Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved, last_use })
+    }
+
+    /// Where the last incarnation began in a journal; beyond every position where that is not known.
+    pub(super) fn start_of(&self, journal: u16) -> u64 {
+        self.last_use.starts.get(usize::from(journal)).copied().unwrap_or(u64::MAX)
     }
 
     /// Whether a configuration fits this directory.
@@ -166,6 +198,12 @@ mod tests {
             incarnation: 41,
             ring_dir: "/dev/\"shm\"".to_owned(),
             numbers_moved: Some(vec![0, 2]),
+            last_use: LastUse {
+                device: vec!["serial=vol0a".to_owned()],
+                starts: vec![4096, u64::MAX / 2],
+                held: "restored".to_owned(),
+                decided: vec!["0.1".to_owned()],
+            },
         }
     }
 
@@ -175,6 +213,15 @@ mod tests {
             let manifest = Manifest { numbers_moved, ..manifest() };
             assert_eq!(Manifest::of_text(manifest.to_text().as_bytes()), Ok(manifest));
         }
+    }
+
+    #[test]
+    fn a_manifest_of_before_the_last_use_was_kept_is_read() {
+        let old = Manifest { last_use: LastUse::default(), ..manifest() };
+        let text = old.to_text();
+        assert!(!["device", "starts", "held", "decided"].iter().any(|key| text.contains(key)), "{text}");
+        assert_eq!(Manifest::of_text(text.as_bytes()), Ok(old.clone()));
+        assert_eq!(old.start_of(0), u64::MAX);
     }
 
     #[test]

@@ -42,14 +42,19 @@
 
 pub mod archive;
 pub mod cat;
+mod device;
 mod file_storage;
+mod filesystem;
 mod flusher;
+mod held;
+mod lock;
 mod manifest;
 mod open;
 mod rate;
 mod record;
 mod recovery;
 mod recycling;
+mod restore;
 mod ring_file;
 mod scan;
 pub mod simulated;
@@ -59,13 +64,17 @@ mod storage;
 mod writer;
 
 pub use file_storage::{FileStorage, stranger_in};
+pub use filesystem::{Allowed, Filesystem};
 pub use flusher::{Flusher, FlusherCounters};
-pub use manifest::{Manifest, ManifestError, journal_of};
-pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, open_with, prepare};
+pub use held::why_held;
+pub use lock::DirectoryLock;
+pub use manifest::{LastUse, Manifest, ManifestError, journal_of};
+pub use open::{Journal, OpenError, Opened, Settings, open, open_over, open_with, prepare};
 pub use rate::FillRate;
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
 pub use recovery::{PlacedRollback, Records, Recovered, RecoveryReport, RingFound, StoredRecord};
 pub use recycling::{Hold, Recycling};
+pub use restore::{Decision, RestoreFault, Said, Standing, Standings, decide, hold};
 pub use stager::{Gone, JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
 pub use state::{
     IncarnationStart, NUMBERS_BYTES, RecoveredSession, Rollback, SessionState, StateTooLarge, StoredNumbers,

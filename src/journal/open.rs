@@ -1,9 +1,7 @@
 //! Start-up: lock, manifest, files and rings, then recovery of each journal, then the new incarnation.
 
 use std::fmt;
-use std::fs::File;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -13,11 +11,15 @@ use uuid::Uuid;
 use crate::sys::file;
 use crate::sys::ring::{RingMemory, Watermarks};
 
+use super::device;
 use super::file_storage::stranger_in;
 use super::flusher::Carry;
+use super::held;
+use super::lock::{DirectoryLock, LIVE_HOLDER_WAIT};
+use super::manifest::LastUse;
 use super::recovery::{self, Found};
 use super::recycling::Recycling;
-use super::ring_file::{identity_of, open_ring};
+use super::ring_file::{identity_of, is_ours, open_ring};
 use super::writer::Resume;
 use super::{
     FileStorage, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager, StagerPort, Storage, StorageError,
@@ -77,6 +79,11 @@ pub enum OpenError {
         data_dir: PathBuf,
         pid: Option<u32>,
     },
+    /// It may be older than its last use: nobody takes its sessions over before the operator has spoken.
+    Held {
+        data_dir: PathBuf,
+        why: String,
+    },
     Directory(String),
     Ring(String),
     Volume(String),
@@ -89,25 +96,17 @@ pub enum OpenError {
     Storage(StorageError),
 }
 
-/// A killed process may still be in a device write; the lock is its until that returns.
-const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
-const LOCK_WAIT_STEP: Duration = Duration::from_millis(10);
-
-/// The exclusive use of a data directory.
-#[derive(Debug)]
-pub struct DirectoryLock {
-    _file: File,
-}
-
 /// Opens a data directory, or creates it.
 pub fn open(settings: &Settings) -> Result<Opened<FileStorage>, OpenError> {
-    open_with(settings, |_, _, _| Ok(()))
+    open_with(settings, LIVE_HOLDER_WAIT, |_| (), |_, _, _| Ok(()))
 }
 
-/// [`open`] with something to be done before recovery carries what the rings hold to the segments, which may overwrite the oldest one of each
-/// journal: `before` gets the volume, its manifest and the rings.
+/// [`open`], which waits so long for a dead process to let go of the directory; `waiting` is told once, with the process's id. `before` is
+/// called before recovery carries what the rings hold to the segments, which may overwrite the oldest one of each journal.
 pub fn open_with(
     settings: &Settings,
+    lock_timeout: Duration,
+    waiting: impl FnMut(Option<u32>),
     before: impl FnOnce(&FileStorage, &Manifest, &[RingMemory]) -> Result<(), OpenError>,
 ) -> Result<Opened<FileStorage>, OpenError> {
     settings.geometry.check().map_err(|why| OpenError::Manifest(ManifestError::Geometry(why)))?;
@@ -122,7 +121,7 @@ pub fn open_with(
             "data_dir {data_dir:?} holds {name:?} and no manifest, so it is no data directory of fixring: name a new or an empty one in engine.data_dir"
         )));
     }
-    let lock = DirectoryLock::take(data_dir)?;
+    let lock = DirectoryLock::take_within(data_dir, lock_timeout, waiting)?;
     let storage = FileStorage::open(data_dir, settings.geometry);
     let is_new = storage.manifest()?.is_none();
     if is_new {
@@ -130,10 +129,27 @@ pub fn open_with(
         storage.check_unused()?;
         storage.allocate(true)?;
     }
-    let manifest = prepare(&storage, settings)?;
+    let mut manifest = prepare(&storage, settings)?;
     if !is_new {
+        held::refuse(&storage, &mut manifest, data_dir, &settings.ring_dir)?;
+    }
+    let mut opened = open_files(&storage, manifest, settings, !is_new, before)?;
+    opened.lock = Some(lock);
+    Ok(opened)
+}
+
+/// What follows the manifest: segments, rings, recovery.
+pub(super) fn open_files(
+    storage: &FileStorage,
+    mut manifest: Manifest,
+    settings: &Settings,
+    allocates: bool,
+    before: impl FnOnce(&FileStorage, &Manifest, &[RingMemory]) -> Result<(), OpenError>,
+) -> Result<Opened<FileStorage>, OpenError> {
+    if allocates {
         storage.allocate(false)?;
     }
+    manifest.last_use.device = device::identities_below(&settings.data_dir);
     let mut rings = Vec::new();
     let mut warnings = Vec::new();
     for journal in 0..manifest.geometry.journals {
@@ -143,9 +159,8 @@ pub fn open_with(
         }
         rings.push(ring);
     }
-    before(&storage, &manifest, &rings)?;
-    let mut opened = open_over(&storage, manifest, rings, settings)?;
-    opened.lock = Some(lock);
+    before(storage, &manifest, &rings)?;
+    let mut opened = open_over(storage, manifest, rings, settings)?;
     opened.warnings.extend(warnings);
     Ok(opened)
 }
@@ -164,6 +179,7 @@ pub fn prepare(storage: &impl Storage, settings: &Settings) -> Result<Manifest, 
         incarnation: 0,
         ring_dir: ring_dir_text(settings),
         numbers_moved: Some(Vec::new()),
+        last_use: LastUse::default(),
     };
     manifest.write(storage)?;
     Ok(manifest)
@@ -193,14 +209,20 @@ pub fn open_over<S: Storage>(
     for (journal, ring) in (0..geometry.journals).zip(&rings) {
         found.push(recovery::recover(storage, &manifest, journal, ring)?);
     }
-    // Everything that any ring had beyond its segments is on stable media by now, so the rings may change owner.
-    let incarnation = manifest
-        .incarnation
-        .checked_add(1)
-        .ok_or_else(|| ManifestError::Damaged("its incarnation cannot rise".to_owned()))?;
+    // Everything that any ring had beyond its segments is on stable media by now, so the rings may change owner. Where the directory is
+    // an older copy, a ring may know a later incarnation than the manifest; no number is given out twice.
+    let newer = rings.iter().zip(0..).filter_map(|(ring, journal)| {
+        let is_newer = is_ours(ring.identity(), &manifest, journal) && ring.owner() > u64::from(manifest.incarnation);
+        is_newer.then(|| held::newest_record(ring.data(), &geometry, ring.marks().appended)).flatten()
+    });
+    let newest = newer.fold(manifest.incarnation, u32::max);
+    let incarnation =
+        newest.checked_add(1).ok_or_else(|| ManifestError::Damaged("its incarnation cannot rise".to_owned()))?;
     let moved = found.iter().filter(|found| found.recovered.report.may_have_lost()).map(|found| found.journal);
     let numbers_moved = Some(moved.collect());
-    let manifest = Manifest { incarnation, ring_dir: ring_dir_text(settings), numbers_moved, ..manifest };
+    let starts = found.iter().map(|found| found.end).collect();
+    let last_use = LastUse { starts, ..manifest.last_use };
+    let manifest = Manifest { incarnation, ring_dir: ring_dir_text(settings), numbers_moved, last_use, ..manifest };
     manifest.write(storage)?;
     let mut journals = Vec::new();
     for (found, mut ring) in found.into_iter().zip(rings.drain(..)) {
@@ -266,32 +288,6 @@ fn assemble<S: Storage>(
     }
 }
 
-impl DirectoryLock {
-    /// Waits a little for one that is just dying.
-    pub fn take(data_dir: &Path) -> Result<Self, OpenError> {
-        let path = data_dir.join("lock");
-        let failed = |error: io::Error| {
-            OpenError::Directory(format!(
-                "lock {path:?}: {error}; make data_dir writable for this user, or name another in engine.data_dir"
-            ))
-        };
-        let file = file::open_private(&path, true).map_err(failed)?;
-        let steps = LOCK_WAIT_MAX.as_millis() / LOCK_WAIT_STEP.as_millis();
-        for _ in 0..steps {
-            if file::try_lock(&file).map_err(failed)? {
-                // Only a hint for whoever is refused; the lock is what counts.
-                let pid = format!("{}\n", std::process::id());
-                let _ =
-                    file.set_len(0).and_then(|()| std::os::unix::fs::FileExt::write_all_at(&file, pid.as_bytes(), 0));
-                return Ok(Self { _file: file });
-            }
-            std::thread::sleep(LOCK_WAIT_STEP);
-        }
-        let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
-        Err(OpenError::InUse { data_dir: data_dir.to_owned(), pid })
-    }
-}
-
 fn ring_dir_text(settings: &Settings) -> String {
     settings.ring_dir.to_string_lossy().into_owned()
 }
@@ -310,6 +306,13 @@ impl fmt::Display for OpenError {
                 write!(
                     f,
                     "data directory {data_dir:?} is in use by another process: stop that one, or name another engine.data_dir"
+                )
+            }
+            Self::Held { data_dir, why } => {
+                write!(
+                    f,
+                    "data directory {data_dir:?} is held: {why}. Its sequence numbers may be older than what the counterparties have seen: say what they are with `fixring recover --restored --data-dir {}`",
+                    data_dir.display()
                 )
             }
             Self::Directory(text) | Self::Ring(text) | Self::Volume(text) | Self::Archive(text) => f.write_str(text),

@@ -72,6 +72,8 @@ pub mod flags {
     pub const DELIVERED: u8 = 4;
     /// Passwords in the payload were overwritten before it was stored.
     pub const SECRET_BLANKED: u8 = 8;
+    /// Of a Numbers record: the session's next outgoing number is left to its peer.
+    pub const NEXT_OUT_FROM_PEER: u8 = 16;
 }
 
 /// The record of another journal that caused this one.

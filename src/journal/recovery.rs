@@ -89,6 +89,8 @@ pub struct RecoveryReport {
     pub lost: bool,
     /// Sessions that therefore go on at their lease, above the journal's end.
     pub sessions_moved: u32,
+    /// Of those that lay beyond the end: records of a process that went on after its successor had started.
+    pub fenced_bytes: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -173,6 +175,13 @@ impl fmt::Display for RecoveryReport {
         if self.lost {
             write!(f, "; the last messages may be lost, {} sessions go on at their leases", self.sessions_moved)?;
         }
+        if self.fenced_bytes > 0 {
+            write!(
+                f,
+                "; {} of them by a process that went on writing after this directory had been taken over",
+                in_words(self.fenced_bytes)
+            )?;
+        }
         Ok(())
     }
 }
@@ -194,31 +203,15 @@ pub(super) fn recover<S: Storage>(
     ring: &RingMemory,
 ) -> Result<Found<S>, OpenError> {
     let geometry = manifest.geometry;
-    check_ours(storage, manifest, journal)?;
     let mut segments = SegmentSource::new(storage.clone(), geometry, journal);
-    let heads = find_heads(storage, manifest, journal)?;
-    let mut scan = Scan::new(geometry, manifest.incarnation);
-    let mut heads_skipped = 0;
-    for head in &heads {
-        scan.at = head * geometry.segment_bytes;
-        scan.incarnations.newest = 0;
-        scan.run(&mut segments)?;
-        if scan.state_position.is_some() {
-            break;
-        }
-        heads_skipped += 1;
-    }
-    if scan.state_position.is_none() {
-        check_new(storage, geometry, journal)?;
-        scan.at = 0;
-    }
+    let (mut scan, heads_skipped) = scan_segments(storage, manifest, journal, &mut segments)?;
     let segments_end = scan.at;
     let (ring_found, carried_bytes, missing_bytes) = read_ring(&mut scan, manifest, journal, ring)?;
     let end = scan.at;
     if let RingFound::Quarantined(_) = ring_found {
         quarantine_ring(storage, journal, ring)?;
     }
-    let beyond_bytes = quarantine_beyond(storage, &mut segments, manifest, journal, end)?;
+    let (beyond_bytes, fenced_bytes) = quarantine_beyond(storage, &mut segments, manifest, journal, end)?;
     let synced = if ring_found == RingFound::Accepted { ring.marks().synced } else { segments_end };
     make_durable(storage, geometry, journal, synced, segments_end)?;
     carry_over(storage, geometry, journal, ring, segments_end, end)?;
@@ -252,6 +245,7 @@ pub(super) fn recover<S: Storage>(
         discarded_bytes: beyond_bytes + missing_bytes,
         lost,
         sessions_moved,
+        fenced_bytes,
     };
     let headed_segment = scan.state_position.map_or(NONE, |position| position / geometry.segment_bytes);
     let recovered = Recovered {
@@ -265,6 +259,49 @@ pub(super) fn recover<S: Storage>(
         replay_start: scan.replay_start,
     };
     Ok(Found { journal, end, headed_segment, unzeroed, recovered })
+}
+
+/// The sessions as segments and ring state them; nothing is changed.
+pub(super) fn sessions_of<S: Storage>(
+    storage: &S,
+    manifest: &Manifest,
+    journal: u16,
+    ring: Option<&RingMemory>,
+) -> Result<Vec<RecoveredSession>, OpenError> {
+    let mut segments = SegmentSource::new(storage.clone(), manifest.geometry, journal);
+    let (mut scan, _) = scan_segments(storage, manifest, journal, &mut segments)?;
+    if let Some(ring) = ring {
+        read_ring(&mut scan, manifest, journal, ring)?;
+    }
+    Ok(scan.sessions.into_values().collect())
+}
+
+/// Reads from the newest whole head to the end, and answers how many newer ones were not whole.
+fn scan_segments<S: Storage>(
+    storage: &S,
+    manifest: &Manifest,
+    journal: u16,
+    segments: &mut SegmentSource<S>,
+) -> Result<(Scan, u32), OpenError> {
+    let geometry = manifest.geometry;
+    check_ours(storage, manifest, journal)?;
+    let heads = find_heads(storage, manifest, journal)?;
+    let mut scan = Scan::new(geometry, Incarnations::of(manifest, journal));
+    let mut heads_skipped = 0;
+    for head in &heads {
+        scan.at = head * geometry.segment_bytes;
+        scan.incarnations.newest = 0;
+        scan.run(segments)?;
+        if scan.state_position.is_some() {
+            break;
+        }
+        heads_skipped += 1;
+    }
+    if scan.state_position.is_none() {
+        check_new(storage, geometry, journal)?;
+        scan.at = 0;
+    }
+    Ok((scan, heads_skipped))
 }
 
 /// The flusher's first write begins at the start of the page that the journal ends in, and takes it from the ring.
@@ -308,10 +345,10 @@ struct Scan {
 }
 
 impl Scan {
-    fn new(geometry: Geometry, incarnation_last: u32) -> Self {
+    fn new(geometry: Geometry, incarnations: Incarnations) -> Self {
         Self {
             geometry,
-            incarnations: Incarnations { newest: 0, last: incarnation_last },
+            incarnations,
             at: 0,
             sessions: BTreeMap::new(),
             snapshot: Vec::new(),
@@ -414,6 +451,7 @@ impl Scan {
                         session.epoch = numbers.epoch;
                         session.lease = numbers.lease;
                         session.rollback = None;
+                        session.next_out_from_peer = header.has(flags::NEXT_OUT_FROM_PEER);
                     }
                 }
                 Kind::IncarnationStart => {
@@ -537,7 +575,7 @@ fn quarantine_ring<S: Storage>(storage: &S, journal: u16, ring: &RingMemory) -> 
 }
 
 /// Copies what lies beyond the end and still parses, up to the last such record, and then clears it: a peer chose what is in those bytes, and
-/// no later scan shall come upon them. The bytes that it copied.
+/// no later scan shall come upon them. The bytes that it copied, and how many of them are records of a fenced process.
 ///
 /// The flusher syncs one segment before it writes the next, so they lie in the end's own segment, less than a ring's length ahead.
 fn quarantine_beyond<S: Storage>(
@@ -546,8 +584,10 @@ fn quarantine_beyond<S: Storage>(
     manifest: &Manifest,
     journal: u16,
     end: u64,
-) -> Result<u64, StorageError> {
+) -> Result<(u64, u64), StorageError> {
     let geometry = manifest.geometry;
+    let incarnations = Incarnations::of(manifest, journal);
+    let mut fenced_bytes = 0;
     let segment_end = (end / geometry.segment_bytes + 1) * geometry.segment_bytes;
     let limit = segment_end.min(end + geometry.ring_bytes);
     segments.forget();
@@ -557,8 +597,10 @@ fn quarantine_beyond<S: Storage>(
     let mut at = end;
     while at < limit {
         let header = header_at(segments.bytes(at, HEADER_BYTES)?, at, limit);
-        // An older incarnation's was beyond an earlier end already, and put aside then.
-        let Some(header) = header.filter(|header| header.incarnation == manifest.incarnation) else {
+        // An older incarnation's was beyond an earlier end already, and put aside then: unless it was written since.
+        let is_fenced = |header: &RecordHeader| incarnations.is_fenced(header.incarnation, at);
+        let Some(header) = header.filter(|header| header.incarnation == manifest.incarnation || is_fenced(header))
+        else {
             at += RECORD_ALIGN;
             continue;
         };
@@ -568,6 +610,7 @@ fn quarantine_beyond<S: Storage>(
             break;
         }
         if record_at(segments, &geometry, at)?.is_some() {
+            fenced_bytes += if is_fenced(&header) { header.padded_bytes() } else { 0 };
             found_end = at + header.padded_bytes();
             at = found_end;
         } else {
@@ -575,7 +618,7 @@ fn quarantine_beyond<S: Storage>(
         }
     }
     if found_end == end {
-        return Ok(0);
+        return Ok((0, 0));
     }
     let mut bytes = vec![0; (found_end - end) as usize];
     let (slot, offset) = geometry.slot(journal, end);
@@ -586,7 +629,7 @@ fn quarantine_beyond<S: Storage>(
     storage.write(slot, offset, &bytes)?;
     storage.sync(slot)?;
     segments.forget();
-    Ok(found_end - end)
+    Ok((found_end - end, fenced_bytes))
 }
 
 /// What was read may so far be in the page cache alone, even where a sync failed and the next one would say nothing of it. So where

@@ -86,6 +86,10 @@ pub(super) fn read_identity(bytes: &[u8], manifest: &Manifest, journal: u16) -> 
     RingIdentity::Ours
 }
 
+pub(super) fn is_ours(bytes: &[u8], manifest: &Manifest, journal: u16) -> bool {
+    read_identity(bytes, manifest, journal) == RingIdentity::Ours
+}
+
 pub fn ring_path(ring_dir: &Path, uuid: Uuid, journal: u16) -> PathBuf {
     ring_dir.join(format!("fixring-{uuid}-{journal}.ring"))
 }
@@ -165,6 +169,7 @@ mod tests {
             incarnation: 1,
             ring_dir: String::new(),
             numbers_moved: None,
+            last_use: crate::journal::LastUse::default(),
         }
     }
 

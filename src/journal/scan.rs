@@ -1,7 +1,7 @@
 //! Walks records and commits over bytes that may be anything.
 
 use super::record::{header_at, is_valid};
-use super::{Geometry, HEADER_BYTES, Kind, RecordHeader, Storage, StorageError, flags};
+use super::{Geometry, HEADER_BYTES, Kind, Manifest, RecordHeader, Storage, StorageError, flags};
 
 /// Read from a segment in one call. A walk backwards finds the records before it in the same window.
 const WINDOW_BYTES: u64 = 256 * 1024;
@@ -120,6 +120,24 @@ pub(super) struct Incarnations {
     pub newest: u32,
     /// The manifest's last: nothing newer was ever started.
     pub last: u32,
+    /// Where that one began. What an older one wrote there or beyond was written by a process that did not know that it was over.
+    pub last_start: u64,
+}
+
+impl Incarnations {
+    /// Nothing is read yet.
+    pub fn of(manifest: &Manifest, journal: u16) -> Self {
+        Self { newest: 0, last: manifest.incarnation, last_start: manifest.start_of(journal) }
+    }
+
+    /// Whether a commit of this incarnation may follow at this position.
+    fn accept(&self, incarnation: u32, position: u64) -> bool {
+        incarnation >= self.newest && incarnation <= self.last && !self.is_fenced(incarnation, position)
+    }
+
+    pub fn is_fenced(&self, incarnation: u32, position: u64) -> bool {
+        incarnation < self.last && position >= self.last_start
+    }
 }
 
 /// The whole commit at `position`: fills `records` and answers its end. `None` where there is none, or one of a fenced incarnation.
@@ -144,7 +162,7 @@ pub(super) fn commit_at(
         let belongs = u64::from(header.commit_offset) == at - position
             && (is_first || header.incarnation == records[0].1.incarnation)
             && (is_first || header.kind != Kind::Pad);
-        if !belongs || header.incarnation < incarnations.newest || header.incarnation > incarnations.last {
+        if !belongs || !incarnations.accept(header.incarnation, position) {
             return Ok(None);
         }
         records.push((at, header));

@@ -19,6 +19,8 @@ pub struct SessionState<'a> {
     pub last_in: u64,
     /// When the numbers began: the session's definition, or its last new epoch. In s of Unix time; 0 where that is not known.
     pub began_s: u64,
+    /// The next outgoing number is left to the peer: see [`super::flags::NEXT_OUT_FROM_PEER`].
+    pub next_out_from_peer: bool,
     /// At most 65,535 bytes.
     pub identity: &'a [u8],
 }
@@ -49,6 +51,7 @@ pub struct RecoveredSession {
     pub began_s: u64,
     /// `next_out` was moved up to the lease after a loss, and the journal has no record of the session since.
     pub rollback: Option<Rollback>,
+    pub next_out_from_peer: bool,
     pub identity: Box<[u8]>,
 }
 
@@ -91,6 +94,7 @@ impl RecoveredSession {
             last_out: self.last_out,
             last_in: self.last_in,
             began_s: self.began_s,
+            next_out_from_peer: self.next_out_from_peer,
             identity: &self.identity,
         }
     }
@@ -107,6 +111,7 @@ impl RecoveredSession {
             last_in: NONE,
             began_s: 0,
             rollback: None,
+            next_out_from_peer: false,
             identity: identity.into(),
         }
     }
@@ -247,9 +252,14 @@ struct RawSession {
     number: U32,
     epoch: U32,
     identity_bytes: U16,
-    /// Seconds of Unix time, for nine million years. Zero, as written before this was, is not known.
-    began_s: [u8; 6],
+    /// Seconds of Unix time, for 34,000 years. Zero, as written before this was, is not known.
+    began_s: [u8; 5],
+    /// [`FROM_PEER`]; zero, as written before this was, for the others.
+    flags: u8,
 }
+
+/// In a session's entry: its next outgoing number is left to its peer.
+const FROM_PEER: u8 = 1;
 
 /// A State payload, written into `buffer` in one pass. The answer is its length, also where it is longer than the buffer: then nothing of
 /// it may be used.
@@ -278,7 +288,8 @@ pub(super) fn write_head<'a>(
             number: session.number.into(),
             epoch: session.epoch.into(),
             identity_bytes: identity_bytes.into(),
-            began_s: six_bytes_of(session.began_s),
+            began_s: five_bytes_of(session.began_s),
+            flags: if session.next_out_from_peer { FROM_PEER } else { 0 },
         };
         put(&mut at, raw.as_bytes());
         put(&mut at, session.identity);
@@ -326,21 +337,22 @@ pub(super) fn read_head(payload: &[u8]) -> Option<(Vec<RecoveredSession>, &[u8])
             lease: raw.lease.get(),
             last_out: raw.last_out.get(),
             last_in: raw.last_in.get(),
-            began_s: of_six_bytes(raw.began_s),
+            began_s: of_five_bytes(raw.began_s),
             rollback: None,
+            next_out_from_peer: raw.flags & FROM_PEER != 0,
             identity: identity.into(),
         });
     }
     (rest.len() as u64 == head.snapshot_bytes.get()).then_some((sessions, rest))
 }
 
-fn six_bytes_of(seconds: u64) -> [u8; 6] {
-    let [a, b, c, d, e, f, ..] = seconds.to_le_bytes();
-    [a, b, c, d, e, f]
+fn five_bytes_of(seconds: u64) -> [u8; 5] {
+    let [a, b, c, d, e, ..] = seconds.to_le_bytes();
+    [a, b, c, d, e]
 }
 
-fn of_six_bytes([a, b, c, d, e, f]: [u8; 6]) -> u64 {
-    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+fn of_five_bytes([a, b, c, d, e]: [u8; 5]) -> u64 {
+    u64::from_le_bytes([a, b, c, d, e, 0, 0, 0])
 }
 
 #[cfg(test)]
@@ -359,6 +371,7 @@ mod tests {
             last_out: 128,
             last_in: NONE,
             began_s: 1_767_571_200,
+            next_out_from_peer: true,
             ..RecoveredSession::new(3, b"FIX.4.4")
         };
         let mut buffer = [0; 512];
@@ -385,6 +398,7 @@ mod tests {
                 last_out: NONE,
                 last_in: NONE,
                 began_s: 0,
+                next_out_from_peer: false,
                 identity: b"id",
             })
         };

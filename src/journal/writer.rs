@@ -197,7 +197,18 @@ impl Writer {
 
     /// States a session's numbers as they are at this place in the commit; what follows in it moves them on.
     pub fn append_numbers(&mut self, session: u32, time_ns: u64, numbers: StoredNumbers) -> Result<u64, AppendError> {
-        let new = NewRecord { session, epoch: numbers.epoch, ..NewRecord::internal(Kind::Numbers, time_ns) };
+        self.append_flagged_numbers(session, time_ns, numbers, 0)
+    }
+
+    /// The same, with [`flags::NEXT_OUT_FROM_PEER`] where it applies.
+    pub fn append_flagged_numbers(
+        &mut self,
+        session: u32,
+        time_ns: u64,
+        numbers: StoredNumbers,
+        flags: u8,
+    ) -> Result<u64, AppendError> {
+        let new = NewRecord { session, epoch: numbers.epoch, flags, ..NewRecord::internal(Kind::Numbers, time_ns) };
         self.append_bytes(new, &numbers.to_bytes())
     }
 
@@ -345,6 +356,12 @@ impl Writer {
             _ => Mode::Sync,
         };
         self.watermark(mode) >= position + u64::from(release >> 2) * RECORD_ALIGN
+    }
+
+    /// Another process owns the ring: nothing of what is in it is ours to release any more.
+    #[inline]
+    pub fn is_fenced(&self) -> bool {
+        self.ring.owner() != u64::from(self.incarnation)
     }
 
     pub fn watermarks(&self) -> Watermarks {

@@ -49,7 +49,9 @@ impl Session {
         }
         match header.msg_type {
             b"5" if !(header.poss_dup && number < self.numbers.next_in) => {
-                return self.receive_logout(now, number, out);
+                let received = self.receive_logout(now, number, out);
+                self.learn_from_logout(message, out);
+                return received;
             }
             b"A" if self.asks_for_reset(message) && !header.poss_dup => {
                 return self.receive_reset_in_session(now, number, message, out);
@@ -289,6 +291,7 @@ impl Session {
             return;
         }
         self.notice(Notice::ResendRequested { begin, end });
+        self.agree_on_next_out(out);
         self.start_resend(begin, end);
     }
 

@@ -71,6 +71,7 @@ impl Session {
             b"5" if self.state == State::LogonSent => {
                 let counted = header.msg_seq_num == Number::Value(self.numbers.next_in);
                 self.numbers.next_in += u64::from(counted);
+                self.learn_from_logout(message, out);
                 self.close(DisconnectReason::LogonRefusedByPeer);
                 return Received::done(counted);
             }
@@ -178,7 +179,9 @@ impl Session {
         match self.next_expected_of(logon) {
             Number::Malformed => Some(Fault::Invalid("NextExpectedMsgSeqNum(789) is invalid")),
             Number::Value(0) => Some(Fault::Invalid("NextExpectedMsgSeqNum(789) is invalid")),
-            Number::Value(next_expected) if !reset && next_expected > numbers.next_out => {
+            Number::Value(next_expected)
+                if !reset && next_expected > numbers.next_out && !self.would_learn(next_expected) =>
+            {
                 Some(Fault::NextExpectedTooHigh { next_out: numbers.next_out, next_expected })
             }
             Number::Value(_) | Number::Missing => None,
@@ -200,12 +203,18 @@ impl Session {
         }
         let next_expected = self.next_expected_of(logon).value().filter(|_| !reset);
         let resumed = !fresh && answered && next_expected.is_some_and(|number| self.resume_at(number));
-        let next_out_before = self.numbers.next_out;
         let counted = number == self.numbers.next_in;
         self.numbers.next_in += u64::from(counted);
+        if reset {
+            self.agree_on_next_out(out);
+        }
         if fresh || resumed {
             out.numbers(self.numbers);
         }
+        if let Some(expected) = self.stated_next_expected(logon).value().filter(|_| !reset) {
+            self.learn_next_out(expected, out);
+        }
+        let next_out_before = self.numbers.next_out;
         if answered && !self.write_logon(now, reset, out) {
             self.close(DisconnectReason::BackPressure);
             return Received::done(counted);
@@ -276,6 +285,7 @@ impl Session {
         self.adopt_heart_bt_int(logon);
         self.reset_numbers();
         self.numbers.next_in = 2;
+        self.agree_on_next_out(out);
         out.numbers(self.numbers);
         if !self.write_logon(now, true, out) {
             self.close(DisconnectReason::BackPressure);
@@ -304,7 +314,12 @@ impl Session {
 
     /// [`Number::Missing`] too where we do not use it.
     fn next_expected_of(&self, logon: &Message<'_>) -> Number {
-        if self.uses_next_expected() {
+        if self.uses_next_expected() { self.stated_next_expected(logon) } else { Number::Missing }
+    }
+
+    /// What the peer says of it, whether we use it or not.
+    fn stated_next_expected(&self, logon: &Message<'_>) -> Number {
+        if self.version.has_next_expected_msg_seq_num() {
             Number::of(logon.field(tags::NEXT_EXPECTED_MSG_SEQ_NUM))
         } else {
             Number::Missing

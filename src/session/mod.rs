@@ -13,6 +13,7 @@
 //! Where a rule comes from the FIX session layer's text it is named; where that is silent, the behaviour is that of
 //! the open-source engines, so that counterparties' certification scripts pass.
 
+mod from_peer;
 mod gap;
 mod header;
 mod held;
@@ -144,6 +145,8 @@ pub struct Session {
     /// We have answered the peer's Logout and wait for it to close.
     logout_answered: bool,
     rolled_back: Option<RolledBack>,
+    /// The operator has left our next number to the peer, and it has not said it yet.
+    next_out_from_peer: bool,
     held: Held,
     resend: Option<Streaming>,
     actions: Actions,
@@ -189,6 +192,7 @@ impl Session {
                 && numbers.next_in == 1,
             logout_answered: false,
             rolled_back: None,
+            next_out_from_peer: false,
             held: Held::with_capacity(settings.held_messages_max, settings.held_bytes_max),
             resend: None,
             actions: Actions::new(),

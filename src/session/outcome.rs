@@ -19,6 +19,9 @@ pub trait Outbox {
     ///
     /// A new epoch is synced before anything of the commit is released.
     fn numbers(&mut self, numbers: Numbers);
+
+    /// From the next [`Outbox::numbers`] on, the session's next outgoing number is no longer left to the peer.
+    fn next_out_is_known(&mut self) {}
 }
 
 /// What is being appended.
@@ -188,6 +191,11 @@ pub enum Notice {
     Resumed {
         at: u64,
         instead_of: u64,
+    },
+    /// A restored session goes on with the number that the peer said it expects.
+    NextOutFromPeer {
+        from: u64,
+        to: u64,
     },
     /// Nothing came for the heartbeat interval and its margin; a TestRequest is on its way.
     HeartbeatMissed,

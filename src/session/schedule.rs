@@ -112,6 +112,7 @@ impl Session {
                 self.resetting = Resetting::No;
                 self.reset_unconfirmed = false;
                 self.numbers.next_in = 2;
+                self.agree_on_next_out(out);
                 Some(Received::COUNTED)
             }
             // One with another number is refused as always.

@@ -32,6 +32,21 @@ pub fn space(path: &Path) -> io::Result<Space> {
     Ok(Space { free_bytes: stat.f_bavail * fragment_bytes, total_bytes: stat.f_blocks * fragment_bytes })
 }
 
+/// The kind of the filesystem that holds `path`, by its number in the kernel (`f_type` of statfs(2)).
+pub fn filesystem_magic(path: &Path) -> io::Result<u32> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    let mut stat = std::mem::MaybeUninit::<libc::statfs>::zeroed();
+    // SAFETY: the path is NUL-terminated and lives over the call; the buffer is of the type that statfs fills.
+    let status = unsafe { libc::statfs(path.as_ptr(), stat.as_mut_ptr()) };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was zeroed, a valid value of a struct of integers, and then filled.
+    let stat = unsafe { stat.assume_init() };
+    // Its type differs between architectures; all known numbers have 32 bits.
+    Ok(stat.f_type as u32)
+}
+
 /// Allocates `[0, bytes)` and makes the file at least that long. What it already holds stays.
 pub fn allocate(file: &File, bytes: u64) -> io::Result<()> {
     let bytes = libc::off_t::try_from(bytes).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;

@@ -35,6 +35,19 @@ const SYNCED_OFFSET: usize = WRITTEN_OFFSET + 128;
 const OWNER_OFFSET: usize = SYNCED_OFFSET + 128;
 const _: () = assert!(OWNER_OFFSET + 8 <= PAGE_BYTES as usize);
 
+/// As much of the header page as [`read_header`] looks at.
+pub const HEADER_BYTES_READ: usize = OWNER_OFFSET + 8;
+
+/// The position up to which it was appended and the owner's number, of a header page that was read from the file, without a mapping.
+pub fn read_header(header: &[u8; HEADER_BYTES_READ]) -> (u64, u64) {
+    let word = |offset: usize| {
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&header[offset..offset + 8]);
+        u64::from_ne_bytes(bytes)
+    };
+    (word(APPENDED_OFFSET), word(OWNER_OFFSET))
+}
+
 /// The smallest ring: below it, a page's rounding would be a noticeable part.
 pub const RING_BYTES_MIN: u64 = 64 * 1024;
 
@@ -204,6 +217,13 @@ impl RingKeeper {
     }
 }
 
+impl RingKeeper {
+    /// Makes another the owner while the holder lives, as a second process that maps the same file would.
+    pub fn usurp(&self, owner: u64) {
+        self.shared.mark(OWNER_OFFSET).store(owner, Ordering::Release);
+    }
+}
+
 impl RingWriter {
     #[inline]
     pub fn ring_bytes(&self) -> u64 {
@@ -223,6 +243,12 @@ impl RingWriter {
     #[inline]
     pub fn synced(&self) -> u64 {
         self.shared.mark(SYNCED_OFFSET).load(Ordering::Acquire)
+    }
+
+    /// As [`RingMemory::owner`]. Of a cache line that nobody writes while its owner lives.
+    #[inline]
+    pub fn owner(&self) -> u64 {
+        self.shared.mark(OWNER_OFFSET).load(Ordering::Acquire)
     }
 
     /// Whether everything before `end` may be mutated. Looks at the reader's mark only when its last value is not enough.

@@ -37,6 +37,7 @@ wait = "park"
 commit_bytes_max = "256KiB"
 {engine}
 [persistence]
+allow_tmpfs = true
 ring_dir = "{ring_dir}"
 ring_bytes = "1MiB"
 segment_bytes = "4MiB"

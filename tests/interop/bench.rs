@@ -193,6 +193,7 @@ commit_bytes_max = "256KiB"
 message_bytes_max = "64KiB"
 
 [persistence]
+allow_tmpfs = true
 mode = "buffered"
 ring_dir = "{ring_dir}"
 ring_bytes = "1MiB"

@@ -58,7 +58,7 @@ impl Place {
         let (data_dir, ring_dir, port) = (self.data_dir(), self.ring_dir(), self.port);
         let text = format!(
             "[engine]\ndata_dir = {data_dir:?}\nwait = \"park\"\n{engine}\
-             [persistence]\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nring_bytes = \"{ring_bytes}\"\n\
+             [persistence]\nallow_tmpfs = true\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nring_bytes = \"{ring_bytes}\"\n\
              segment_bytes = \"{segment_bytes}\"\nsegments = 4\n\
              [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"127.0.0.1:{port}\"\n{sessions}"
         );

@@ -71,7 +71,7 @@ pub struct Node {
     pub config: Config,
     pub settings: Settings,
     pub storage: SimulatedStorage,
-    keeper: Option<RingKeeper>,
+    pub keeper: Option<RingKeeper>,
     listen: Vec<SocketAddr>,
     /// While set, nothing is read from any connection.
     pub stalled: Rc<Cell<bool>>,

@@ -363,7 +363,7 @@ impl Client {
     }
 }
 
-fn utc_now() -> UtcTimestamp {
+pub(super) fn utc_now() -> UtcTimestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     UtcTimestamp::from_unix_ns(since.as_nanos() as u64)
 }

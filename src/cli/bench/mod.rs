@@ -5,6 +5,7 @@ mod client;
 mod engine;
 mod floor;
 mod machine;
+mod recovery;
 mod resend;
 mod saturation;
 mod wire;
@@ -22,6 +23,7 @@ pub(super) enum Bench {
     Append(append::AppendOptions),
     Wire(wire::WireOptions),
     Resend(resend::ResendOptions),
+    Recovery(recovery::RecoveryOptions),
     #[command(hide = true)]
     Floor(floor::FloorOptions),
 }
@@ -58,6 +60,7 @@ pub(super) fn bench(bench: &Bench) -> Exit {
         Bench::Append(options) => append::append(options),
         Bench::Wire(options) => wire::wire(options),
         Bench::Resend(options) => resend::resend(options),
+        Bench::Recovery(options) => recovery::recovery(options),
         Bench::Floor(options) => floor::floor(options),
     }
 }

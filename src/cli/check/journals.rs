@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::machine::Findings;
-use crate::journal::{FileStorage, Geometry, Manifest, ManifestError, Storage, stranger_in};
+use crate::journal::{FileStorage, Geometry, Manifest, ManifestError, Storage, stranger_in, why_held};
 use crate::sys::file::{open_private, try_lock};
 
 const KEY: &str = "engine.data_dir";
@@ -15,6 +15,7 @@ const KEY: &str = "engine.data_dir";
 impl Findings<'_> {
     pub(super) fn journals(&mut self) {
         self.manifest();
+        self.held();
         self.lock();
     }
 
@@ -67,6 +68,15 @@ impl Findings<'_> {
                 format!("set it to {fixed}, or name a new engine.data_dir"),
             ),
             Err(error) => self.wrong(KEY, error.to_string(), ""),
+        }
+    }
+
+    fn held(&mut self) {
+        // A manifest that cannot be read is a finding already.
+        if let Ok(Some(why)) = why_held(&self.config.engine.data_dir) {
+            let shown = self.config.engine.data_dir.display();
+            let mend = format!("`fixring recover --restored --data-dir {shown}` shows its sessions and frees it");
+            self.wrong(KEY, format!("it is held: {why}"), mend);
         }
     }
 

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, Level};
 use crate::config::{Config, Placement, Wait, format_bytes};
+use crate::journal::{Allowed, Filesystem};
 use crate::sys::file::{effective_user, space};
 
 /// Files that the process needs beside its connections: segments, rings, sockets that listen, logs.
@@ -149,6 +150,7 @@ impl<'c> Findings<'c> {
             self.privacy(KEY, data_dir);
             self.journals();
         }
+        self.filesystem(KEY, &existing);
         let needed = config
             .persistence
             .segment_bytes
@@ -157,6 +159,26 @@ impl<'c> Findings<'c> {
         let held = if existing == *data_dir { allocated_bytes(data_dir) } else { 0 };
         let mend = "make room, or lower persistence.segments or segment_bytes";
         self.room(KEY, &existing, needed.saturating_sub(held), "segments", mend);
+    }
+
+    /// Whether what the data directory lies on can keep what the journal promises.
+    fn filesystem(&mut self, key: &str, path: &Path) {
+        let shown = path.display();
+        let persistence = &self.config.persistence;
+        let allowed = Allowed { network: persistence.allow_network_filesystem, memory: persistence.allow_tmpfs };
+        match Filesystem::of(path) {
+            Ok(filesystem) => {
+                if let Some((what, mend)) = filesystem.fault(allowed) {
+                    self.wrong(key, format!("{shown} {what}"), mend);
+                } else if let Some((what, mend)) = filesystem.warning() {
+                    self.warning(key, format!("{shown} {what}"), mend);
+                }
+            }
+            Err(error) => {
+                let mend = "see that it is on a block volume";
+                self.warning(key, format!("the filesystem of {shown} cannot be told: {error}"), mend);
+            }
+        }
     }
 
     /// The directory itself, or where it does not exist yet the one that it would be made in; `None` where it cannot
@@ -399,7 +421,7 @@ pub(super) mod tests {
         let path = directory.path().display();
         let text = format!(
             "[engine]\ndata_dir = \"{path}/data\"\ncommit_bytes_max = \"128KiB\"\nconnections_max = 300\n\
-             [persistence]\nring_dir = \"{path}\"\nring_bytes = \"1MiB\"\nsegment_bytes = \"1MiB\"\nsegments = 3\n\
+             [persistence]\nring_dir = \"{path}\"\nring_bytes = \"1MiB\"\nsegment_bytes = \"1MiB\"\nsegments = 3\nallow_tmpfs = true\n\
              [control]\nlisten = \"127.0.0.1:0\"\n[[acceptor]]\nlisten = \"127.0.0.1:0\"\n{more}"
         );
         Config::parse(&text, "x.toml").unwrap_or_else(|errors| panic!("{errors}"))
@@ -420,7 +442,7 @@ pub(super) mod tests {
         assert_eq!(report(&findings, &mut output), Exit::Ok, "{findings:#?}");
         let output = String::from_utf8(output).unwrap();
         assert!(output.contains("ok      x.toml:2: engine.data_dir: "), "{output}");
-        assert!(output.contains("x.toml:11: control.listen: 127.0.0.1:0 is free"), "{output}");
+        assert!(output.contains("x.toml:12: control.listen: 127.0.0.1:0 is free"), "{output}");
         assert_eq!(output.lines().count(), findings.len());
         assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 0);
     }
@@ -434,7 +456,7 @@ pub(super) mod tests {
         let config = fitting(&directory, &format!("[[acceptor]]\nlisten = \"{address}\"\n"));
         let wrong = wrong(&config);
         assert_eq!(wrong.len(), 1, "{wrong:#?}");
-        assert!(wrong[0].starts_with(&format!("x.toml:15: acceptor[1].listen: {address} is taken")), "{wrong:#?}");
+        assert!(wrong[0].starts_with(&format!("x.toml:16: acceptor[1].listen: {address} is taken")), "{wrong:#?}");
         assert!(wrong[0].contains(&format!("ss -ltnp 'sport = :{}'", address.port())), "{wrong:#?}");
         drop(taken);
         assert_eq!(self::wrong(&config), [""; 0]);
@@ -504,6 +526,18 @@ pub(super) mod tests {
         assert_eq!(warning.mend, format!("chmod 700 {}", data_dir.display()));
         fs::set_permissions(&data_dir, fs::Permissions::from_mode(0o700)).unwrap();
         assert!(!check_machine(&config).iter().any(|finding| finding.what.contains("open to others")));
+    }
+
+    #[test]
+    fn a_data_directory_in_memory_is_wrong_unless_it_is_allowed() {
+        let Ok(directory) = tempfile::tempdir_in("/dev/shm") else { return };
+        let mut config = fitting(&directory, "");
+        assert_eq!(wrong(&config), [""; 0]);
+        config.persistence.allow_tmpfs = false;
+        let wrong = wrong(&config);
+        assert_eq!(wrong.len(), 1, "{wrong:#?}");
+        assert!(wrong[0].starts_with("x.toml:2: engine.data_dir: ") && wrong[0].contains("is on tmpfs"), "{wrong:#?}");
+        assert!(wrong[0].contains("persistence.allow_tmpfs = true"), "{wrong:#?}");
     }
 
     #[test]

@@ -259,7 +259,7 @@ fn venue_config(options: &DemoOptions, directory: &Path, cores: &Cores, port: u1
     let placement = cores.venue.to_toml();
     Ok(format!(
         "[engine]\ndata_dir = {data}\n{placement}application = \"exchange\"\n\
-         [persistence]\nmode = \"{mode}\"\nring_dir = {rings}\n{JOURNAL}\
+         [persistence]\nallow_tmpfs = true\nmode = \"{mode}\"\nring_dir = {rings}\n{JOURNAL}\
          [control]\nlisten = \"off\"\n\
          [[acceptor]]\nlisten = \"127.0.0.1:{port}\"\n\
          [[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"DESK\"\n"
@@ -272,7 +272,7 @@ fn client_config(directory: &Path, cores: &Cores, port: u16) -> Result<Config, D
     // It connects again at once, so that the time to recover is the venue's and not the pause between attempts.
     let text = format!(
         "[engine]\ndata_dir = {data}\n{placement}\
-         [persistence]\nring_dir = {rings}\n{JOURNAL}flush_interval = \"20ms\"\n\
+         [persistence]\nallow_tmpfs = true\nring_dir = {rings}\n{JOURNAL}flush_interval = \"20ms\"\n\
          [control]\nlisten = \"off\"\n\
          [[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"DESK\"\ntarget_comp_id = \"VENUE\"\n\
          role = \"initiator\"\nconnect = [\"127.0.0.1:{port}\"]\nreconnect_min = \"5ms\"\nreconnect_max = \"5ms\"\n"

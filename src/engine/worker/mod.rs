@@ -144,6 +144,7 @@ pub struct Worker<T: Transport, A> {
     last_turn_ns: u64,
     was_busy: bool,
     stop: Stop,
+    is_fenced: bool,
 }
 
 impl<T: Transport, A: Application> Worker<T, A> {
@@ -194,6 +195,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             last_turn_ns: now.monotonic_ns,
             was_busy: false,
             stop: Stop::default(),
+            is_fenced: false,
         };
         for journal in adopted {
             worker.adopt(now, journal);
@@ -239,6 +241,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
     /// A resend waits, for the stager or its peer, or is being sent.
     pub fn awaits_stager(&self) -> bool {
         self.desks.iter().any(|desk| !desk.resends.jobs.is_empty() || !desk.resends.waiting.is_empty())
+    }
+
+    /// Another process has taken a journal of ours over. Nothing of it leaves any more, and the process must end.
+    pub fn is_fenced(&self) -> bool {
+        self.is_fenced
     }
 
     pub fn number(&self) -> u32 {

@@ -28,6 +28,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     pub(super) fn send(&mut self, now: Now, ledger: u32) -> u32 {
+        if self.desks[ledger as usize].ledger.writer.is_fenced() {
+            self.is_fenced = true;
+            return 0;
+        }
         let mut work = 0;
         let mut at = 0;
         while let Some(session) = self.desks[ledger as usize].to_send.get(at).copied() {

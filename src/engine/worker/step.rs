@@ -49,6 +49,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
             (slot.link.last_out, slot.link.last_in) = (recovered.last_out, recovered.last_in);
             slot.link.began_s = recovered.began_s;
+            slot.link.next_out_from_peer = recovered.next_out_from_peer;
+            if recovered.next_out_from_peer {
+                slot.session.take_next_out_from_peer();
+            }
             slots.push(slot);
         }
         let commit_bytes_max = self.limits.commit_bytes_max;

@@ -3,6 +3,7 @@
 //! SendingTime(52) and CheckSum(10) are filled in where a script leaves them out, and left out of what is compared.
 
 mod established;
+mod from_peer;
 mod logon;
 mod numbers;
 mod options;
@@ -24,6 +25,8 @@ const START_NS: u64 = 1_767_614_400 * NS_PER_S;
 struct Tape {
     sent: Vec<(Outgoing, Vec<u8>)>,
     numbers: Vec<Numbers>,
+    /// How often the next outgoing number was said to be known.
+    known: u32,
     /// How much room a message finds.
     room: usize,
 }
@@ -43,6 +46,10 @@ impl Outbox for Tape {
 
     fn numbers(&mut self, numbers: Numbers) {
         self.numbers.push(numbers);
+    }
+
+    fn next_out_is_known(&mut self) {
+        self.known += 1;
     }
 }
 

@@ -179,6 +179,7 @@ impl Filler {
             last_out: NONE,
             last_in: NONE,
             began_s: 0,
+            next_out_from_peer: false,
             identity: b"FIX.4.4\x01VENUE\x01\x01\x01DESK1\x01\x01",
         });
         let rolled = writer.roll(states, &self.snapshot);

@@ -1,0 +1,78 @@
+//! Whether the data directory is still this process's.
+//!
+//! Its lock keeps a second process away, as long as both see the same file. Where they do not (the file was removed, a network filesystem
+//! forgot it), the later start has raised the incarnation: in the ring's header, which flusher and worker look at each turn, and in the
+//! manifest, which is looked at here since the other may have rings of its own elsewhere. It detects, on one node and after the fact; it
+//! prevents nothing, and across nodes nothing but the volume's attachment and a confirmed power fence does.
+
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::journal::{FileStorage, Geometry, Manifest, Storage, StorageError};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// For a housekeeping thread.
+pub(crate) struct Fence {
+    storage: FileStorage,
+    incarnation: u32,
+    looked: Instant,
+}
+
+impl Fence {
+    pub fn new(data_dir: &Path, incarnation: u32) -> Self {
+        Self { storage: FileStorage::open(data_dir, Geometry::default()), incarnation, looked: Instant::now() }
+    }
+
+    /// Once an interval. An error where a later start is in the manifest; one that cannot be read shows none.
+    pub fn look(&mut self, now: Instant) -> Result<(), StorageError> {
+        if now.saturating_duration_since(self.looked) < INTERVAL {
+            return Ok(());
+        }
+        self.looked = now;
+        let manifest = self.storage.manifest().ok().flatten().and_then(|bytes| Manifest::of_text(&bytes).ok());
+        match manifest {
+            Some(manifest) if manifest.incarnation > self.incarnation => Err(fenced("the data directory")),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The storage error that ends a process whose journal another one has taken over.
+pub(crate) fn fenced(what: &str) -> StorageError {
+    let why = "another process has started on the data directory since, and this one must not release anything more";
+    StorageError::new("go on with", what, io::Error::other(why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::LastUse;
+
+    #[test]
+    fn a_later_start_in_the_manifest_ends_the_process_and_nothing_else_does() {
+        let directory = tempfile::tempdir().unwrap();
+        let storage = FileStorage::open(directory.path(), Geometry::default());
+        let mut fence = Fence::new(directory.path(), 7);
+        let mut now = Instant::now();
+        let mut look = |fence: &mut Fence| {
+            now += INTERVAL;
+            fence.look(now)
+        };
+        assert!(look(&mut fence).is_ok(), "no manifest");
+        let mut manifest = Manifest {
+            uuid: uuid::Uuid::from_bytes([1; 16]),
+            geometry: Geometry::default(),
+            incarnation: 7,
+            ring_dir: String::new(),
+            numbers_moved: None,
+            last_use: LastUse::default(),
+        };
+        storage.replace_manifest(manifest.to_text().as_bytes()).unwrap();
+        assert!(look(&mut fence).is_ok());
+        manifest.incarnation = 8;
+        storage.replace_manifest(manifest.to_text().as_bytes()).unwrap();
+        assert!(look(&mut fence).unwrap_err().to_string().contains("another process has started"));
+    }
+}

@@ -1,0 +1,122 @@
+//! A data directory that may be older than its last use: restored from a snapshot, or a copy put in its place.
+//!
+//! Its counterparties have seen sequence numbers that it knows nothing of, beyond what any lease covers. So nobody takes its sessions over:
+//! it is *held*, durably, until `fixring recover` has said for each session what its numbers are.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use crate::sys::ring::{HEADER_BYTES_READ, PAGE_BYTES, read_header};
+
+use super::device;
+use super::ring_file::{is_ours, ring_path};
+use super::scan::{RingSource, record_at};
+use super::{FileStorage, Geometry, LastUse, Manifest, OpenError, RECORD_ALIGN, Storage, StorageError};
+
+/// Why a data directory is held, by its manifest; `None` where it is not, or where there is none. For those who look on.
+pub fn why_held(data_dir: &Path) -> Result<Option<String>, OpenError> {
+    let manifest = Manifest::read(&FileStorage::open(data_dir, Geometry::default()))?.transpose()?;
+    Ok(manifest.map(|manifest| manifest.last_use.held).filter(|why| !why.is_empty()))
+}
+
+/// An error where the directory is held, or has to be from now on.
+pub(super) fn refuse(
+    storage: &FileStorage,
+    manifest: &mut Manifest,
+    data_dir: &Path,
+    ring_dir: &Path,
+) -> Result<(), OpenError> {
+    if manifest.last_use.held.is_empty() {
+        let device = device::identities_below(data_dir);
+        if let Some(why) = newer_ring(manifest, ring_dir).or_else(|| other_device(&manifest.last_use, &device)) {
+            hold(storage, manifest, why)?;
+        }
+    }
+    match &manifest.last_use.held {
+        why if why.is_empty() => Ok(()),
+        why => Err(OpenError::Held { data_dir: data_dir.to_owned(), why: why.clone() }),
+    }
+}
+
+/// Durable: the ring that shows it may be gone at the next start.
+pub(super) fn hold(storage: &impl Storage, manifest: &mut Manifest, why: String) -> Result<(), StorageError> {
+    manifest.last_use.held = why;
+    manifest.last_use.decided.clear();
+    manifest.write(storage)
+}
+
+/// A ring of this directory's that a later incarnation used than the directory knows of. The owner's number in its header proves nothing by
+/// itself, since no CRC covers it; a record of a later incarnation does.
+fn newer_ring(manifest: &Manifest, ring_dir: &Path) -> Option<String> {
+    (0..manifest.geometry.journals).find_map(|journal| {
+        let path = ring_path(ring_dir, manifest.uuid, journal);
+        let file = File::open(&path).ok()?;
+        let mut header = [0; HEADER_BYTES_READ];
+        file.read_exact_at(&mut header, 0).ok()?;
+        let (appended, owner) = read_header(&header);
+        if !is_ours(&header, manifest, journal) || owner <= u64::from(manifest.incarnation) {
+            return None;
+        }
+        let mut data = vec![0; usize::try_from(manifest.geometry.ring_bytes).ok()?];
+        file.read_exact_at(&mut data, PAGE_BYTES).ok()?;
+        let newer = newest_record(&data, &manifest.geometry, appended).filter(|newest| *newest > manifest.incarnation)?;
+        Some(format!(
+            "start {newer} has written to the ring {path:?} and the directory knows of {} starts, so it is an older copy",
+            manifest.incarnation
+        ))
+    })
+}
+
+/// The incarnation of the newest whole record in a ring's data.
+pub(super) fn newest_record(data: &[u8], geometry: &Geometry, appended: u64) -> Option<u32> {
+    let start = appended.saturating_sub(geometry.ring_bytes);
+    let mut ring = RingSource { data, start, end: appended };
+    let last = appended.checked_sub(RECORD_ALIGN)? / RECORD_ALIGN;
+    let steps = (start.div_ceil(RECORD_ALIGN)..=last).rev().map(|step| step * RECORD_ALIGN);
+    steps.into_iter().find_map(|at| record_at(&mut ring, geometry, at).ok()?.map(|(header, _)| header.incarnation))
+}
+
+fn other_device(last_use: &LastUse, now: &[String]) -> Option<String> {
+    device::differ(&last_use.device, now).then(|| {
+        format!(
+            "it was last used on another volume ({} then, {} now), so it is restored from a snapshot, or a copy",
+            last_use.device.join(", "),
+            now.join(", ")
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_on_another_volume_says_both() {
+        let last_use = LastUse { device: vec!["serial=vol-a".to_owned()], ..LastUse::default() };
+        let why = other_device(&last_use, &["serial=vol-b".to_owned()]).unwrap();
+        assert!(why.contains("serial=vol-a then") && why.contains("serial=vol-b now"), "{why}");
+        assert_eq!(other_device(&last_use, &last_use.device), None);
+    }
+
+    #[test]
+    fn a_missing_short_or_foreign_ring_is_none_of_a_later_start() {
+        let directory = tempfile::tempdir().unwrap();
+        let manifest = Manifest {
+            uuid: Uuid::from_bytes([3; 16]),
+            geometry: Geometry::default(),
+            incarnation: 1,
+            ring_dir: String::new(),
+            numbers_moved: None,
+            last_use: LastUse::default(),
+        };
+        assert_eq!(newer_ring(&manifest, directory.path()), None);
+        let path = ring_path(directory.path(), manifest.uuid, 0);
+        for bytes in [vec![], vec![0xff; 100], vec![0xff; 4096]] {
+            std::fs::write(&path, bytes).unwrap();
+            assert_eq!(newer_ring(&manifest, directory.path()), None);
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! The operator's word on what a session's numbers are: `fixring recover`.
+//!
+//! It opens the data directory as an engine would, alone and with a new incarnation, states the numbers in the journal, and stops in order.
+//! A held directory stays held until each of its sessions has been spoken of; what was said is kept in the manifest.
+
+use std::path::{Path, PathBuf};
+
+use crate::sys::file;
+use crate::sys::ring::RingMemory;
+
+use super::held;
+use super::lock::DirectoryLock;
+use super::manifest::LastUse;
+use super::open::open_files;
+use super::recovery::sessions_of;
+use super::ring_file::ring_path;
+use super::{
+    FileStorage, Geometry, Journal, Manifest, ManifestError, Mode, OpenError, RecordHeader, Recovered,
+    RecoveredSession, Room, Settings, StoredNumbers, flags, record_bytes,
+};
+
+/// What is said of one session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// These are its next numbers, in a new epoch.
+    Numbers { next_out: u64, next_in: u64 },
+    /// What its peer expects at the next logon is its next outgoing number; the incoming one stays.
+    FromPeer,
+    /// Its numbers are right as they stand.
+    Keep,
+}
+
+/// A decision and its session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Said {
+    pub journal: u16,
+    pub number: u32,
+    pub decision: Decision,
+}
+
+/// A session of a data directory that no engine runs on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    pub journal: u16,
+    pub session: RecoveredSession,
+    /// Of a held directory: the operator has spoken of it.
+    pub is_decided: bool,
+}
+
+/// A data directory as `fixring recover` shows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standings {
+    pub manifest: Manifest,
+    pub sessions: Vec<Standing>,
+}
+
+/// Why a decision did not come about.
+#[derive(Debug)]
+pub enum RestoreFault {
+    Open(OpenError),
+    /// A segment's head was due, and its snapshot could not be made.
+    Snapshot(String),
+}
+
+impl Standings {
+    /// What segments and rings say. Nothing is changed; the directory is locked meanwhile.
+    pub fn read(data_dir: &Path, ring_dir: Option<&Path>) -> Result<Self, OpenError> {
+        let manifest = read_manifest(&FileStorage::open(data_dir, Geometry::default()))?;
+        let _lock = DirectoryLock::take(data_dir)?;
+        let ring_dir = ring_dir.map_or_else(|| PathBuf::from(&manifest.ring_dir), Path::to_owned);
+        let storage = FileStorage::open(data_dir, manifest.geometry);
+        storage.open_segments()?;
+        let mut sessions = Vec::new();
+        for journal in 0..manifest.geometry.journals {
+            // One that cannot be opened adds nothing to what the segments say.
+            let ring = file::open_private(&ring_path(&ring_dir, manifest.uuid, journal), false)
+                .and_then(|file| RingMemory::map(&file, manifest.geometry.ring_bytes))
+                .ok();
+            for session in sessions_of(&storage, &manifest, journal, ring.as_ref())? {
+                let is_decided = manifest.last_use.decided.contains(&key(journal, session.number));
+                sessions.push(Standing { journal, session, is_decided });
+            }
+        }
+        Ok(Self { manifest, sessions })
+    }
+}
+
+/// Holds a directory by the operator's word.
+pub fn hold(data_dir: &Path) -> Result<(), OpenError> {
+    let _lock = DirectoryLock::take(data_dir)?;
+    let storage = FileStorage::open(data_dir, Geometry::default());
+    let mut manifest = read_manifest(&storage)?;
+    Ok(held::hold(&storage, &mut manifest, BY_OPERATOR.to_owned())?)
+}
+
+const BY_OPERATOR: &str = "the operator has said that it is restored";
+
+/// Carries out what is said of sessions, by journal and number. Where `is_restored`, a directory that is not held becomes so first, and
+/// is freed by the last decision. `now_ns` is the UTC time. `snapshot` makes an application's state of what was recovered, for the
+/// segment's head that may be due.
+///
+/// # Panics
+/// When a decision names a session that the directory does not have.
+pub fn decide(
+    settings: &Settings,
+    said: &[Said],
+    is_restored: bool,
+    now_ns: u64,
+    mut snapshot: impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
+) -> Result<(), RestoreFault> {
+    let data_dir = &settings.data_dir;
+    let _lock = DirectoryLock::take(data_dir)?;
+    let storage = FileStorage::open(data_dir, settings.geometry);
+    let mut manifest = read_manifest(&storage)?;
+    if !is_restored {
+        held::refuse(&storage, &mut manifest, data_dir, &settings.ring_dir)?;
+    } else if manifest.last_use.held.is_empty() {
+        held::hold(&storage, &mut manifest, BY_OPERATOR.to_owned()).map_err(OpenError::Storage)?;
+    }
+    let opened = open_files(&storage, manifest, settings, true, |_, _, _| Ok(()))?;
+    let mut undecided = Vec::new();
+    for mut journal in opened.journals {
+        let said: Vec<Said> = said.iter().filter(|said| said.journal == journal.number).copied().collect();
+        state(&mut journal, &said, now_ns, &mut snapshot)?;
+        let sessions = journal.recovered.sessions.iter().map(|session| session.number);
+        let rest = sessions.filter(|number| !said.iter().any(|said| said.number == *number));
+        undecided.extend(rest.map(|number| key(journal.number, number)));
+    }
+    if is_restored {
+        // Only now: until here a crash leaves the directory held, and what was said can be said again.
+        let mut manifest = read_manifest(&storage)?;
+        let decided = manifest.last_use.decided.iter().cloned();
+        let decided: Vec<String> = decided.chain(said.iter().map(|said| key(said.journal, said.number))).collect();
+        let is_free = undecided.iter().all(|session| decided.contains(session));
+        let (held, decided) = if is_free { (String::new(), Vec::new()) } else { (manifest.last_use.held, decided) };
+        manifest.last_use = LastUse { held, decided, ..manifest.last_use };
+        manifest.write(&storage).map_err(OpenError::Storage)?;
+    }
+    Ok(())
+}
+
+/// States the numbers in one commit each and ends the journal in order.
+fn state(
+    journal: &mut Journal<FileStorage>,
+    said: &[Said],
+    now_ns: u64,
+    snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
+) -> Result<(), RestoreFault> {
+    const BYTES_MAX: u64 = record_bytes(super::NUMBERS_BYTES);
+    for Said { number, decision, .. } in said {
+        let sessions = &mut journal.recovered.sessions;
+        let session = sessions.iter_mut().find(|session| session.number == *number).expect("a session that is there");
+        match *decision {
+            Decision::Keep => continue,
+            Decision::FromPeer => session.next_out_from_peer = true,
+            Decision::Numbers { next_out, next_in } => {
+                (session.next_out, session.next_in) = (next_out, next_in);
+                // A lease belongs to its epoch.
+                (session.epoch, session.lease) = (session.epoch.saturating_add(1), 0);
+                (session.began_s, session.next_out_from_peer) = (now_ns / 1_000_000_000, false);
+            }
+        }
+        let RecoveredSession { next_out, next_in, epoch, lease, next_out_from_peer, .. } = *session;
+        make_room(journal, BYTES_MAX, snapshot)?;
+        let flags = if next_out_from_peer { flags::NEXT_OUT_FROM_PEER } else { 0 };
+        let numbers = StoredNumbers { next_out, next_in, epoch, lease };
+        let appended = journal.writer.append_flagged_numbers(*number, now_ns, numbers, flags);
+        appended.expect("the commit's room is that of the record");
+        journal.writer.commit(Mode::Sync);
+    }
+    make_room(journal, size_of::<RecordHeader>() as u64, snapshot)?;
+    journal.writer.abandon();
+    assert_eq!(journal.writer.clean_stop(now_ns), Room::Ready, "there is room for it");
+    Ok(journal.flusher.drain(0)?)
+}
+
+/// Opens a commit; writes the segment's head first where one is due.
+fn make_room(
+    journal: &mut Journal<FileStorage>,
+    bytes_max: u64,
+    snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
+) -> Result<(), RestoreFault> {
+    loop {
+        match journal.writer.begin(bytes_max as u32) {
+            Room::Ready => return Ok(()),
+            Room::Full => journal.flusher.drain(0)?,
+            Room::RollDue => {
+                let state = snapshot(&journal.recovered).map_err(RestoreFault::Snapshot)?;
+                let sessions = journal.recovered.sessions.iter().map(RecoveredSession::state);
+                let rolled = journal.writer.roll(sessions, &state);
+                rolled.map_err(|error| RestoreFault::Snapshot(error.to_string()))?;
+                journal.flusher.drain(0)?;
+            }
+        }
+    }
+}
+
+fn read_manifest(storage: &FileStorage) -> Result<Manifest, OpenError> {
+    match Manifest::read(storage)? {
+        Some(manifest) => Ok(manifest?),
+        None => Err(ManifestError::Missing.into()),
+    }
+}
+
+fn key(journal: u16, number: u32) -> String {
+    format!("{journal}.{number}")
+}
+
+impl<E: Into<OpenError>> From<E> for RestoreFault {
+    fn from(error: E) -> Self {
+        Self::Open(error.into())
+    }
+}
