@@ -41,6 +41,8 @@ pub use values::{format_bytes, format_duration};
 
 use crate::schedule::Schedule;
 
+/// The least that `sequence_gap_max` may be: what a sequence lease reserves at a time.
+pub const SEQUENCE_GAP_MIN: u32 = 64;
 /// 100,000 messages a second for a sixth of one.
 const SEQUENCE_GAP_MAX: u32 = 16_384;
 /// Room for tens of thousands of sessions.

@@ -24,8 +24,8 @@ use super::texts::{
 use super::values::{Wrong, parse_endpoint, parse_listen, parse_retention_age};
 use super::{
     AcceptorConfig, BuiltInApplication, Config, ControlConfig, EngineConfig, IdentityPattern, Pattern,
-    PersistenceConfig, PersistenceMode, Placement, Secret, SessionConfig, SessionRole, ValidationConfig, Wait,
-    read_bounded,
+    PersistenceConfig, PersistenceMode, Placement, SEQUENCE_GAP_MIN, Secret, SessionConfig, SessionRole,
+    ValidationConfig, Wait, read_bounded,
 };
 use crate::dictionary::Checks;
 use crate::fix::Precision;
@@ -61,8 +61,8 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
 const _: () = assert!(MESSAGE_BYTES_MAX as u64 * MESSAGES_IN_COMMIT_MIN as u64 <= COMMIT_BYTES_MAX as u64);
-/// What `sequence_gap_max` may be: a lease has 64 numbers at least.
-const SEQUENCE_GAPS_MAX: RangeInclusive<u32> = 64..=1_000_000_000;
+/// What `sequence_gap_max` may be.
+const SEQUENCE_GAPS_MAX: RangeInclusive<u32> = SEQUENCE_GAP_MIN..=1_000_000_000;
 const _: () = assert!(COMMIT_BYTES_MAX as u64 * COMMITS_IN_RING_MIN <= RING_BYTES_MAX);
 const _: () = assert!(RING_BYTES_MAX <= SEGMENT_BYTES_MAX);
 

@@ -7,10 +7,11 @@
 //! Blocks follow the session's rate, so that a renewal is durable long before the block is used up, and a quiet session leaves a small gap
 //! behind. A session whose mode is `sync` needs no lease: none of its messages leaves before it is on stable media.
 
+use crate::config::SEQUENCE_GAP_MIN;
 use crate::journal::Mode;
 
 /// What a session reserves beyond its next number, at least.
-pub const LEASE_NUMBERS_MIN: u64 = 64;
+const LEASE_NUMBERS_MIN: u64 = SEQUENCE_GAP_MIN as u64;
 /// Half a block lasts so long at the rate of the block before: longer than a sync that is held up.
 const HALF_BLOCK_NS: u64 = 100_000_000;
 

@@ -28,7 +28,6 @@ pub use clock::{Clock, SystemClock};
 pub use directory::{Directory, SessionSpec};
 pub use event::{Event, EventSink, events};
 pub use initiate::{ResolveRequest, Resolved};
-pub use lease::LEASE_NUMBERS_MIN;
 pub use ledger::{Handle, Sessions};
 pub(crate) use start::monotonic_ns;
 pub use start::{Engine, EngineError, Environment, StartError, restore};

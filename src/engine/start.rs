@@ -474,7 +474,8 @@ pub fn restore<A: Application, S: Storage>(
 /// What of the sessions' messages may have left and is not stored, as far as this start has found it out.
 fn log_rollbacks<S: Storage>(recovered: &Recovered<S>) {
     for placed in recovered.rollbacks.iter().filter(|placed| placed.position == recovered.report.end) {
-        let identity = recovered.sessions.iter().find(|session| session.number == placed.session);
+        // Numbered as they stand, see `check_recovered`.
+        let identity = recovered.sessions.get(placed.session as usize);
         let identity = identity.and_then(|session| Identity::from_bytes(&session.identity));
         let session = identity.map(|identity| identity.to_string()).unwrap_or_default();
         let Rollback { lost_from, lost_to, next_in, .. } = placed.rollback;

@@ -482,7 +482,7 @@ impl Writer {
         }
         let payload = start.to_bytes();
         self.append_bytes(NewRecord::internal(Kind::IncarnationStart, 0), &payload).expect("its room is reserved");
-        // Nothing of the incarnation leaves before this is on stable media (`Link::new`): where recovery does not find it,
+        // Nothing of the incarnation leaves before this is on stable media (`Ledger::start`): where recovery does not find it,
         // nothing has left.
         self.commit(Mode::Sync);
         self.pending_start = None;
