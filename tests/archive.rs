@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::thread::JoinHandle;
 
 use fixring::application::Exchange;
 use fixring::config::Config;
@@ -61,9 +62,10 @@ fn message(number: u64, msg_type: &[u8], fields: &[(u32, &str)]) -> Vec<u8> {
     buffer[..length].to_vec()
 }
 
-/// Logs on and sends orders, from a thread of its own since the engine may stop reading. Ends when the connection does.
-fn trade(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
+/// Logs on and sends orders, from a thread of its own since the engine may stop reading. Another counts the messages that come, until the
+/// connection ends or each is answered.
+fn trade(address: SocketAddr) -> JoinHandle<u64> {
+    let mut stream = TcpStream::connect(address).unwrap();
     let mut sender = stream.try_clone().unwrap();
     std::thread::spawn(move || {
         let logon = message(1, b"A", &[(98, "0"), (108, "60"), (141, "Y")]);
@@ -75,7 +77,7 @@ fn trade(address: SocketAddr) -> TcpStream {
         let mut bytes = std::iter::once(logon).chain((2..2 + ORDERS).map(order));
         bytes.try_for_each(|bytes| sender.write_all(&bytes))
     });
-    stream
+    std::thread::spawn(move || receive(&mut stream, 1 + ORDERS))
 }
 
 /// How many messages come before the connection ends, or up to so many.
@@ -118,7 +120,7 @@ fn a_required_archive_that_is_away_stops_reading_ends_the_stop_with_an_error_and
     let temporary = tempfile::tempdir().unwrap();
     let archive = temporary.path().join("archive");
     let engine = start(temporary.path()).unwrap_or_else(|error| panic!("{error}"));
-    let mut stream = trade(engine.acceptors()[0]);
+    let answered = trade(engine.acceptors()[0]);
     let shared = engine.shared();
     let is_held = || shared.recycling(0).held.value() == Hold::Archive as u64;
     while !(is_held() && shared.journal(0).ring_full.value() > 0) {
@@ -129,15 +131,14 @@ fn a_required_archive_that_is_away_stops_reading_ends_the_stop_with_an_error_and
     engine.stop();
     let Err(EngineError::Storage(why)) = engine.wait() else { panic!("nothing may be overwritten") };
     assert!(why.contains("segment 0 of journal 0") && why.contains("archive_required"), "{why}");
-    let answered = receive(&mut stream, u64::MAX);
+    let answered = answered.join().unwrap();
     assert!(answered > 1 && answered < ORDERS, "{answered}");
 
     let Err(StartError::Journal(OpenError::Archive(why))) = start(temporary.path()) else { panic!("as before") };
     assert!(why.contains("segment 0 of journal 0") && why.contains("mend the archive"), "{why}");
     fs::create_dir(&archive).unwrap();
     let engine = start(temporary.path()).unwrap_or_else(|error| panic!("{error}"));
-    let mut stream = trade(engine.acceptors()[0]);
-    assert_eq!(receive(&mut stream, 1 + ORDERS), 1 + ORDERS);
+    assert_eq!(trade(engine.acceptors()[0]).join().unwrap(), 1 + ORDERS);
     let shared = engine.shared();
     let newest = shared.flusher(0).synced_bytes.value() / 65_536;
     while shared.archive(0).lag_segments.value() > 0 || archived(&archive).last() < Some(&(newest - 1)) {
