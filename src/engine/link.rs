@@ -319,7 +319,7 @@ mod tests {
 
     use super::*;
     use crate::journal::simulated::SimulatedStorage;
-    use crate::journal::{Geometry, Room, Settings, open_over, prepare};
+    use crate::journal::{FlushMethod, Geometry, Room, Settings, open_over, prepare};
     use crate::sys::ring::RingMemory;
     use crate::transport::{Connect, Ready, Receive};
 
@@ -379,6 +379,8 @@ mod tests {
             ring_dir: "simulated".into(),
             geometry,
             flush_interval_ns: 0,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
             message_bytes_max: MESSAGE_BYTES as u32,
             resend_messages_max: 10,
             clock: || 0,

@@ -540,6 +540,8 @@ fn journal_settings(config: &Config, journals: u16) -> journal::Settings {
             segments: persistence.segments,
         },
         flush_interval_ns: persistence.flush_interval.as_nanos() as u64,
+        flush_interval_min_ns: 0,
+        flush_method: journal::FlushMethod::default().into(),
         message_bytes_max: config.engine.message_bytes_max,
         resend_messages_max: RESEND_MESSAGES_MAX,
         clock: monotonic_ns,

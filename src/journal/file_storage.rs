@@ -15,8 +15,10 @@ use std::sync::Arc;
 
 use crate::sys::file;
 
+use super::pages::Pages;
 use super::ring_file::in_words;
-use super::{Geometry, ManifestError, OpenError, Slot, Storage, StorageError};
+use super::segment_file::{self, Bounce, SegmentFile};
+use super::{FlushMethod, Geometry, ManifestError, OpenError, Reached, Slot, Storage, StorageError};
 
 #[derive(Clone)]
 pub struct FileStorage {
@@ -27,7 +29,7 @@ struct Inner {
     data_dir: PathBuf,
     geometry: Geometry,
     /// By journal, then by number. Empty until [`FileStorage::open_segments`].
-    segments: std::sync::OnceLock<Vec<Vec<File>>>,
+    segments: std::sync::OnceLock<Vec<Vec<SegmentFile>>>,
 }
 
 impl FileStorage {
@@ -38,9 +40,9 @@ impl FileStorage {
         }
     }
 
-    /// Opens every segment's file, creates those that are missing where `create` is set, and takes the space of all of them.
+    /// Opens every segment's file for writing by `method`, creates those that are missing where `create` is set, and takes the space of all of them.
     /// Where there is too little of it, nothing is taken: a volume that is filled to the last byte stops others too.
-    pub fn allocate(&self, create: bool) -> Result<(), OpenError> {
+    pub fn allocate(&self, create: bool, method: FlushMethod) -> Result<(), OpenError> {
         let geometry = self.inner.geometry;
         let missing_bytes = self.missing_bytes();
         let free_bytes = match file::space(&self.inner.data_dir) {
@@ -60,9 +62,7 @@ impl FileStorage {
             let mut files = Vec::new();
             for number in 0..geometry.segments {
                 let path = self.segment_path(Slot { journal, number });
-                let file = file::open_private(&path, create)
-                    .map_err(|error| OpenError::Volume(format!("segment {path:?}: {error}")))?;
-                files.push(file);
+                files.push(segment_file::open(&path, create, method).map_err(|error| unusable(&path, method, &error))?);
             }
             segments.push(files);
         }
@@ -87,7 +87,17 @@ impl FileStorage {
             sync_directory(&self.journal_dir(journal))?;
         }
         sync_directory(&self.inner.data_dir)?;
-        self.hold(segments);
+        let bounce = Bounce::new(Pages::new(0).into());
+        let mut opened = Vec::new();
+        for (journal, files) in (0..geometry.journals).zip(segments) {
+            let open = |(number, file)| {
+                let path = self.segment_path(Slot { journal, number });
+                SegmentFile::new(file, method, geometry.segment_bytes, &bounce)
+                    .map_err(|error| unusable(&path, method, &error))
+            };
+            opened.push((0..geometry.segments).zip(files).map(open).collect::<Result<_, _>>()?);
+        }
+        self.hold(opened);
         Ok(())
     }
 
@@ -109,11 +119,12 @@ impl FileStorage {
         let geometry = self.inner.geometry;
         let open = |slot: Slot| {
             let path = self.segment_path(slot);
-            File::open(&path).map_err(|error| StorageError::new("open", path.display().to_string(), error))
+            let file = File::open(&path);
+            file.map(SegmentFile::Cached).map_err(|error| StorageError::new("open", path.display().to_string(), error))
         };
         let segments = (0..geometry.journals)
             .map(|journal| (0..geometry.segments).map(|number| open(Slot { journal, number })).collect())
-            .collect::<Result<Vec<Vec<File>>, _>>()?;
+            .collect::<Result<Vec<Vec<_>>, _>>()?;
         self.hold(segments);
         Ok(())
     }
@@ -132,7 +143,7 @@ impl FileStorage {
         Ok(())
     }
 
-    fn hold(&self, segments: Vec<Vec<File>>) {
+    fn hold(&self, segments: Vec<Vec<SegmentFile>>) {
         assert!(self.inner.segments.set(segments).is_ok(), "the segments are opened once");
     }
 
@@ -144,7 +155,7 @@ impl FileStorage {
         self.journal_dir(slot.journal).join(format!("segment-{}.seg", slot.number))
     }
 
-    fn file(&self, slot: Slot) -> &File {
+    fn file(&self, slot: Slot) -> &SegmentFile {
         let segments = self.inner.segments.get().expect("the segments are open");
         &segments[usize::from(slot.journal)][slot.number as usize]
     }
@@ -161,6 +172,15 @@ impl FileStorage {
             "data_dir {data_dir:?} has {free} free, {needed} are needed for its segments ({error}): enlarge the volume, or lower persistence.segments or segment_bytes in a new data directory"
         ))
     }
+}
+
+fn unusable(path: &Path, method: FlushMethod, error: &io::Error) -> OpenError {
+    if method == FlushMethod::Dsync && error.kind() == io::ErrorKind::InvalidInput {
+        return OpenError::Volume(format!(
+            "segment {path:?}: its filesystem or device refuses O_DIRECT ({error}), which persistence.flush_method = \"dsync\" needs: set it to \"auto\" or \"fdatasync\""
+        ));
+    }
+    OpenError::Volume(format!("segment {path:?}: {error}"))
 }
 
 /// What lies in a directory without a manifest and is not of our making, if anything: then the directory is somebody
@@ -180,15 +200,19 @@ pub fn stranger_in(data_dir: &Path) -> Option<String> {
 
 impl Storage for FileStorage {
     fn write(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file(slot).write_all_at(bytes, offset).map_err(|error| self.failed("write", slot, error))
+        self.file(slot).write(offset, bytes).map_err(|error| self.failed("write", slot, error))
+    }
+
+    fn write_pages(&self, slot: Slot, offset: u64, pages: [&[u8]; 2]) -> Result<Reached, StorageError> {
+        self.file(slot).write_pages(offset, pages).map_err(|error| self.failed("write", slot, error))
     }
 
     fn sync(&self, slot: Slot) -> Result<(), StorageError> {
-        self.file(slot).sync_data().map_err(|error| self.failed("sync", slot, error))
+        self.file(slot).sync().map_err(|error| self.failed("sync", slot, error))
     }
 
     fn read(&self, slot: Slot, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
-        self.file(slot).read_exact_at(buffer, offset).map_err(|error| self.failed("read", slot, error))
+        self.file(slot).read(offset, buffer).map_err(|error| self.failed("read", slot, error))
     }
 
     fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError> {

@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use crate::sys::ring::{PAGE_BYTES, RingReader, Watermarks};
 
-use super::{Geometry, Slot, Storage, StorageError};
+use super::pages::Pages;
+use super::{Geometry, Reached, Slot, Storage, StorageError};
 
 /// How much of a fresh segment is zero-written in one turn: short enough not to hold up what is appended meanwhile.
 const ZERO_CHUNK_BYTES: u64 = 1024 * 1024;
@@ -29,15 +30,16 @@ pub struct Flusher<S: Storage> {
     journal: u16,
     incarnation: u32,
     flush_interval_ns: u64,
+    flush_interval_min_ns: u64,
     /// When the last write began; `None` before the first.
     last_write_ns: Option<u64>,
     wanted: Arc<AtomicU64>,
     counters: Arc<FlusherCounters>,
     clock: fn() -> u64,
     /// The last page, as far as it is filled, padded with zeros.
-    page: Box<[u8; PAGE_BYTES as usize]>,
+    page: Pages,
     unzeroed: VecDeque<Zeroing>,
-    zeros: Box<[u8]>,
+    zeros: Pages,
     turns: u32,
 }
 
@@ -69,6 +71,7 @@ pub(super) struct Carry<S> {
     pub journal: u16,
     pub incarnation: u32,
     pub flush_interval_ns: u64,
+    pub flush_interval_min_ns: u64,
     pub clock: fn() -> u64,
     pub unzeroed: VecDeque<Zeroing>,
 }
@@ -126,13 +129,14 @@ impl<S: Storage> Flusher<S> {
             journal: carry.journal,
             incarnation: carry.incarnation,
             flush_interval_ns: carry.flush_interval_ns,
+            flush_interval_min_ns: carry.flush_interval_min_ns,
             last_write_ns: None,
             wanted,
             counters: Arc::new(counters),
             clock: carry.clock,
-            page: Box::new([0; PAGE_BYTES as usize]),
+            page: Pages::new(PAGE_BYTES),
             unzeroed: carry.unzeroed,
-            zeros: vec![0; ZERO_CHUNK_BYTES as usize].into_boxed_slice(),
+            zeros: Pages::new(ZERO_CHUNK_BYTES),
             turns: 0,
         }
     }
@@ -176,29 +180,28 @@ impl<S: Storage> Flusher<S> {
         let whole = to & !(PAGE_BYTES - 1);
         let (slot, offset) = self.geometry.slot(self.journal, from);
         self.unzeroed.retain(|zeroing| zeroing.number != slot.number);
-        if whole > from {
-            self.storage.write(slot, offset, self.ring.read(from, whole - from))?;
-        }
+        let whole_pages = if whole > from { self.ring.read(from, whole - from) } else { &[] };
+        let mut last_page: &[u8] = &[];
         if to > whole {
+            // What lies behind `to` in its page is the worker's, who writes it now.
             let filled = (to - whole) as usize;
-            self.page[..filled].copy_from_slice(self.ring.read(whole, to - whole));
-            self.page[filled..].fill(0);
-            self.storage.write(slot, offset + (whole - from), &self.page[..])?;
+            let page = self.page.bytes_mut();
+            page[..filled].copy_from_slice(self.ring.read(whole, to - whole));
+            page[filled..].fill(0);
+            last_page = page;
         }
-        self.ring.set_written(to);
-        self.sync(slot)?;
-        self.ring.set_synced(to);
-        self.counters.bytes_written.fetch_add(to - from, Ordering::Relaxed);
-        Ok(())
-    }
-
-    fn sync(&self, slot: Slot) -> Result<(), StorageError> {
         let start_ns = (self.clock)();
-        self.storage.sync(slot)?;
+        let reached = self.storage.write_pages(slot, offset, [whole_pages, last_page])?;
+        self.ring.set_written(to);
+        if reached == Reached::System {
+            self.storage.sync(slot)?;
+        }
+        self.ring.set_synced(to);
         let sync_ns = (self.clock)().saturating_sub(start_ns);
         self.counters.sync_ns_last.store(sync_ns, Ordering::Relaxed);
         self.counters.sync_ns_max.fetch_max(sync_ns, Ordering::Relaxed);
         self.counters.syncs.fetch_add(1, Ordering::Relaxed);
+        self.counters.bytes_written.fetch_add(to - from, Ordering::Relaxed);
         Ok(())
     }
 
@@ -207,7 +210,7 @@ impl<S: Storage> Flusher<S> {
             return Ok(());
         };
         let slot = Slot { journal: self.journal, number: zeroing.number };
-        write_zeros(&self.storage, self.geometry, slot, &mut zeroing.offset, &mut self.zeros)?;
+        write_zeros(&self.storage, self.geometry, slot, &mut zeroing.offset, self.zeros.bytes_mut())?;
         // Each chunk is synced, so that the first sync of a message does not meet a segment's worth of zeros.
         self.storage.sync(slot)?;
         if zeroing.offset == self.geometry.segment_bytes {
@@ -224,10 +227,10 @@ impl<S: Storage> Flusher<S> {
 
 /// Zero-writes a whole segment that holds nothing.
 pub(super) fn zero_segment<S: Storage>(storage: &S, geometry: Geometry, slot: Slot) -> Result<(), StorageError> {
-    let mut zeros = vec![0; ZERO_CHUNK_BYTES as usize];
+    let mut zeros = Pages::new(ZERO_CHUNK_BYTES);
     let mut offset = 0;
     while offset < geometry.segment_bytes {
-        write_zeros(storage, geometry, slot, &mut offset, &mut zeros)?;
+        write_zeros(storage, geometry, slot, &mut offset, zeros.bytes_mut())?;
     }
     storage.sync(slot)
 }
@@ -255,7 +258,7 @@ fn write_zeros<S: Storage>(
 #[cfg(test)]
 mod tests {
     use super::super::simulated::SimulatedStorage;
-    use super::super::{Journal, Kind, Mode, NewRecord, Room, Settings, open_over, prepare};
+    use super::super::{FlushMethod, Journal, Kind, Mode, NewRecord, Room, Settings, open_over, prepare};
     use super::*;
     use crate::sys::ring::RingMemory;
 
@@ -267,6 +270,8 @@ mod tests {
             ring_dir: "simulated".into(),
             geometry: GEOMETRY,
             flush_interval_ns: 1_000,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
             message_bytes_max: 4 << 10,
             resend_messages_max: 10,
             clock: || 0,

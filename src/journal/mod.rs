@@ -41,13 +41,16 @@
 
 pub mod cat;
 mod file_storage;
+mod flush_method;
 mod flusher;
 mod manifest;
 mod open;
+mod pages;
 mod record;
 mod recovery;
 mod ring_file;
 mod scan;
+mod segment_file;
 pub mod simulated;
 mod stager;
 mod state;
@@ -55,6 +58,7 @@ mod storage;
 mod writer;
 
 pub use file_storage::{FileStorage, stranger_in};
+pub use flush_method::{FlushChoice, FlushMethod};
 pub use flusher::{Flusher, FlusherCounters};
 pub use manifest::{Manifest, ManifestError, journal_of};
 pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, prepare};
@@ -62,7 +66,7 @@ pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, f
 pub use recovery::{Records, Recovered, RecoveryReport, RingFound, StoredRecord};
 pub use stager::{JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
 pub use state::{IncarnationStart, NUMBERS_BYTES, RecoveredSession, SessionState, StateTooLarge, StoredNumbers};
-pub use storage::{Slot, Storage, StorageError};
+pub use storage::{Reached, Slot, Storage, StorageError};
 pub use writer::{AppendError, NewRecord, Room, Writer};
 
 /// The version in the manifest and in every segment's head.

@@ -19,8 +19,8 @@ use super::recovery::{self, Found};
 use super::ring_file::{identity_of, open_ring};
 use super::writer::Resume;
 use super::{
-    FileStorage, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager, StagerPort, Storage, StorageError,
-    Writer,
+    FileStorage, FlushChoice, FlushMethod, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager, StagerPort,
+    Storage, StorageError, Writer,
 };
 
 /// What the configuration says of the journals.
@@ -29,7 +29,11 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub ring_dir: PathBuf,
     pub geometry: Geometry,
+    /// The longest that the flusher rests while there is something to carry.
     pub flush_interval_ns: u64,
+    /// The shortest time between two device writes, even while sessions wait: what the volume's IOPS allow.
+    pub flush_interval_min_ns: u64,
+    pub flush_method: FlushChoice,
     /// The longest payload of a record.
     pub message_bytes_max: u32,
     /// Positions that the stager keeps of one request at a time; it walks once more for the rest.
@@ -104,14 +108,18 @@ pub fn open(settings: &Settings) -> Result<Opened<FileStorage>, OpenError> {
     let lock = DirectoryLock::take(data_dir)?;
     let storage = FileStorage::open(data_dir, settings.geometry);
     let is_new = storage.manifest()?.is_none();
+    let method = match settings.flush_method {
+        FlushChoice::Fixed(method) => method,
+        FlushChoice::Auto { .. } => FlushMethod::default(),
+    };
     if is_new {
         // The manifest comes last, so that a directory with one has all its segments.
         storage.check_unused()?;
-        storage.allocate(true)?;
+        storage.allocate(true, method)?;
     }
     let manifest = prepare(&storage, settings)?;
     if !is_new {
-        storage.allocate(false)?;
+        storage.allocate(false, method)?;
     }
     let mut rings = Vec::new();
     let mut warnings = Vec::new();
@@ -209,6 +217,7 @@ fn assemble<S: Storage>(
         journal: found.journal,
         incarnation: manifest.incarnation,
         flush_interval_ns: settings.flush_interval_ns,
+        flush_interval_min_ns: settings.flush_interval_min_ns,
         clock: settings.clock,
         unzeroed: found.unzeroed,
     };

@@ -555,7 +555,7 @@ impl NewRecord {
 #[cfg(test)]
 mod tests {
     use super::super::simulated::SimulatedStorage;
-    use super::super::{Flusher, Settings, open_over, prepare};
+    use super::super::{FlushMethod, Flusher, Settings, open_over, prepare};
     use super::*;
     use crate::sys::ring::RingMemory;
 
@@ -568,6 +568,8 @@ mod tests {
             ring_dir: "simulated".into(),
             geometry: GEOMETRY,
             flush_interval_ns: 0,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
             message_bytes_max: 4 << 10,
             resend_messages_max: 10,
             clock: || 0,

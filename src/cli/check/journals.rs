@@ -101,7 +101,7 @@ mod tests {
     };
     use super::*;
     use crate::config::{Config, Placement};
-    use crate::journal::{DirectoryLock, Opened, Settings, open};
+    use crate::journal::{DirectoryLock, FlushMethod, Opened, Settings, open};
 
     fn create(config: &Config) -> Opened<FileStorage> {
         let persistence = &config.persistence;
@@ -116,6 +116,8 @@ mod tests {
             ring_dir: persistence.ring_dir.clone(),
             geometry,
             flush_interval_ns: 1_000_000,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
             message_bytes_max: config.engine.message_bytes_max,
             resend_messages_max: 64,
             clock: || 0,
