@@ -22,8 +22,8 @@ use crate::config::{Config, Placement};
 use crate::control::{ControlError, ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
 use crate::journal::{
-    self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, SessionState, Storage,
-    StorageError,
+    self, FileStorage, FlushChoice, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession,
+    SessionState, Storage, StorageError,
 };
 use crate::session::{Identity, Version};
 use crate::transport::tcp::{KernelTcp, bind};
@@ -130,6 +130,10 @@ impl Engine {
         };
         shared.set_phase(Phase::Recovering);
         let opened = journal::open(&journal_settings(config, journals)).map_err(StartError::Journal)?;
+        if let Some(chosen) = &opened.flush {
+            let measured = if chosen.is_new { "the volume was measured: " } else { "" };
+            tracing::info!(method = %chosen.method, "flush method: {measured}{}", chosen.why);
+        }
         for warning in &opened.warnings {
             // Of memory that is not locked `fixring run` warns once, for the whole process.
             tracing::debug!("{warning}");
@@ -540,8 +544,11 @@ fn journal_settings(config: &Config, journals: u16) -> journal::Settings {
             segments: persistence.segments,
         },
         flush_interval_ns: persistence.flush_interval.as_nanos() as u64,
-        flush_interval_min_ns: 0,
-        flush_method: journal::FlushMethod::default().into(),
+        flush_interval_min_ns: persistence.flush_interval_min.as_nanos() as u64,
+        flush_method: persistence.flush_method.map_or(
+            FlushChoice::Auto { any_flush: config.sessions.iter().any(|session| mode_of(session.mode) == Mode::Flush) },
+            FlushChoice::Fixed,
+        ),
         message_bytes_max: config.engine.message_bytes_max,
         resend_messages_max: RESEND_MESSAGES_MAX,
         clock: monotonic_ns,
