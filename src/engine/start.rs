@@ -14,8 +14,10 @@ use rtrb::RingBuffer;
 use super::clock::{Clock, SystemClock};
 use super::directory::{Directory, mode_of};
 use super::event::{SessionKey, events};
+use super::flushing::{monotonic_ns, never_sleeps, run_flusher};
 use super::log::EventLog;
-use super::threads::{FatalOnPanic, Signals, run_flushers, run_resolver, run_stagers, run_worker, spawn};
+use super::storage_watch::StorageWatch;
+use super::threads::{FatalOnPanic, Signals, run_resolver, run_stagers, run_worker, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
 use crate::application::{Application, Direction, RestoreError, SessionNumber};
 use crate::config::{Config, Placement};
@@ -145,6 +147,7 @@ impl Engine {
         let strong = config.sessions.iter().any(|session| mode_of(session.mode) != Mode::Buffered);
         let worker_of_journal: Vec<u32> = (0..opened.journals.len()).map(|at| (at % worker_count) as u32).collect();
         let (mut flushers, mut stagers) = (Vec::new(), Vec::new());
+        let mut watch = StorageWatch::new(config.persistence.storage_latency_alarm);
         let mut log = EventLog::default();
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
         for journal in opened.journals {
@@ -174,6 +177,7 @@ impl Engine {
                 Ok(error) => StartError::Application { journal: journal.number, error },
                 Err(error) => StartError::Storage(error),
             })?;
+            watch.add(journal.number, journal.flusher.counters(), journal.watermarks, shared.storage(at));
             flushers.push((journal.flusher, shared.flusher(at)));
             stagers.push(journal.stager);
             adopted[worker_of_journal[at] as usize].push(Adopted {
@@ -198,10 +202,13 @@ impl Engine {
             log: None,
             lock: opened.lock,
         };
-        let interval = config.persistence.flush_interval;
-        engine.housekeeping("fixring-flush", &placement.housekeeping, move |signals| {
-            run_flushers(&mut flushers, interval, strong, signals);
-        })?;
+        let slow_ns = config.persistence.storage_latency_alarm.as_nanos() as u64;
+        let never_sleeps = never_sleeps(config.engine.wait, strong, placement.housekeeping.len(), flushers.len());
+        for (number, (mut flusher, published)) in flushers.into_iter().enumerate() {
+            engine.housekeeping(&format!("fixring-flush-{number}"), &placement.housekeeping, move |signals| {
+                run_flusher(&mut flusher, &published, slow_ns, never_sleeps, signals);
+            })?;
+        }
         engine.housekeeping("fixring-stage", &placement.housekeeping, move |signals| {
             run_stagers(&mut stagers, signals);
         })?;
@@ -237,6 +244,7 @@ impl Engine {
             loop {
                 // Read first: what was said before the end is still logged.
                 let ends = log_signals.log_ends.load(Ordering::Acquire);
+                watch.turn(monotonic_ns());
                 if log.turn(&mut event_rings) == 0 {
                     if ends {
                         return;
@@ -514,13 +522,6 @@ fn limits(config: &Config) -> Limits {
         probe_timeout_ns: ns(config.engine.probe_timeout),
         stop_timeout_ns: ns(config.engine.logout_timeout),
     }
-}
-
-/// A clock for the flusher's own measurements.
-fn monotonic_ns() -> u64 {
-    use std::sync::OnceLock;
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }
 
 /// A data directory keeps the number of journals that it was created with; workers adopt them. A new one gets one a worker.

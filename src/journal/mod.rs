@@ -57,6 +57,7 @@ pub mod simulated;
 mod stager;
 mod state;
 mod storage;
+mod wanted;
 mod writer;
 
 pub use file_storage::{FileStorage, stranger_in};

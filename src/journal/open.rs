@@ -5,9 +5,9 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use uuid::Uuid;
 
 use crate::sys::file;
@@ -18,6 +18,7 @@ use super::flush_note;
 use super::flusher::Carry;
 use super::recovery::{self, Found};
 use super::ring_file::{identity_of, open_ring};
+use super::wanted::Wanted;
 use super::writer::Resume;
 use super::{
     Chosen, FileStorage, FlushChoice, FlushMethod, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager,
@@ -225,7 +226,7 @@ fn assemble<S: Storage>(
         clock: settings.clock,
         unzeroed: found.unzeroed,
     };
-    let wanted = Arc::new(AtomicU64::new(0));
+    let wanted = Arc::new(CachePadded::new(Wanted::default()));
     let watermarks = ring.watermarks();
     let (ring_writer, ring_reader) = ring.split();
     let (stager, stager_port) =
