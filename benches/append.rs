@@ -8,7 +8,9 @@ use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use fixring::journal::simulated::SimulatedStorage;
-use fixring::journal::{Geometry, Kind, Mode, NewRecord, Room, Settings, open_over, prepare, record_bytes};
+use fixring::journal::{
+    FlushMethod, Geometry, Kind, Mode, NewRecord, Room, Settings, open_over, prepare, record_bytes,
+};
 use fixring::sys::ring::RingMemory;
 
 const PAYLOAD_BYTES: usize = 200;
@@ -48,6 +50,8 @@ fn append(criterion: &mut Criterion) {
                 ring_dir: "simulated".into(),
                 geometry: GEOMETRY,
                 flush_interval_ns: 0,
+                flush_interval_min_ns: 0,
+                flush_method: FlushMethod::default().into(),
                 message_bytes_max: 64 << 10,
                 resend_messages_max: 1_000,
                 clock: || 0,

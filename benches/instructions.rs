@@ -151,6 +151,8 @@ fn append(times: u64) {
         ring_dir: "simulated".into(),
         geometry,
         flush_interval_ns: 0,
+        flush_interval_min_ns: 0,
+        flush_method: fixring::journal::FlushMethod::default().into(),
         message_bytes_max: MESSAGE_BYTES_MAX,
         resend_messages_max: 1,
         clock: || 0,

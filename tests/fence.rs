@@ -33,6 +33,8 @@ fn open_with_ring(root: &Path, ring: &str) -> Opened<FileStorage> {
         ring_dir: root.join(ring),
         geometry: GEOMETRY,
         flush_interval_ns: 0,
+        flush_interval_min_ns: 0,
+        flush_method: fixring::journal::FlushMethod::default().into(),
         message_bytes_max: 4 << 10,
         resend_messages_max: 100,
         clock: || 0,

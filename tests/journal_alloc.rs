@@ -1,6 +1,6 @@
 //! Neither an append nor a flush allocates once the journal is open.
 
-use fixring::journal::{Geometry, Kind, Mode, NewRecord, Room, SessionState, Settings, open};
+use fixring::journal::{FlushMethod, Geometry, Kind, Mode, NewRecord, Room, SessionState, Settings, open};
 use fixring::sys::allocations::Counting;
 
 #[global_allocator]
@@ -14,6 +14,8 @@ fn appending_rolling_and_flushing_allocate_nothing() {
         ring_dir: root.path().join("ring"),
         geometry: Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 4 },
         flush_interval_ns: 0,
+        flush_interval_min_ns: 0,
+        flush_method: FlushMethod::default().into(),
         message_bytes_max: 4 << 10,
         resend_messages_max: 100,
         clock: || 0,

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use fixring::journal::simulated::SimulatedStorage;
 use fixring::journal::{
-    Flusher, Geometry, Kind, Manifest, Mode, NONE, NewRecord, Opened, Outcome, RecoveredSession, Recycling, RingFound,
-    Room, Settings, StageRequest, Stager, StagerPort, Storage, StoredNumbers, Writer, open_over, prepare, record_bytes,
+    FlushMethod, Flusher, Geometry, Kind, Manifest, Mode, NONE, NewRecord, Opened, Outcome, RecoveredSession,
+    Recycling, RingFound, Room, Settings, StageRequest, Stager, StagerPort, Storage, StoredNumbers, Writer, open_over,
+    prepare, record_bytes,
 };
 use fixring::sys::ring::{RingKeeper, RingMemory};
 
@@ -159,6 +160,8 @@ impl World {
             ring_dir: "simulated".into(),
             geometry,
             flush_interval_ns: 1_000,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
             message_bytes_max: 8 << 10,
             resend_messages_max: random.u32(1..200),
             clock: || 0,

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use fixring::journal::cat::Cat;
 use fixring::journal::{
-    FileStorage, Geometry, Journal, Kind, ManifestError, Mode, NewRecord, OpenError, Opened, RingFound, Room, Settings,
-    open, record_bytes,
+    FileStorage, FlushMethod, Geometry, Journal, Kind, ManifestError, Mode, NewRecord, OpenError, Opened, RingFound,
+    Room, Settings, open, record_bytes,
 };
 
 const GEOMETRY: Geometry = Geometry { journals: 2, ring_bytes: 64 << 10, segment_bytes: 128 << 10, segments: 3 };
@@ -17,6 +17,8 @@ fn settings(root: &Path) -> Settings {
         ring_dir: root.join("ring"),
         geometry: GEOMETRY,
         flush_interval_ns: 0,
+        flush_interval_min_ns: 0,
+        flush_method: FlushMethod::default().into(),
         message_bytes_max: 4 << 10,
         resend_messages_max: 100,
         clock: || 0,

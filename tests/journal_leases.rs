@@ -23,6 +23,8 @@ impl Machine {
             ring_dir: "simulated".into(),
             geometry: GEOMETRY,
             flush_interval_ns: 1_000,
+            flush_interval_min_ns: 0,
+            flush_method: fixring::journal::FlushMethod::default().into(),
             message_bytes_max: 4 << 10,
             resend_messages_max: 10,
             clock: || 0,

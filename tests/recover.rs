@@ -323,6 +323,8 @@ fn numbers_that_need_a_new_segment_bring_the_applications_state_along() {
         ring_dir: root.path().join("ring"),
         geometry,
         flush_interval_ns: 0,
+        flush_interval_min_ns: 0,
+        flush_method: fixring::journal::FlushMethod::default().into(),
         message_bytes_max: 4 << 10,
         resend_messages_max: 100,
         clock: || 0,

@@ -167,6 +167,8 @@ fn settings(options: &RecoverOptions, config: &Config, standings: &Standings) ->
         ring_dir,
         geometry: manifest.geometry,
         flush_interval_ns: 0,
+        flush_interval_min_ns: 0,
+        flush_method: crate::engine::flush_choice(config),
         message_bytes_max: message_bytes_max as u32,
         resend_messages_max: 1,
         clock: || 0,

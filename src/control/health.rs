@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 
 use super::counters::{
-    ArchiveCounters, FlusherCounters, JournalCounters, RecycleCounters, SessionRegistry, WorkerCounters,
+    ArchiveCounters, FlusherCounters, JournalCounters, RecycleCounters, SessionRegistry, StorageCounters,
+    WorkerCounters,
 };
 
 /// A worker whose loop has not turned for so long is taken for hung. Even a parked worker turns several times a
@@ -39,6 +40,7 @@ pub struct Shared {
     flushers: Vec<Arc<CachePadded<FlusherCounters>>>,
     recyclings: Vec<Arc<CachePadded<RecycleCounters>>>,
     archives: Vec<Arc<CachePadded<ArchiveCounters>>>,
+    storages: Vec<Arc<CachePadded<StorageCounters>>>,
     pub sessions: SessionRegistry,
     /// Housekeeping alone: what the last look at the workers saw.
     pulse: Mutex<Vec<Pulse>>,
@@ -60,6 +62,7 @@ impl Shared {
             flushers: (0..journal_count).map(|_| Arc::default()).collect(),
             recyclings: (0..journal_count).map(|_| Arc::default()).collect(),
             archives: (0..journal_count).map(|_| Arc::default()).collect(),
+            storages: (0..journal_count).map(|_| Arc::default()).collect(),
             sessions: SessionRegistry::default(),
             pulse: Mutex::new(vec![Pulse { turns: 0, moved }; worker_count]),
         })
@@ -90,6 +93,11 @@ impl Shared {
         Arc::clone(&self.archives[index])
     }
 
+    /// For the thread that watches the journal's flusher to keep.
+    pub fn storage(&self, index: usize) -> Arc<CachePadded<StorageCounters>> {
+        Arc::clone(&self.storages[index])
+    }
+
     pub fn workers(&self) -> &[Arc<CachePadded<WorkerCounters>>] {
         &self.workers
     }
@@ -111,6 +119,11 @@ impl Shared {
     /// One a journal, in the same order.
     pub fn archives(&self) -> &[Arc<CachePadded<ArchiveCounters>>] {
         &self.archives
+    }
+
+    /// One a journal, in the same order.
+    pub fn storages(&self) -> &[Arc<CachePadded<StorageCounters>>] {
+        &self.storages
     }
 
     pub fn set_phase(&self, phase: Phase) {
@@ -145,7 +158,8 @@ impl Shared {
         Ok(())
     }
 
-    /// `Err` says why no counterparty should be sent here.
+    /// `Err` says why no counterparty should be sent here. A slow volume is no reason: the sessions live here and nowhere else, those in `buffered`
+    /// work on, those in `sync` wait, and taking the endpoint away would only cut them off.
     pub fn readiness(&self) -> Result<(), &'static str> {
         match self.phase() {
             Phase::Starting => Err("starting"),

@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 
+use super::at_risk::AtRisk;
 use super::hours::Hours;
 use super::initiate::Initiator;
 use super::lease::Lease;
@@ -40,6 +41,7 @@ pub(crate) struct Link {
     /// The newest records of the session in the journal, or [`NONE`].
     pub last_out: u64,
     pub last_in: u64,
+    pub at_risk: AtRisk,
     /// When the session's numbers began, in s of Unix time; see [`crate::journal::SessionState`].
     pub began_s: u64,
     /// As the journal has it; the session itself decides by its own.
@@ -105,6 +107,7 @@ impl Link {
             identity_bytes,
             last_out: NONE,
             last_in: NONE,
+            at_risk: AtRisk::default(),
             began_s: 0,
             next_out_from_peer: false,
             hours: None,
@@ -136,6 +139,11 @@ impl Link {
     /// How far the cursor lags behind the journal's end; 0 when everything is sent.
     pub fn unsent_bytes(&self, writer: &Writer) -> u64 {
         self.queue.head.map_or(0, |head| writer.appended().saturating_sub(head))
+    }
+
+    /// The oldest record that the connection has not taken whole.
+    pub fn unsent_from(&self) -> Option<u64> {
+        self.queue.head
     }
 
     /// Sends what is released, as far as the connection takes it. Answers what it sent and why it stopped.
@@ -254,6 +262,8 @@ impl<'a> LinkOutbox<'a> {
         if kind == Kind::Outbound {
             self.link.last_out = position;
             self.link.next_out = msg_seq_num + 1;
+            let (end, synced) = (self.writer.tail(), self.writer.watermark(Mode::Sync));
+            self.link.at_risk.append(position, end, self.now.utc.unix_ns, synced);
         }
         // Of a Replay too: a gap fill's NewSeqNo(36) says that all before it is used.
         if !self.link.lease.is_quiet(self.link.next_out) {
@@ -353,7 +363,7 @@ mod tests {
 
     use super::*;
     use crate::journal::simulated::SimulatedStorage;
-    use crate::journal::{Geometry, Room, Settings, open_over, prepare};
+    use crate::journal::{FlushMethod, Geometry, Room, Settings, open_over, prepare};
     use crate::sys::ring::RingMemory;
     use crate::transport::{Connect, Ready, Receive};
 
@@ -413,6 +423,8 @@ mod tests {
             ring_dir: "simulated".into(),
             geometry,
             flush_interval_ns: 0,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
             message_bytes_max: MESSAGE_BYTES as u32,
             resend_messages_max: 10,
             clock: || 0,

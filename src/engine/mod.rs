@@ -5,11 +5,13 @@
 //! stager), so that a test can drive whole engines in one thread without this module's shells.
 
 mod archive;
+mod at_risk;
 mod clock;
 mod connection;
 mod directory;
 mod event;
 mod fence;
+mod flushing;
 mod hours;
 mod initiate;
 mod lease;
@@ -19,6 +21,7 @@ mod log;
 mod resend;
 mod secrets;
 mod start;
+mod storage_watch;
 mod threads;
 mod timers;
 mod validators;
@@ -27,8 +30,9 @@ mod worker;
 pub use clock::{Clock, SystemClock};
 pub use directory::{Directory, SessionSpec};
 pub use event::{Event, EventSink, events};
+pub(crate) use flushing::monotonic_ns;
 pub use initiate::{ResolveRequest, Resolved};
 pub use ledger::{Handle, Sessions};
-pub(crate) use start::monotonic_ns;
+pub(crate) use start::flush_choice;
 pub use start::{Engine, EngineError, Environment, StartError, restore};
 pub use worker::{Adopted, HandOver, Limits, Mailbox, Worker};

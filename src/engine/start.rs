@@ -16,16 +16,18 @@ use super::clock::{Clock, SystemClock};
 use super::directory::{Directory, mode_of};
 use super::event::{SessionKey, events};
 use super::fence::Fence;
+use super::flushing::{monotonic_ns, never_sleeps, run_flusher};
 use super::log::EventLog;
-use super::threads::{FatalOnPanic, Signals, run_flushers, run_resolver, run_stagers, run_worker, spawn};
+use super::storage_watch::StorageWatch;
+use super::threads::{FatalOnPanic, Signals, run_resolver, run_stagers, run_worker, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
 use crate::application::{Application, Direction, RestoreError, SessionNumber};
 use crate::config::{Config, Placement};
 use crate::control::{ControlError, ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
 use crate::journal::{
-    self, Allowed, FileStorage, Filesystem, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession,
-    Rollback, SessionState, Storage, StorageError,
+    self, Allowed, FileStorage, Filesystem, FlushChoice, Geometry, Kind, Manifest, Mode, OpenError, Recovered,
+    RecoveredSession, Rollback, SessionState, Storage, StorageError,
 };
 use crate::session::{Identity, Version};
 use crate::transport::tcp::{KernelTcp, bind};
@@ -156,6 +158,10 @@ impl Engine {
         if let Some(warning) = filesystem_warning {
             tracing::warn!("{warning}");
         }
+        if let Some(chosen) = &opened.flush {
+            let measured = if chosen.is_new { "the volume was measured: " } else { "" };
+            tracing::info!(method = %chosen.method, "flush method: {measured}{}", chosen.why);
+        }
         for warning in &opened.warnings {
             // Of memory that is not locked `fixring run` warns once, for the whole process.
             tracing::debug!("{warning}");
@@ -168,6 +174,7 @@ impl Engine {
         let worker_of_journal: Vec<u32> = (0..opened.journals.len()).map(|at| (at % worker_count) as u32).collect();
         let (mut flushers, mut stagers) = (Vec::new(), Vec::new());
         let (mut archivers, mut watches) = (Vec::new(), Vec::new());
+        let mut watch = StorageWatch::new(config.persistence.storage_latency_alarm);
         let mut log = EventLog::default();
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
         for journal in opened.journals {
@@ -205,6 +212,7 @@ impl Engine {
                 let archiver = journal.archiver(opened.uuid, target, config.persistence.archive_required);
                 archivers.push(Archiving::new(journal.number, archiver, shared.archive(at)));
             }
+            watch.add(journal.number, journal.flusher.counters(), journal.watermarks, shared.storage(at));
             flushers.push((journal.flusher, shared.flusher(at)));
             stagers.push(journal.stager);
             adopted[worker_of_journal[at] as usize].push(Adopted {
@@ -230,10 +238,13 @@ impl Engine {
             log: None,
             lock: opened.lock,
         };
-        let interval = config.persistence.flush_interval;
-        engine.housekeeping("fixring-flush", &placement.housekeeping, move |signals| {
-            run_flushers(&mut flushers, interval, strong, signals);
-        })?;
+        let slow_ns = config.persistence.storage_latency_alarm.as_nanos() as u64;
+        let never_sleeps = never_sleeps(config.engine.wait, strong, placement.housekeeping.len(), flushers.len());
+        for (number, (mut flusher, published)) in flushers.into_iter().enumerate() {
+            engine.housekeeping(&format!("fixring-flush-{number}"), &placement.housekeeping, move |signals| {
+                run_flusher(&mut flusher, &published, slow_ns, never_sleeps, signals);
+            })?;
+        }
         let mut fence = Fence::new(&config.engine.data_dir, opened.incarnation);
         engine.housekeeping("fixring-stage", &placement.housekeeping, move |signals| {
             run_stagers(&mut stagers, &mut watches, &mut fence, signals);
@@ -276,6 +287,7 @@ impl Engine {
             loop {
                 // Read first: what was said before the end is still logged.
                 let ends = log_signals.log_ends.load(Ordering::Acquire);
+                watch.turn(monotonic_ns());
                 if log.turn(&mut event_rings) == 0 {
                     if ends {
                         return;
@@ -598,13 +610,6 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// A clock for the flusher's own measurements.
-pub(crate) fn monotonic_ns() -> u64 {
-    use std::sync::OnceLock;
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
-}
-
 /// A data directory keeps the number of journals that it was created with; workers adopt them. A new one gets one a worker.
 fn journals_of(config: &Config, worker_count: u16) -> u16 {
     let settings = journal_settings(config, worker_count);
@@ -612,6 +617,12 @@ fn journals_of(config: &Config, worker_count: u16) -> u16 {
     // What is wrong with a manifest is said when the journals are opened.
     let manifest = manifest.ok().flatten().and_then(|text| Manifest::of_text(&text).ok());
     manifest.map_or(worker_count, |manifest| manifest.geometry.journals)
+}
+
+/// How the journals of this configuration are flushed.
+pub(crate) fn flush_choice(config: &Config) -> FlushChoice {
+    let any_flush = config.sessions.iter().any(|session| mode_of(session.mode) == Mode::Flush);
+    config.persistence.flush_method.map_or(FlushChoice::Auto { any_flush }, FlushChoice::Fixed)
 }
 
 fn journal_settings(config: &Config, journals: u16) -> journal::Settings {
@@ -626,6 +637,8 @@ fn journal_settings(config: &Config, journals: u16) -> journal::Settings {
             segments: persistence.segments,
         },
         flush_interval_ns: persistence.flush_interval.as_nanos() as u64,
+        flush_interval_min_ns: persistence.flush_interval_min.as_nanos() as u64,
+        flush_method: flush_choice(config),
         message_bytes_max: config.engine.message_bytes_max,
         resend_messages_max: RESEND_MESSAGES_MAX,
         clock: monotonic_ns,

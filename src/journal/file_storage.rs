@@ -5,6 +5,7 @@
 //! <data_dir>/manifest
 //! <data_dir>/journal-<n>/segment-<k>.seg   k < segments
 //! <data_dir>/journal-<n>/archived          what an archive command was given last (`archive/command.rs`)
+//! <data_dir>/flush-method                  a note, see `flush_note.rs`
 //! <data_dir>/quarantine/…                  only where recovery put something aside
 //! ```
 
@@ -16,8 +17,12 @@ use std::sync::Arc;
 
 use crate::sys::file;
 
+use super::flush_note::{NOTE, NOTE_NEW};
+use super::pages::Pages;
+use super::probe::PROBE_DIR;
 use super::ring_file::in_words;
-use super::{Geometry, ManifestError, OpenError, Slot, Storage, StorageError};
+use super::segment_file::{self, Bounce, SegmentFile};
+use super::{FlushMethod, Geometry, ManifestError, OpenError, Reached, Slot, Storage, StorageError};
 
 #[derive(Clone)]
 pub struct FileStorage {
@@ -28,7 +33,7 @@ struct Inner {
     data_dir: PathBuf,
     geometry: Geometry,
     /// By journal, then by number. Empty until [`FileStorage::open_segments`].
-    segments: std::sync::OnceLock<Vec<Vec<File>>>,
+    segments: std::sync::OnceLock<Vec<Vec<SegmentFile>>>,
 }
 
 impl FileStorage {
@@ -39,9 +44,9 @@ impl FileStorage {
         }
     }
 
-    /// Opens every segment's file, creates those that are missing where `create` is set, and takes the space of all of them.
+    /// Opens every segment's file for writing by `method`, creates those that are missing where `create` is set, and takes the space of all of them.
     /// Where there is too little of it, nothing is taken: a volume that is filled to the last byte stops others too.
-    pub fn allocate(&self, create: bool) -> Result<(), OpenError> {
+    pub fn allocate(&self, create: bool, method: FlushMethod) -> Result<(), OpenError> {
         let geometry = self.inner.geometry;
         let missing_bytes = self.missing_bytes();
         let free_bytes = match file::space(&self.inner.data_dir) {
@@ -61,9 +66,7 @@ impl FileStorage {
             let mut files = Vec::new();
             for number in 0..geometry.segments {
                 let path = self.segment_path(Slot { journal, number });
-                let file = file::open_private(&path, create)
-                    .map_err(|error| OpenError::Volume(format!("segment {path:?}: {error}")))?;
-                files.push(file);
+                files.push(segment_file::open(&path, create, method).map_err(|error| unusable(&path, method, &error))?);
             }
             segments.push(files);
         }
@@ -75,10 +78,7 @@ impl FileStorage {
         };
         // A start over segments that are all there has nothing to allocate, nor a directory to sync.
         let incomplete: Vec<&File> = segments.iter().flatten().filter(|file| !is_whole(file)).collect();
-        if incomplete.is_empty() && !create {
-            self.hold(segments);
-            return Ok(());
-        }
+        let is_changed = create || !incomplete.is_empty();
         for file in incomplete {
             match file::allocate(file, geometry.segment_bytes) {
                 Ok(()) => {}
@@ -96,11 +96,23 @@ impl FileStorage {
                 Err(error) => return Err(self.no_room(missing_bytes, free_bytes, &error)),
             }
         }
-        for journal in 0..geometry.journals {
-            sync_directory(&self.journal_dir(journal))?;
+        if is_changed {
+            for journal in 0..geometry.journals {
+                sync_directory(&self.journal_dir(journal))?;
+            }
+            sync_directory(&self.inner.data_dir)?;
         }
-        sync_directory(&self.inner.data_dir)?;
-        self.hold(segments);
+        let bounce = Bounce::new(Pages::new(0).into());
+        let mut opened = Vec::new();
+        for (journal, files) in (0..geometry.journals).zip(segments) {
+            let open = |(number, file)| {
+                let path = self.segment_path(Slot { journal, number });
+                SegmentFile::new(file, method, geometry.segment_bytes, &bounce)
+                    .map_err(|error| unusable(&path, method, &error))
+            };
+            opened.push((0..geometry.segments).zip(files).map(open).collect::<Result<_, _>>()?);
+        }
+        self.hold(opened);
         Ok(())
     }
 
@@ -122,12 +134,24 @@ impl FileStorage {
         let geometry = self.inner.geometry;
         let open = |slot: Slot| {
             let path = self.segment_path(slot);
-            File::open(&path).map_err(|error| StorageError::new("open", path.display().to_string(), error))
+            let file = File::open(&path);
+            file.map(SegmentFile::Cached).map_err(|error| StorageError::new("open", path.display().to_string(), error))
         };
         let segments = (0..geometry.journals)
             .map(|journal| (0..geometry.segments).map(|number| open(Slot { journal, number })).collect())
-            .collect::<Result<Vec<Vec<File>>, _>>()?;
+            .collect::<Result<Vec<Vec<_>>, _>>()?;
         self.hold(segments);
+        Ok(())
+    }
+
+    /// Makes the next reads ask the device, whatever another process may have read into the page cache while ours wrote past it.
+    pub fn forget_cached(&self) -> Result<(), StorageError> {
+        for (journal, files) in (0..).zip(self.inner.segments.get().into_iter().flatten()) {
+            for (number, file) in (0..).zip(files) {
+                file.forget_cached()
+                    .map_err(|error| self.failed("drop the cache of", Slot { journal, number }, error))?;
+            }
+        }
         Ok(())
     }
 
@@ -145,7 +169,7 @@ impl FileStorage {
         Ok(())
     }
 
-    fn hold(&self, segments: Vec<Vec<File>>) {
+    fn hold(&self, segments: Vec<Vec<SegmentFile>>) {
         assert!(self.inner.segments.set(segments).is_ok(), "the segments are opened once");
     }
 
@@ -157,7 +181,7 @@ impl FileStorage {
         self.journal_dir(slot.journal).join(format!("segment-{}.seg", slot.number))
     }
 
-    fn file(&self, slot: Slot) -> &File {
+    fn file(&self, slot: Slot) -> &SegmentFile {
         let segments = self.inner.segments.get().expect("the segments are open");
         &segments[usize::from(slot.journal)][slot.number as usize]
     }
@@ -176,6 +200,15 @@ impl FileStorage {
     }
 }
 
+fn unusable(path: &Path, method: FlushMethod, error: &io::Error) -> OpenError {
+    if method == FlushMethod::Dsync && error.kind() == io::ErrorKind::InvalidInput {
+        return OpenError::Volume(format!(
+            "segment {path:?}: its filesystem or device refuses O_DIRECT ({error}), which persistence.flush_method = \"dsync\" needs: set it to \"auto\" or \"fdatasync\""
+        ));
+    }
+    OpenError::Volume(format!("segment {path:?}: {error}"))
+}
+
 /// What lies in a directory without a manifest and is not of our making, if anything: then the directory is somebody
 /// else's. A file system's own entries and hidden ones are let pass, since a volume's root may have them.
 pub fn stranger_in(data_dir: &Path) -> Option<String> {
@@ -185,7 +218,7 @@ pub fn stranger_in(data_dir: &Path) -> Option<String> {
     let names =
         std::fs::read_dir(data_dir).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let is_ours = |name: &str| {
-        ["lock", "manifest.new", "quarantine"].contains(&name)
+        ["lock", "manifest.new", "quarantine", NOTE, NOTE_NEW, PROBE_DIR].contains(&name)
             || name.strip_prefix("journal-").is_some_and(|number| number.parse::<u16>().is_ok())
     };
     names.filter(|name| !is_ours(name) && name != "lost+found" && !name.starts_with('.')).min()
@@ -193,15 +226,19 @@ pub fn stranger_in(data_dir: &Path) -> Option<String> {
 
 impl Storage for FileStorage {
     fn write(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        self.file(slot).write_all_at(bytes, offset).map_err(|error| self.failed("write", slot, error))
+        self.file(slot).write(offset, bytes).map_err(|error| self.failed("write", slot, error))
+    }
+
+    fn write_pages(&self, slot: Slot, offset: u64, pages: [&[u8]; 2]) -> Result<Reached, StorageError> {
+        self.file(slot).write_pages(offset, pages).map_err(|error| self.failed("write", slot, error))
     }
 
     fn sync(&self, slot: Slot) -> Result<(), StorageError> {
-        self.file(slot).sync_data().map_err(|error| self.failed("sync", slot, error))
+        self.file(slot).sync().map_err(|error| self.failed("sync", slot, error))
     }
 
     fn read(&self, slot: Slot, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
-        self.file(slot).read_exact_at(buffer, offset).map_err(|error| self.failed("read", slot, error))
+        self.file(slot).read(offset, buffer).map_err(|error| self.failed("read", slot, error))
     }
 
     fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError> {

@@ -45,11 +45,15 @@ pub mod cat;
 mod device;
 mod file_storage;
 mod filesystem;
+mod flush_method;
+mod flush_note;
 mod flusher;
 mod held;
 mod lock;
 mod manifest;
 mod open;
+mod pages;
+mod probe;
 mod rate;
 mod record;
 mod recovery;
@@ -57,14 +61,19 @@ mod recycling;
 mod restore;
 mod ring_file;
 mod scan;
+mod segment_file;
 pub mod simulated;
 mod stager;
 mod state;
 mod storage;
+mod wanted;
 mod writer;
 
 pub use file_storage::{FileStorage, stranger_in};
 pub use filesystem::{Allowed, Filesystem};
+pub use flush_method::{FlushChoice, FlushMethod};
+pub(crate) use flush_note::mount_of;
+pub use flush_note::{Chosen, FlushNote, MethodFigures};
 pub use flusher::{Flusher, FlusherCounters};
 pub use held::why_held;
 pub use lock::DirectoryLock;
@@ -79,7 +88,7 @@ pub use stager::{Gone, JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry
 pub use state::{
     IncarnationStart, NUMBERS_BYTES, RecoveredSession, Rollback, SessionState, StateTooLarge, StoredNumbers,
 };
-pub use storage::{Slot, Storage, StorageError};
+pub use storage::{Reached, Slot, Storage, StorageError};
 pub use writer::{AppendError, NewRecord, Room, Writer};
 
 /// The version in the manifest and in every segment's head.

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use uuid::Uuid;
 
 use crate::sys::file;
@@ -13,6 +13,7 @@ use crate::sys::ring::{RingMemory, Watermarks};
 
 use super::device;
 use super::file_storage::stranger_in;
+use super::flush_note;
 use super::flusher::Carry;
 use super::held;
 use super::lock::{DirectoryLock, LIVE_HOLDER_WAIT};
@@ -20,10 +21,11 @@ use super::manifest::LastUse;
 use super::recovery::{self, Found};
 use super::recycling::Recycling;
 use super::ring_file::{identity_of, is_ours, open_ring};
+use super::wanted::Wanted;
 use super::writer::Resume;
 use super::{
-    FileStorage, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager, StagerPort, Storage, StorageError,
-    Writer,
+    Chosen, FileStorage, FlushChoice, FlushMethod, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager,
+    StagerPort, Storage, StorageError, Writer,
 };
 
 /// What the configuration says of the journals.
@@ -32,7 +34,11 @@ pub struct Settings {
     pub data_dir: PathBuf,
     pub ring_dir: PathBuf,
     pub geometry: Geometry,
+    /// The longest that the flusher rests while there is something to carry.
     pub flush_interval_ns: u64,
+    /// The shortest time between two device writes, even while sessions wait: what the volume's IOPS allow.
+    pub flush_interval_min_ns: u64,
+    pub flush_method: FlushChoice,
     /// The longest payload of a record.
     pub message_bytes_max: u32,
     /// Positions that the stager keeps of one request at a time; it walks once more for the rest.
@@ -48,6 +54,8 @@ pub struct Opened<S: Storage> {
     pub journals: Vec<Journal<S>>,
     /// Held until the process is done with the directory. `None` over a storage that is not a directory.
     pub lock: Option<DirectoryLock>,
+    /// How it is made durable. `None` over a storage that is not a directory.
+    pub flush: Option<Chosen>,
     /// Worth one warning each.
     pub warnings: Vec<String>,
 }
@@ -124,30 +132,35 @@ pub fn open_with(
     let lock = DirectoryLock::take_within(data_dir, lock_timeout, waiting)?;
     let storage = FileStorage::open(data_dir, settings.geometry);
     let is_new = storage.manifest()?.is_none();
+    let chosen = flush_note::settle(data_dir, settings.flush_method);
     if is_new {
         // The manifest comes last, so that a directory with one has all its segments.
         storage.check_unused()?;
-        storage.allocate(true)?;
+        storage.allocate(true, chosen.method)?;
     }
     let mut manifest = prepare(&storage, settings)?;
     if !is_new {
         held::refuse(&storage, &mut manifest, data_dir, &settings.ring_dir)?;
     }
-    let mut opened = open_files(&storage, manifest, settings, !is_new, before)?;
+    let mut opened = open_files(&storage, manifest, settings, (!is_new).then_some(&chosen), before)?;
     opened.lock = Some(lock);
+    opened.flush = Some(chosen);
     Ok(opened)
 }
 
-/// What follows the manifest: segments, rings, recovery.
+/// What follows the manifest: segments, rings, recovery. `chosen` is how the segments are opened, where they are not open yet.
 pub(super) fn open_files(
     storage: &FileStorage,
     mut manifest: Manifest,
     settings: &Settings,
-    allocates: bool,
+    chosen: Option<&Chosen>,
     before: impl FnOnce(&FileStorage, &Manifest, &[RingMemory]) -> Result<(), OpenError>,
 ) -> Result<Opened<FileStorage>, OpenError> {
-    if allocates {
-        storage.allocate(false)?;
+    if let Some(chosen) = chosen {
+        storage.allocate(false, chosen.method)?;
+        if chosen.before == Some(FlushMethod::Dsync) {
+            storage.forget_cached()?;
+        }
     }
     manifest.last_use.device = device::identities_below(&settings.data_dir);
     let mut rings = Vec::new();
@@ -230,7 +243,7 @@ pub fn open_over<S: Storage>(
         ring.reset(&identity_of(&manifest, found.journal), u64::from(incarnation), found.end);
         journals.push(assemble(storage, &manifest, found, ring, settings));
     }
-    Ok(Opened { uuid: manifest.uuid, incarnation, journals, lock: None, warnings: Vec::new() })
+    Ok(Opened { uuid: manifest.uuid, incarnation, journals, lock: None, flush: None, warnings: Vec::new() })
 }
 
 fn assemble<S: Storage>(
@@ -258,11 +271,12 @@ fn assemble<S: Storage>(
         journal: found.journal,
         incarnation: manifest.incarnation,
         flush_interval_ns: settings.flush_interval_ns,
+        flush_interval_min_ns: settings.flush_interval_min_ns,
         clock: settings.clock,
         unzeroed: found.unzeroed,
         recycling: Arc::clone(&recycling),
     };
-    let wanted = Arc::new(AtomicU64::new(0));
+    let wanted = Arc::new(CachePadded::new(Wanted::default()));
     let watermarks = ring.watermarks();
     let (ring_writer, ring_reader) = ring.split();
     let (stager, stager_port) = Stager::new(

@@ -82,6 +82,8 @@ mod tests {
             ring_dir: "simulated".into(),
             geometry,
             flush_interval_ns: 1,
+            flush_interval_min_ns: 0,
+            flush_method: crate::journal::FlushMethod::default().into(),
             message_bytes_max: 4 << 10,
             resend_messages_max: 10,
             clock: || 0,

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::sys::file;
 use crate::sys::ring::RingMemory;
 
+use super::flush_note;
 use super::held;
 use super::lock::DirectoryLock;
 use super::manifest::LastUse;
@@ -112,12 +113,13 @@ pub fn decide(
     let _lock = DirectoryLock::take(data_dir)?;
     let storage = FileStorage::open(data_dir, settings.geometry);
     let mut manifest = read_manifest(&storage)?;
+    let chosen = flush_note::settle(data_dir, settings.flush_method);
     if !is_restored {
         held::refuse(&storage, &mut manifest, data_dir, &settings.ring_dir)?;
     } else if manifest.last_use.held.is_empty() {
         held::hold(&storage, &mut manifest, BY_OPERATOR.to_owned()).map_err(OpenError::Storage)?;
     }
-    let opened = open_files(&storage, manifest, settings, true, |_, _, _| Ok(()))?;
+    let opened = open_files(&storage, manifest, settings, Some(&chosen), |_, _, _| Ok(()))?;
     let mut undecided = Vec::new();
     for mut journal in opened.journals {
         let said: Vec<Said> = said.iter().filter(|said| said.journal == journal.number).copied().collect();

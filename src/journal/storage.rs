@@ -1,4 +1,4 @@
-//! What the journal asks of a volume. Six calls, so that a test can be the volume.
+//! What the journal asks of a volume. Six calls, and a seventh made of them, so that a test can be the volume.
 
 use std::fmt;
 use std::io;
@@ -10,12 +10,31 @@ pub struct Slot {
     pub number: u32,
 }
 
+/// How far a write has come when it returns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reached {
+    /// The operating system has it; a sync brings it further.
+    System,
+    /// It is on stable media.
+    Media,
+}
+
 /// A volume that holds one data directory. Handles are cheap to clone and may be used from several threads.
 ///
 /// Every slot is `segment_bytes` long from the start. Any error is fatal to the one who meets it: the journal never tries again,
 /// since after a failed sync nobody knows what the device holds.
 pub trait Storage: Clone + Send + 'static {
     fn write(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), StorageError>;
+    /// The flusher's write: two runs of whole pages, the second behind the first, from a page's start. Either may be empty. A volume that can do both in one
+    /// call, or bring them to stable media by writing them, does so.
+    fn write_pages(&self, slot: Slot, offset: u64, pages: [&[u8]; 2]) -> Result<Reached, StorageError> {
+        for (bytes, offset) in [(pages[0], offset), (pages[1], offset + pages[0].len() as u64)] {
+            if !bytes.is_empty() {
+                self.write(slot, offset, bytes)?;
+            }
+        }
+        Ok(Reached::System)
+    }
     /// Returns when everything written to the slot is on stable media.
     fn sync(&self, slot: Slot) -> Result<(), StorageError>;
     /// Fills `buffer`.

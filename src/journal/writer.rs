@@ -8,12 +8,14 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
 
 use crate::sys::ring::{RingWriter, Watermarks};
 
 use super::record::{COVERED_OFFSET, CRC_OFFSET, FLAGS_OFFSET, RawHeader, align, header_at, record_bytes, record_crc};
 use super::state::{HeadIdentity, IncarnationStart, START_BYTES, StateTooLarge, write_head};
+use super::wanted::Wanted;
 use super::{
     Geometry, HEADER_BYTES, Kind, Mode, NONE, Origin, RECORD_ALIGN, RecordHeader, SessionState, StoredNumbers, flags,
 };
@@ -37,6 +39,8 @@ pub struct Writer {
     start: u64,
     /// The highest end of room ever given out: bytes a ring's length before it may be overwritten.
     dirty_end: u64,
+    /// Where room ends, however much of the ring is synced; see [`Writer::keep_from`].
+    kept_end: u64,
     /// The end of the segment that has its head; 0 before the first.
     headed_end: u64,
     /// The previous incarnation's end, until our IncarnationStart is written.
@@ -45,7 +49,7 @@ pub struct Writer {
     sends: Box<[Send]>,
     /// Links of the open commit, from each to its next. They hold only once it is committed.
     links: Vec<(u64, u64)>,
-    wanted: Arc<AtomicU64>,
+    wanted: Arc<CachePadded<Wanted>>,
 }
 
 /// Answer of [`Writer::begin`].
@@ -128,7 +132,7 @@ impl Writer {
         let bytes_max = self.geometry.commit_bytes_max();
         // The tail may already be at the boundary of a segment without a head.
         let head = self.tail.next_multiple_of(segment_bytes);
-        if !self.ring.has_room(head + bytes_max) && !self.pad_as_room_allows(head, bytes_max) {
+        if !self.has_room(head + bytes_max) && !self.pad_as_room_allows(head, bytes_max) {
             return Ok(false);
         }
         while self.tail < head {
@@ -267,7 +271,7 @@ impl Writer {
         self.link();
         self.commit_start = end;
         if mode != Mode::Buffered {
-            self.wanted.store(end, Ordering::Release);
+            self.wanted.raise(end);
         }
         end
     }
@@ -297,6 +301,18 @@ impl Writer {
             Mode::Flush => self.ring.written(),
             Mode::Sync => self.ring.synced(),
         }
+    }
+
+    /// Nothing from this position on is overwritten until the next call says otherwise: where there is no room without it, [`Room::Full`] is answered.
+    #[inline]
+    pub fn keep_from(&mut self, position: u64) {
+        self.kept_end = position + self.geometry.ring_bytes;
+    }
+
+    /// Where the next record goes.
+    #[inline]
+    pub fn tail(&self) -> u64 {
+        self.tail
     }
 
     /// The end of the last commit.
@@ -391,7 +407,7 @@ pub(super) struct Resume {
 }
 
 impl Writer {
-    pub(super) fn new(ring: RingWriter, resume: &Resume, wanted: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(ring: RingWriter, resume: &Resume, wanted: Arc<CachePadded<Wanted>>) -> Self {
         let start = ring.appended();
         let slots = (resume.geometry.ring_bytes / RECORD_ALIGN) as usize;
         // Written, not only reserved: a page of the table must not be faulted in by an append.
@@ -409,6 +425,7 @@ impl Writer {
             last_record: start,
             start,
             dirty_end: start,
+            kept_end: u64::MAX,
             headed_end: match resume.headed_segment {
                 NONE => 0,
                 segment => (segment + 1) * resume.geometry.segment_bytes,
@@ -430,6 +447,11 @@ impl Writer {
     }
 
     #[inline]
+    fn has_room(&mut self, end: u64) -> bool {
+        end <= self.kept_end && self.ring.has_room(end)
+    }
+
+    #[inline]
     fn index(&self, position: u64) -> usize {
         ((position & (self.geometry.ring_bytes - 1)) / RECORD_ALIGN) as usize
     }
@@ -442,12 +464,12 @@ impl Writer {
             if lap_end.is_multiple_of(self.geometry.segment_bytes) {
                 return Room::RollDue;
             }
-            if !self.ring.has_room(lap_end + bytes_max) {
+            if !self.has_room(lap_end + bytes_max) {
                 return Room::Full;
             }
             self.pad_lap();
         }
-        if !self.ring.has_room(self.tail + bytes_max) {
+        if !self.has_room(self.tail + bytes_max) {
             return Room::Full;
         }
         self.open(bytes_max);
@@ -503,12 +525,12 @@ impl Writer {
     fn pad_as_room_allows(&mut self, head: u64, bytes_max: u64) -> bool {
         while self.tail < head {
             let lap_end = self.lap_end();
-            if !self.ring.has_room(lap_end) {
+            if !self.has_room(lap_end) {
                 return false;
             }
             self.pad_lap();
         }
-        self.ring.has_room(head + bytes_max)
+        self.has_room(head + bytes_max)
     }
 
     #[inline]
@@ -579,7 +601,7 @@ impl NewRecord {
 #[cfg(test)]
 mod tests {
     use super::super::simulated::SimulatedStorage;
-    use super::super::{Flusher, Settings, open_over, prepare};
+    use super::super::{FlushMethod, Flusher, Settings, open_over, prepare};
     use super::*;
     use crate::sys::ring::RingMemory;
 
@@ -592,6 +614,8 @@ mod tests {
             ring_dir: "simulated".into(),
             geometry: GEOMETRY,
             flush_interval_ns: 0,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
             message_bytes_max: 4 << 10,
             resend_messages_max: 10,
             clock: || 0,

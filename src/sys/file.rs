@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -74,12 +74,22 @@ pub fn start_write_back(file: &File, offset: u64, bytes: u64) -> io::Result<()> 
 
 /// Opens or creates a regular file that is ours alone: 0600, no symbolic link, owned by our effective user.
 pub fn open_private(path: &Path, create: bool) -> io::Result<File> {
+    open_private_with(path, create, 0)
+}
+
+/// [`open_private`], for calls that go past the page cache and return once the device has what was written for good. EINVAL where the
+/// filesystem has no such thing.
+pub fn open_private_direct(path: &Path, create: bool) -> io::Result<File> {
+    open_private_with(path, create, libc::O_DIRECT | libc::O_DSYNC)
+}
+
+fn open_private_with(path: &Path, create: bool, flags: libc::c_int) -> io::Result<File> {
     let file = File::options()
         .read(true)
         .write(true)
         .create(create)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | flags)
         .open(path)?;
     let metadata = file.metadata()?;
     let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
@@ -93,6 +103,40 @@ pub fn open_private(path: &Path, create: bool) -> io::Result<File> {
         return refuse("others may open it; its mode must be 0600");
     }
     Ok(file)
+}
+
+/// Writes all slices, one behind the other, in as few calls as the operating system takes: one.
+pub fn write_all_vectored_at(file: &File, mut slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    // Drops those that are empty.
+    IoSlice::advance_slices(&mut slices, 0);
+    while !slices.is_empty() {
+        let at = libc::off_t::try_from(offset).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
+        let count = slices.len().min(libc::UIO_MAXIOV as usize) as libc::c_int;
+        // SAFETY: std promises that an IoSlice is laid out as an iovec; the slices and what they point to live over the call, which only
+        // reads them; `file` keeps the descriptor open.
+        let written = unsafe { libc::pwritev(file.as_raw_fd(), slices.as_ptr().cast(), count, at) };
+        match written {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            1.. => {
+                offset += written as u64;
+                IoSlice::advance_slices(&mut slices, written as usize);
+            }
+            _ => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Drops what the page cache holds of a file and is on stable media already; posix_fadvise(2).
+pub fn forget_cached(file: &File) -> io::Result<()> {
+    // SAFETY: takes a descriptor that `file` keeps open, and integers; a length of 0 is the whole file.
+    let status = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    if status == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(status)) }
 }
 
 /// Creates a directory, with its parents, for our user alone. One that exists is left as it is.
@@ -120,13 +164,6 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
         Some(libc::EAGAIN | libc::EACCES) => Ok(false),
         _ => Err(error),
     }
-}
-
-/// Lets the kernel drop what it caches of a file that is synced; posix_fadvise(2).
-pub fn forget_cached(file: &File) -> io::Result<()> {
-    // SAFETY: takes a descriptor that `file` keeps open, and integers; length 0 is the file's end.
-    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
-    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
 }
 
 pub fn effective_user() -> u32 {
@@ -160,6 +197,17 @@ mod tests {
         assert!(open_private(&link, false).is_err());
         std::fs::set_permissions(&target, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
         assert_eq!(open_private(&target, false).unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn slices_are_written_one_behind_the_other_and_empty_ones_are_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = open_private(&directory.path().join("file"), true).unwrap();
+        let mut slices = [&b"ab"[..], b"", b"cde", b""].map(IoSlice::new);
+        write_all_vectored_at(&file, &mut slices, 3).unwrap();
+        write_all_vectored_at(&file, &mut [IoSlice::new(b"")], 0).unwrap();
+        forget_cached(&file).unwrap();
+        assert_eq!(std::fs::read(directory.path().join("file")).unwrap(), b"\0\0\0abcde");
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod allocations;
 pub mod arrival;
 pub mod cores;
 pub mod file;
+pub mod mapped_file;
 pub mod memory;
 pub mod process;
 pub mod ring;

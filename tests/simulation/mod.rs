@@ -21,7 +21,8 @@ use fixring::engine::{
 use fixring::fix::UtcTimestamp;
 use fixring::journal::simulated::SimulatedStorage;
 use fixring::journal::{
-    Flusher, Geometry, RecoveredSession, RecoveryReport, Recycling, Rollback, Settings, Stager, open_over, prepare,
+    FlushMethod, Flusher, Geometry, RecoveredSession, RecoveryReport, Recycling, Rollback, Settings, Stager, open_over,
+    prepare,
 };
 use fixring::session::Now;
 use fixring::sys::ring::{RingKeeper, RingMemory};
@@ -112,6 +113,8 @@ impl Node {
             ring_dir: "simulated".into(),
             geometry,
             flush_interval_ns: persistence.flush_interval.as_nanos() as u64,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
             message_bytes_max: config.engine.message_bytes_max,
             resend_messages_max: 50,
             clock: || 0,

@@ -112,6 +112,8 @@ fn run(options: &RecoveryOptions) -> Result<Report, ClientError> {
         ring_dir: rings,
         geometry: Geometry { journals: 1, ring_bytes: RING_BYTES, segment_bytes: SEGMENT_BYTES, segments },
         flush_interval_ns: 0,
+        flush_interval_min_ns: 0,
+        flush_method: crate::journal::FlushMethod::default().into(),
         message_bytes_max: MESSAGE_BYTES_MAX as u32,
         resend_messages_max: 1,
         clock: || 0,

@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::machine::Findings;
-use crate::journal::{FileStorage, Geometry, Manifest, ManifestError, Storage, stranger_in, why_held};
+use crate::journal::{FileStorage, FlushNote, Geometry, Manifest, ManifestError, Storage, stranger_in, why_held};
 use crate::sys::file::{open_private, try_lock};
 
 const KEY: &str = "engine.data_dir";
@@ -17,6 +17,24 @@ impl Findings<'_> {
         self.manifest();
         self.held();
         self.lock();
+        self.flush_method();
+    }
+
+    /// What is written down of how the volume is made durable, which the next start goes by where the method is `auto`.
+    fn flush_method(&mut self) {
+        const KEY: &str = "persistence.flush_method";
+        let note = FlushNote::read(&self.config.engine.data_dir);
+        let Some(note) =
+            note.filter(|note| self.config.persistence.flush_method.is_none() && !note.measured.is_empty())
+        else {
+            return;
+        };
+        self.ok(KEY, format!("{}, for {}; {}", note.method, note.why, note.summary()));
+        for row in &note.measured {
+            if let Some(why) = &row.unusable {
+                self.ok(KEY, format!("{} cannot be used here: {why}", row.method));
+            }
+        }
     }
 
     fn manifest(&mut self) {
@@ -111,7 +129,7 @@ mod tests {
     };
     use super::*;
     use crate::config::{Config, Placement};
-    use crate::journal::{DirectoryLock, Opened, Settings, open};
+    use crate::journal::{DirectoryLock, FlushMethod, Opened, Settings, open};
 
     fn create(config: &Config) -> Opened<FileStorage> {
         let persistence = &config.persistence;
@@ -126,6 +144,8 @@ mod tests {
             ring_dir: persistence.ring_dir.clone(),
             geometry,
             flush_interval_ns: 1_000_000,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
             message_bytes_max: config.engine.message_bytes_max,
             resend_messages_max: 64,
             clock: || 0,

@@ -25,6 +25,8 @@ pub(super) fn measure(directory: &Path, pace: Pace, core: usize) -> Result<Journ
         ring_dir: shared_memory.path().to_owned(),
         geometry: GEOMETRY,
         flush_interval_ns: FLUSH_INTERVAL.as_nanos() as u64,
+        flush_interval_min_ns: 0,
+        flush_method: journal::FlushMethod::default().into(),
         message_bytes_max: 64 << 10,
         resend_messages_max: 1,
         clock: crate::engine::monotonic_ns,
