@@ -215,10 +215,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
         work += self.read(now);
         work += self.fire_timers(now);
         for desk in 0..self.desks.len() {
-            if self.desks[desk].full {
-                // What has waited for the volume is in the part of the ring that is used again next.
-                work += self.send(now, desk as u32);
-            }
             let has_room = self.desks[desk].ledger.application_turn(now);
             self.desks[desk].full &= !has_room;
             self.collect_touched(desk);
