@@ -220,7 +220,8 @@ fn print(config: &Config, standings: &Standings) {
         println!(
             "\nUncertain of an undecided session: its counterparty may have seen numbers from next out on, which must not\n\
              be used again. What it has sent from next in on is asked for again and comes as PossDup, and what this engine\n\
-             had executed of it may be executed again. Say, for each session,\n\
+             had executed of it may be executed again. A session that a template has made since the copy is not known at all\n\
+             and begins at 1. Say, for each session,\n\
              \x20 fixring recover --restored --data-dir {shown} --session ID --next-out N --next-in N\n\
              with --from-peer or --keep-numbers in place of the numbers, and without --session for all that are undecided."
         );
