@@ -239,7 +239,13 @@ impl DirectoryLock {
                 "lock {path:?}: {error}; make data_dir writable for this user, or name another in engine.data_dir"
             ))
         };
-        let file = file::open_private(&path, true).map_err(failed)?;
+        let file = file::open_private(&path, true).map_err(|error| match error.kind() {
+            // The environment's, where the rest is the operator's.
+            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => {
+                StorageError::new("open", path.display().to_string(), error).into()
+            }
+            _ => failed(error),
+        })?;
         let steps = LOCK_WAIT_MAX.as_millis() / LOCK_WAIT_STEP.as_millis();
         for _ in 0..steps {
             if file::try_lock(&file).map_err(failed)? {
@@ -283,7 +289,7 @@ impl fmt::Display for OpenError {
                     "journal {journal} is damaged ({why}): restore the data directory from its volume snapshot, or move it aside to start anew"
                 )
             }
-            Self::Storage(error) => error.fmt(f),
+            Self::Storage(error) => write!(f, "{error}; {}", error.mend()),
         }
     }
 }
