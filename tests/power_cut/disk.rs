@@ -139,6 +139,11 @@ impl Disk {
         self.inner().flush_time = flush_time;
     }
 
+    /// Whether a cut would find nothing to decide about.
+    pub fn is_flushed(&self) -> bool {
+        self.inner().versions.is_empty()
+    }
+
     /// From now on nothing is answered and nothing reaches the medium.
     pub fn power_off(&self) {
         self.inner().is_off = true;

@@ -40,7 +40,10 @@ pub fn check(image: &Path, scratch: &Path, client: &Client) -> Result<Held, Stri
             continue;
         }
         let Some(stored) = journal.outbound.get(&number) else {
-            return Err(format!("message {number} was received and is not on the volume: {message:?}"));
+            return Err(format!(
+                "message {number} was received and is not on the volume: {}",
+                in_words(&bytes(message))
+            ));
         };
         let is_same = match message.is_set(43) {
             // It came again first: what was stored is the original, whose header differs.
@@ -48,8 +51,8 @@ pub fn check(image: &Path, scratch: &Path, client: &Client) -> Result<Held, Stri
             false => *stored == bytes(message),
         };
         if !is_same {
-            let stored = String::from_utf8_lossy(stored);
-            return Err(format!("message {number} was received as {message:?}, and the volume has {stored:?}"));
+            let (received, stored) = (in_words(&bytes(message)), in_words(stored));
+            return Err(format!("message {number} was received as {received}, and the volume has {stored}"));
         }
         held.messages += 1;
     }
@@ -65,8 +68,7 @@ pub fn check(image: &Path, scratch: &Path, client: &Client) -> Result<Held, Stri
         };
         // The header says when and how often it was sent; what follows it is the order.
         if !String::from_utf8_lossy(stored).contains(&format!("\x01{body}10=")) {
-            let stored = String::from_utf8_lossy(stored);
-            return Err(format!("order {number} was {:?}, and the volume has {stored:?}", order.body));
+            return Err(format!("order {number} was {}, and the volume has {}", order.body, in_words(stored)));
         }
         held.orders += 1;
     }
@@ -150,6 +152,10 @@ impl Journal {
     fn is_recycled(&self, kept: &HashMap<u64, Vec<u8>>, number: u64) -> bool {
         self.first_position > 0 && kept.keys().min().is_some_and(|oldest| number < *oldest)
     }
+}
+
+fn in_words(message: &[u8]) -> String {
+    String::from_utf8_lossy(message).replace('\x01', "|")
 }
 
 fn fields(message: &[u8]) -> Fields {

@@ -36,7 +36,7 @@ pub struct Machine {
     last: Vec<String>,
     log: std::fs::File,
     pub powered_on: Instant,
-    /// What recovery reported, as soon as it has.
+    /// What the first recovery of this life reported, as soon as it has.
     pub recovery: Option<String>,
 }
 
@@ -47,6 +47,8 @@ pub enum Told {
     Ready,
     /// The engine has ended, with this status.
     Ended(i32),
+    /// The volume has no byte left.
+    Full,
     /// The machine itself is gone.
     Off,
 }
@@ -114,11 +116,11 @@ impl Machine {
         }
     }
 
-    /// A word to the guest's init: `stop` ends the engine in order, `run` starts it again.
-    pub fn tell(&mut self, word: &str) -> io::Result<()> {
+    /// A word to the guest's init: `stop` ends the engine in order, `run` starts it again, `fill` and `free` do so to the
+    /// volume, `readonly` has the filesystem find a fault.
+    pub fn tell(&mut self, word: &str) -> Result<(), String> {
         let input = self.child.stdin.as_mut().expect("piped");
-        writeln!(input, "{word}")?;
-        input.flush()
+        writeln!(input, "{word}").and_then(|()| input.flush()).map_err(|error| format!("the console: {error}"))
     }
 
     /// SIGKILL: no signal to the guest, nothing is written back.
@@ -136,6 +138,9 @@ impl Machine {
 
     fn understand(&mut self, line: &str) -> Option<Told> {
         if let Some((_, text)) = line.split_once(MARK) {
+            if text == "the volume is full" {
+                return Some(Told::Full);
+            }
             let status = text.strip_prefix("the engine ended with status ")?;
             return status.parse().ok().map(Told::Ended);
         }
@@ -143,7 +148,7 @@ impl Machine {
         let fields = entry.get("fields").unwrap_or(&entry);
         let message = fields.get("message")?.as_str()?;
         if message.starts_with("journal 0: incarnation ") {
-            self.recovery = Some(message.to_owned());
+            self.recovery.get_or_insert_with(|| message.to_owned());
         }
         (message == "ready").then_some(Told::Ready)
     }

@@ -72,6 +72,9 @@ struct Options {
 /// How long a life's flushes take.
 const FLUSH_TIMES_MS: [u64; 5] = [0, 1, 3, 8, 20];
 
+/// How long a cut waits for something that is not flushed.
+const AT_STAKE_WAIT_MAX: Duration = Duration::from_millis(200);
+
 /// When the power is cut.
 #[derive(Clone, Copy, Debug)]
 enum Moment {
@@ -87,13 +90,24 @@ enum Moment {
     Trading {
         after: Duration,
     },
-    /// The disk fails while the session trades. The engine must end; where the fault was a passing one, it may be started again
-    /// in the same kernel, whose page cache knows more than the medium does.
+    /// The volume fails while the session trades. The engine must end; then it may be started again in the same kernel, with a
+    /// disk that is well, whose page cache knows more than the medium does.
     Failing {
         after: Duration,
-        fault: Fault,
+        trouble: Trouble,
         again: bool,
     },
+    /// The volume is filled to the last byte. The engine goes on, rolls and recycles; only a start needs room.
+    Full {
+        after: Duration,
+    },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Trouble {
+    Disk(Fault),
+    /// The filesystem finds a fault of its own and turns read-only.
+    ReadOnly,
 }
 
 /// One life of the machine.
@@ -201,9 +215,17 @@ impl Drill {
         let random = &mut self.random;
         let seconds = Duration::from_secs_f64;
         if self.options.eio {
-            let faults = [Fault::OneWrite, Fault::OneFlush, Fault::EveryWrite, Fault::NoSpace, Fault::Everything];
-            let fault = faults[random.usize(..faults.len())];
-            return Moment::Failing { after: seconds(random.f64() * 2.0), fault, again: random.bool() };
+            let after = seconds(random.f64() * 2.0);
+            let trouble = match random.u8(..7) {
+                0 => Trouble::Disk(Fault::OneWrite),
+                1 => Trouble::Disk(Fault::OneFlush),
+                2 => Trouble::Disk(Fault::EveryWrite),
+                3 => Trouble::Disk(Fault::NoSpace),
+                4 => Trouble::Disk(Fault::Everything),
+                5 => Trouble::ReadOnly,
+                _ => return Moment::Full { after },
+            };
+            return Moment::Failing { after, trouble, again: random.bool() };
         }
         match random.u8(..10) {
             0..3 => Moment::Booting { after: self.boot.mul_f64(0.5 + random.f64() * 0.6) },
@@ -233,13 +255,18 @@ impl Drill {
                 if self.random.u8(..4) == 0 {
                     self.client.ask_again();
                 }
-                if !self.trade(after) {
-                    return Err(format!("the engine closed the connection:\n{}", machine.last_words()));
-                }
+                self.go_on_for(&machine, after)?;
             }
-            Moment::Failing { after, fault, again } => note = self.fail(&mut machine, after, fault, again)?,
+            Moment::Failing { after, trouble, again } => note = self.fail(&mut machine, after, trouble, again)?,
+            Moment::Full { after } => note = self.fill(&mut machine, after)?,
         }
         self.print(last, machine.recovery.as_deref());
+        // Most of the time the disk has nothing at stake. Where it will soon, that is the more interesting moment.
+        let waits = !matches!(moment, Moment::Booting { .. }) && self.random.u8(..4) > 0;
+        let latest = Instant::now() + AT_STAKE_WAIT_MAX;
+        while waits && self.disk.is_flushed() && Instant::now() < latest {
+            self.trade(Duration::from_millis(1));
+        }
         let counts = self.disk.counts();
         self.disk.power_off();
         machine.power_off().map_err(|error| format!("QEMU does not die: {error}"))?;
@@ -283,6 +310,14 @@ impl Drill {
         }
     }
 
+    /// Trades with an engine that must not go.
+    fn go_on_for(&mut self, machine: &Machine, time: Duration) -> Result<(), String> {
+        if self.trade(time) {
+            return Ok(());
+        }
+        Err(format!("the engine closed the connection:\n{}", machine.last_words()))
+    }
+
     /// Orders at a steady rate. `false` when the connection is over.
     fn trade(&mut self, time: Duration) -> bool {
         let interval = Duration::from_secs(1) / self.options.rate;
@@ -301,14 +336,21 @@ impl Drill {
         true
     }
 
-    /// What became of the engine whose disk fails.
-    fn fail(&mut self, machine: &mut Machine, after: Duration, fault: Fault, again: bool) -> Result<String, String> {
+    /// What became of the engine whose volume fails.
+    fn fail(
+        &mut self,
+        machine: &mut Machine,
+        after: Duration,
+        trouble: Trouble,
+        again: bool,
+    ) -> Result<String, String> {
         self.until_ready(machine)?;
         self.client.log_on();
-        if !self.trade(after) {
-            return Err(format!("the engine closed the connection:\n{}", machine.last_words()));
+        self.go_on_for(machine, after)?;
+        match trouble {
+            Trouble::Disk(fault) => self.disk.set_fault(Some(fault)),
+            Trouble::ReadOnly => machine.tell("readonly")?,
         }
-        self.disk.set_fault(Some(fault));
         let failed = Instant::now();
         let status = loop {
             self.trade(Duration::from_millis(5));
@@ -316,13 +358,13 @@ impl Drill {
                 Some(Told::Ended(status)) => break status,
                 Some(other) => return Err(format!("instead of an ending: {other:?}\n{}", machine.last_words())),
                 None if failed.elapsed() > ENDING_MAX => {
-                    return Err(format!("the engine goes on for {ENDING_MAX:?} on a disk that fails ({fault:?})"));
+                    return Err(format!("{trouble:?}: the engine goes on for {ENDING_MAX:?}"));
                 }
                 None => {}
             }
         };
         if status != STATUS_STORAGE {
-            return Err(format!("{fault:?}: status {status}, not {STATUS_STORAGE}\n{}", machine.last_words()));
+            return Err(format!("{trouble:?}: status {status}, not {STATUS_STORAGE}\n{}", machine.last_words()));
         }
         self.client.drain();
         let note = format!("status {status}");
@@ -331,7 +373,7 @@ impl Drill {
         }
         // The disk is well again, the machine still runs, and so does its page cache.
         self.disk.set_fault(None);
-        machine.tell("run").map_err(|error| format!("the console: {error}"))?;
+        machine.tell("run")?;
         match machine.told(DEADLINE) {
             Some(Told::Ready) => {}
             // The kernel has turned the filesystem read-only, or cannot read it any more.
@@ -339,10 +381,39 @@ impl Drill {
             other => return Err(format!("started again: {other:?}\n{}", machine.last_words())),
         }
         self.client.log_on();
-        if !self.trade(Duration::from_millis(500)) {
-            return Err(format!("started again, it closed the connection:\n{}", machine.last_words()));
-        }
+        self.go_on_for(machine, Duration::from_millis(500))?;
         Ok(format!("{note}, went on in the same kernel"))
+    }
+
+    /// What a full volume does to an engine that runs, and to one that starts.
+    fn fill(&mut self, machine: &mut Machine, after: Duration) -> Result<String, String> {
+        self.until_ready(machine)?;
+        self.client.log_on();
+        machine.tell("fill")?;
+        loop {
+            self.go_on_for(machine, Duration::from_millis(100))?;
+            match machine.told(Duration::ZERO) {
+                Some(Told::Full) => break,
+                None => {}
+                other => return Err(format!("while the volume filled: {other:?}\n{}", machine.last_words())),
+            }
+        }
+        let answered = self.client.answered();
+        self.go_on_for(machine, after + Duration::from_secs(1))?;
+        if self.client.answered() == answered {
+            return Err("on a full volume the engine answers nothing any more".to_owned());
+        }
+        machine.tell("stop")?;
+        self.client.drain();
+        machine.until("a clean stop on a full volume", |told| *told == Told::Ended(0))?;
+        machine.tell("run")?;
+        machine.until("no start on a full volume", |told| *told == Told::Ended(STATUS_STORAGE))?;
+        machine.tell("free")?;
+        machine.tell("run")?;
+        machine.until("a ready engine", |told| *told == Told::Ready)?;
+        self.client.log_on();
+        self.go_on_for(machine, Duration::from_millis(500))?;
+        Ok(format!("went on, stopped with 0, did not start with {STATUS_STORAGE}, did with room again"))
     }
 
     /// The last life: everything is answered, the engine stops in order, and the medium holds all of it.
@@ -355,7 +426,7 @@ impl Drill {
         self.client.until("all reports", |client| client.unanswered() == 0);
         self.client.log_out();
         self.client.check_complete();
-        machine.tell("stop").map_err(|error| format!("the console: {error}"))?;
+        machine.tell("stop")?;
         machine.until("a clean stop", |told| *told == Told::Ended(0))?;
         self.flushes += self.disk.counts().flushes;
         self.disk.power_off();
@@ -402,7 +473,9 @@ impl fmt::Display for Moment {
             Self::Booting { after } => write!(f, "booting for {after:.1?}"),
             Self::LoggingOn { after, orders } => write!(f, "logon and {orders} orders, {after:.0?}"),
             Self::Trading { after } => write!(f, "trading for {after:.2?}"),
-            Self::Failing { after, fault, .. } => write!(f, "{fault:?} after {after:.2?}"),
+            Self::Failing { after, trouble: Trouble::Disk(fault), .. } => write!(f, "{fault:?} after {after:.2?}"),
+            Self::Failing { after, trouble: Trouble::ReadOnly, .. } => write!(f, "read-only after {after:.2?}"),
+            Self::Full { after } => write!(f, "full for {after:.2?}"),
         }
     }
 }
