@@ -14,12 +14,12 @@ pub enum Exit {
     Configuration = 2,
     /// The data directory is in use by another process, or it is not ours. Nothing was touched.
     DataDirectory = 3,
-    /// The environment's: a read, write or sync failed, or the volume is full. What was not stored was not
-    /// acknowledged.
+    /// The environment's: a read, write or sync failed, also of a mapped page (SIGBUS), or the volume is full or read-only. What
+    /// was not stored was not acknowledged.
     Storage = 4,
     /// An acceptor's or the control plane's port is taken.
     PortTaken = 5,
-    /// Shared memory for the rings is missing, too small or not ours.
+    /// Shared memory for the rings is missing, too small or not ours, or was taken away from the running engine (SIGBUS).
     SharedMemory = 6,
     /// Ours: an assertion failed. The number is EX_SOFTWARE of sysexits(3).
     Internal = 70,
@@ -28,5 +28,37 @@ pub enum Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
         ExitCode::from(exit as u8)
+    }
+}
+
+/// For `--help`: the statuses of `run`, and whose move it is.
+pub(super) const STATUSES_OF_RUN: &str = "\
+Exit status:
+   0  stopped in order: every session logged out, everything synced
+   2  wrong usage or configuration; nothing was touched
+   3  the data directory is in use, damaged or not ours; nothing was touched
+   4  storage: a read, write or sync failed, or the volume is full or read-only. Nothing was
+      acknowledged that is not stored as its session's mode promises. Mend the volume, start again
+   5  an acceptor's or the control plane's port is taken
+   6  shared memory for the rings is missing or too small, or was taken away while the engine ran
+  70  a bug in fixring or in its application";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_of_run_names_each_status_that_run_can_end_with() {
+        let named: Vec<u8> = STATUSES_OF_RUN.lines().filter_map(|line| line.get(..4)?.trim().parse().ok()).collect();
+        let all = [
+            Exit::Ok,
+            Exit::Configuration,
+            Exit::DataDirectory,
+            Exit::Storage,
+            Exit::PortTaken,
+            Exit::SharedMemory,
+            Exit::Internal,
+        ];
+        assert_eq!(named, all.map(|exit| exit as u8));
     }
 }

@@ -38,6 +38,7 @@ enum Command {
     ///
     /// Without a configuration: an exchange on 127.0.0.1:9880 for any CompIDs of any supported version, its data in
     /// ./fixring-data, health and metrics on 127.0.0.1:9890.
+    #[command(after_long_help = exit::STATUSES_OF_RUN)]
     Run(Location),
     /// Say what is wrong with the configuration, the data directory and this machine
     Check(Location),

@@ -15,6 +15,7 @@ use crate::control::ControlError;
 use crate::engine::{Engine, EngineError, Environment, StartError};
 use crate::fix::Message;
 use crate::journal::OpenError;
+use crate::sys::bus_error::{Ending, end_on_bus_error};
 use crate::sys::memory::{Locked, lock_all};
 
 /// How often the main thread looks whether a signal came or the engine ended.
@@ -34,6 +35,10 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             eprintln!("cannot catch signal {signal}: {error}");
             return Exit::Internal;
         }
+    }
+    if let Err(error) = end_on_bus_error(ring_lost(&config), mapped_page_lost()) {
+        eprintln!("cannot catch SIGBUS: {error}");
+        return Exit::Internal;
     }
     let engine = loop {
         match Engine::start(&config, |environment| BuiltIn::new(config.engine.application, environment)) {
@@ -77,6 +82,25 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
                 EngineError::Panicked { .. } => Exit::Internal,
             }
         }
+    }
+}
+
+/// How the process ends when a ring's memory is gone.
+fn ring_lost(config: &Config) -> Ending {
+    let ring_dir = &config.persistence.ring_dir;
+    Ending {
+        line: format!(
+            "shared memory failed: a page of a ring in {ring_dir:?} (persistence.ring_dir) is gone (SIGBUS): its file was cut, or a limit of memory was met; what its mode promises to every message that was acknowledged holds as after a lost pod. See that nobody else touches the rings, then start again\n"
+        ),
+        status: Exit::SharedMemory as u8,
+    }
+}
+
+/// How it ends when any other mapped page cannot be had.
+fn mapped_page_lost() -> Ending {
+    Ending {
+        line: "storage failed: a page of a mapped file cannot be read or written (SIGBUS); nothing was acknowledged that is not stored. Mend the volume, then start again\n".to_owned(),
+        status: Exit::Storage as u8,
     }
 }
 

@@ -668,7 +668,7 @@ impl fmt::Display for StartError {
                 "journal {journal}: the application cannot read its snapshot ({}); start the application that wrote it, or a new data directory",
                 error.0
             ),
-            Self::Storage(error) => error.fmt(f),
+            Self::Storage(error) => write!(f, "{error}; {}", error.mend()),
             Self::Thread(error) => write!(f, "cannot start a thread: {error}; raise the limit of processes"),
         }
     }

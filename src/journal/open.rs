@@ -336,7 +336,7 @@ impl fmt::Display for OpenError {
                     "journal {journal} is damaged ({why}): restore the data directory from its volume snapshot, or move it aside to start anew"
                 )
             }
-            Self::Storage(error) => error.fmt(f),
+            Self::Storage(error) => write!(f, "{error}; {}", error.mend()),
         }
     }
 }

@@ -212,7 +212,14 @@ pub(super) fn recover<S: Storage>(
         quarantine_ring(storage, journal, ring)?;
     }
     let (beyond_bytes, fenced_bytes) = quarantine_beyond(storage, &mut segments, manifest, journal, end)?;
-    let synced = if ring_found == RingFound::Accepted { ring.marks().synced } else { segments_end };
+    let synced = match ring_found {
+        RingFound::Accepted => ring.marks().synced,
+        // Ring space is reused only once it is synced, so no more than a ring's length can be missing.
+        _ if manifest.incarnation > 0 && scan.last_kind != Some(Kind::CleanStop) => {
+            segments_end.saturating_sub(geometry.ring_bytes)
+        }
+        _ => segments_end,
+    };
     make_durable(storage, geometry, journal, synced, segments_end)?;
     carry_over(storage, geometry, journal, ring, segments_end, end)?;
     let unzeroed = zero_ahead(storage, geometry, journal, end)?;
@@ -632,9 +639,9 @@ fn quarantine_beyond<S: Storage>(
     Ok((found_end - end, fenced_bytes))
 }
 
-/// What was read may so far be in the page cache alone, even where a sync failed and the next one would say nothing of it. So where
-/// the ring tells what was never synced, it is written again. Otherwise a sync must do; only the last segment can need it, since the flusher
-/// syncs each before it writes the next.
+/// What was read may so far be in the page cache alone, even where a sync failed and the next one would say nothing of it: a lost pod
+/// leaves that to the next one on its node. So what was never synced, or may not have been, is written again. Only the
+/// last segment can need a sync beside that, since the flusher syncs each before it writes the next.
 fn make_durable<S: Storage>(
     storage: &S,
     geometry: Geometry,

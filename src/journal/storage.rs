@@ -61,6 +61,17 @@ impl StorageError {
     pub fn new(operation: &'static str, target: impl Into<String>, source: io::Error) -> Self {
         Self { operation, target: target.into(), source }
     }
+
+    /// What the operator can do about it.
+    pub fn mend(&self) -> &'static str {
+        match self.source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the volume, then start again",
+            io::ErrorKind::ReadOnlyFilesystem => {
+                "the volume is read-only: see in the kernel's log (dmesg) why, mend it and mount it for writing"
+            }
+            _ => "see the kernel's log (dmesg) and mend the volume, then start again",
+        }
+    }
 }
 
 impl fmt::Display for StorageError {

@@ -7,6 +7,7 @@
 #[doc(hidden)]
 pub mod allocations;
 pub mod arrival;
+pub mod bus_error;
 pub mod cores;
 pub mod file;
 pub mod mapped_file;

@@ -23,6 +23,8 @@ use std::sync::{Arc, Mutex, Weak};
 
 use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
+use super::bus_error::{KnownRing, know_ring};
+
 /// The header page before the data. Also the unit to which the shared range is rounded.
 pub const PAGE_BYTES: u64 = 4096;
 /// The caller's own part at the start of the header page: who the ring belongs to.
@@ -98,6 +100,8 @@ pub struct Marks {
 }
 
 struct Shared {
+    /// Of a file, which may be truncated under us. Dropped before the mapping.
+    _known: Option<KnownRing>,
     map: MmapRaw,
     ring_bytes: u64,
 }
@@ -115,14 +119,15 @@ impl RingMemory {
             ));
         }
         let map = MmapOptions::new().len(bytes as usize).map_raw(file)?;
-        Ok(Self::new(map, ring_bytes).0)
+        let known = know_ring(map.as_ptr(), map.len());
+        Ok(Self::new(map, ring_bytes, known).0)
     }
 
     /// Anonymous memory, for tests and simulation, with the keeper that can open it again.
     pub fn anonymous(ring_bytes: u64) -> io::Result<(Self, RingKeeper)> {
         check_ring_bytes(ring_bytes)?;
         let map = MmapMut::map_anon((PAGE_BYTES + ring_bytes) as usize)?;
-        Ok(Self::new(MmapRaw::from(map), ring_bytes))
+        Ok(Self::new(MmapRaw::from(map), ring_bytes, None))
     }
 
     pub fn ring_bytes(&self) -> u64 {
@@ -199,8 +204,8 @@ impl RingMemory {
         Watermarks { shared: Arc::clone(&self.shared) }
     }
 
-    fn new(map: MmapRaw, ring_bytes: u64) -> (Self, RingKeeper) {
-        let shared = Arc::new(Shared { map, ring_bytes });
+    fn new(map: MmapRaw, ring_bytes: u64, known: Option<KnownRing>) -> (Self, RingKeeper) {
+        let shared = Arc::new(Shared { _known: known, map, ring_bytes });
         let token = Arc::new(());
         let holder = Arc::new(Mutex::new(Arc::downgrade(&token)));
         (Self { shared: Arc::clone(&shared), token }, RingKeeper { shared, holder })

@@ -1,6 +1,8 @@
 //! The counterparty of the kill test: a FIX client that remembers everything it ever sent or saw, and checks each
 //! message of the engine against that memory.
 
+#![allow(dead_code, reason = "the kill test and the power cut use it, each its part")]
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
@@ -19,7 +21,7 @@ pub struct Client {
     expected: u64,
     /// Our orders by number, as they are to be sent again; what is not here was an administrative message.
     orders_sent: BTreeMap<u64, Sent>,
-    /// The content of everything that came, by number, and whether it was an application message.
+    /// Everything that came, by number.
     received: BTreeMap<u64, Received>,
     /// Numbers that gap fills covered and that no message of ours to see has had.
     filled: BTreeSet<u64>,
@@ -39,8 +41,16 @@ struct Sent {
 }
 
 struct Received {
-    content: Vec<(u32, String)>,
+    /// As it came first.
+    message: Fields,
     is_application: bool,
+}
+
+/// An order whose report we have.
+pub struct AnsweredOrder<'a> {
+    pub msg_seq_num: u64,
+    /// What followed the header, with `|` for the delimiter.
+    pub body: &'a str,
 }
 
 impl Client {
@@ -69,6 +79,21 @@ impl Client {
 
     pub fn unanswered(&self) -> u64 {
         self.answers.len() as u64 - self.answered
+    }
+
+    /// What the engine has acknowledged, from this number on: orders whose reports came.
+    pub fn answered_orders(&self, from: u64) -> impl Iterator<Item = AnsweredOrder<'_>> {
+        let is_answered = |body: &str| {
+            let cl_ord_id = body.split('|').find_map(|field| field.strip_prefix("11="));
+            cl_ord_id.and_then(|id| self.answers.get(id)).is_some_and(Option::is_some)
+        };
+        let answered = self.orders_sent.range(from..).filter(move |(_, sent)| is_answered(&sent.body));
+        answered.map(|(number, sent)| AnsweredOrder { msg_seq_num: *number, body: &sent.body })
+    }
+
+    /// Every message of the engine's that had a number, as it came first.
+    pub fn received(&self) -> impl Iterator<Item = (u64, &Fields)> {
+        self.received.iter().map(|(number, received)| (*number, &received.message))
     }
 
     /// Connects and sends the Logon(A), without waiting for the answer.
@@ -121,6 +146,22 @@ impl Client {
     pub fn pump(&mut self) {
         while let Some(Read1::Message(message)) = self.wire.as_mut().map(|wire| wire.read(Duration::ZERO)) {
             self.receive(&message);
+        }
+    }
+
+    /// Handles what comes for so long. `false` when the connection is over.
+    pub fn pump_for(&mut self, time: Duration) -> bool {
+        let until = Instant::now() + time;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.wire.as_mut().map(|wire| wire.read(left)) {
+                Some(Read1::Message(message)) => self.receive(&message),
+                Some(Read1::Nothing) => return true,
+                Some(Read1::End) | None => return false,
+            }
+            if left.is_zero() {
+                return true;
+            }
         }
     }
 
@@ -180,12 +221,12 @@ impl Client {
         match self.received.get(&number) {
             Some(before) => {
                 assert!(poss_dup, "number {number} came twice without PossDup: {message:?}");
-                assert_eq!(before.content, content, "number {number} was used again for something else");
+                assert_eq!(before.message.content(), content, "number {number} was used again for something else");
             }
             None => {
                 assert!(!self.filled.contains(&number), "number {number} was gap-filled before: {message:?}");
                 let is_application = !["0", "1", "2", "3", "4", "5", "A"].contains(&msg_type);
-                self.received.insert(number, Received { content, is_application });
+                self.received.insert(number, Received { message: message.clone(), is_application });
                 self.process(message);
             }
         }
@@ -201,7 +242,7 @@ impl Client {
         for filled in number..next {
             match self.received.get(&filled) {
                 Some(before) => {
-                    assert!(!before.is_application, "number {filled} held {:?}: {message:?}", before.content)
+                    assert!(!before.is_application, "number {filled} held {:?}: {message:?}", before.message)
                 }
                 None => drop(self.filled.insert(filled)),
             }
@@ -256,6 +297,10 @@ impl Client {
 
     /// Answers the engine's ResendRequest(2).
     fn resend(&mut self, begin: u64, end: u64) {
+        let forgotten = self.answered_orders(begin).next();
+        if let Some(AnsweredOrder { msg_seq_num, body }) = forgotten {
+            panic!("the engine asks again from {begin} on and has answered {msg_seq_num} already: {body}");
+        }
         let last = if end == 0 { self.next_out - 1 } else { end.min(self.next_out - 1) };
         let mut number = begin;
         while number <= last {

@@ -1,0 +1,133 @@
+//! The real binary when its surroundings fail: the ring's memory goes, a write fails, there is no room. Each ends with the
+//! documented status, and what the next start finds is all that was acknowledged: the client checks every number.
+//!
+//! Real devices fail in `scripts/power-cut --eio`. Here a limit on the size of files (setrlimit(2), RLIMIT_FSIZE, with SIGXFSZ
+//! ignored) makes writes fail that are otherwise good, which needs no privilege.
+
+#[path = "kill/client.rs"]
+mod client;
+#[path = "kill/engine.rs"]
+mod engine;
+#[path = "kill/wire.rs"]
+mod wire;
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::process::Command;
+
+use client::Client;
+use engine::{Place, Running, SMALL, Setup};
+use wire::Party;
+
+const STORAGE: i32 = 4;
+const SHARED_MEMORY: i32 = 6;
+const SIGBUS: i32 = 7;
+const PAGE_BYTES: u64 = 4096;
+
+const PARTY: Party = Party { begin_string: "FIX.4.4", sender: "DESK", target: "VENUE" };
+
+#[test]
+fn a_ring_that_is_cut_under_the_engine_ends_it_with_6_and_in_sync_mode_nothing_is_lost() {
+    // With the header page, which every thread looks at, and without it.
+    for left_bytes in [0, PAGE_BYTES] {
+        let place = Place::new(&Setup { mode: "sync", ..SMALL });
+        let mut client = Client::new(PARTY, place.port);
+        let mut engine = place.start_ready();
+        client.log_on();
+        trade(&mut client, 100);
+        File::options().write(true).open(ring_of(&place)).unwrap().set_len(left_bytes).unwrap();
+        client.send_order();
+        let (status, log) = engine.until_ended();
+        assert_eq!(status.code(), Some(SHARED_MEMORY), "{log}");
+        let last = log.lines().last().unwrap();
+        assert!(last.starts_with("shared memory failed: ") && last.contains("persistence.ring_dir"), "{log}");
+        client.drain();
+        goes_on(&place, &mut client);
+    }
+}
+
+#[test]
+fn sigbus_from_outside_is_no_lost_memory_and_kills() {
+    let place = Place::new(&SMALL);
+    let mut engine = place.start_ready();
+    assert!(Command::new("kill").args(["-BUS", &engine.pid().to_string()]).status().unwrap().success());
+    let (status, log) = engine.until_ended();
+    assert_eq!(status.signal(), Some(SIGBUS), "{log}");
+}
+
+#[test]
+fn a_write_that_fails_ends_the_engine_with_4_and_what_was_acknowledged_is_there() {
+    for mode in ["buffered", "flush", "sync"] {
+        let place = Place::new(&Setup { mode, ..SMALL });
+        let mut client = Client::new(PARTY, place.port);
+        let mut engine = start_limited(&place, "unlimited");
+        engine.until_ready();
+        client.log_on();
+        trade(&mut client, 100);
+        let pid = engine.pid().to_string();
+        let limited = Command::new("prlimit").args(["--pid", &pid, "--fsize=4096:4096"]).status();
+        assert!(limited.expect("prlimit of util-linux").success());
+        let answered = client.answered();
+        (0..50).for_each(|_| client.send_order());
+        let (status, log) = engine.until_ended();
+        assert_eq!(status.code(), Some(STORAGE), "{mode}: {log}");
+        assert!(log.contains("storage failed: cannot write") && log.contains("segment-0.seg"), "{log}");
+        client.drain();
+        if mode != "buffered" {
+            assert_eq!(client.answered(), answered, "{mode}: an order was acknowledged that could not be stored");
+        }
+        goes_on(&place, &mut client);
+    }
+}
+
+#[test]
+fn without_room_for_segments_or_manifest_the_start_ends_with_4_and_says_the_mend() {
+    let place = Place::new(&SMALL);
+    // In blocks of 512 bytes: half a segment.
+    let (status, log) = start_limited(&place, "1024").until_ended();
+    assert_eq!(status.code(), Some(STORAGE), "{log}");
+    assert!(log.contains("are needed for its segments") && log.contains("enlarge the volume"), "{log}");
+
+    let mut client = Client::new(PARTY, place.port);
+    let mut engine = place.start_ready();
+    client.log_on();
+    trade(&mut client, 10);
+    engine.kill();
+    client.drain();
+    let manifest = fs::read(place.data_dir().join("manifest")).unwrap();
+    let (status, log) = start_limited(&place, "0").until_ended();
+    assert_eq!(status.code(), Some(STORAGE), "{log}");
+    assert!(log.contains("start again"), "{log}");
+    assert_eq!(fs::read(place.data_dir().join("manifest")).unwrap(), manifest);
+    goes_on(&place, &mut client);
+}
+
+fn trade(client: &mut Client, orders: u32) {
+    (0..orders).for_each(|_| client.send_order());
+    client.until("all reports", |client| client.unanswered() == 0);
+}
+
+/// In surroundings that are well again, everything is answered once, no number is missing or used twice, and the stop is clean.
+fn goes_on(place: &Place, client: &mut Client) {
+    let mut engine = place.start_ready();
+    client.log_on();
+    trade(client, 10);
+    client.log_out();
+    client.check_complete();
+    engine.terminate();
+    let (status, log) = engine.until_ended();
+    assert_eq!(status.code(), Some(0), "{log}");
+}
+
+/// With a limit on the size of its files; in blocks of 512 bytes, sh(1).
+fn start_limited(place: &Place, blocks: &str) -> Running {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("trap '' XFSZ; ulimit -S -f {blocks}; exec \"$0\" \"$@\"")]);
+    command.arg(env!("CARGO_BIN_EXE_fixring")).args(["run", "--config"]).arg(place.config());
+    Running::of(command)
+}
+
+fn ring_of(place: &Place) -> PathBuf {
+    fs::read_dir(place.ring_dir()).unwrap().next().expect("one ring").unwrap().path()
+}
