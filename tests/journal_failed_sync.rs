@@ -92,6 +92,8 @@ fn open(node: &Node) -> Journal<Node> {
         ring_dir: "node".into(),
         geometry: GEOMETRY,
         flush_interval_ns: 0,
+        flush_interval_min_ns: 0,
+        flush_method: fixring::journal::FlushMethod::default().into(),
         message_bytes_max: 4 << 10,
         resend_messages_max: 10,
         clock: || 0,
