@@ -346,7 +346,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     fn message(&mut self, now: Now, id: ConnectionId, bytes: &[u8], buffer: &ReceiveBuffer) -> Next {
-        match self.connection(id).stage {
+        let stage = self.connection(id).stage;
+        match stage {
             Stage::Attached { ledger, .. } if self.desks[ledger as usize].full => Next::Later,
             Stage::Attached { ledger, session } => match self.step_inbound(now, ledger, session, bytes) {
                 Ok(()) => Next::Message,
