@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use super::counters::{FlusherCounters, JournalCounters, SessionRegistry, WorkerCounters};
+use super::counters::{FlusherCounters, JournalCounters, RecoveryCounters, SessionRegistry, WorkerCounters};
 
 /// A worker whose loop has not turned for so long is taken for hung. Even a parked worker turns several times a
 /// second, for its timers.
@@ -33,6 +33,7 @@ pub struct Shared {
     workers: Vec<Arc<CachePadded<WorkerCounters>>>,
     journals: Vec<Arc<CachePadded<JournalCounters>>>,
     flushers: Vec<Arc<CachePadded<FlusherCounters>>>,
+    recoveries: Vec<Arc<CachePadded<RecoveryCounters>>>,
     pub sessions: SessionRegistry,
     /// Housekeeping alone: what the last look at the workers saw.
     pulse: Mutex<Vec<Pulse>>,
@@ -52,6 +53,7 @@ impl Shared {
             workers: (0..worker_count).map(|_| Arc::default()).collect(),
             journals: (0..journal_count).map(|_| Arc::default()).collect(),
             flushers: (0..journal_count).map(|_| Arc::default()).collect(),
+            recoveries: (0..journal_count).map(|_| Arc::default()).collect(),
             sessions: SessionRegistry::default(),
             pulse: Mutex::new(vec![Pulse { turns: 0, moved }; worker_count]),
         })
@@ -83,6 +85,11 @@ impl Shared {
     /// One a journal, in the same order.
     pub fn flushers(&self) -> &[Arc<CachePadded<FlusherCounters>>] {
         &self.flushers
+    }
+
+    /// One a journal, in the same order.
+    pub fn recoveries(&self) -> &[Arc<CachePadded<RecoveryCounters>>] {
+        &self.recoveries
     }
 
     pub fn set_phase(&self, phase: Phase) {

@@ -16,7 +16,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::counters::{CounterKind, CounterRow, FlusherCounters, JournalCounters, SessionCounters, WorkerCounters};
+use super::counters::{
+    CounterKind, CounterRow, FlusherCounters, JournalCounters, RecoveryCounters, SessionCounters, WorkerCounters,
+};
 use super::health::Shared;
 
 /// What [`encode`] writes, for the Content-Type header.
@@ -77,6 +79,7 @@ impl Collector for EngineCollector {
         table(&mut encoder, "worker", "worker", WorkerCounters::TABLE, &numbered(shared.workers()))?;
         table(&mut encoder, "journal", "journal", JournalCounters::TABLE, &numbered(shared.journals()))?;
         table(&mut encoder, "journal", "journal", FlusherCounters::TABLE, &numbered(shared.flushers()))?;
+        table(&mut encoder, "recovery", "journal", RecoveryCounters::TABLE, &numbered(shared.recoveries()))?;
         gauges(
             &mut encoder,
             "journal_unsynced_bytes",

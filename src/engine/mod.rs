@@ -13,6 +13,7 @@ mod initiate;
 mod ledger;
 mod link;
 mod log;
+mod recovered;
 mod resend;
 mod secrets;
 mod start;

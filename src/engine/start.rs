@@ -129,7 +129,9 @@ impl Engine {
             None => None,
         };
         shared.set_phase(Phase::Recovering);
+        let began = Instant::now();
         let opened = journal::open(&journal_settings(config, journals)).map_err(StartError::Journal)?;
+        super::recovered::publish(&opened, began.elapsed(), &config.engine.data_dir, &shared);
         for warning in &opened.warnings {
             // Of memory that is not locked `fixring run` warns once, for the whole process.
             tracing::debug!("{warning}");

@@ -1,7 +1,7 @@
 //! The journal: every message in both directions, in a ring of shared memory that a flusher carries to segments on a volume.
 //!
 //! The worker appends ([`Writer`]), a housekeeping thread carries ([`Flusher`]) and reads back for resends ([`Stager`]), start-up
-//! recovers ([`open`]), and another process may look on ([`cat`]). All of these are step functions over [`Storage`]; threads and clocks belong to the engine.
+//! recovers ([`open`]), and another process may look on ([`inspect`]). All of these are step functions over [`Storage`]; threads and clocks belong to the engine.
 //! Nothing here knows FIX: payloads are bytes, an identity is bytes, and what a number means is the caller's affair.
 //!
 //! # Format, version 1
@@ -42,10 +42,12 @@
 pub mod cat;
 mod file_storage;
 mod flusher;
+pub mod inspect;
 mod manifest;
 mod open;
 mod record;
 mod recovery;
+pub mod report;
 mod ring_file;
 mod scan;
 pub mod simulated;
@@ -60,6 +62,7 @@ pub use manifest::{Manifest, ManifestError, journal_of};
 pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, prepare};
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
 pub use recovery::{Records, Recovered, RecoveryReport, RingFound, StoredRecord};
+pub(crate) use ring_file::in_words;
 pub use stager::{JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
 pub use state::{IncarnationStart, NUMBERS_BYTES, RecoveredSession, SessionState, StateTooLarge, StoredNumbers};
 pub use storage::{Slot, Storage, StorageError};

@@ -255,22 +255,22 @@ const CHECKED_RINGS_MAX: u64 = 4;
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// The state of a scan: what the commits so far add up to.
-struct Scan {
-    geometry: Geometry,
-    incarnations: Incarnations,
+pub(super) struct Scan {
+    pub geometry: Geometry,
+    pub incarnations: Incarnations,
     /// Where the next commit would begin.
-    at: u64,
-    sessions: BTreeMap<u32, RecoveredSession>,
+    pub at: u64,
+    pub sessions: BTreeMap<u32, RecoveredSession>,
     snapshot: Vec<u8>,
-    state_position: Option<u64>,
-    replay_start: u64,
-    commits: u64,
-    record_count: u64,
-    last_kind: Option<Kind>,
+    pub state_position: Option<u64>,
+    pub replay_start: u64,
+    pub commits: u64,
+    pub record_count: u64,
+    pub last_kind: Option<Kind>,
 }
 
 impl Scan {
-    fn new(geometry: Geometry, incarnation_last: u32) -> Self {
+    pub fn new(geometry: Geometry, incarnation_last: u32) -> Self {
         Self {
             geometry,
             incarnations: Incarnations { newest: 0, last: incarnation_last },
@@ -286,7 +286,7 @@ impl Scan {
     }
 
     /// Reads commits until one is not whole. Without a State record so far, the first must bring one.
-    fn run(&mut self, source: &mut impl Source) -> Result<(), StorageError> {
+    pub fn run(&mut self, source: &mut impl Source) -> Result<(), StorageError> {
         let mut records = Vec::new();
         while let Some(end) = commit_at(source, &self.geometry, self.at, &mut self.incarnations, &mut records)? {
             let is_head = records[0].1.kind == Kind::State;
@@ -303,7 +303,7 @@ impl Scan {
     }
 
     /// `false` where the records are whole but a payload of the journal's own is not what it must be.
-    fn apply(
+    pub fn apply(
         &mut self,
         source: &mut impl Source,
         records: &[(u64, RecordHeader)],
