@@ -98,6 +98,9 @@ impl Place {
 
 fn refuse(data_dir: &Path, error: &CatError) -> Exit {
     let mend = match error {
+        CatError::NoManifest if data_dir.join("journal-0").is_dir() => {
+            ", but segments: `fixring journal repair` may make the manifest anew"
+        }
         CatError::NoManifest => "; name the directory that engine.data_dir names",
         CatError::Manifest(_) => "; `fixring journal repair` may make it anew",
         // It says it itself.

@@ -13,6 +13,7 @@ use std::fmt;
 use crate::sys::ring::{Marks, PAGE_BYTES, RingMemory};
 
 use super::flusher::{ZEROED_MARK, Zeroing, zero_segment};
+use super::inspect::next_whole;
 use super::record::header_at;
 use super::ring_file::{RingIdentity, in_words, read_identity};
 use super::scan::{Incarnations, RingSource, SegmentSource, Source, commit_at, record_at};
@@ -192,6 +193,7 @@ pub(super) fn recover<S: Storage>(
     }
     if scan.state_position.is_none() {
         check_new(storage, geometry, journal)?;
+        check_never_headed(&mut segments, manifest, journal, ring)?;
         scan.at = 0;
     }
     let segments_end = scan.at;
@@ -424,6 +426,45 @@ fn check_new<S: Storage>(storage: &S, geometry: Geometry, journal: u16) -> Resul
         }
     }
     Ok(())
+}
+
+/// A first segment without a whole head, in which something proves that it had one, is damaged: to go on as a new journal would begin every
+/// session at number 1. What the first process wrote before its first sync may be torn, and proves nothing.
+fn check_never_headed<S: Storage>(
+    segments: &mut SegmentSource<S>,
+    manifest: &Manifest,
+    journal: u16,
+    ring: &RingMemory,
+) -> Result<(), OpenError> {
+    let geometry = manifest.geometry;
+    let last = manifest.incarnation;
+    let was_synced = read_identity(ring.identity(), manifest, journal) == RingIdentity::Ours
+        && ring.owner() == u64::from(last)
+        && ring.marks().synced > 0;
+    let earlier = Incarnations { newest: 0, last: last.saturating_sub(1) };
+    let any = Incarnations { newest: 0, last };
+    // One sync covers no more than a ring's length.
+    let proof = if was_synced {
+        Some("the ring says that it was synced")
+    } else if next_whole(segments, &geometry, RECORD_ALIGN, earlier)?.is_some() {
+        Some("it holds records of an earlier incarnation")
+    } else if geometry.ring_bytes < geometry.segment_bytes
+        && next_whole(segments, &geometry, geometry.ring_bytes, any)?.is_some()
+    {
+        Some("it holds records of a later lap of the ring")
+    } else {
+        None
+    };
+    segments.forget();
+    match proof {
+        None => Ok(()),
+        Some(proof) => {
+            let why = format!(
+                "the head of segment-0.seg is not whole, although {proof}; `fixring journal repair` says what can be saved"
+            );
+            Err(OpenError::Damaged { journal, why })
+        }
+    }
 }
 
 /// Reads the ring on from where the segments end, if it continues them. The bytes that it added, and those that it should have had.

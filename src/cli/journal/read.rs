@@ -206,7 +206,7 @@ pub(in crate::cli) fn seek(options: &SeekOptions) -> Exit {
         }
         let mut output = BufWriter::new(io::stdout().lock());
         let mut form = Form::of(options.pretty);
-        let mut print = || -> Result<(), Ended> {
+        let print = || -> Result<(), Ended> {
             for record in found.records() {
                 form.write(&record?, &mut output).map_err(Ended::of)?;
             }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use clap::ValueEnum;
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
 
 use super::filter::{Way, way_of};
 use super::name_of;
@@ -58,7 +58,7 @@ impl Form {
                 Ok(())
             }
             Self::Export(Format::Fix, _) => output.write_all(&record.payload),
-            Self::Export(Format::Json, index) => writeln!(output, "{}", object(record, &session, index)),
+            Self::Export(Format::Json, index) => writeln!(output, "{}", object(record, &session, index)?),
             Self::Export(Format::Csv, _) => row(record, &session, output),
         }
     }
@@ -155,42 +155,63 @@ fn direction(record: &CatRecord) -> &'static str {
     }
 }
 
-fn object(record: &CatRecord, session: &str, index: &mut FieldIndex) -> Value {
+/// A message as an object; the order of its members is kept.
+#[derive(Serialize)]
+struct Exported<'a> {
+    time: Option<String>,
+    time_ns: u64,
+    session: &'a str,
+    direction: &'static str,
+    msg_seq_num: u64,
+    msg_type: String,
+    counted: bool,
+    delivered: bool,
+    blanked: bool,
+    epoch: u32,
+    incarnation: u32,
+    journal: u16,
+    position: u64,
+    fields: Option<Vec<ExportedField<'a>>>,
+    /// Of a message that is no tag=value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ExportedField<'a> {
+    tag: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    value: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
+}
+
+fn object<'a>(record: &'a CatRecord, session: &str, index: &'a mut FieldIndex) -> serde_json::Result<String> {
     let header = &record.header;
-    let mut object = json!({
-        "time": time(header.time_ns),
-        "time_ns": header.time_ns,
-        "session": session,
-        "direction": direction(record),
-        "msg_seq_num": header.msg_seq_num,
-        "msg_type": msg_type(record),
-        "counted": header.has(flags::COUNTED),
-        "delivered": header.has(flags::DELIVERED),
-        "blanked": header.has(flags::SECRET_BLANKED),
-        "epoch": header.epoch,
-        "incarnation": header.incarnation,
-        "journal": record.journal,
-        "position": record.position,
-    });
-    match parse(&record.payload, index) {
-        Ok(message) => {
-            let field = |field: crate::fix::Field<'_>| {
-                let mut pair = Map::new();
-                pair.insert("tag".into(), field.tag.into());
-                match std::str::from_utf8(field.value) {
-                    Ok(text) => pair.insert("value".into(), text.into()),
-                    Err(_) => pair.insert("hex".into(), hex(field.value).into()),
-                };
-                Value::Object(pair)
-            };
-            object["fields"] = message.fields().map(field).collect();
-        }
-        Err(_) => {
-            object["fields"] = Value::Null;
-            object["hex"] = hex(&record.payload).into();
-        }
-    }
-    object
+    let field = |field: crate::fix::Field<'a>| {
+        let value = std::str::from_utf8(field.value).ok();
+        ExportedField { tag: field.tag, value, hex: value.is_none().then(|| hex(field.value)) }
+    };
+    let fields = parse(&record.payload, index).ok().map(|message| message.fields().map(field).collect::<Vec<_>>());
+    let hex_of_all = fields.is_none().then(|| hex(&record.payload));
+    let exported = Exported {
+        time: time(header.time_ns),
+        time_ns: header.time_ns,
+        session,
+        direction: direction(record),
+        msg_seq_num: header.msg_seq_num,
+        msg_type: msg_type(record),
+        counted: header.has(flags::COUNTED),
+        delivered: header.has(flags::DELIVERED),
+        blanked: header.has(flags::SECRET_BLANKED),
+        epoch: header.epoch,
+        incarnation: header.incarnation,
+        journal: record.journal,
+        position: record.position,
+        fields,
+        hex: hex_of_all,
+    };
+    serde_json::to_string(&exported)
 }
 
 fn hex(bytes: &[u8]) -> String {

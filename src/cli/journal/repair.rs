@@ -20,13 +20,16 @@ pub(in crate::cli) struct RepairOptions {
     /// persistence.ring_bytes of the configuration in bytes, for a manifest that is lost
     #[arg(long, value_name = "N")]
     ring_bytes: Option<u64>,
+    /// persistence.ring_dir of the configuration, for a manifest that is lost
+    #[arg(long, value_name = "DIR")]
+    ring_dir: Option<String>,
 }
 
 pub(in crate::cli) fn repair(options: &RepairOptions) -> Exit {
     let data_dir = &options.place.data_dir;
     let shown = data_dir.display();
-    let choices = Options { ring_bytes: options.ring_bytes };
-    let plan = match Plan::make(data_dir, choices) {
+    let choices = Options { ring_bytes: options.ring_bytes, ring_dir: options.ring_dir.clone() };
+    let plan = match Plan::make(data_dir, &choices) {
         Ok(plan) => plan,
         Err(error) => {
             eprintln!("{shown}: {error}");
@@ -42,7 +45,7 @@ pub(in crate::cli) fn repair(options: &RepairOptions) -> Exit {
         eprintln!("nothing was touched: run it again with --yes");
         return Exit::Configuration;
     }
-    match plan.apply(choices) {
+    match plan.apply(&choices) {
         Ok(kept) => {
             let mut text = String::from("\ndone\n");
             for name in kept {
@@ -89,6 +92,11 @@ fn outlook_text(text: &mut String, outlook: &Outlook) {
     if outlook.starts_anew {
         text.push_str(
             "        NO STATE IS LEFT: every session begins at number 1, and the application without its snapshot\n",
+        );
+    }
+    if outlook.is_uncertain {
+        text.push_str(
+            "        WHAT WAS IN THE MISSING PART IS NOT KNOWN: the numbers may roll back; compare them with the peers before they log on\n",
         );
     }
     for session in &outlook.sessions {

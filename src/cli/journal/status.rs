@@ -83,7 +83,7 @@ fn text(status: &Status, now_ns: u64) -> String {
 
 fn row(text: &mut String, name: &str, value: &str) {
     // Writing to a String cannot fail.
-    let _ = writeln!(text, "{name:<16}{value}");
+    let _ = writeln!(text, "{name:<20}{value}");
 }
 
 fn journal_text(text: &mut String, journal: &JournalStatus, status: &Status, now_ns: u64) {
@@ -197,7 +197,7 @@ fn segments_text(journal: &JournalStatus, status: &Status) -> String {
 fn recovery_text(text: &mut String, recovery: &RecoveryFile) {
     let _ = writeln!(
         text,
-        "\nlast recovery   incarnation {}, {}, took {}",
+        "\nlast recovery       incarnation {}, {}, took {}",
         recovery.incarnation,
         time_of(Some(recovery.time_ns)),
         duration_of(recovery.duration_ns)

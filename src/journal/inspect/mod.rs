@@ -21,6 +21,7 @@ use crate::sys::file;
 use super::{Manifest, ManifestError, RecordHeader, StorageError};
 
 pub use files::SlotHead;
+pub(in crate::journal) use reader::next_whole;
 pub use reader::{JournalReader, Merged, Next, Skipped, Start};
 
 /// A record as it is stored.

@@ -7,9 +7,10 @@
 mod apply;
 mod manifest;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::super::record::header_at;
 use super::super::scan::{Incarnations, commit_at};
 use super::super::{Geometry, Kind, Manifest, RECORD_ALIGN, StorageError, flags};
 use super::files::{RingHeader, RingTail, SegmentFiles, SlotHead, segment_path};
@@ -20,10 +21,12 @@ use super::{CatError, Directory, Holder, holder};
 pub use apply::ApplyError;
 
 /// What the operator adds where the directory does not say it any more.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// persistence.ring_bytes, for a manifest that is lost.
     pub ring_bytes: Option<u64>,
+    /// persistence.ring_dir, likewise.
+    pub ring_dir: Option<String>,
 }
 
 /// What a repair would do.
@@ -78,6 +81,8 @@ pub struct Outlook {
     pub end_position: u64,
     /// No state is left: it begins at number 1 for every session.
     pub starts_anew: bool,
+    /// A segment, or a part of one, is not there, and no ring says that nothing of the end was in it.
+    pub is_uncertain: bool,
     pub sessions: Vec<SessionOutlook>,
 }
 
@@ -112,7 +117,7 @@ pub enum RepairError {
 
 impl Plan {
     /// Looks at the directory and changes nothing.
-    pub fn make(data_dir: &Path, options: Options) -> Result<Self, RepairError> {
+    pub fn make(data_dir: &Path, options: &Options) -> Result<Self, RepairError> {
         if let Holder::Process(pid) = holder(data_dir) {
             return Err(RepairError::InUse(pid));
         }
@@ -146,6 +151,10 @@ impl Plan {
     }
 }
 
+/// So much of a slot without a head is searched for links, and so many laps are tried.
+const LINKED_BYTES_MAX: u64 = 1 << 20;
+const LAPS_MAX: usize = 16;
+
 /// A journal as the plan finds it.
 struct Look<'a> {
     directory: &'a Directory,
@@ -172,7 +181,10 @@ impl<'a> Look<'a> {
         for slot in 0..self.geometry.segments {
             heads.push((slot, self.segments.head(manifest.uuid, slot)?));
         }
+        let steps_before = steps.len();
         self.files(&heads, steps);
+        let is_foreign = |(_, head): &(u32, SlotHead)| matches!(head, SlotHead::Foreign { .. });
+        let is_missing = steps.len() > steps_before || heads.iter().any(is_foreign);
         let mut end = scan.at;
         let healed = match (header, &mut ring) {
             (Some(header), Some(ring)) if header.marks.synced > segments_end => {
@@ -184,7 +196,7 @@ impl<'a> Look<'a> {
         let moves = self.moves(&heads, newest, healed);
         for (slot, why) in moves {
             let name = self.name(slot);
-            self.salvage_slot(slot, newest.unwrap_or_default())?;
+            self.salvage_slot(slot, newest)?;
             steps.push(Step {
                 what: format!("move {name} to quarantine, and put an empty one in its place"),
                 why,
@@ -227,7 +239,8 @@ impl<'a> Look<'a> {
                 }),
             }
         }
-        Ok(Outlook { journal: self.journal, end_position: end, starts_anew, sessions })
+        let is_uncertain = is_missing && header.is_none_or(|header| header.marks.appended != end);
+        Ok(Outlook { journal: self.journal, end_position: end, starts_anew, is_uncertain, sessions })
     }
 
     /// Files that are missing or too short.
@@ -332,17 +345,41 @@ impl<'a> Look<'a> {
         Ok(())
     }
 
-    /// What the records of a segment say, whichever of its laps it is of.
-    fn salvage_slot(&mut self, slot: u32, newest: u64) -> Result<(), StorageError> {
-        let segments = u64::from(self.geometry.segments);
-        let lap = newest - newest % segments + u64::from(slot);
-        let laps = [lap.checked_sub(segments), Some(lap), lap.checked_add(segments)];
-        let segment_bytes = self.geometry.segment_bytes;
-        for segment in laps.into_iter().flatten().filter(|segment| *segment < u64::MAX / 4 / segment_bytes) {
+    /// What the records of a slot say, whichever lap they are of.
+    fn salvage_slot(&mut self, slot: u32, newest: Option<u64>) -> Result<(), StorageError> {
+        let (segments, segment_bytes) = (u64::from(self.geometry.segments), self.geometry.segment_bytes);
+        let candidates = match newest {
+            Some(newest) => {
+                let lap = newest - newest % segments + u64::from(slot);
+                [lap.checked_sub(segments), Some(lap), lap.checked_add(segments)].into_iter().flatten().collect()
+            }
+            None => self.laps_by_links(slot)?,
+        };
+        for segment in candidates.into_iter().filter(|segment| *segment < u64::MAX / 4 / segment_bytes) {
             self.segments.forget();
             self.salvage(segment * segment_bytes)?;
         }
         Ok(())
+    }
+
+    /// Which segments a slot without a head may hold: a record's link leads to a position shortly before its own. Its CRC then tells.
+    fn laps_by_links(&mut self, slot: u32) -> Result<BTreeSet<u64>, StorageError> {
+        let (segments, segment_bytes) = (u64::from(self.geometry.segments), self.geometry.segment_bytes);
+        let mut found = BTreeSet::from([u64::from(slot)]);
+        let mut bytes = vec![0; LINKED_BYTES_MAX.min(segment_bytes) as usize];
+        self.segments.read(slot, 0, &mut bytes)?;
+        for (step, chunk) in bytes.chunks_exact(RECORD_ALIGN as usize).enumerate() {
+            let offset = step as u64 * RECORD_ALIGN;
+            let Some(header) = header_at(chunk, offset, segment_bytes) else { continue };
+            if matches!(header.kind, Kind::Inbound | Kind::Outbound) && header.previous < u64::MAX / 4 {
+                let linked = header.previous / segment_bytes;
+                found.extend([linked, linked + 1].into_iter().filter(|one| one % segments == u64::from(slot)));
+            }
+            if found.len() >= LAPS_MAX {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Notes the numbers of all whole commits from `from` on in its segment. The end of the last.

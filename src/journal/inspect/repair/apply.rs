@@ -29,7 +29,7 @@ pub enum ApplyError {
 
 impl Plan {
     /// Does what the plan says, under the directory's lock. The answer has the names of what went to quarantine.
-    pub fn apply(self, options: Options) -> Result<Vec<String>, ApplyError> {
+    pub fn apply(self, options: &Options) -> Result<Vec<String>, ApplyError> {
         let again = Self::make(&self.data_dir, options).map_err(ApplyError::Replan)?;
         let _lock = DirectoryLock::take(&self.data_dir).map_err(ApplyError::Lock)?;
         let told = |plan: &Self| plan.steps.iter().map(|step| step.what.clone()).collect::<Vec<_>>();

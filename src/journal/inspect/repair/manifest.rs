@@ -28,7 +28,7 @@ pub(super) fn step(manifest: &Manifest, why: String) -> Step {
 }
 
 /// All heads must agree; what they do not say comes from the damaged text where it still makes sense, or from the operator.
-pub(super) fn rebuild(data_dir: &Path, options: Options) -> Result<Manifest, String> {
+pub(super) fn rebuild(data_dir: &Path, options: &Options) -> Result<Manifest, String> {
     let text = read_bounded(&data_dir.join("manifest"), MANIFEST_BYTES_MAX).ok().flatten().unwrap_or_default();
     let text = String::from_utf8_lossy(&text).into_owned();
     let journals = count(JOURNALS_MAX.into(), |journal| data_dir.join(format!("journal-{journal}")).is_dir()) as u16;
@@ -45,7 +45,9 @@ pub(super) fn rebuild(data_dir: &Path, options: Options) -> Result<Manifest, Str
         .check()
         .map_err(|why| format!("what is there does not fit together ({why}); --ring-bytes N says the ring's length"))?;
     let uuid = common_uuid(data_dir, geometry)?;
-    let ring_dir = string(&text, "ring_dir").unwrap_or_default();
+    let ring_dir = options.ring_dir.clone().or_else(|| string(&text, "ring_dir")).ok_or(
+        "it does not say ring_dir any more, where the ring may hold the newest messages: add --ring-dir DIR, as persistence.ring_dir of the configuration says",
+    )?;
     let mut manifest = Manifest { uuid, geometry, incarnation: u32::MAX, ring_dir };
     let walked = newest_incarnation(data_dir, &manifest)?;
     let owner = (0..journals).filter_map(|journal| {
