@@ -95,7 +95,8 @@ fn tail_prints_the_last_messages_and_then_what_comes_even_over_a_restart() {
     trade(&mut client, 2, 20);
     let last = journal(&place, "tail", &["-n", "2"], 0);
     assert_eq!(last.lines().count(), 2, "{last}");
-    assert!(last.contains("|35=D|34=21|") && last.contains("|35=8|34=21|"), "{last}");
+    let told: Vec<_> = last.lines().map(|line| line.split(' ').skip(3).take(2).collect::<Vec<_>>().join(" ")).collect();
+    assert_eq!(told, ["21 D", "21 8"], "{last}");
     assert_eq!(journal(&place, "tail", &["-n", "0"], 0), "");
 
     let mut follower = Command::new(env!("CARGO_BIN_EXE_fixring"))
@@ -107,17 +108,17 @@ fn tail_prints_the_last_messages_and_then_what_comes_even_over_a_restart() {
     let lines = lines_of(follower.stdout.take().unwrap());
     let next_line = || lines.recv_timeout(DEADLINE).expect("a line comes");
     assert!(next_line().contains("|34=21|"));
-    // More than the ring and all segments hold, so that both are lapped while it follows.
-    trade(&mut client, 22, 400);
-    for number in 22..422 {
+    // More than the ring holds, so that it goes round while it is followed.
+    trade(&mut client, 22, 700);
+    for number in 22..722 {
         let line = next_line();
         assert!(line.contains(&format!("|34={number}|")), "{number}: {line}");
     }
     engine.kill();
     let mut engine = place.start_ready();
-    let mut client = log_on(place.port, 422);
-    trade(&mut client, 423, 3);
-    for number in 423..426 {
+    let mut client = log_on(place.port, 722);
+    trade(&mut client, 723, 3);
+    for number in 723..726 {
         let line = next_line();
         assert!(line.contains(&format!("|34={number}|")), "{number}: {line}");
     }
@@ -431,7 +432,9 @@ fn send(journal: &mut Journal<FileStorage>, session: &mut RecoveredSession, coun
                 Room::Ready => break,
                 Room::Full => drop(journal.flusher.turn(0).unwrap()),
                 Room::RollDue => {
-                    journal.writer.roll(std::iter::once(session.state()), b"snapshot").unwrap();
+                    if !journal.writer.roll(std::iter::once(session.state()), b"snapshot").unwrap() {
+                        journal.flusher.turn(0).unwrap();
+                    }
                 }
             }
         }

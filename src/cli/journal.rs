@@ -102,9 +102,8 @@ fn refuse(data_dir: &Path, error: &CatError) -> Exit {
             ", but segments: `fixring journal repair` may make the manifest anew"
         }
         CatError::NoManifest => "; name the directory that engine.data_dir names",
-        CatError::Manifest(_) => "; `fixring journal repair` may make it anew",
-        // It says it itself.
-        CatError::Storage(_) => "",
+        // They say it themselves.
+        CatError::Manifest(_) | CatError::Storage(_) => "",
     };
     eprintln!("{}: {error}{mend}", data_dir.display());
     if matches!(error, CatError::Storage(_)) { Exit::Storage } else { Exit::DataDirectory }

@@ -460,7 +460,7 @@ fn check_never_headed<S: Storage>(
         None => Ok(()),
         Some(proof) => {
             let why = format!(
-                "the head of segment-0.seg is not whole, although {proof}; `fixring journal repair` says what can be saved"
+                "the head of segment-0.seg is not whole, although {proof}"
             );
             Err(OpenError::Damaged { journal, why })
         }
