@@ -459,9 +459,7 @@ fn check_never_headed<S: Storage>(
     match proof {
         None => Ok(()),
         Some(proof) => {
-            let why = format!(
-                "the head of segment-0.seg is not whole, although {proof}"
-            );
+            let why = format!("the head of segment-0.seg is not whole, although {proof}");
             Err(OpenError::Damaged { journal, why })
         }
     }

@@ -11,8 +11,11 @@ use crate::fix::{FieldIndex, Message, parse, raw_field, tags};
 pub(super) struct Pretty {
     index: FieldIndex,
     /// Each version's message types with the groups that their messages, the header and the trailer have.
-    groups: HashMap<(Version, Box<[u8]>), HashMap<u32, &'static Group>>,
+    groups: HashMap<(Version, Box<[u8]>), Groups>,
 }
+
+/// By the tags of their count fields.
+type Groups = HashMap<u32, &'static Group>;
 
 /// A group that the walk over the fields is in.
 struct Open {
@@ -65,7 +68,7 @@ fn dictionaries(message: &[u8]) -> Vec<&'static Dictionary> {
     }
 }
 
-fn groups_of(dictionaries: &[&'static Dictionary], msg_type: &[u8]) -> HashMap<u32, &'static Group> {
+fn groups_of(dictionaries: &[&'static Dictionary], msg_type: &[u8]) -> Groups {
     let msg_type = std::str::from_utf8(msg_type).unwrap_or_default();
     let mut groups = HashMap::new();
     for dictionary in dictionaries {
@@ -78,11 +81,7 @@ fn groups_of(dictionaries: &[&'static Dictionary], msg_type: &[u8]) -> HashMap<u
     groups
 }
 
-fn fields(
-    message: &Message<'_>,
-    dictionaries: &[&'static Dictionary],
-    groups: &HashMap<u32, &'static Group>,
-) -> String {
+fn fields(message: &Message<'_>, dictionaries: &[&'static Dictionary], groups: &Groups) -> String {
     let mut text = String::new();
     let mut open: Vec<Open> = Vec::new();
     for field in message.fields() {

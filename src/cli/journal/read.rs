@@ -183,8 +183,8 @@ pub(in crate::cli) fn seek(options: &SeekOptions) -> Exit {
         let outbound = options.direction == SeekWay::Out;
         let wanted = Wanted { outbound, from: options.from, to, epoch: options.epoch };
         let found = match find(&directory, |candidate| *candidate == *identity, wanted) {
-            Ok(Ok(found)) => found,
-            Ok(Err(_)) => return Err(Exit::Configuration),
+            Ok(Some(found)) => found,
+            Ok(None) => return Err(Exit::Configuration),
             Err(error) => return Ok(ended(data_dir, Err(error.into()))),
         };
         if found.is_empty() {

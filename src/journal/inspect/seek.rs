@@ -31,23 +31,21 @@ pub struct Found {
     pub is_cut_off: bool,
 }
 
-/// Looks for a session of which `is_asked` accepts the identity. `Err` in the answer has the identities of all sessions.
+/// Looks for the messages of the session of which `is_asked` accepts the identity. `None` where there is none.
 pub fn seek(
     directory: &Directory,
     is_asked: impl Fn(&[u8]) -> bool,
     wanted: Wanted,
-) -> Result<Result<Found, Vec<Box<[u8]>>>, StorageError> {
-    let mut others = Vec::new();
+) -> Result<Option<Found>, StorageError> {
     for journal in 0..directory.manifest().geometry.journals {
         let Standing { scan, sources, .. } = standing(directory, journal)?;
         for session in scan.sessions.into_values() {
             if is_asked(&session.identity) {
-                return Ok(Ok(walk(directory, journal, sources, session, wanted)?));
+                return Ok(Some(walk(directory, journal, sources, session, wanted)?));
             }
-            others.push(session.identity);
         }
     }
-    Ok(Err(others))
+    Ok(None)
 }
 
 fn walk(

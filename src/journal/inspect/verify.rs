@@ -274,10 +274,12 @@ impl<'a> Walk<'a> {
             let name = format!("segment-{slot}.seg");
             let what = match self.segments.head(uuid, slot)? {
                 SlotHead::Missing => format!("{name} is missing: `fixring journal repair` makes it anew"),
-                SlotHead::Foreign { uuid: found, journal, segment } if found == uuid && journal == self.journal => format!(
-                    "{name} is segment {segment} of this journal, which belongs in segment-{}.seg: `fixring journal repair` moves it aside",
-                    self.segments.slot_of(segment)
-                ),
+                SlotHead::Foreign { uuid: found, journal, segment } if found == uuid && journal == self.journal => {
+                    format!(
+                        "{name} is segment {segment} of this journal, which belongs in segment-{}.seg: `fixring journal repair` moves it aside",
+                        self.segments.slot_of(segment)
+                    )
+                }
                 SlotHead::Foreign { uuid, journal, segment } => format!(
                     "{name} is segment {segment} of journal {journal} of data directory {uuid}: `fixring journal repair` moves it aside"
                 ),
