@@ -95,7 +95,7 @@ fn tail_prints_the_last_messages_and_then_what_comes_even_over_a_restart() {
     trade(&mut client, 2, 20);
     let last = journal(&place, "tail", &["-n", "2"], 0);
     assert_eq!(last.lines().count(), 2, "{last}");
-    let told: Vec<_> = last.lines().map(|line| line.split(' ').skip(3).take(2).collect::<Vec<_>>().join(" ")).collect();
+    let told: Vec<_> = last.lines().map(|line| line.split(' ').skip(4).take(2).collect::<Vec<_>>().join(" ")).collect();
     assert_eq!(told, ["21 D", "21 8"], "{last}");
     assert_eq!(journal(&place, "tail", &["-n", "0"], 0), "");
 
