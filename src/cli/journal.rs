@@ -1,48 +1,72 @@
-//! `fixring journal cat`: the stored messages as text, one line each, while the engine runs or after.
+//! `fixring journal`: what a data directory holds, while the engine runs or after.
 //!
-//! It only reads: no lock, no mapping, nothing repaired. A line is meant for a person and for grep; the fields are
-//! separated by blanks, and the message comes last, its delimiters as `|`.
+//! All but `repair` only read: no lock, no mapping, nothing changed.
 //!
-//! Exit status: 0; 2 where the session or journal that was asked for does not exist; 3 where the directory is not a
-//! data directory of ours; 4 where reading failed.
+//! Exit status: 0; 1 where `verify` finds that something is not whole; 2 where the session or journal that was asked for does not exist, or
+//! `repair` lacks a word of the operator's; 3 where the directory is not a data directory of ours, or is in use; 4 where reading or
+//! writing failed.
 
-use std::collections::BTreeSet;
-use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
+mod filter;
+mod pretty;
+mod read;
+mod render;
+mod repair;
+mod status;
+mod verify;
+
+use std::io;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::Exit;
-use crate::fix::SOH;
-use crate::journal::cat::{Cat, CatError, CatRecord};
-use crate::journal::{IncarnationStart, Kind, StoredNumbers, flags};
+use crate::journal::StorageError;
+use crate::journal::inspect::{CatError, Directory};
 use crate::session::Identity;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum JournalCommand {
-    /// Print stored messages readably, while the engine runs or after
+    /// Say what a data directory holds and where each session stands
+    Status(status::StatusOptions),
+    /// Walk every record and say what is provably whole
+    ///
+    /// Every segment that is there is read from its beginning to its end, and then what the ring has beyond them: CRCs, the
+    /// links of each session, its numbers, and whether each state record says what the records before it add up to.
+    /// Safe beside a running engine. Exit status: 0 where everything is whole that should be, 1 where something is not.
+    Verify(verify::VerifyOptions),
+    /// Print stored messages readably
     ///
     /// A line a message: time, direction (< in, > out, >> sent again), session, MsgSeqNum(34), MsgType(35), flags, and
     /// the message with | for its delimiters. Flags: C counted (its number is used up), D delivered to the
     /// application, B blanked (it held a password).
-    Cat(CatOptions),
+    Cat(read::CatOptions),
+    /// Print the last messages, and with -f those that come
+    Tail(read::TailOptions),
+    /// Write messages for other programs
+    ///
+    /// fix: the messages themselves, one behind the other, with their delimiters (0x01) and nothing between them.
+    /// json: an object a line, with the fields in their order as {"tag","value"}; a value that is not UTF-8 is {"tag","hex"};
+    /// a message that is no tag=value has "fields": null and "hex".
+    /// csv: time,session,direction,msg_seq_num,msg_type,flags,message (RFC 4180), the message with | for its delimiters and
+    /// escapes as \xNN.
+    #[command(verbatim_doc_comment)]
+    Export(read::ExportOptions),
+    /// Find messages by MsgSeqNum(34), through the session's links and not by a walk over everything
+    Seek(read::SeekOptions),
+    /// Make a directory that cannot be opened open again; nothing is ever deleted
+    ///
+    /// Prints its plan, and carries it out with --yes. What stands in the way goes to quarantine/, each piece with a note that
+    /// says how to put it back.
+    Repair(repair::RepairOptions),
 }
 
+/// The directory that every command needs.
 #[derive(Args, Debug)]
-pub(super) struct CatOptions {
+struct Place {
     /// The engine's data directory
     #[arg(long, value_name = "DIR")]
     data_dir: PathBuf,
-    /// Only this session, as it is shown: FIX.4.4:VENUE->DESK1
-    #[arg(long, value_name = "ID")]
-    session: Option<String>,
-    /// Only this journal
-    #[arg(long, value_name = "N")]
-    journal: Option<u16>,
-    /// Also what is no message: incarnations, segments' state records, sessions' definitions and numbers, clean stops
-    #[arg(long)]
-    all: bool,
 }
 
 /// Why the output ended early.
@@ -50,155 +74,103 @@ enum Ended {
     /// Whoever reads us has had enough, `head` for one.
     ReaderGone,
     Output(io::Error),
-    Journal(CatError),
+    Storage(StorageError),
 }
 
 pub(super) fn journal(command: &JournalCommand) -> Exit {
-    let JournalCommand::Cat(options) = command;
-    cat(options)
+    match command {
+        JournalCommand::Status(options) => status::status(options),
+        JournalCommand::Verify(options) => verify::verify(options),
+        JournalCommand::Cat(options) => read::cat(options),
+        JournalCommand::Tail(options) => read::tail(options),
+        JournalCommand::Export(options) => read::export(options),
+        JournalCommand::Seek(options) => read::seek(options),
+        JournalCommand::Repair(options) => repair::repair(options),
+    }
 }
 
-fn cat(options: &CatOptions) -> Exit {
-    let shown = options.data_dir.display();
-    let cat = match Cat::open(&options.data_dir) {
-        Ok(cat) => cat,
-        Err(error) => {
-            let mend = match error {
-                CatError::NoManifest => "; name the directory that engine.data_dir names",
-                // These say it themselves.
-                CatError::Manifest(_) | CatError::Storage(_) => "",
-            };
-            eprintln!("{shown}: {error}{mend}");
-            return Exit::DataDirectory;
-        }
-    };
-    let journals = cat.manifest().geometry.journals;
-    if let Some(journal) = options.journal.filter(|journal| *journal >= journals) {
-        eprintln!("{shown} has no journal {journal}: use --journal 0 to {}", journals - 1);
-        return Exit::Configuration;
+impl Place {
+    /// The directory, or the exit status after its fault has been told.
+    fn open(&self) -> Result<Directory, Exit> {
+        Directory::open(&self.data_dir).map_err(|error| refuse(&self.data_dir, &error))
     }
-    let mut output = BufWriter::new(io::stdout().lock());
-    let mut known = BTreeSet::new();
-    let printed = print(cat, options, &mut known, &mut output).and_then(|()| output.flush().map_err(Ended::of));
-    match printed {
-        Ok(()) | Err(Ended::ReaderGone) => {}
+}
+
+fn refuse(data_dir: &Path, error: &CatError) -> Exit {
+    let mend = match error {
+        CatError::NoManifest if data_dir.join("journal-0").is_dir() => {
+            ", but segments: `fixring journal repair` may make the manifest anew"
+        }
+        CatError::NoManifest => "; name the directory that engine.data_dir names",
+        // They say it themselves.
+        CatError::Manifest(_) | CatError::Storage(_) => "",
+    };
+    eprintln!("{}: {error}{mend}", data_dir.display());
+    if matches!(error, CatError::Storage(_)) { Exit::Storage } else { Exit::DataDirectory }
+}
+
+/// The journal that was asked for exists.
+fn check_journal(directory: &Directory, journal: Option<u16>) -> Result<(), Exit> {
+    let journals = directory.manifest().geometry.journals;
+    match journal.filter(|journal| *journal >= journals) {
+        Some(journal) => {
+            let shown = directory.data_dir().display();
+            eprintln!("{shown} has no journal {journal}: use --journal 0 to {}", journals - 1);
+            Err(Exit::Configuration)
+        }
+        None => Ok(()),
+    }
+}
+
+/// How a command ends that printed until something stopped it.
+fn ended(data_dir: &Path, result: Result<(), Ended>) -> Exit {
+    match result {
+        Ok(()) | Err(Ended::ReaderGone) => Exit::Ok,
         Err(Ended::Output(error)) => {
             eprintln!("cannot write: {error}");
-            return Exit::Failed;
+            Exit::Failed
         }
-        Err(Ended::Journal(error)) => {
-            eprintln!("{shown}: {error}");
-            return Exit::Storage;
-        }
-    }
-    if let Some(session) = options.session.as_ref().filter(|session| !known.contains(*session)) {
-        let known: Vec<_> = known.into_iter().collect();
-        eprintln!(
-            "{shown} has no session {session}: it has {}",
-            if known.is_empty() { "none".into() } else { known.join(", ") }
-        );
-        return Exit::Configuration;
-    }
-    Exit::Ok
-}
-
-/// Prints what was asked for. `known` collects the sessions that the records name.
-fn print(cat: Cat, options: &CatOptions, known: &mut BTreeSet<String>, output: &mut impl Write) -> Result<(), Ended> {
-    for record in cat {
-        let record = record.map_err(Ended::Journal)?;
-        let session = name_of(&record);
-        if options.session.is_some() && !session.is_empty() && !known.contains(&session) {
-            known.insert(session.clone());
-        }
-        let asked_for = options.journal.is_none_or(|journal| journal == record.journal)
-            && options.session.as_ref().is_none_or(|asked| *asked == session)
-            && (options.all || direction(record.header.kind).is_some());
-        if asked_for {
-            writeln!(output, "{}", line(&record, &session)).map_err(Ended::of)?;
-        }
-    }
-    Ok(())
-}
-
-/// The record in one line.
-fn line(record: &CatRecord, session: &str) -> String {
-    let header = &record.header;
-    // What is written before the first turn of a worker has no time.
-    let time = match Timestamp::from_nanosecond(i128::from(header.time_ns)) {
-        Ok(_) if header.time_ns == 0 => "-".into(),
-        Ok(time) => format!("{time:.9}"),
-        Err(_) => header.time_ns.to_string(),
-    };
-    let Some(direction) = direction(header.kind) else {
-        let what = describe(record);
-        let session = if session.is_empty() { String::new() } else { format!(" {session}") };
-        return format!("{time} --{session} journal {} at {}: {what}", record.journal, record.position);
-    };
-    let msg_type = crate::fix::raw_field(&record.payload, crate::fix::tags::MSG_TYPE).unwrap_or(b"?");
-    let flag = |bit, letter| if header.has(bit) { letter } else { '-' };
-    format!(
-        "{time} {direction:<2} {session} {} {} {}{}{} {}",
-        header.msg_seq_num,
-        msg_type.escape_ascii(),
-        flag(flags::COUNTED, 'C'),
-        flag(flags::DELIVERED, 'D'),
-        flag(flags::SECRET_BLANKED, 'B'),
-        readable(&record.payload),
-    )
-}
-
-/// `None` for records that are no messages.
-fn direction(kind: Kind) -> Option<&'static str> {
-    match kind {
-        Kind::Inbound => Some("<"),
-        Kind::Outbound => Some(">"),
-        Kind::Replay => Some(">>"),
-        Kind::Pad | Kind::SessionDefined | Kind::Numbers | Kind::IncarnationStart | Kind::State | Kind::CleanStop => {
-            None
+        Err(Ended::Storage(error)) => {
+            eprintln!("{}: {error}", data_dir.display());
+            Exit::Storage
         }
     }
 }
 
-fn describe(record: &CatRecord) -> String {
-    let header = &record.header;
-    match header.kind {
-        Kind::IncarnationStart => match IncarnationStart::of(&record.payload) {
-            Some(start) => format!(
-                "incarnation {} starts, after {} stop",
-                header.incarnation,
-                if start.after_clean_stop { "a clean" } else { "no clean" }
-            ),
-            None => format!("incarnation {} starts", header.incarnation),
-        },
-        Kind::SessionDefined => format!("session {} is defined", header.session),
-        Kind::Numbers => match StoredNumbers::of(&record.payload) {
-            Some(numbers) => {
-                format!("numbers: next out {}, next in {}, epoch {}", numbers.next_out, numbers.next_in, numbers.epoch)
-            }
-            None => "numbers".into(),
-        },
-        Kind::State => format!("state of all sessions and the application, {} bytes", record.payload.len()),
-        Kind::CleanStop => "clean stop".into(),
-        Kind::Pad | Kind::Inbound | Kind::Outbound | Kind::Replay => String::new(),
+/// Prints a text at once.
+fn print(data_dir: &Path, text: &str) -> Exit {
+    use io::Write;
+    ended(data_dir, io::stdout().lock().write_all(text.as_bytes()).map_err(Ended::of))
+}
+
+/// A session as people write it; of an identity that is none, its bytes.
+fn name_of(identity: &[u8]) -> String {
+    Identity::from_bytes(identity).map_or_else(|| identity.escape_ascii().to_string(), |identity| identity.to_string())
+}
+
+/// `-` for none.
+fn time_of(time_ns: Option<u64>) -> String {
+    match time_ns.map(|time_ns| (time_ns, Timestamp::from_nanosecond(i128::from(time_ns)))) {
+        None => "-".into(),
+        Some((_, Ok(time))) => format!("{time:.3}"),
+        Some((time_ns, Err(_))) => format!("{time_ns} ns"),
     }
 }
 
-fn name_of(record: &CatRecord) -> String {
-    Identity::from_bytes(&record.identity).map_or_else(String::new, |identity| identity.to_string())
+/// In the largest units that matter: `2 d 3 h`, `4 min 10 s`, `0.250 s`.
+fn duration_of(ns: u64) -> String {
+    let s = ns / 1_000_000_000;
+    match s {
+        0..10 => format!("{:.3} s", ns as f64 / 1e9),
+        10..60 => format!("{s} s"),
+        60..3_600 => format!("{} min {} s", s / 60, s % 60),
+        3_600..86_400 => format!("{} h {} min", s / 3_600, s / 60 % 60),
+        _ => format!("{} d {} h", s / 86_400, s / 3_600 % 24),
+    }
 }
 
-/// The delimiters as `|`; what would break the line or the terminal, as escapes.
-fn readable(message: &[u8]) -> String {
-    let mut text = String::with_capacity(message.len());
-    for byte in message {
-        match byte {
-            &SOH => text.push('|'),
-            b'\\' => text.push('\\'),
-            b' '..=b'~' => text.push(char::from(*byte)),
-            _ => text.extend(byte.escape_ascii().map(char::from)),
-        }
-    }
-    text
+fn now_ns() -> u64 {
+    u64::try_from(Timestamp::now().as_nanosecond()).unwrap_or(0)
 }
 
 impl Ended {
@@ -207,12 +179,22 @@ impl Ended {
     }
 }
 
+impl From<StorageError> for Ended {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_message_is_one_line_whatever_its_data_fields_hold() {
-        assert_eq!(readable(b"35=B\x0195=3\x0196=a\nb\x0158=50 % \\ off\x01"), r"35=B|95=3|96=a\nb|58=50 % \ off|");
+    fn durations_and_times_are_shown_in_units_that_a_person_reads() {
+        let shown = [0, 250_000_000, 59_000_000_000, 250_000_000_000, 7_260_000_000_000, 200_000_000_000_000];
+        let expected = ["0.000 s", "0.250 s", "59 s", "4 min 10 s", "2 h 1 min", "2 d 7 h"];
+        assert_eq!(shown.map(duration_of), expected);
+        assert_eq!(time_of(Some(1_500_000_000)), "1970-01-01T00:00:01.500Z");
+        assert_eq!(time_of(None), "-");
     }
 }

@@ -173,6 +173,22 @@ counters! {
 }
 
 counters! {
+    /// What the start found in a journal; set once, before the first Logon is answered.
+    RecoveryCounters {
+        duration_ns: GaugeNs, "How long the recovery of all journals took at the start";
+        end_bytes: Gauge, "Position at which the journal went on";
+        commits: Gauge, "Whole commits read after the newest state record";
+        records: Gauge, "Records in them";
+        carried_bytes: Gauge, "What the ring had beyond the segments, carried over to them";
+        discarded_bytes: Gauge, "What lay beyond the end and went to quarantine, or was missing in the ring";
+        heads_skipped: Gauge, "Newer segment heads that were not whole";
+        ring: Gauge, "The ring found: 0 absent, 1 accepted, 2 finished, 3 quarantined";
+        clean_stop: Gauge, "1 where the process before had stopped in order";
+        may_have_lost: Gauge, "1 where messages released in a weaker mode than sync may be missing";
+    }
+}
+
+counters! {
     /// Published by the worker that owns the session.
     SessionCounters {
         state: Gauge, "0 disconnected, 1 logging on, 2 established, 3 logging out";

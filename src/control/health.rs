@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 
 use super::counters::{
-    ArchiveCounters, FlusherCounters, JournalCounters, RecycleCounters, SessionRegistry, StorageCounters,
-    WorkerCounters,
+    ArchiveCounters, FlusherCounters, JournalCounters, RecoveryCounters, RecycleCounters, SessionRegistry,
+    StorageCounters, WorkerCounters,
 };
 
 /// A worker whose loop has not turned for so long is taken for hung. Even a parked worker turns several times a
@@ -41,6 +41,7 @@ pub struct Shared {
     recyclings: Vec<Arc<CachePadded<RecycleCounters>>>,
     archives: Vec<Arc<CachePadded<ArchiveCounters>>>,
     storages: Vec<Arc<CachePadded<StorageCounters>>>,
+    recoveries: Vec<Arc<CachePadded<RecoveryCounters>>>,
     pub sessions: SessionRegistry,
     /// Housekeeping alone: what the last look at the workers saw.
     pulse: Mutex<Vec<Pulse>>,
@@ -63,6 +64,7 @@ impl Shared {
             recyclings: (0..journal_count).map(|_| Arc::default()).collect(),
             archives: (0..journal_count).map(|_| Arc::default()).collect(),
             storages: (0..journal_count).map(|_| Arc::default()).collect(),
+            recoveries: (0..journal_count).map(|_| Arc::default()).collect(),
             sessions: SessionRegistry::default(),
             pulse: Mutex::new(vec![Pulse { turns: 0, moved }; worker_count]),
         })
@@ -124,6 +126,11 @@ impl Shared {
     /// One a journal, in the same order.
     pub fn storages(&self) -> &[Arc<CachePadded<StorageCounters>>] {
         &self.storages
+    }
+
+    /// One a journal, in the same order.
+    pub fn recoveries(&self) -> &[Arc<CachePadded<RecoveryCounters>>] {
+        &self.recoveries
     }
 
     pub fn set_phase(&self, phase: Phase) {

@@ -17,8 +17,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::counters::{
-    ArchiveCounters, CounterKind, CounterRow, FlusherCounters, JournalCounters, RecycleCounters, SessionCounters,
-    StorageCounters, WorkerCounters,
+    ArchiveCounters, CounterKind, CounterRow, FlusherCounters, JournalCounters, RecoveryCounters, RecycleCounters,
+    SessionCounters, StorageCounters, WorkerCounters,
 };
 use super::health::{Phase, Shared};
 
@@ -91,6 +91,7 @@ impl Collector for EngineCollector {
         table(&mut encoder, "recycle", "journal", RecycleCounters::TABLE, &numbered(shared.recyclings()))?;
         table(&mut encoder, "archive", "journal", ArchiveCounters::TABLE, &numbered(shared.archives()))?;
         table(&mut encoder, "storage", "journal", StorageCounters::TABLE, &numbered(shared.storages()))?;
+        table(&mut encoder, "recovery", "journal", RecoveryCounters::TABLE, &numbered(shared.recoveries()))?;
         gauges(
             &mut encoder,
             "journal_unsynced_bytes",

@@ -18,6 +18,7 @@ mod lease;
 mod ledger;
 mod link;
 mod log;
+mod recovered;
 mod resend;
 mod secrets;
 mod start;

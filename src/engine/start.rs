@@ -139,6 +139,7 @@ impl Engine {
             None => None,
         };
         shared.set_phase(Phase::Recovering);
+        let began = Instant::now();
         let waiting = |pid: Option<u32>| {
             let pid = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
             let timeout = config.engine.lock_timeout;
@@ -155,6 +156,7 @@ impl Engine {
             (opened, directory.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         let opened = opened.map_err(StartError::Journal)?;
+        super::recovered::publish(&opened, began.elapsed(), &config.engine.data_dir, &shared);
         if let Some(warning) = filesystem_warning {
             tracing::warn!("{warning}");
         }

@@ -218,7 +218,8 @@ pub fn stranger_in(data_dir: &Path) -> Option<String> {
     let names =
         std::fs::read_dir(data_dir).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let is_ours = |name: &str| {
-        ["lock", "manifest.new", "quarantine", NOTE, NOTE_NEW, PROBE_DIR].contains(&name)
+        ["lock", "manifest.new", "quarantine", "recovery.json", "recovery.json.new", NOTE, NOTE_NEW, PROBE_DIR]
+            .contains(&name)
             || name.strip_prefix("journal-").is_some_and(|number| number.parse::<u16>().is_ok())
     };
     names.filter(|name| !is_ours(name) && name != "lost+found" && !name.starts_with('.')).min()

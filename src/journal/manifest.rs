@@ -56,7 +56,7 @@ pub enum ManifestError {
 impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Damaged(why) => write!(f, "the data directory's manifest is damaged ({why}): restore the directory from its volume snapshot, or move it aside to start anew"),
+            Self::Damaged(why) => write!(f, "the data directory's manifest is damaged ({why}): `fixring journal repair` may make it anew; otherwise restore the directory from its volume snapshot, or move it aside to start anew"),
             Self::Newer { found } => write!(f, "the data directory has format version {found}, this fixring reads up to {FORMAT_VERSION}: run a newer fixring"),
             Self::Differs { key, fixed, configured } => write!(
                 f,

@@ -1,7 +1,7 @@
 //! The journal: every message in both directions, in a ring of shared memory that a flusher carries to segments on a volume.
 //!
 //! The worker appends ([`Writer`]), a housekeeping thread carries ([`Flusher`]) and reads back for resends ([`Stager`]), start-up
-//! recovers ([`open`]), what is complete may be archived ([`archive`]), and another process may look on ([`cat`]). All of these are step functions over [`Storage`]; threads and clocks belong to the engine.
+//! recovers ([`open`]), what is complete may be archived ([`archive`]), and another process may look on ([`inspect`]). All of these are step functions over [`Storage`]; threads and clocks belong to the engine.
 //! Nothing here knows FIX: payloads are bytes, an identity is bytes, and what a number means is the caller's affair.
 //!
 //! # Format, version 1
@@ -49,6 +49,7 @@ mod flush_method;
 mod flush_note;
 mod flusher;
 mod held;
+pub mod inspect;
 mod lock;
 mod manifest;
 mod open;
@@ -58,6 +59,7 @@ mod rate;
 mod record;
 mod recovery;
 mod recycling;
+pub mod report;
 mod restore;
 mod ring_file;
 mod scan;
@@ -84,6 +86,7 @@ pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, f
 pub use recovery::{PlacedRollback, Records, Recovered, RecoveryReport, RingFound, StoredRecord};
 pub use recycling::{Hold, Recycling};
 pub use restore::{Decision, RestoreFault, Said, Standing, Standings, decide, hold};
+pub(crate) use ring_file::in_words;
 pub use stager::{Gone, JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
 pub use state::{
     IncarnationStart, NUMBERS_BYTES, RecoveredSession, Rollback, SessionState, StateTooLarge, StoredNumbers,

@@ -333,7 +333,7 @@ impl fmt::Display for OpenError {
             Self::Damaged { journal, why } => {
                 write!(
                     f,
-                    "journal {journal} is damaged ({why}): restore the data directory from its volume snapshot, or move it aside to start anew"
+                    "journal {journal} is damaged ({why}): `fixring journal repair` says what can be saved; otherwise restore the data directory from its volume snapshot, or move it aside to start anew"
                 )
             }
             Self::Storage(error) => write!(f, "{error}; {}", error.mend()),

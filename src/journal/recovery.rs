@@ -13,6 +13,7 @@ use std::fmt;
 use crate::sys::ring::{Marks, PAGE_BYTES, RingMemory};
 
 use super::flusher::{ZEROED_MARK, Zeroing, zero_segment};
+use super::inspect::next_whole;
 use super::record::header_at;
 use super::ring_file::{RingIdentity, in_words, read_identity};
 use super::scan::{Incarnations, RingSource, SegmentSource, Source, commit_at, record_at};
@@ -204,7 +205,7 @@ pub(super) fn recover<S: Storage>(
 ) -> Result<Found<S>, OpenError> {
     let geometry = manifest.geometry;
     let mut segments = SegmentSource::new(storage.clone(), geometry, journal);
-    let (mut scan, heads_skipped) = scan_segments(storage, manifest, journal, &mut segments)?;
+    let (mut scan, heads_skipped) = scan_segments(storage, manifest, journal, &mut segments, Some(ring))?;
     let segments_end = scan.at;
     let (ring_found, carried_bytes, missing_bytes) = read_ring(&mut scan, manifest, journal, ring)?;
     let end = scan.at;
@@ -276,7 +277,7 @@ pub(super) fn sessions_of<S: Storage>(
     ring: Option<&RingMemory>,
 ) -> Result<Vec<RecoveredSession>, OpenError> {
     let mut segments = SegmentSource::new(storage.clone(), manifest.geometry, journal);
-    let (mut scan, _) = scan_segments(storage, manifest, journal, &mut segments)?;
+    let (mut scan, _) = scan_segments(storage, manifest, journal, &mut segments, ring)?;
     if let Some(ring) = ring {
         read_ring(&mut scan, manifest, journal, ring)?;
     }
@@ -289,6 +290,7 @@ fn scan_segments<S: Storage>(
     manifest: &Manifest,
     journal: u16,
     segments: &mut SegmentSource<S>,
+    ring: Option<&RingMemory>,
 ) -> Result<(Scan, u32), OpenError> {
     let geometry = manifest.geometry;
     check_ours(storage, manifest, journal)?;
@@ -306,6 +308,7 @@ fn scan_segments<S: Storage>(
     }
     if scan.state_position.is_none() {
         check_new(storage, geometry, journal)?;
+        check_never_headed(segments, manifest, journal, ring)?;
         scan.at = 0;
     }
     Ok((scan, heads_skipped))
@@ -334,25 +337,25 @@ const CHECKED_RINGS_MAX: u64 = 4;
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// The state of a scan: what the commits so far add up to.
-struct Scan {
-    geometry: Geometry,
-    incarnations: Incarnations,
+pub(super) struct Scan {
+    pub geometry: Geometry,
+    pub incarnations: Incarnations,
     /// Where the next commit would begin.
-    at: u64,
-    sessions: BTreeMap<u32, RecoveredSession>,
+    pub at: u64,
+    pub sessions: BTreeMap<u32, RecoveredSession>,
     snapshot: Vec<u8>,
-    state_position: Option<u64>,
-    replay_start: u64,
-    commits: u64,
-    record_count: u64,
-    last_kind: Option<Kind>,
+    pub state_position: Option<u64>,
+    pub replay_start: u64,
+    pub commits: u64,
+    pub record_count: u64,
+    pub last_kind: Option<Kind>,
     /// The newest incarnation of which a State or its start was read.
-    started: u32,
-    rollbacks: Vec<PlacedRollback>,
+    pub started: u32,
+    pub rollbacks: Vec<PlacedRollback>,
 }
 
 impl Scan {
-    fn new(geometry: Geometry, incarnations: Incarnations) -> Self {
+    pub fn new(geometry: Geometry, incarnations: Incarnations) -> Self {
         Self {
             geometry,
             incarnations,
@@ -378,7 +381,7 @@ impl Scan {
     }
 
     /// Reads commits until one is not whole. Without a State record so far, the first must bring one.
-    fn run(&mut self, source: &mut impl Source) -> Result<(), StorageError> {
+    pub fn run(&mut self, source: &mut impl Source) -> Result<(), StorageError> {
         let mut records = Vec::new();
         while let Some(end) = commit_at(source, &self.geometry, self.at, &mut self.incarnations, &mut records)? {
             let is_head = records[0].1.kind == Kind::State;
@@ -395,7 +398,7 @@ impl Scan {
     }
 
     /// `false` where the records are whole but a payload of the journal's own is not what it must be.
-    fn apply(
+    pub fn apply(
         &mut self,
         source: &mut impl Source,
         records: &[(u64, RecordHeader)],
@@ -528,6 +531,45 @@ fn check_new<S: Storage>(storage: &S, geometry: Geometry, journal: u16) -> Resul
         }
     }
     Ok(())
+}
+
+/// A first segment without a whole head, in which something proves that it had one, is damaged: to go on as a new journal would begin every
+/// session at number 1. What the first process wrote before its first sync may be torn, and proves nothing.
+fn check_never_headed<S: Storage>(
+    segments: &mut SegmentSource<S>,
+    manifest: &Manifest,
+    journal: u16,
+    ring: Option<&RingMemory>,
+) -> Result<(), OpenError> {
+    let geometry = manifest.geometry;
+    let last = manifest.incarnation;
+    let was_synced = ring.is_some_and(|ring| {
+        read_identity(ring.identity(), manifest, journal) == RingIdentity::Ours
+            && ring.owner() == u64::from(last)
+            && ring.marks().synced > 0
+    });
+    let earlier = Incarnations::up_to(last.saturating_sub(1));
+    let any = Incarnations::up_to(last);
+    // One sync covers no more than a ring's length.
+    let proof = if was_synced {
+        Some("the ring says that it was synced")
+    } else if next_whole(segments, &geometry, RECORD_ALIGN, earlier)?.is_some() {
+        Some("it holds records of an earlier incarnation")
+    } else if geometry.ring_bytes < geometry.segment_bytes
+        && next_whole(segments, &geometry, geometry.ring_bytes, any)?.is_some()
+    {
+        Some("it holds records of a later lap of the ring")
+    } else {
+        None
+    };
+    segments.forget();
+    match proof {
+        None => Ok(()),
+        Some(proof) => {
+            let why = format!("the head of segment-0.seg is not whole, although {proof}");
+            Err(OpenError::Damaged { journal, why })
+        }
+    }
 }
 
 /// Reads the ring on from where the segments end, if it continues them. The bytes that it added, and those that it should have had.

@@ -146,7 +146,7 @@ fn no_room(ring_dir: &Path, journal: u16, needed_bytes: u64, error: io::Error) -
 }
 
 /// Bytes as people write them: whole units, the smaller ones where they matter.
-pub(super) fn in_words(bytes: u64) -> String {
+pub(crate) fn in_words(bytes: u64) -> String {
     let (mib, kib) = (bytes >> 20, (bytes >> 10) & 1023);
     match (mib, kib) {
         (0, 0) => format!("{bytes} bytes"),

@@ -130,6 +130,11 @@ impl Incarnations {
         Self { newest: 0, last: manifest.incarnation, last_start: manifest.start_of(journal) }
     }
 
+    /// All up to this one, wherever the newest began: for who looks at what a recovery would not read.
+    pub fn up_to(last: u32) -> Self {
+        Self { newest: 0, last, last_start: u64::MAX }
+    }
+
     /// Whether a commit of this incarnation may follow at this position.
     fn accept(&self, incarnation: u32, position: u64) -> bool {
         incarnation >= self.newest && incarnation <= self.last && !self.is_fenced(incarnation, position)

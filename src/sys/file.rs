@@ -139,6 +139,16 @@ pub fn forget_cached(file: &File) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(status)) }
 }
 
+/// Opens a regular file to look at, whoever owns it. Nothing that stands in its place can make the caller wait.
+pub fn open_to_read(path: &Path) -> io::Result<File> {
+    let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+    }
+    Ok(file)
+}
+
 /// Creates a directory, with its parents, for our user alone. One that exists is left as it is.
 pub fn create_private_directory(path: &Path) -> io::Result<()> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
@@ -166,6 +176,23 @@ pub fn try_lock(file: &File) -> io::Result<bool> {
     }
 }
 
+/// Whether another open file description holds the lock of [`try_lock`]. Takes nothing; a file opened for reading will do.
+pub fn is_locked(file: &File) -> io::Result<bool> {
+    let mut lock = libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    // SAFETY: F_OFD_GETLK takes a pointer to a flock, which lives over the call, and a descriptor that `file` keeps open.
+    let status = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock) };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(lock.l_type != libc::F_UNLCK as libc::c_short)
+}
+
 pub fn effective_user() -> u32 {
     // SAFETY: takes nothing and cannot fail.
     unsafe { libc::geteuid() }
@@ -183,7 +210,10 @@ mod tests {
         let second = open_private(&path, false).unwrap();
         assert!(try_lock(&first).unwrap());
         assert!(!try_lock(&second).unwrap());
+        let onlooker = open_to_read(&path).unwrap();
+        assert!(is_locked(&onlooker).unwrap());
         drop(first);
+        assert!(!is_locked(&onlooker).unwrap());
         assert!(try_lock(&second).unwrap());
     }
 

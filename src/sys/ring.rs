@@ -99,6 +99,13 @@ pub struct Marks {
     pub synced: u64,
 }
 
+/// Marks and owner out of a copy of the header page, for those who read the ring's file without mapping it. `None` where it is too short.
+pub fn marks_in(header_page: &[u8]) -> Option<(Marks, u64)> {
+    let at = |offset: usize| Some(u64::from_ne_bytes(header_page.get(offset..offset + 8)?.try_into().ok()?));
+    let marks = Marks { appended: at(APPENDED_OFFSET)?, written: at(WRITTEN_OFFSET)?, synced: at(SYNCED_OFFSET)? };
+    Some((marks, at(OWNER_OFFSET)?))
+}
+
 struct Shared {
     /// Of a file, which may be truncated under us. Dropped before the mapping.
     _known: Option<KnownRing>,

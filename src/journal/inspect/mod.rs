@@ -1,0 +1,142 @@
+//! Looks at a data directory from another process, while an engine runs or after: what `fixring journal` shows, checks and mends.
+//!
+//! Everything is a plain read, checked by CRC; nothing is locked or mapped, and nothing is written but by [`repair`]. What a running
+//! engine overwrites under the reader is seen by the same CRCs, which cover the position: it is read again, and then it is either whole, or
+//! of a later lap and said to be gone. No byte is trusted, neither a length nor a link nor a count.
+
+pub(in crate::journal) mod files;
+mod reader;
+pub mod repair;
+pub mod seek;
+pub mod status;
+pub mod verify;
+
+use std::fmt;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::sys::file;
+
+use super::{Manifest, ManifestError, RecordHeader, StorageError};
+
+pub use files::SlotHead;
+pub(in crate::journal) use reader::next_whole;
+pub use reader::{JournalReader, Merged, Next, Skipped, Start};
+
+/// A record as it is stored.
+#[derive(Clone, Debug)]
+pub struct CatRecord {
+    pub journal: u16,
+    pub position: u64,
+    pub header: RecordHeader,
+    /// Empty for records of no session.
+    pub identity: Box<[u8]>,
+    pub payload: Box<[u8]>,
+}
+
+#[derive(Debug)]
+pub enum CatError {
+    /// There is no data directory here.
+    NoManifest,
+    Manifest(ManifestError),
+    Storage(StorageError),
+}
+
+/// A data directory whose manifest was read.
+#[derive(Clone, Debug)]
+pub struct Directory {
+    data_dir: PathBuf,
+    manifest: Manifest,
+}
+
+/// Who holds the directory's lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    Nobody,
+    /// The pid that the file names; `None` where it names none.
+    Process(Option<u32>),
+    /// The lock cannot be looked at.
+    Unknown,
+}
+
+/// A manifest is a few hundred bytes.
+const MANIFEST_BYTES_MAX: u64 = 64 * 1024;
+
+impl Directory {
+    pub fn open(data_dir: &Path) -> Result<Self, CatError> {
+        let bytes = read_bounded(&data_dir.join("manifest"), MANIFEST_BYTES_MAX)?.ok_or(CatError::NoManifest)?;
+        let manifest = Manifest::of_text(&bytes).map_err(CatError::Manifest)?;
+        Ok(Self { data_dir: data_dir.to_owned(), manifest })
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        &self.data_dir
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    pub fn holder(&self) -> Holder {
+        holder(&self.data_dir)
+    }
+
+    /// The same directory with its manifest as it is now: a start raises the incarnation.
+    fn refreshed(&self) -> Self {
+        Self::open(&self.data_dir).unwrap_or_else(|_| self.clone())
+    }
+
+    fn segments(&self, journal: u16) -> files::SegmentFiles {
+        files::SegmentFiles::new(&self.data_dir, self.manifest.geometry, journal)
+    }
+}
+
+/// Whether a process runs here, by its lock.
+pub fn holder(data_dir: &Path) -> Holder {
+    let path = data_dir.join("lock");
+    let lock = match file::open_to_read(&path) {
+        Ok(lock) => lock,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Holder::Nobody,
+        Err(_) => return Holder::Unknown,
+    };
+    match file::is_locked(&lock) {
+        Ok(true) => {
+            let text = read_bounded(&path, 64).ok().flatten().unwrap_or_default();
+            Holder::Process(std::str::from_utf8(&text).ok().and_then(|text| text.trim().parse().ok()))
+        }
+        Ok(false) => Holder::Nobody,
+        Err(_) => Holder::Unknown,
+    }
+}
+
+/// A small file's bytes; `None` where there is none.
+pub(in crate::journal) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, StorageError> {
+    let read = |file: File| {
+        let mut bytes = Vec::new();
+        file.take(bytes_max).read_to_end(&mut bytes).map(|_| bytes)
+    };
+    match file::open_to_read(path).and_then(read) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(StorageError::new("read", path.display().to_string(), error)),
+    }
+}
+
+impl fmt::Display for CatError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoManifest => f.write_str("this is no fixring data directory: it has no file `manifest`"),
+            Self::Manifest(error) => error.fmt(f),
+            Self::Storage(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for CatError {}
+
+impl From<StorageError> for CatError {
+    fn from(error: StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
