@@ -16,7 +16,7 @@ mod log;
 mod resend;
 mod secrets;
 mod start;
-mod threads;
+pub(crate) mod threads;
 mod timers;
 mod validators;
 mod worker;

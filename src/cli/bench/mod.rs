@@ -5,6 +5,7 @@ mod engine;
 mod floor;
 mod machine;
 mod resend;
+mod storage;
 mod wire;
 
 use std::path::Path;
@@ -19,6 +20,7 @@ use super::Exit;
 pub(super) enum Bench {
     Wire(wire::WireOptions),
     Resend(resend::ResendOptions),
+    Storage(storage::StorageOptions),
     #[command(hide = true)]
     Floor(floor::FloorOptions),
 }
@@ -54,6 +56,7 @@ pub(super) fn bench(bench: &Bench) -> Exit {
     match bench {
         Bench::Wire(options) => wire::wire(options),
         Bench::Resend(options) => resend::resend(options),
+        Bench::Storage(options) => storage::storage(options),
         Bench::Floor(options) => floor::floor(options),
     }
 }
