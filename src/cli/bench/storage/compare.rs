@@ -312,7 +312,8 @@ fn printable(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::report::tests::sample;
+    use super::super::plan::Method;
+    use super::super::report::tests::{sample, sample_of};
     use super::*;
 
     fn written(report: &Report) -> String {
@@ -322,7 +323,7 @@ mod tests {
     #[test]
     fn a_report_is_read_as_it_was_written() {
         let report = sample();
-        assert_eq!(written(&parse(&written(&report)).unwrap()), written(&report));
+        assert!(written(&parse(&written(&report)).unwrap()) == written(&report));
     }
 
     #[test]
@@ -347,14 +348,16 @@ mod tests {
 
     #[test]
     fn no_byte_of_a_report_can_be_changed_into_a_panic() {
-        let good = written(&sample());
+        let mut small = sample_of(&[Method::Dsync]);
+        small.cells.truncate(2);
+        let good = written(&small);
         let mut random = fastrand::Rng::with_seed(7);
         for _ in 0..2_000 {
             let mut bytes = good.clone().into_bytes();
             let at = random.usize(..bytes.len());
             bytes[at] = random.u8(b' '..b'~');
             let Some(report) = String::from_utf8(bytes).ok().and_then(|text| parse(&text).ok()) else { continue };
-            let both = Comparison { a: report, b: sample() };
+            let both = Comparison { a: report, b: small.clone() };
             assert!(!both.text().is_empty() && both.page().ends_with("</html>\n"));
         }
     }

@@ -385,9 +385,8 @@ impl Pen<'_> {
 
     fn note_synced(&mut self, mark: u64, now_ns: u64, counts_from_ns: u64, tally: &mut Tally) {
         let pending = &mut *self.pending;
-        if pending.synced < pending.appended && pending.entry(pending.synced).appended_ns >= counts_from_ns {
-            let age_ns = now_ns.saturating_sub(pending.entry(pending.synced).appended_ns);
-            tally.age_ns_max = tally.age_ns_max.max(age_ns);
+        if let Some(oldest) = pending.oldest().filter(|_| now_ns >= counts_from_ns) {
+            tally.age_ns_max = tally.age_ns_max.max(now_ns.saturating_sub(oldest.appended_ns));
             tally.messages_at_risk_max = tally.messages_at_risk_max.max(pending.appended - pending.synced);
         }
         while pending.synced < pending.appended {

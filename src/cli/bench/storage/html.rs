@@ -39,7 +39,7 @@ path { fill: none; stroke-width: 2; stroke-linejoin: round; }
 th, td { text-align: right; padding: .3rem .6rem; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th { font-weight: 600; } th:first-child, td:first-child, th.text, td.text { text-align: left; }
 td.long { white-space: normal; overflow-wrap: anywhere; }
-tr.first td { border-top: 1px solid var(--dim); } tr.missed td { color: var(--dim); } td small { color: var(--bad); display: block; white-space: normal; text-align: left; }
+tr.first td { border-top: 1px solid var(--dim); } tr.missed td { color: var(--dim); } tr.why td { color: var(--bad); font-size: .85rem; padding-top: 0; } tr.missed td { border-bottom: 0; }
 tr.differs td { font-weight: 600; } .good { color: var(--good); } .bad { color: var(--bad); }
 ";
 
@@ -125,8 +125,10 @@ fn raw_table(report: &Report, html: &mut String) {
     }
     let _ = writeln!(
         html,
-        "</table></div>\n<p class=\"dim\">In writes of 1 MiB the volume takes {:.0} MB/s.</p>",
-        report.raw_bytes_per_second / 1e6
+        "</table></div>\n<p class=\"dim\">In writes of 1 MiB the volume takes {:.0} MB/s. The journal wrote {} MiB, {:.0} laps of its ring.</p>",
+        report.raw_bytes_per_second / 1e6,
+        thousands(report.written_bytes() >> 20),
+        report.written_bytes() as f64 / report.header.ring_bytes.max(1) as f64
     );
 }
 
@@ -214,13 +216,8 @@ fn mode_table<'a, C: Iterator<Item = &'a Cell>>(loads: &[Load], cells: impl Fn(L
                 (_, Some(_)) => "missed",
                 (_, None) => "",
             };
-            let missed = cell.missed.as_ref().map(|why| format!("<small>{}</small>", escaped(why))).unwrap_or_default();
             let load = if at == 0 { load.to_string() } else { String::new() };
-            let _ = write!(
-                html,
-                "<tr class=\"{class}\"><td>{load}</td><td class=\"text\">{}{missed}</td>",
-                cell.plan.method
-            );
+            let _ = write!(html, "<tr class=\"{class}\"><td>{load}</td><td class=\"text\">{}</td>", cell.plan.method);
             times(&cell.latency, html);
             let of_raw =
                 cell.best_floor().map(|floor| format!("{:.2}", ratio(cell.latency.p50_ns, floor.latency.p50_ns)));
@@ -233,6 +230,13 @@ fn mode_table<'a, C: Iterator<Item = &'a Cell>>(loads: &[Load], cells: impl Fn(L
                 time_in_words(cell.age_ns_max),
                 thousands(cell.messages_at_risk_max)
             );
+            if let Some(why) = &cell.missed {
+                let _ = writeln!(
+                    html,
+                    "<tr class=\"why\"><td></td><td class=\"text\" colspan=\"11\">{}</td></tr>",
+                    escaped(why)
+                );
+            }
         }
     }
     html.push_str("</table></div>\n");

@@ -151,8 +151,13 @@ fn run(options: &StorageOptions, data_dir: &Path) -> Result<(), BenchError> {
     // Four minutes of measurement are not to end at a path that cannot be written.
     let files = [&options.json, &options.html].map(|path| path.as_deref().filter(|path| *path != Path::new("-")));
     for path in files.into_iter().flatten() {
+        let is_new = !path.exists();
         let tried = fs::OpenOptions::new().create(true).append(true).open(path);
         tried.map_err(|error| BenchError::Usage(format!("{path:?} cannot be written: {error}")))?;
+        if is_new {
+            // Nothing is left of a run that fails.
+            let _ = fs::remove_file(path);
+        }
     }
     let report = measure(options, data_dir, placement, &stop)?;
     let [json, html] = files;

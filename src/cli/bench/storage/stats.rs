@@ -40,11 +40,11 @@ impl From<&Latencies> for Distribution {
         let nines = (histogram.len() as f64).log10().min(f64::from(NINES_MAX));
         let points = (nines * f64::from(POINTS_PER_NINE)) as u32;
         let quantiles = (0..=points).map(|point| 1.0 - 10f64.powf(-f64::from(point) / f64::from(POINTS_PER_NINE)));
-        let mut curve: Vec<_> = quantiles.map(|quantile| (quantile * 100.0, at(quantile))).collect();
+        let mut curve: Vec<_> = quantiles.map(|quantile| (rounded(quantile * 100.0), at(quantile))).collect();
         curve.push((100.0, histogram.max()));
         Self {
             count: histogram.len(),
-            mean_ns: histogram.mean(),
+            mean_ns: rounded(histogram.mean()),
             p50_ns: at(0.5),
             p99_ns: at(0.99),
             p999_ns: at(0.999),
@@ -76,6 +76,11 @@ impl Distribution {
         let rises = self.curve.windows(2).all(|pair| pair[0].0 <= pair[1].0 && pair[0].1 <= pair[1].1);
         if !rises { Err("a curve goes back") } else { Ok(()) }
     }
+}
+
+/// To what a file need not be longer for: no nine of a curve is lost.
+fn rounded(number: f64) -> f64 {
+    (number * 1e6).round() / 1e6
 }
 
 /// A time in words, with three digits.

@@ -76,6 +76,13 @@ pub(super) fn text(report: &Report) -> String {
             let _ = writeln!(text, "{rows}");
         }
     }
+    let written = report.written_bytes();
+    let _ = writeln!(
+        text,
+        "written by the journal: {} MiB, {:.0} laps of the ring",
+        thousands(written >> 20),
+        written as f64 / header.ring_bytes.max(1) as f64
+    );
     for line in missed.iter().chain(&report.notes) {
         let _ = writeln!(text, "{line}");
     }

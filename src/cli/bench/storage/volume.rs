@@ -182,7 +182,7 @@ a line of another form
 
     #[test]
     fn what_the_kernel_does_not_tell_is_unknown() {
-        let volume = Volume::of(Path::new("/no such directory"));
+        let volume = Volume::of(Path::new("no such directory"));
         assert_eq!((volume.scheduler.as_str(), volume.model.as_str(), volume.total_bytes), (UNKNOWN, UNKNOWN, 0));
         assert_eq!((chosen("none [mq-deadline] kyber"), chosen("none")), ("mq-deadline", "none"));
         assert!(Volume::of(Path::new("/")).line().contains(" on "));
