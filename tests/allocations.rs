@@ -70,7 +70,7 @@ fn nothing_is_allocated_for_a_message_after_the_logon() {
     let config = format!(
         "[engine]\ndata_dir = {data:?}\nwait = \"park\"\nmessage_bytes_max = \"16KiB\"\ncommit_bytes_max = \"64KiB\"\n\
          template_sessions_max = 8\n\
-         [persistence]\nring_dir = {data:?}\nring_bytes = \"256KiB\"\nsegment_bytes = \"256KiB\"\nsegments = 4\n\
+         [persistence]\nring_dir = {data:?}\nring_bytes = \"256KiB\"\nsegment_bytes = \"256KiB\"\nsegments = 4\nflush_method = \"fdatasync\"\n\
          [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"127.0.0.1:0\"\n",
         data = directory.path()
     );

@@ -115,7 +115,7 @@ fn engine(directory: &Path, workers: u32) -> Engine {
     let config = format!(
         "[engine]\ndata_dir = {data:?}\nworkers = {workers}\nwait = \"park\"\nmessage_bytes_max = \"16KiB\"\n\
          commit_bytes_max = \"64KiB\"\n\
-         [persistence]\nring_dir = {data:?}\nring_bytes = \"1MiB\"\nsegment_bytes = \"1MiB\"\nsegments = 3\n\
+         [persistence]\nring_dir = {data:?}\nring_bytes = \"1MiB\"\nsegment_bytes = \"1MiB\"\nsegments = 3\nflush_method = \"fdatasync\"\n\
          [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"127.0.0.1:0\"\n",
         data = directory
     );

@@ -25,7 +25,20 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "probe_timeout",
         ],
     ),
-    ("persistence", &["mode", "ring_dir", "ring_bytes", "segment_bytes", "segments", "flush_interval"]),
+    (
+        "persistence",
+        &[
+            "mode",
+            "ring_dir",
+            "ring_bytes",
+            "segment_bytes",
+            "segments",
+            "flush_interval",
+            "flush_interval_min",
+            "flush_method",
+            "storage_latency_alarm",
+        ],
+    ),
     ("control", &["listen"]),
     ("acceptor", &["listen"]),
     (

@@ -34,6 +34,7 @@ use std::time::Duration;
 
 use crate::dictionary::{Checks, Dictionary};
 use crate::fix::Precision;
+use crate::journal::FlushMethod;
 
 pub use errors::{ConfigErrors, Fault};
 pub use keys::{KEYS, SUPPORTED_BEGIN_STRINGS};
@@ -131,6 +132,12 @@ pub struct PersistenceConfig {
     pub segments: u32,
     /// How long the flusher may rest between two turns that found bytes to carry.
     pub flush_interval: Duration,
+    /// At least so long between two device writes, even while sessions wait. At most `flush_interval`.
+    pub flush_interval_min: Duration,
+    /// `None` is `"auto"`.
+    pub flush_method: Option<FlushMethod>,
+    /// A write and its sync that take longer raise the alarm.
+    pub storage_latency_alarm: Duration,
 }
 
 /// When a commit is released. Ordered by strength.
@@ -399,6 +406,9 @@ impl Default for PersistenceConfig {
             segment_bytes: 64 << 20,
             segments: 16,
             flush_interval: Duration::from_millis(1),
+            flush_interval_min: Duration::ZERO,
+            flush_method: None,
+            storage_latency_alarm: Duration::from_millis(50),
         }
     }
 }

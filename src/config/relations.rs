@@ -69,6 +69,19 @@ pub(super) fn relate_sizes(
             mend,
         );
     }
+    if persistence.flush_interval_min > persistence.flush_interval {
+        let (min, max) = (persistence.flush_interval_min, persistence.flush_interval);
+        Section::blame_relation(
+            reader,
+            &[(section, "flush_interval_min"), (section, "flush_interval")],
+            format!(
+                "persistence.flush_interval_min = \"{}\" is longer than flush_interval ({})",
+                format_duration(min),
+                format_duration(max)
+            ),
+            format!("use at most \"{}\", or a flush_interval of \"{}\"", format_duration(max), format_duration(min)),
+        );
+    }
 }
 
 pub(super) fn relate_engine(reader: &mut Reader<'_>, section: &Section<'_, '_>, engine: &EngineConfig) {

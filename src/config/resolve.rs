@@ -27,9 +27,17 @@ use super::{
 };
 use crate::dictionary::Checks;
 use crate::fix::Precision;
+use crate::journal::FlushMethod;
 
 const MODES: [(&str, PersistenceMode); 3] =
     [("buffered", PersistenceMode::Buffered), ("flush", PersistenceMode::Flush), ("sync", PersistenceMode::Sync)];
+
+const FLUSH_METHODS: [(&str, Option<FlushMethod>); 4] = [
+    ("auto", None),
+    ("fdatasync", Some(FlushMethod::Fdatasync)),
+    ("dsync", Some(FlushMethod::Dsync)),
+    ("msync", Some(FlushMethod::Msync)),
+];
 
 const PRECISIONS: [(&str, Precision); 4] = [
     ("seconds", Precision::Seconds),
@@ -197,6 +205,19 @@ fn persistence(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Persistenc
         segment_bytes: section.size(reader, "segment_bytes", RING_BYTES_MIN..=SEGMENT_BYTES_MAX, default.segment_bytes),
         segments: section.number(reader, "segments", SEGMENTS_MIN..=SEGMENTS_MAX, default.segments),
         flush_interval: section.duration(reader, "flush_interval", flush_intervals, default.flush_interval),
+        flush_interval_min: section.duration(
+            reader,
+            "flush_interval_min",
+            Duration::ZERO..=Duration::from_secs(1),
+            default.flush_interval_min,
+        ),
+        flush_method: section.choice(reader, "flush_method", &FLUSH_METHODS, default.flush_method),
+        storage_latency_alarm: section.duration(
+            reader,
+            "storage_latency_alarm",
+            Duration::from_micros(100)..=Duration::from_secs(60),
+            default.storage_latency_alarm,
+        ),
     }
 }
 

@@ -47,6 +47,8 @@ impl Counter {
 pub enum CounterKind {
     Counter,
     Gauge,
+    /// Not shown as it is: another figure is made of it.
+    Part,
     /// Kept in nanoseconds, and shown in seconds, the unit of time of all metrics: `_ns` becomes `_seconds`.
     GaugeNs,
 }
@@ -130,8 +132,19 @@ counters! {
         written_bytes: Gauge, "Position up to which the operating system has the journal";
         synced_bytes: Gauge, "Position up to which the journal is on stable media";
         flushes: Counter, "Writes of the flusher that were made durable";
-        last_sync_ns: GaugeNs, "How long the last sync took";
-        longest_sync_ns: GaugeNs, "The longest sync since the start";
+        last_sync_ns: GaugeNs, "How long the last write and its sync took";
+        longest_sync_ns: GaugeNs, "The longest write and sync since the start";
+        slow_flushes: Counter, "Writes that took longer with their sync than storage_latency_alarm";
+    }
+}
+
+counters! {
+    /// Written by the thread that watches the flushers.
+    StorageCounters {
+        slow: Gauge, "1 while a write to the volume takes longer with its sync than storage_latency_alarm, and until the next that does not";
+        in_flight_ns: GaugeNs, "How long the write that is under way has taken so far";
+        unsynced_age_ns: GaugeNs, "Age, at most, of the oldest byte that is appended and not yet on stable media";
+        unsynced_age_max_ns: GaugeNs, "The greatest such age since the start";
     }
 }
 
@@ -141,6 +154,11 @@ counters! {
         state: Gauge, "0 disconnected, 1 logging on, 2 established, 3 logging out";
         next_out: Gauge, "Next outgoing MsgSeqNum";
         next_in: Gauge, "Next expected MsgSeqNum";
+        journal: Part, "The journal that the session lives in";
+        unsynced_bytes: Part, "Bytes appended and not yet on stable media, at most, as of the last append";
+        unsynced_messages: Part, "The same in messages";
+        unsynced_since_unix_ns: Part, "When the oldest of them was appended, at the earliest";
+        unsynced_end: Part, "Where the last of them ends in the journal";
     }
 }
 

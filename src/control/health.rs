@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
-use super::counters::{FlusherCounters, JournalCounters, SessionRegistry, WorkerCounters};
+use super::counters::{FlusherCounters, JournalCounters, SessionRegistry, StorageCounters, WorkerCounters};
 
 /// A worker whose loop has not turned for so long is taken for hung. Even a parked worker turns several times a
 /// second, for its timers.
@@ -33,6 +33,7 @@ pub struct Shared {
     workers: Vec<Arc<CachePadded<WorkerCounters>>>,
     journals: Vec<Arc<CachePadded<JournalCounters>>>,
     flushers: Vec<Arc<CachePadded<FlusherCounters>>>,
+    storages: Vec<Arc<CachePadded<StorageCounters>>>,
     pub sessions: SessionRegistry,
     /// Housekeeping alone: what the last look at the workers saw.
     pulse: Mutex<Vec<Pulse>>,
@@ -52,6 +53,7 @@ impl Shared {
             workers: (0..worker_count).map(|_| Arc::default()).collect(),
             journals: (0..journal_count).map(|_| Arc::default()).collect(),
             flushers: (0..journal_count).map(|_| Arc::default()).collect(),
+            storages: (0..journal_count).map(|_| Arc::default()).collect(),
             sessions: SessionRegistry::default(),
             pulse: Mutex::new(vec![Pulse { turns: 0, moved }; worker_count]),
         })
@@ -72,6 +74,11 @@ impl Shared {
         Arc::clone(&self.flushers[index])
     }
 
+    /// For the thread that watches the journal's flusher to keep.
+    pub fn storage(&self, index: usize) -> Arc<CachePadded<StorageCounters>> {
+        Arc::clone(&self.storages[index])
+    }
+
     pub fn workers(&self) -> &[Arc<CachePadded<WorkerCounters>>] {
         &self.workers
     }
@@ -83,6 +90,11 @@ impl Shared {
     /// One a journal, in the same order.
     pub fn flushers(&self) -> &[Arc<CachePadded<FlusherCounters>>] {
         &self.flushers
+    }
+
+    /// One a journal, in the same order.
+    pub fn storages(&self) -> &[Arc<CachePadded<StorageCounters>>] {
+        &self.storages
     }
 
     pub fn set_phase(&self, phase: Phase) {
@@ -116,7 +128,8 @@ impl Shared {
         Ok(())
     }
 
-    /// `Err` says why no counterparty should be sent here.
+    /// `Err` says why no counterparty should be sent here. A slow volume is no reason: the sessions live here and nowhere else, those in `buffered`
+    /// work on, those in `sync` wait, and taking the endpoint away would only cut them off.
     pub fn readiness(&self) -> Result<(), &'static str> {
         match self.phase() {
             Phase::Starting => Err("starting"),

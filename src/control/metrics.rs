@@ -6,7 +6,7 @@
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_utils::CachePadded;
 use prometheus_client::collector::Collector;
@@ -16,7 +16,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::counters::{CounterKind, CounterRow, FlusherCounters, JournalCounters, SessionCounters, WorkerCounters};
+use super::counters::{
+    CounterKind, CounterRow, FlusherCounters, JournalCounters, SessionCounters, StorageCounters, WorkerCounters,
+};
 use super::health::Shared;
 
 /// What [`encode`] writes, for the Content-Type header.
@@ -77,6 +79,7 @@ impl Collector for EngineCollector {
         table(&mut encoder, "worker", "worker", WorkerCounters::TABLE, &numbered(shared.workers()))?;
         table(&mut encoder, "journal", "journal", JournalCounters::TABLE, &numbered(shared.journals()))?;
         table(&mut encoder, "journal", "journal", FlusherCounters::TABLE, &numbered(shared.flushers()))?;
+        table(&mut encoder, "storage", "journal", StorageCounters::TABLE, &numbered(shared.storages()))?;
         gauges(
             &mut encoder,
             "journal_unsynced_bytes",
@@ -91,8 +94,51 @@ impl Collector for EngineCollector {
         let sessions = shared.sessions.sessions();
         let sessions: Vec<(String, &SessionCounters)> =
             sessions.iter().map(|session| (session.name.clone(), &**session.counters)).collect();
-        table(&mut encoder, "session", "session", SessionCounters::TABLE, &sessions)
+        table(&mut encoder, "session", "session", SessionCounters::TABLE, &sessions)?;
+        at_risk(&mut encoder, shared, &sessions)
     }
+}
+
+/// What the death of the node would take of each session.
+fn at_risk(
+    encoder: &mut DescriptorEncoder<'_>,
+    shared: &Shared,
+    sessions: &[(String, &SessionCounters)],
+) -> Result<(), fmt::Error> {
+    if sessions.is_empty() {
+        return Ok(());
+    }
+    let now_unix_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64);
+    // The end first: read the other way round, a flush in between would show what is safe.
+    let unsynced = |counters: &SessionCounters, figure: fn(&SessionCounters) -> u64| {
+        let end = counters.unsynced_end.value();
+        let flusher = shared.flushers().get(counters.journal.value() as usize);
+        let is_synced = flusher.is_none_or(|flusher| flusher.synced_bytes.value() >= end);
+        if is_synced { 0 } else { figure(counters) }
+    };
+    let figures: [(&str, &str, fn(&SessionCounters) -> u64); 2] = [
+        (
+            "session_unsynced_bytes",
+            "What the death of the node would take of the session, at most: appended and not yet on stable media",
+            |counters| counters.unsynced_bytes.value(),
+        ),
+        ("session_unsynced_messages", "The same in messages, of both directions", |counters| {
+            counters.unsynced_messages.value()
+        }),
+    ];
+    for (name, help, figure) in figures {
+        let values = sessions.iter().map(|(session, counters)| (session.as_str(), unsynced(counters, figure)));
+        gauges(encoder, name, help, "session", values)?;
+    }
+    let help = "Age of the oldest of them, at most";
+    let mut family = encoder.encode_descriptor("session_unsynced_age_seconds", help, None, MetricType::Gauge)?;
+    for (session, counters) in sessions {
+        let since_ns = unsynced(counters, |counters| counters.unsynced_since_unix_ns.value());
+        let age_ns = if since_ns == 0 { 0 } else { now_unix_ns.saturating_sub(since_ns) };
+        let labels = [("session", session.as_str())];
+        ConstGauge::new(Duration::from_nanos(age_ns).as_secs_f64()).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn numbered<T>(items: &[Arc<CachePadded<T>>]) -> Vec<(String, &T)> {
@@ -113,6 +159,7 @@ fn table<T>(
     for row in rows {
         let name = format!("{prefix}_{}", row.name);
         match row.kind {
+            CounterKind::Part => {}
             CounterKind::Gauge => {
                 let values = items.iter().map(|(item, counters)| (item.as_str(), (row.of)(counters).value()));
                 gauges(encoder, &name, row.help, label, values)?;

@@ -8,6 +8,8 @@ mod health;
 mod metrics;
 mod server;
 
-pub use counters::{Counter, JournalCounters, PublishedState, SessionCounters, SessionRegistry, WorkerCounters};
+pub use counters::{
+    Counter, JournalCounters, PublishedState, SessionCounters, SessionRegistry, StorageCounters, WorkerCounters,
+};
 pub use health::{Phase, Shared, WORKER_SILENCE_MAX};
 pub use server::{ControlError, ControlServer};

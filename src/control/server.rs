@@ -280,7 +280,9 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream as StdStream;
 
-    use super::super::counters::{FlusherCounters, JournalCounters, PublishedState, SessionCounters, WorkerCounters};
+    use super::super::counters::{
+        CounterKind, FlusherCounters, JournalCounters, PublishedState, SessionCounters, StorageCounters, WorkerCounters,
+    };
     use super::super::health::Phase;
     use super::*;
 
@@ -366,6 +368,9 @@ mod tests {
         shared.journal(0).appended_bytes.set(4096);
         shared.flusher(0).synced_bytes.set(4000);
         shared.flusher(0).last_sync_ns.set(1_500_000);
+        shared.storage(0).slow.set(1);
+        session.unsynced_messages.set(3);
+        session.unsynced_end.set(4001);
         let server = start(&shared);
 
         let (status, body) = request(&server, "/metrics");
@@ -378,10 +383,19 @@ mod tests {
         assert_eq!(value(&samples, "fixring_session_state{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"), 2.0);
         assert_eq!(value(&samples, "fixring_journal_last_sync_seconds{journal=\"0\"}"), 0.0015);
         assert_eq!(value(&samples, "fixring_ready"), 0.0);
+        assert_eq!(value(&samples, "fixring_storage_slow{journal=\"0\"}"), 1.0);
+        assert_eq!(value(&samples, "fixring_session_unsynced_messages{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"), 3.0);
         let of = |prefix: &str| samples.iter().filter(|(name, _)| name.starts_with(prefix)).count();
         assert_eq!(of("fixring_worker_"), 2 * WORKER_ROWS);
         assert_eq!(of("fixring_journal_"), JOURNAL_ROWS);
-        assert_eq!(of("fixring_session_"), SessionCounters::TABLE.len());
+        // All that stand for themselves, and the three that are made of the parts.
+        let parts = SessionCounters::TABLE.iter().filter(|row| row.kind == CounterKind::Part).count();
+        assert_eq!(of("fixring_session_"), SessionCounters::TABLE.len() - parts + 3);
+        assert_eq!(of("fixring_storage_"), StorageCounters::TABLE.len());
+        // What the journal has synced meanwhile is at risk no more.
+        shared.flusher(0).synced_bytes.set(4001);
+        let samples = self::samples(&request(&server, "/metrics").1);
+        assert_eq!(value(&samples, "fixring_session_unsynced_messages{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"), 0.0);
     }
 
     const WORKER_ROWS: usize = WorkerCounters::TABLE.len();

@@ -222,6 +222,8 @@ impl<A: Application> Ledger<A> {
         });
         let position = appended.expect("a commit's room holds the longest message, see the configuration's relations");
         link.last_in = position;
+        let (end, synced) = (self.writer.tail(), self.writer.watermark(Mode::Sync));
+        link.at_risk.append(position, end, now.utc.unix_ns, synced);
         self.commit.appended = true;
         self.commit.mode = self.commit.mode.max(link.mode);
         position

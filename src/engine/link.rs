@@ -6,6 +6,7 @@
 
 use std::io::{self, IoSlice};
 
+use super::at_risk::AtRisk;
 use super::hours::Hours;
 use super::initiate::Initiator;
 use super::ledger::Commit;
@@ -38,6 +39,7 @@ pub(crate) struct Link {
     /// The newest records of the session in the journal, or [`NONE`].
     pub last_out: u64,
     pub last_in: u64,
+    pub at_risk: AtRisk,
     /// When the session's numbers began, in s of Unix time; see [`crate::journal::SessionState`].
     pub began_s: u64,
     pub hours: Option<Box<Hours>>,
@@ -100,6 +102,7 @@ impl Link {
             identity_bytes,
             last_out: NONE,
             last_in: NONE,
+            at_risk: AtRisk::default(),
             began_s: 0,
             hours: None,
             connection: None,
@@ -247,6 +250,8 @@ impl<'a> LinkOutbox<'a> {
         self.commit.mode = self.commit.mode.max(self.link.mode);
         if kind == Kind::Outbound {
             self.link.last_out = position;
+            let (end, synced) = (self.writer.tail(), self.writer.watermark(Mode::Sync));
+            self.link.at_risk.append(position, end, self.now.utc.unix_ns, synced);
         }
         if sends {
             let queue = &mut self.link.queue;

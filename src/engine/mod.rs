@@ -4,10 +4,12 @@
 //! threads and comes back; what decides anything is in step functions ([`Worker::turn`], the journal's flusher and
 //! stager), so that a test can drive whole engines in one thread without this module's shells.
 
+mod at_risk;
 mod clock;
 mod connection;
 mod directory;
 mod event;
+pub(crate) mod flushing;
 mod hours;
 mod initiate;
 mod ledger;
@@ -16,6 +18,7 @@ mod log;
 mod resend;
 mod secrets;
 mod start;
+mod storage_watch;
 pub(crate) mod threads;
 mod timers;
 mod validators;

@@ -14,16 +14,18 @@ use rtrb::RingBuffer;
 use super::clock::{Clock, SystemClock};
 use super::directory::{Directory, mode_of};
 use super::event::{SessionKey, events};
+use super::flushing::{monotonic_ns, never_sleeps, run_flusher};
 use super::log::EventLog;
-use super::threads::{FatalOnPanic, Signals, run_flushers, run_resolver, run_stagers, run_worker, spawn};
+use super::storage_watch::StorageWatch;
+use super::threads::{FatalOnPanic, Signals, run_resolver, run_stagers, run_worker, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
 use crate::application::{Application, Direction, RestoreError, SessionNumber};
 use crate::config::{Config, Placement};
 use crate::control::{ControlError, ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
 use crate::journal::{
-    self, FileStorage, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession, SessionState, Storage,
-    StorageError,
+    self, FileStorage, FlushChoice, Geometry, Kind, Manifest, Mode, OpenError, Recovered, RecoveredSession,
+    SessionState, Storage, StorageError,
 };
 use crate::session::{Identity, Version};
 use crate::transport::tcp::{KernelTcp, bind};
@@ -130,6 +132,10 @@ impl Engine {
         };
         shared.set_phase(Phase::Recovering);
         let opened = journal::open(&journal_settings(config, journals)).map_err(StartError::Journal)?;
+        if let Some(chosen) = &opened.flush {
+            let measured = if chosen.is_new { "the volume was measured: " } else { "" };
+            tracing::info!(method = %chosen.method, "flush method: {measured}{}", chosen.why);
+        }
         for warning in &opened.warnings {
             // Of memory that is not locked `fixring run` warns once, for the whole process.
             tracing::debug!("{warning}");
@@ -141,6 +147,7 @@ impl Engine {
         let strong = config.sessions.iter().any(|session| mode_of(session.mode) != Mode::Buffered);
         let worker_of_journal: Vec<u32> = (0..opened.journals.len()).map(|at| (at % worker_count) as u32).collect();
         let (mut flushers, mut stagers) = (Vec::new(), Vec::new());
+        let mut watch = StorageWatch::new(config.persistence.storage_latency_alarm);
         let mut log = EventLog::default();
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
         for journal in opened.journals {
@@ -170,6 +177,7 @@ impl Engine {
                 Ok(error) => StartError::Application { journal: journal.number, error },
                 Err(error) => StartError::Storage(error),
             })?;
+            watch.add(journal.number, journal.flusher.counters(), journal.watermarks, shared.storage(at));
             flushers.push((journal.flusher, shared.flusher(at)));
             stagers.push(journal.stager);
             adopted[worker_of_journal[at] as usize].push(Adopted {
@@ -194,10 +202,13 @@ impl Engine {
             log: None,
             lock: opened.lock,
         };
-        let interval = config.persistence.flush_interval;
-        engine.housekeeping("fixring-flush", &placement.housekeeping, move |signals| {
-            run_flushers(&mut flushers, interval, strong, signals);
-        })?;
+        let slow_ns = config.persistence.storage_latency_alarm.as_nanos() as u64;
+        let never_sleeps = never_sleeps(config.engine.wait, strong, placement.housekeeping.len(), flushers.len());
+        for (number, (mut flusher, published)) in flushers.into_iter().enumerate() {
+            engine.housekeeping(&format!("fixring-flush-{number}"), &placement.housekeeping, move |signals| {
+                run_flusher(&mut flusher, &published, slow_ns, never_sleeps, signals);
+            })?;
+        }
         engine.housekeeping("fixring-stage", &placement.housekeeping, move |signals| {
             run_stagers(&mut stagers, signals);
         })?;
@@ -233,6 +244,7 @@ impl Engine {
             loop {
                 // Read first: what was said before the end is still logged.
                 let ends = log_signals.log_ends.load(Ordering::Acquire);
+                watch.turn(monotonic_ns());
                 if log.turn(&mut event_rings) == 0 {
                     if ends {
                         return;
@@ -512,13 +524,6 @@ fn limits(config: &Config) -> Limits {
     }
 }
 
-/// A clock for the flusher's own measurements.
-fn monotonic_ns() -> u64 {
-    use std::sync::OnceLock;
-    static START: OnceLock<Instant> = OnceLock::new();
-    START.get_or_init(Instant::now).elapsed().as_nanos() as u64
-}
-
 /// A data directory keeps the number of journals that it was created with; workers adopt them. A new one gets one a worker.
 fn journals_of(config: &Config, worker_count: u16) -> u16 {
     let settings = journal_settings(config, worker_count);
@@ -540,8 +545,11 @@ fn journal_settings(config: &Config, journals: u16) -> journal::Settings {
             segments: persistence.segments,
         },
         flush_interval_ns: persistence.flush_interval.as_nanos() as u64,
-        flush_interval_min_ns: 0,
-        flush_method: journal::FlushMethod::default().into(),
+        flush_interval_min_ns: persistence.flush_interval_min.as_nanos() as u64,
+        flush_method: persistence.flush_method.map_or(
+            FlushChoice::Auto { any_flush: config.sessions.iter().any(|session| mode_of(session.mode) == Mode::Flush) },
+            FlushChoice::Fixed,
+        ),
         message_bytes_max: config.engine.message_bytes_max,
         resend_messages_max: RESEND_MESSAGES_MAX,
         clock: monotonic_ns,

@@ -1,13 +1,13 @@
 //! The shells: threads that pin themselves, read the clock, call a step function and wait when it had nothing to do.
 //!
-//! Workers turn on their cores; flushers, the stagers, the resolver and the log live on housekeeping cores. Nothing here
-//! decides anything about FIX or the journal.
+//! Workers turn on their cores; the flushers (`super::flushing`), the stagers, the resolver and the log live on housekeeping cores. Nothing
+//! here decides anything about FIX or the journal.
 
 use std::net::ToSocketAddrs;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use core_affinity::CoreId;
 use rtrb::{Consumer, Producer};
@@ -17,8 +17,7 @@ use super::initiate::{ResolveRequest, Resolved};
 use super::worker::Worker;
 use crate::application::Application;
 use crate::config::Wait;
-use crate::control::counters::FlusherCounters;
-use crate::journal::{Flusher, Stager, Storage, StorageError};
+use crate::journal::{Stager, Storage, StorageError};
 use crate::sys::cores::run_on;
 use crate::transport::Transport;
 
@@ -28,10 +27,6 @@ const ADAPTIVE_SPIN: Duration = Duration::from_micros(200);
 const SLEEP_MAX: Duration = Duration::from_millis(10);
 /// The same while a staged resend is awaited.
 const SLEEP_AWAITING: Duration = Duration::from_millis(1);
-/// How long a flusher that is waited for keeps turning before it sleeps.
-const FLUSHER_SPIN: Duration = Duration::from_millis(2);
-/// A flusher's sleep where a session may begin to wait for it at any moment.
-const FLUSHER_NAP: Duration = Duration::from_micros(50);
 const STAGER_NAP: Duration = Duration::from_micros(500);
 const RESOLVER_NAP: Duration = Duration::from_millis(5);
 
@@ -137,50 +132,6 @@ pub(crate) fn run_worker<T: Transport, A: Application>(
             std::hint::spin_loop();
         }
     }
-}
-
-/// Carries journals until the workers are done and everything is synced. `strong` says that a session may wait for it.
-pub(crate) fn run_flushers<S: Storage>(
-    flushers: &mut [(Flusher<S>, Arc<crossbeam_utils::CachePadded<FlusherCounters>>)],
-    interval: Duration,
-    strong: bool,
-    signals: &Signals,
-) {
-    let start = Instant::now();
-    let mut last_work = Instant::now();
-    while !signals.fatal.load(Ordering::Acquire) {
-        // Read first: what the workers appended before they ended is carried below.
-        let ends = signals.workers_done.load(Ordering::Acquire);
-        let now_ns = start.elapsed().as_nanos() as u64;
-        let mut work = 0;
-        for (flusher, published) in flushers.iter_mut() {
-            let turn = if ends { flusher.drain(now_ns).map(|()| 0) } else { flusher.turn(now_ns) };
-            match turn {
-                Ok(done) => work += done,
-                Err(error) => return signals.fail(&error),
-            }
-            publish(flusher, published);
-        }
-        if ends {
-            return;
-        }
-        if work > 0 {
-            last_work = Instant::now();
-        } else if strong && last_work.elapsed() < FLUSHER_SPIN {
-            thread::yield_now();
-        } else {
-            thread::sleep(if strong { FLUSHER_NAP } else { interval });
-        }
-    }
-}
-
-fn publish<S: Storage>(flusher: &Flusher<S>, published: &FlusherCounters) {
-    let counters = flusher.counters();
-    published.written_bytes.set(flusher.watermarks().written());
-    published.synced_bytes.set(flusher.watermarks().synced());
-    published.flushes.set(counters.syncs.load(Ordering::Relaxed));
-    published.last_sync_ns.set(counters.sync_ns_last.load(Ordering::Relaxed));
-    published.longest_sync_ns.set(counters.sync_ns_max.load(Ordering::Relaxed));
 }
 
 /// Serves resends until the workers are done.

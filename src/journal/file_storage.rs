@@ -4,6 +4,7 @@
 //! <data_dir>/lock                          held while a process runs; holds its pid
 //! <data_dir>/manifest
 //! <data_dir>/journal-<n>/segment-<k>.seg   k < segments
+//! <data_dir>/flush-method                  a note, see `flush_note.rs`
 //! <data_dir>/quarantine/…                  only where recovery put something aside
 //! ```
 
@@ -15,7 +16,9 @@ use std::sync::Arc;
 
 use crate::sys::file;
 
+use super::flush_note::{NOTE, NOTE_NEW};
 use super::pages::Pages;
+use super::probe::PROBE_DIR;
 use super::ring_file::in_words;
 use super::segment_file::{self, Bounce, SegmentFile};
 use super::{FlushMethod, Geometry, ManifestError, OpenError, Reached, Slot, Storage, StorageError};
@@ -129,6 +132,17 @@ impl FileStorage {
         Ok(())
     }
 
+    /// Makes the next reads ask the device, whatever another process may have read into the page cache while ours wrote past it.
+    pub fn forget_cached(&self) -> Result<(), StorageError> {
+        for (journal, files) in (0..).zip(self.inner.segments.get().into_iter().flatten()) {
+            for (number, file) in (0..).zip(files) {
+                file.forget_cached()
+                    .map_err(|error| self.failed("drop the cache of", Slot { journal, number }, error))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Whether a segment file is there that holds something, which without a manifest is nobody's.
     pub fn check_unused(&self) -> Result<(), OpenError> {
         let mut start = [0; 64];
@@ -192,7 +206,7 @@ pub fn stranger_in(data_dir: &Path) -> Option<String> {
     let names =
         std::fs::read_dir(data_dir).ok()?.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
     let is_ours = |name: &str| {
-        ["lock", "manifest.new", "quarantine"].contains(&name)
+        ["lock", "manifest.new", "quarantine", NOTE, NOTE_NEW, PROBE_DIR].contains(&name)
             || name.strip_prefix("journal-").is_some_and(|number| number.parse::<u16>().is_ok())
     };
     names.filter(|name| !is_ours(name) && name != "lost+found" && !name.starts_with('.')).min()

@@ -1,7 +1,8 @@
 //! Carries the ring to the segments, one bounded turn at a time, on a housekeeping core.
 //!
 //! A turn writes what was appended since the last, makes it `written`, syncs it, makes it `synced`. It writes whole pages from a page's
-//! start: nothing is read before it is written, and a direct method could do the same. Two rules keep recovery simple:
+//! start: nothing is read before it is written, and direct I/O can do the same. Turns are bounded above by the flush interval and below by its
+//! minimum: between the two, one is due as soon as somebody waits. Two rules keep recovery simple:
 //! one sync covers one segment only, so a segment's head is never on the volume before all of the segment before it; and after
 //! any error nothing is written or acknowledged again.
 
@@ -9,10 +10,14 @@ use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
 
 use crate::sys::ring::{PAGE_BYTES, RingReader, Watermarks};
 
 use super::pages::Pages;
+use super::wanted::Wanted;
 use super::{Geometry, Reached, Slot, Storage, StorageError};
 
 /// How much of a fresh segment is zero-written in one turn: short enough not to hold up what is appended meanwhile.
@@ -31,9 +36,11 @@ pub struct Flusher<S: Storage> {
     incarnation: u32,
     flush_interval_ns: u64,
     flush_interval_min_ns: u64,
-    /// When the last write began; `None` before the first.
+    /// When the last write of what was appended began; `None` before the first.
     last_write_ns: Option<u64>,
-    wanted: Arc<AtomicU64>,
+    /// The same of any write, zeros included.
+    last_device_ns: Option<u64>,
+    wanted: Arc<CachePadded<Wanted>>,
     counters: Arc<FlusherCounters>,
     clock: fn() -> u64,
     /// The last page, as far as it is filled, padded with zeros.
@@ -48,14 +55,32 @@ pub struct Flusher<S: Storage> {
 pub struct FlusherCounters {
     pub bytes_written: AtomicU64,
     pub syncs: AtomicU64,
+    /// A write and its sync.
     pub sync_ns_last: AtomicU64,
     pub sync_ns_max: AtomicU64,
     /// Segments that are not yet zero-written.
     pub segments_unzeroed: AtomicU32,
     /// The incarnation that the ring belongs to, as last seen.
     pub incarnation: AtomicU32,
+    /// When the write began that is under way, by the journal's clock; 0 where none is. It tells of one that does not return.
+    pub in_flight_since_ns: AtomicU64,
+    /// Everything that was appended before this moment of the journal's clock is synced.
+    pub synced_as_of_ns: AtomicU64,
+    /// The greatest age that anything appended had reached when it was synced, at most.
+    pub unsynced_age_ns_max: AtomicU64,
     /// A storage error was met: nothing is carried any more.
     pub failed: AtomicBool,
+}
+
+impl FlusherCounters {
+    /// A write is under way, and may not return.
+    fn begin_write(&self, now_ns: u64) {
+        self.in_flight_since_ns.store(now_ns.max(1), Ordering::Release);
+    }
+
+    fn end_write(&self) {
+        self.in_flight_since_ns.store(0, Ordering::Release);
+    }
 }
 
 /// A segment that is being zero-written.
@@ -77,8 +102,7 @@ pub(super) struct Carry<S> {
 }
 
 impl<S: Storage> Flusher<S> {
-    /// Writes and syncs what is due. The answer counts the pieces of work done; 0 means that the thread may sleep until the
-    /// flush interval is over or [`Flusher::is_wanted`].
+    /// Writes and syncs what is due. The answer counts the pieces of work done; 0 means that the thread may [`Flusher::sleep`].
     ///
     /// After an error, which includes the discovery that another incarnation owns the ring, each further turn is an error too.
     pub fn turn(&mut self, now_ns: u64) -> Result<u32, StorageError> {
@@ -99,7 +123,7 @@ impl<S: Storage> Flusher<S> {
     /// Carries everything that is appended now, whatever the interval. For the end of the process.
     pub fn drain(&mut self, now_ns: u64) -> Result<(), StorageError> {
         while self.ring.synced() < self.ring.appended() {
-            self.last_write_ns = None;
+            (self.last_write_ns, self.last_device_ns) = (None, None);
             self.turn(now_ns)?;
         }
         Ok(())
@@ -107,7 +131,25 @@ impl<S: Storage> Flusher<S> {
 
     /// Whether the worker waits for `written` or `synced`, so that the interval does not count.
     pub fn is_wanted(&self) -> bool {
-        self.wanted.load(Ordering::Acquire) > self.ring.synced()
+        self.wanted.position() > self.ring.synced()
+    }
+
+    /// How long nothing comes due, unless somebody begins to wait.
+    pub fn rest_ns(&self, now_ns: u64) -> u64 {
+        let left = |last: Option<u64>, ns: u64| last.map_or(0, |last| ns.saturating_sub(now_ns.saturating_sub(last)));
+        let least = left(self.last_device_ns, self.flush_interval_min_ns);
+        if self.is_wanted() {
+            return least;
+        }
+        match left(self.last_write_ns, self.flush_interval_ns) {
+            0 => self.flush_interval_ns.max(least),
+            left => left.max(least),
+        }
+    }
+
+    /// Lets the calling thread, always the same, sleep until the worker begins to wait, or so long.
+    pub fn sleep(&self, timeout: Duration) {
+        self.wanted.sleep(self.ring.synced(), timeout);
     }
 
     pub fn watermarks(&self) -> Watermarks {
@@ -118,9 +160,10 @@ impl<S: Storage> Flusher<S> {
         Arc::clone(&self.counters)
     }
 
-    pub(super) fn new(ring: RingReader, carry: Carry<S>, wanted: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(ring: RingReader, carry: Carry<S>, wanted: Arc<CachePadded<Wanted>>) -> Self {
         let counters = FlusherCounters::default();
         counters.incarnation.store(carry.incarnation, Ordering::Relaxed);
+        counters.synced_as_of_ns.store((carry.clock)(), Ordering::Relaxed);
         counters.segments_unzeroed.store(carry.unzeroed.len() as u32, Ordering::Relaxed);
         Self {
             storage: carry.storage,
@@ -131,6 +174,7 @@ impl<S: Storage> Flusher<S> {
             flush_interval_ns: carry.flush_interval_ns,
             flush_interval_min_ns: carry.flush_interval_min_ns,
             last_write_ns: None,
+            last_device_ns: None,
             wanted,
             counters: Arc::new(counters),
             clock: carry.clock,
@@ -150,16 +194,13 @@ impl<S: Storage> Flusher<S> {
         }
         self.turns = self.turns.wrapping_add(1);
         let mut work = 0;
-        let appended = self.ring.appended();
-        if appended > self.ring.synced() && self.is_due(now_ns) {
-            self.last_write_ns = Some(now_ns);
-            // A turn crosses at most the ring's length, hence at most one segment's end.
-            while self.ring.synced() < appended {
-                self.carry(appended)?;
-                work += 1;
-            }
+        // What is appended is looked at only where something follows from it: the worker writes that cache line at every commit.
+        if self.is_due(now_ns) {
+            work += self.carry_all(now_ns)?;
         }
-        if !self.unzeroed.is_empty() && (work == 0 || self.turns.is_multiple_of(TURNS_PER_CHUNK)) {
+        let may_zero = work == 0 || (self.flush_interval_min_ns == 0 && self.turns.is_multiple_of(TURNS_PER_CHUNK));
+        if !self.unzeroed.is_empty() && may_zero && is_over(self.last_device_ns, now_ns, self.flush_interval_min_ns) {
+            self.last_device_ns = Some(now_ns);
             self.zero_chunk()?;
             work += 1;
         }
@@ -167,8 +208,34 @@ impl<S: Storage> Flusher<S> {
     }
 
     fn is_due(&self, now_ns: u64) -> bool {
-        let is_over = |last: u64| now_ns.saturating_sub(last) >= self.flush_interval_ns;
-        self.last_write_ns.is_none_or(is_over) || self.is_wanted()
+        is_over(self.last_device_ns, now_ns, self.flush_interval_min_ns)
+            && (is_over(self.last_write_ns, now_ns, self.flush_interval_ns) || self.is_wanted())
+    }
+
+    fn carry_all(&mut self, now_ns: u64) -> Result<u32, StorageError> {
+        let appended = self.ring.appended();
+        let mut work = 0;
+        if appended > self.ring.synced() {
+            (self.last_write_ns, self.last_device_ns) = (Some(now_ns), Some(now_ns));
+        }
+        // A turn crosses at most the ring's length, hence at most one segment's end.
+        while self.ring.synced() < appended {
+            self.carry(appended)?;
+            work += 1;
+            if self.flush_interval_min_ns > 0 {
+                break;
+            }
+        }
+        if self.ring.synced() == appended {
+            // What is new since was appended after the look before this one, at the earliest.
+            if work > 0 {
+                let as_of_ns = self.counters.synced_as_of_ns.load(Ordering::Relaxed);
+                let age_ns = (self.clock)().saturating_sub(as_of_ns);
+                self.counters.unsynced_age_ns_max.fetch_max(age_ns, Ordering::Relaxed);
+            }
+            self.counters.synced_as_of_ns.store(now_ns, Ordering::Release);
+        }
+        Ok(work)
     }
 
     /// Writes and syncs up to `appended`, or to the end of the segment or of the ring's lap.
@@ -191,12 +258,14 @@ impl<S: Storage> Flusher<S> {
             last_page = page;
         }
         let start_ns = (self.clock)();
+        self.counters.begin_write(start_ns);
         let reached = self.storage.write_pages(slot, offset, [whole_pages, last_page])?;
         self.ring.set_written(to);
         if reached == Reached::System {
             self.storage.sync(slot)?;
         }
         self.ring.set_synced(to);
+        self.counters.end_write();
         let sync_ns = (self.clock)().saturating_sub(start_ns);
         self.counters.sync_ns_last.store(sync_ns, Ordering::Relaxed);
         self.counters.sync_ns_max.fetch_max(sync_ns, Ordering::Relaxed);
@@ -209,10 +278,12 @@ impl<S: Storage> Flusher<S> {
         let Some(zeroing) = self.unzeroed.front_mut() else {
             return Ok(());
         };
+        self.counters.begin_write((self.clock)());
         let slot = Slot { journal: self.journal, number: zeroing.number };
         write_zeros(&self.storage, self.geometry, slot, &mut zeroing.offset, self.zeros.bytes_mut())?;
         // Each chunk is synced, so that the first sync of a message does not meet a segment's worth of zeros.
         self.storage.sync(slot)?;
+        self.counters.end_write();
         if zeroing.offset == self.geometry.segment_bytes {
             self.unzeroed.pop_front();
         }
@@ -223,6 +294,11 @@ impl<S: Storage> Flusher<S> {
     fn name(&self) -> String {
         format!("journal {}", self.journal)
     }
+}
+
+/// Whether so long has gone by since.
+fn is_over(last_ns: Option<u64>, now_ns: u64, ns: u64) -> bool {
+    last_ns.is_none_or(|last_ns| now_ns.saturating_sub(last_ns) >= ns)
 }
 
 /// Zero-writes a whole segment that holds nothing.
@@ -265,12 +341,16 @@ mod tests {
     const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 4 };
 
     fn journal(storage: &SimulatedStorage) -> Journal<SimulatedStorage> {
+        journal_with(storage, 0)
+    }
+
+    fn journal_with(storage: &SimulatedStorage, flush_interval_min_ns: u64) -> Journal<SimulatedStorage> {
         let settings = Settings {
             data_dir: "simulated".into(),
             ring_dir: "simulated".into(),
             geometry: GEOMETRY,
             flush_interval_ns: 1_000,
-            flush_interval_min_ns: 0,
+            flush_interval_min_ns,
             flush_method: FlushMethod::default().into(),
             message_bytes_max: 4 << 10,
             resend_messages_max: 10,
@@ -304,6 +384,50 @@ mod tests {
         assert!(journal.flusher.is_wanted());
         journal.flusher.turn(11_001).unwrap();
         assert_eq!((journal.watermarks.synced(), journal.flusher.is_wanted()), (third, false));
+    }
+
+    #[test]
+    fn writes_are_the_least_interval_apart_even_while_commits_wait_and_the_next_takes_all_of_them() {
+        let mut journal = journal_with(&SimulatedStorage::new(GEOMETRY), 300);
+        // The zeros are device writes, too.
+        let mut now_ns = 0;
+        while journal.flusher.counters().segments_unzeroed.load(Ordering::Relaxed) > 0 {
+            assert_eq!(journal.flusher.turn(now_ns).unwrap(), 1);
+            assert_eq!(journal.flusher.turn(now_ns + 299).unwrap(), 0);
+            now_ns += 300;
+        }
+        let start_ns = now_ns;
+        let first = commit(&mut journal, Mode::Sync);
+        journal.flusher.turn(start_ns).unwrap();
+        assert_eq!(journal.watermarks.synced(), first);
+        commit(&mut journal, Mode::Sync);
+        journal.flusher.turn(start_ns + 299).unwrap();
+        let last = commit(&mut journal, Mode::Flush);
+        assert_eq!((journal.watermarks.synced(), journal.flusher.rest_ns(start_ns + 299)), (first, 1));
+        let syncs = journal.flusher.counters().syncs.load(Ordering::Relaxed);
+        journal.flusher.turn(start_ns + 300).unwrap();
+        assert_eq!(journal.watermarks.synced(), last);
+        assert_eq!(journal.flusher.counters().syncs.load(Ordering::Relaxed), syncs + 1);
+        // Nobody waits: the interval counts.
+        commit(&mut journal, Mode::Buffered);
+        assert_eq!(journal.flusher.rest_ns(start_ns + 400), 900);
+        assert_eq!(journal.flusher.turn(start_ns + 1_299).unwrap(), 0);
+        assert_eq!(journal.flusher.turn(start_ns + 1_300).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_is_synced_is_told_as_of_the_look_that_saw_it() {
+        let mut journal = journal(&SimulatedStorage::new(GEOMETRY));
+        let as_of =
+            |journal: &Journal<SimulatedStorage>| journal.flusher.counters().synced_as_of_ns.load(Ordering::Relaxed);
+        journal.flusher.turn(2_000).unwrap();
+        assert_eq!(as_of(&journal), 2_000);
+        commit(&mut journal, Mode::Buffered);
+        journal.flusher.turn(5_000).unwrap();
+        assert_eq!(as_of(&journal), 5_000);
+        // Within the interval it does not look, and so cannot tell.
+        journal.flusher.turn(5_999).unwrap();
+        assert_eq!((as_of(&journal), journal.flusher.rest_ns(5_999)), (5_000, 1));
     }
 
     #[test]

@@ -42,10 +42,12 @@
 pub mod cat;
 mod file_storage;
 mod flush_method;
+mod flush_note;
 mod flusher;
 mod manifest;
 mod open;
 mod pages;
+mod probe;
 mod record;
 mod recovery;
 mod ring_file;
@@ -55,10 +57,13 @@ pub mod simulated;
 mod stager;
 mod state;
 mod storage;
+mod wanted;
 mod writer;
 
 pub use file_storage::{FileStorage, stranger_in};
 pub use flush_method::{FlushChoice, FlushMethod};
+pub(crate) use flush_note::mount_of;
+pub use flush_note::{Chosen, FlushNote, MethodFigures};
 pub use flusher::{Flusher, FlusherCounters};
 pub use manifest::{Manifest, ManifestError, journal_of};
 pub use open::{DirectoryLock, Journal, OpenError, Opened, Settings, open, open_over, prepare};

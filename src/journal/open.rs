@@ -5,22 +5,24 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use crossbeam_utils::CachePadded;
 use uuid::Uuid;
 
 use crate::sys::file;
 use crate::sys::ring::{RingMemory, Watermarks};
 
 use super::file_storage::stranger_in;
+use super::flush_note;
 use super::flusher::Carry;
 use super::recovery::{self, Found};
 use super::ring_file::{identity_of, open_ring};
+use super::wanted::Wanted;
 use super::writer::Resume;
 use super::{
-    FileStorage, FlushChoice, FlushMethod, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager, StagerPort,
-    Storage, StorageError, Writer,
+    Chosen, FileStorage, FlushChoice, FlushMethod, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager,
+    StagerPort, Storage, StorageError, Writer,
 };
 
 /// What the configuration says of the journals.
@@ -49,6 +51,8 @@ pub struct Opened<S: Storage> {
     pub journals: Vec<Journal<S>>,
     /// Held until the process is done with the directory. `None` over a storage that is not a directory.
     pub lock: Option<DirectoryLock>,
+    /// How it is made durable. `None` over a storage that is not a directory.
+    pub flush: Option<Chosen>,
     /// Worth one warning each.
     pub warnings: Vec<String>,
 }
@@ -108,18 +112,18 @@ pub fn open(settings: &Settings) -> Result<Opened<FileStorage>, OpenError> {
     let lock = DirectoryLock::take(data_dir)?;
     let storage = FileStorage::open(data_dir, settings.geometry);
     let is_new = storage.manifest()?.is_none();
-    let method = match settings.flush_method {
-        FlushChoice::Fixed(method) => method,
-        FlushChoice::Auto { .. } => FlushMethod::default(),
-    };
+    let chosen = flush_note::settle(data_dir, settings.flush_method);
     if is_new {
         // The manifest comes last, so that a directory with one has all its segments.
         storage.check_unused()?;
-        storage.allocate(true, method)?;
+        storage.allocate(true, chosen.method)?;
     }
     let manifest = prepare(&storage, settings)?;
     if !is_new {
-        storage.allocate(false, method)?;
+        storage.allocate(false, chosen.method)?;
+        if chosen.before == Some(FlushMethod::Dsync) {
+            storage.forget_cached()?;
+        };
     }
     let mut rings = Vec::new();
     let mut warnings = Vec::new();
@@ -132,6 +136,7 @@ pub fn open(settings: &Settings) -> Result<Opened<FileStorage>, OpenError> {
     }
     let mut opened = open_over(&storage, manifest, rings, settings)?;
     opened.lock = Some(lock);
+    opened.flush = Some(chosen);
     opened.warnings.extend(warnings);
     Ok(opened)
 }
@@ -191,7 +196,7 @@ pub fn open_over<S: Storage>(
         ring.reset(&identity_of(&manifest, found.journal), u64::from(incarnation), found.end);
         journals.push(assemble(storage, &manifest, found, ring, settings));
     }
-    Ok(Opened { uuid: manifest.uuid, incarnation, journals, lock: None, warnings: Vec::new() })
+    Ok(Opened { uuid: manifest.uuid, incarnation, journals, lock: None, flush: None, warnings: Vec::new() })
 }
 
 fn assemble<S: Storage>(
@@ -221,7 +226,7 @@ fn assemble<S: Storage>(
         clock: settings.clock,
         unzeroed: found.unzeroed,
     };
-    let wanted = Arc::new(AtomicU64::new(0));
+    let wanted = Arc::new(CachePadded::new(Wanted::default()));
     let watermarks = ring.watermarks();
     let (ring_writer, ring_reader) = ring.split();
     let (stager, stager_port) =

@@ -8,12 +8,14 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+
+use crossbeam_utils::CachePadded;
 
 use crate::sys::ring::{RingWriter, Watermarks};
 
 use super::record::{COVERED_OFFSET, CRC_OFFSET, FLAGS_OFFSET, RawHeader, align, header_at, record_bytes, record_crc};
 use super::state::{HeadIdentity, IncarnationStart, START_BYTES, StateTooLarge, write_head};
+use super::wanted::Wanted;
 use super::{
     Geometry, HEADER_BYTES, Kind, Mode, NONE, Origin, RECORD_ALIGN, RecordHeader, SessionState, StoredNumbers, flags,
 };
@@ -45,7 +47,7 @@ pub struct Writer {
     sends: Box<[Send]>,
     /// Links of the open commit, from each to its next. They hold only once it is committed.
     links: Vec<(u64, u64)>,
-    wanted: Arc<AtomicU64>,
+    wanted: Arc<CachePadded<Wanted>>,
 }
 
 /// Answer of [`Writer::begin`].
@@ -256,7 +258,7 @@ impl Writer {
         self.link();
         self.commit_start = end;
         if mode != Mode::Buffered {
-            self.wanted.store(end, Ordering::Release);
+            self.wanted.raise(end);
         }
         end
     }
@@ -286,6 +288,12 @@ impl Writer {
             Mode::Flush => self.ring.written(),
             Mode::Sync => self.ring.synced(),
         }
+    }
+
+    /// Where the next record goes.
+    #[inline]
+    pub fn tail(&self) -> u64 {
+        self.tail
     }
 
     /// The end of the last commit.
@@ -373,7 +381,7 @@ pub(super) struct Resume {
 }
 
 impl Writer {
-    pub(super) fn new(ring: RingWriter, resume: &Resume, wanted: Arc<AtomicU64>) -> Self {
+    pub(super) fn new(ring: RingWriter, resume: &Resume, wanted: Arc<CachePadded<Wanted>>) -> Self {
         let start = ring.appended();
         let slots = (resume.geometry.ring_bytes / RECORD_ALIGN) as usize;
         // Written, not only reserved: a page of the table must not be faulted in by an append.

@@ -64,6 +64,8 @@ pub struct RingWriter {
 pub struct RingReader {
     shared: Arc<Shared>,
     _token: Arc<()>,
+    /// `appended` as last looked at. What else needs it goes by this: the writer's cache line is fetched once a batch.
+    seen: u64,
     written: u64,
     synced: u64,
 }
@@ -173,6 +175,7 @@ impl RingMemory {
         let reader = RingReader {
             shared: Arc::clone(&self.shared),
             _token: Arc::clone(&self.token),
+            seen: position,
             written: position,
             synced: position,
         };
@@ -284,10 +287,12 @@ impl RingReader {
     }
 
     /// How far the writer has published. Never less than our own marks.
-    pub fn appended(&self) -> u64 {
+    pub fn appended(&mut self) -> u64 {
         let appended = self.shared.mark(APPENDED_OFFSET).load(Ordering::Acquire);
         // Beyond these bounds lies only a foreign write to the header page.
-        appended.clamp(self.written, floor_page(self.synced) + self.shared.ring_bytes)
+        let appended = appended.clamp(self.written, floor_page(self.synced) + self.shared.ring_bytes);
+        self.seen = self.seen.max(appended);
+        appended
     }
 
     pub fn written(&self) -> u64 {
@@ -303,22 +308,21 @@ impl RingReader {
     }
 
     /// # Panics
-    /// When the range is not within `[floor(synced), appended)`, or straddles the end of the ring.
+    /// When the range is not within `[floor(synced), appended)`, of the last look at `appended`, or straddles the end of the ring.
     pub fn read(&self, position: u64, length: u64) -> &[u8] {
-        let appended = self.appended();
         assert!(
-            position >= floor_page(self.synced) && length <= self.shared.ring_bytes && position + length <= appended
+            position >= floor_page(self.synced) && length <= self.shared.ring_bytes && position + length <= self.seen
         );
         let pointer = self.shared.locate(position, length);
-        // SAFETY: `locate` keeps the range within the data. It is within [floor(synced), appended), which the writer does not mutate: it
+        // SAFETY: `locate` keeps the range within the data. It is within [floor(synced), seen), `seen` was published, and what was the writer does not mutate: it
         // never mutates below its `appended`, nor at or beyond floor(synced) + ring_bytes; `synced` moves only by `&mut self`.
         unsafe { std::slice::from_raw_parts(pointer, length as usize) }
     }
 
     /// # Panics
-    /// When the mark would go back or beyond `appended`.
+    /// When the mark would go back, or beyond the last look at `appended`.
     pub fn set_written(&mut self, position: u64) {
-        assert!(position >= self.written && position <= self.appended());
+        assert!(position >= self.written && position <= self.seen);
         self.written = position;
         self.shared.mark(WRITTEN_OFFSET).store(position, Ordering::Release);
     }
@@ -406,10 +410,11 @@ mod tests {
 
     #[test]
     fn the_reader_sees_what_was_published_and_no_more() {
-        let (mut writer, reader, _) = ring(100);
+        let (mut writer, mut reader, _) = ring(100);
         writer.mutable(100, 4).copy_from_slice(b"abcd");
         assert_eq!(reader.appended(), 100);
         writer.publish(104);
+        assert_eq!(reader.appended(), 104);
         assert_eq!(reader.read(100, 4), b"abcd");
     }
 
@@ -419,6 +424,7 @@ mod tests {
         assert!(writer.has_room(RING_BYTES_MIN));
         assert!(!writer.has_room(RING_BYTES_MIN + 1));
         writer.publish(PAGE_BYTES + 1);
+        assert_eq!(reader.appended(), PAGE_BYTES + 1);
         reader.set_written(PAGE_BYTES + 1);
         reader.set_synced(PAGE_BYTES - 1);
         assert!(!writer.has_room(RING_BYTES_MIN + 1));
@@ -460,7 +466,7 @@ mod tests {
 
     #[test]
     fn a_foreign_mark_in_the_header_page_gives_neither_side_more() {
-        let (mut writer, reader, _) = ring(0);
+        let (mut writer, mut reader, _) = ring(0);
         writer.shared.mark(SYNCED_OFFSET).store(u64::MAX, Ordering::Relaxed);
         assert!(!writer.has_room(RING_BYTES_MIN + 1));
         writer.shared.mark(APPENDED_OFFSET).store(u64::MAX, Ordering::Relaxed);

@@ -41,6 +41,7 @@ ring_dir = "{ring_dir}"
 ring_bytes = "1MiB"
 segment_bytes = "4MiB"
 segments = 4
+flush_method = "fdatasync"
 [control]
 listen = "off"
 [[session]]

@@ -198,6 +198,7 @@ ring_dir = "{ring_dir}"
 ring_bytes = "1MiB"
 segment_bytes = "4MiB"
 segments = 4
+flush_method = "fdatasync"
 
 [control]
 listen = "127.0.0.1:{control_port}"

@@ -59,7 +59,7 @@ impl Place {
         let text = format!(
             "[engine]\ndata_dir = {data_dir:?}\nwait = \"park\"\n{engine}\
              [persistence]\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nring_bytes = \"{ring_bytes}\"\n\
-             segment_bytes = \"{segment_bytes}\"\nsegments = 4\n\
+             segment_bytes = \"{segment_bytes}\"\nsegments = 4\nflush_method = \"fdatasync\"\n\
              [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"127.0.0.1:{port}\"\n{sessions}"
         );
         fs::write(self.config(), text).expect("the configuration is written");

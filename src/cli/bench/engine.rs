@@ -42,7 +42,7 @@ impl EngineProcess {
             "[engine]\ndata_dir = {data:?}\ncores = [{core}]\nhousekeeping_cores = [{housekeeping}]\nwait = \"{wait}\"\n\
              application = \"exchange\"\ntemplate_sessions_max = {sessions_max}\npending_connections_max = 16\n\
              connections_max = {sessions_max}\n\
-             [persistence]\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nsegments = {segments}\nflush_interval = \"{FLUSH_INTERVAL_US}us\"\n\
+             [persistence]\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nsegments = {segments}\nflush_interval = \"{FLUSH_INTERVAL_US}us\"\nflush_method = \"fdatasync\"\n\
              [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"{address}\"\n\
              [[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"\n",
             data = directory.join("data"),

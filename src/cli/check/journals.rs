@@ -7,7 +7,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::machine::Findings;
-use crate::journal::{FileStorage, Geometry, Manifest, ManifestError, Storage, stranger_in};
+use crate::journal::{FileStorage, FlushNote, Geometry, Manifest, ManifestError, Storage, stranger_in};
 use crate::sys::file::{open_private, try_lock};
 
 const KEY: &str = "engine.data_dir";
@@ -16,6 +16,24 @@ impl Findings<'_> {
     pub(super) fn journals(&mut self) {
         self.manifest();
         self.lock();
+        self.flush_method();
+    }
+
+    /// What is written down of how the volume is made durable, which the next start goes by where the method is `auto`.
+    fn flush_method(&mut self) {
+        const KEY: &str = "persistence.flush_method";
+        let note = FlushNote::read(&self.config.engine.data_dir);
+        let Some(note) =
+            note.filter(|note| self.config.persistence.flush_method.is_none() && !note.measured.is_empty())
+        else {
+            return;
+        };
+        self.ok(KEY, format!("{}, for {}; {}", note.method, note.why, note.summary()));
+        for row in &note.measured {
+            if let Some(why) = &row.unusable {
+                self.ok(KEY, format!("{} cannot be used here: {why}", row.method));
+            }
+        }
     }
 
     fn manifest(&mut self) {

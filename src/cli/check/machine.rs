@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, Level};
 use crate::config::{Config, Placement, Wait, format_bytes};
+use crate::journal::mount_of;
 use crate::sys::file::{effective_user, space};
 
 /// Files that the process needs beside its connections: segments, rings, sockets that listen, logs.
@@ -233,7 +234,7 @@ impl<'c> Findings<'c> {
         let Some(existing) = self.directory(KEY, ring_dir) else { return };
         let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
         let device = fs::metadata(&existing).map(|metadata| metadata.dev()).ok();
-        match device.and_then(|device| filesystem_of(&mounts, device)) {
+        match device.and_then(|device| mount_of(&mounts, device)).map(|(kind, _)| kind) {
             Some("tmpfs") => self.ok(KEY, format!("{shown} is shared memory")),
             kind => self.warning(
                 KEY,
@@ -351,14 +352,6 @@ fn open_files_max(limits: &str) -> Option<u64> {
         "unlimited" => Some(u64::MAX),
         number => number.parse().ok(),
     }
-}
-
-/// The kind of the file system with this device number in the text of `/proc/self/mountinfo`, see proc(5): the third
-/// field is the device, and the kind follows the lone hyphen, which no path can hold: its spaces are escaped.
-fn filesystem_of(mounts: &str, device: u64) -> Option<&str> {
-    let device = format!("{}:{}", libc::major(device), libc::minor(device));
-    let line = mounts.lines().find(|line| line.split(' ').nth(2) == Some(&device))?;
-    line.split_once(" - ")?.1.split(' ').next()
 }
 
 /// Free space is rarely a round number; whole MiB are enough to compare by eye.
@@ -548,22 +541,6 @@ pub(super) mod tests {
         assert_eq!(open_files_max("Max open files  unlimited unlimited files"), Some(u64::MAX));
         assert_eq!(open_files_max(""), None);
         assert!(open_files_max(&fs::read_to_string("/proc/self/limits").unwrap()).is_some());
-    }
-
-    #[test]
-    fn the_kind_of_a_file_system_is_found_by_its_device() {
-        let text = "22 28 0:20 / /sys rw,nosuid shared:7 - sysfs sysfs rw\n\
-                    29 28 0:25 / /dev/shm rw shared:3 master:1 - tmpfs tmpfs rw,size=65536k\n\
-                    31 28 259:2 /a\\040-\\040b /data rw - ext4 /dev/nvme0n1p2 rw\n";
-        assert_eq!(filesystem_of(text, libc::makedev(0, 25)), Some("tmpfs"));
-        assert_eq!(filesystem_of(text, libc::makedev(0, 20)), Some("sysfs"));
-        assert_eq!(filesystem_of(text, libc::makedev(259, 2)), Some("ext4"));
-        assert_eq!(filesystem_of(text, libc::makedev(0, 99)), None);
-        let shared_memory = fs::metadata("/dev/shm").map(|metadata| metadata.dev());
-        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
-        if let Ok(device) = shared_memory {
-            assert_eq!(filesystem_of(&mounts, device), Some("tmpfs"));
-        }
     }
 
     #[test]

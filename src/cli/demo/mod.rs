@@ -33,7 +33,7 @@ const WATCH_INTERVAL: Duration = Duration::from_millis(2);
 const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// The same sizes on both sides: small enough for any temporary directory, large enough that nothing waits for room.
-const JOURNAL: &str = "ring_bytes = \"4MiB\"\nsegment_bytes = \"16MiB\"\nsegments = 4\n";
+const JOURNAL: &str = "ring_bytes = \"4MiB\"\nsegment_bytes = \"16MiB\"\nsegments = 4\nflush_method = \"fdatasync\"\n";
 
 #[derive(Args, Debug)]
 pub(super) struct DemoOptions {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Adopted, Desk, TIMERS_PER_TURN_MAX, Worker};
 use crate::application::Application;
 use crate::control::PublishedState;
+use crate::engine::at_risk::AtRisk;
 use crate::engine::connection::{Connection, Stage};
 use crate::engine::directory::SessionSpec;
 use crate::engine::event::{DisconnectedWhy, Event, PeerText, RefusedWhy};
@@ -40,6 +41,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             let spec = directory.spec_of(&identity);
             template_sessions += u32::from(spec.is_none_or(|spec| spec.is_template));
             let mut slot = self.make_slot(recovered.number, identity, spec, numbers);
+            slot.counters.journal.set(journal.into());
             slot.link.epoch = recovered.epoch;
             slot.link.lease = recovered.lease;
             (slot.link.last_out, slot.link.last_in) = (recovered.last_out, recovered.last_in);
@@ -98,6 +100,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             link.hours = spec.schedule.as_ref().map(hours);
         }
         let counters = self.shared.sessions.register(&identity.to_string());
+        link.at_risk = AtRisk::new(Arc::clone(&counters));
         Slot { session: Session::new(settings, identity, numbers), link, counters }
     }
 
@@ -118,6 +121,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             return Ok(None);
         }
         let slot = self.make_slot(desk.ledger.slots.len() as u32, identity.clone(), Some(spec), Numbers::default());
+        slot.counters.journal.set(desk.journal.into());
         let desk = &mut self.desks[ledger as usize];
         let number = desk.ledger.define(now, slot)?;
         desk.by_identity.insert(identity.clone(), number);
