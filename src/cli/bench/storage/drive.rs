@@ -2,18 +2,19 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 
 use super::BenchError;
+use super::housekeeping::Housekeeping;
 use super::plan::{CellPlan, Load, Method, ReleaseMode, SATURATION_WAITING_MAX};
 use super::stats::{Latencies, latencies};
-use crate::cli::bench::machine::pin;
+use crate::config::Wait;
 use crate::control::counters::FlusherCounters;
-use crate::engine::threads::{Signals, run_flushers};
+use crate::engine::flushing::{monotonic_ns, never_sleeps, run_flusher};
+use crate::engine::threads::{FatalOnPanic, Signals};
 use crate::journal::{
     DirectoryLock, FileStorage, FlushMethod, Flusher, Geometry, HEADER_BYTES, Kind, Mode, NONE, NewRecord,
     RECORD_ALIGN, Room, Settings, Writer, open, record_bytes,
@@ -33,14 +34,16 @@ const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How long an idle worker's core is left alone at most when the zeros are written.
 const SETTLE_MAX: Duration = Duration::from_secs(60);
 const SESSIONS_MAX: usize = 64;
+const FLUSHER_IS_HERE: &str = "the flusher comes back at the end of each slice";
 
 /// One method's journal.
 pub(super) struct Bed {
     pub method: Method,
     settings: Settings,
-    flusher_core: usize,
     writer: Writer,
-    flushers: [(Flusher<FileStorage>, Arc<CachePadded<FlusherCounters>>); 1],
+    /// `None` only while the other core has it.
+    flusher: Option<Flusher<FileStorage>>,
+    published: Arc<CachePadded<FlusherCounters>>,
     lock: Option<DirectoryLock>,
     payload: [u8; PAYLOAD_BYTES],
     sessions: [Session; SESSIONS_MAX],
@@ -119,7 +122,6 @@ pub(super) struct Place {
     pub data: PathBuf,
     pub rings: PathBuf,
     pub geometry: Geometry,
-    pub flusher_core: usize,
 }
 
 impl Bed {
@@ -141,9 +143,9 @@ impl Bed {
         let mut bed = Self {
             method,
             settings,
-            flusher_core: place.flusher_core,
             writer: journal.writer,
-            flushers: [(journal.flusher, Arc::default())],
+            flusher: Some(journal.flusher),
+            published: Arc::default(),
             lock: opened.lock,
             payload: std::array::from_fn(|at| b"8=FIX.4.4\x019=180\x0135=D\x01"[at % 21]),
             sessions: [Session { msg_seq_num: 1, previous: NONE }; SESSIONS_MAX],
@@ -161,7 +163,7 @@ impl Bed {
     /// Lets the flusher end what it does beside its work: a new journal's segments are written with zeros.
     pub fn settle(&mut self, stop: &AtomicBool) -> Result<(), BenchError> {
         let start = Instant::now();
-        let flusher = &mut self.flushers[0].0;
+        let flusher = self.flusher.as_mut().expect(FLUSHER_IS_HERE);
         while flusher.turn(clock_ns()).map_err(BenchError::Storage)? > 0 {
             if stop.load(Ordering::Relaxed) {
                 return Err(BenchError::Interrupted);
@@ -179,43 +181,41 @@ impl Bed {
         cell: CellPlan,
         slice: Duration,
         tally: &mut Tally,
+        housekeeping: &Housekeeping,
         stop: &AtomicBool,
     ) -> Result<(), BenchError> {
-        let signals = Signals::default();
+        let signals = Arc::new(Signals::default());
+        let _fatal = FatalOnPanic(&signals);
+        let mut flusher = self.flusher.take().expect(FLUSHER_IS_HERE);
+        let counters = flusher.counters();
+        let (syncs, appended) = (counters.syncs.load(Ordering::Relaxed), self.writer.appended());
+        let (published, seen) = (Arc::clone(&self.published), Arc::clone(&signals));
         let strong = cell.mode != ReleaseMode::Buffered;
-        let (core, counters) = (self.flusher_core, self.flushers[0].0.counters());
-        let syncs = counters.syncs.load(Ordering::Relaxed);
-        let appended = self.writer.appended();
-        let Self { flushers, writer, pending, sessions, payload, .. } = self;
-        let mut pen = Pen { writer, pending, sessions, payload, next_session: 0 };
-        let result = std::thread::scope(|scope| {
-            let flusher = scope.spawn(|| {
-                pin(core);
-                run_flushers(flushers, FLUSH_INTERVAL, strong, &signals);
-            });
-            let result = pen.work(cell, slice, tally, &signals, stop);
-            signals.workers_done.store(true, Ordering::Release);
-            if flusher.join().is_err() {
-                return Err(BenchError::Flusher("its thread panicked".into()));
-            }
-            result
+        let flushed = housekeeping.ask(move || {
+            carry(&mut flusher, &published, strong, &seen);
+            flusher
         });
+        let Self { writer, pending, sessions, payload, .. } = self;
+        let mut pen = Pen { writer, pending, sessions, payload, next_session: 0 };
+        let result = pen.work(cell, slice, tally, &signals, stop);
+        signals.workers_done.store(true, Ordering::Release);
+        self.flusher = Some(flushed.wait()?);
         if let Some(why) = signals.why() {
             return Err(BenchError::Flusher(why));
         }
-        // The flusher's end carries what was left.
-        pen.pending.forget();
+        // The flusher's end carried what was left.
+        self.pending.forget();
         tally.syncs += counters.syncs.load(Ordering::Relaxed) - syncs;
-        tally.bytes += pen.writer.appended() - appended;
+        tally.bytes += self.writer.appended() - appended;
         result
     }
 
     /// Ends the journal, takes its ring away as a node's death would, and opens it again: everything must be there.
     pub fn check(mut self) -> Result<(), BenchError> {
         let end = self.writer.appended();
-        self.flushers[0].0.drain(clock_ns()).map_err(BenchError::Storage)?;
-        let Self { method, settings, writer, flushers, lock, .. } = self;
-        drop((writer, flushers, lock));
+        self.drain()?;
+        let Self { method, settings, writer, flusher, lock, .. } = self;
+        drop((writer, flusher, lock));
         let ring_dir = &settings.ring_dir;
         std::fs::remove_dir_all(ring_dir)
             .map_err(|error| BenchError::Io(format!("cannot remove {ring_dir:?}"), error))?;
@@ -229,13 +229,28 @@ impl Bed {
             let identity = format!("BENCH{number}");
             while self.writer.begin(record_bytes(identity.len() as u64) as u32) != Room::Ready {
                 self.writer.roll(std::iter::empty(), b"").expect("a head without sessions fits");
-                self.flushers[0].0.drain(clock_ns()).map_err(BenchError::Storage)?;
+                self.drain()?;
             }
             self.writer.append_session_defined(number, 0, identity.as_bytes()).expect("its room was reserved");
             self.writer.commit(Mode::Buffered);
         }
-        self.flushers[0].0.drain(clock_ns()).map_err(BenchError::Storage)
+        self.drain()
     }
+
+    fn drain(&mut self) -> Result<(), BenchError> {
+        self.flusher.as_mut().expect(FLUSHER_IS_HERE).drain(clock_ns()).map_err(BenchError::Storage)
+    }
+}
+
+/// The flusher's thread, as an engine has it whose workers spin and whose housekeeping has one core.
+fn carry(
+    flusher: &mut Flusher<FileStorage>,
+    published: &Arc<CachePadded<FlusherCounters>>,
+    strong: bool,
+    signals: &Signals,
+) {
+    let never_sleeps = never_sleeps(Wait::Spin, strong, 1, 1);
+    run_flusher(flusher, published, u64::MAX, never_sleeps, signals);
 }
 
 /// The worker's part of a bed.
@@ -423,8 +438,7 @@ impl Pending {
     }
 }
 
-/// Monotonic, in ns since the first call.
+/// The journal's own clock, so that turns on both threads are of one time.
 pub(super) fn clock_ns() -> u64 {
-    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-    START.elapsed().as_nanos() as u64
+    monotonic_ns()
 }

@@ -6,6 +6,7 @@
 
 mod compare;
 mod drive;
+mod housekeeping;
 mod html;
 mod plan;
 mod plot;
@@ -34,6 +35,7 @@ use crate::config::format_bytes;
 use crate::journal::{Geometry, OpenError, StorageError};
 use crate::sys::file;
 use drive::{Bed, Place, Tally};
+use housekeeping::Housekeeping;
 use plan::{CellPlan, Load, METHODS, Method, Plan};
 use raw::{RawFloor, RawThroughput};
 use report::{Cell, Floor, Header, Raw, Report, SCHEMA, SCHEMA_VERSION};
@@ -203,14 +205,9 @@ fn measure(
     }
     let rings =
         Rings::choose(options.ring_dir.as_deref(), directory.path(), geometry, methods.len() as u64, &mut notes)?;
-    let place = Place {
-        data: directory.path().to_owned(),
-        rings: rings.path.clone(),
-        geometry,
-        flusher_core: placement.housekeeping_core,
-    };
+    let place = Place { data: directory.path().to_owned(), rings: rings.path.clone(), geometry };
     let seconds = options.seconds.unwrap_or(if options.quick { SECONDS_QUICK } else { SECONDS });
-    let mut bench = Bench::open(&place, &methods, seconds, options.quick)?;
+    let mut bench = Bench::open(&place, placement.housekeeping_core, &methods, seconds, options.quick)?;
     for line in &notes {
         eprintln!("bench storage: {line}");
     }
@@ -316,20 +313,28 @@ impl Rings {
 struct Bench {
     plan: Plan,
     beds: Vec<Bed>,
+    /// Empty only while the other core has them.
     floors: Vec<RawFloor>,
     /// Of the beds and floors; by cell and by these in `beside`.
     methods: Vec<Method>,
     refused: Vec<(Method, String)>,
-    throughput: RawThroughput,
+    /// `None` only while the other core has it.
+    throughput: Option<RawThroughput>,
     /// Of the whole run, by method.
     overall: Vec<Latencies>,
     tallies: Vec<Tally>,
     beside: Vec<Vec<Latencies>>,
-    flusher_core: usize,
+    housekeeping: Housekeeping,
 }
 
 impl Bench {
-    fn open(place: &Place, wanted: &[Method], seconds: f64, quick: bool) -> Result<Self, BenchError> {
+    fn open(
+        place: &Place,
+        flusher_core: usize,
+        wanted: &[Method],
+        seconds: f64,
+        quick: bool,
+    ) -> Result<Self, BenchError> {
         let failed = |error| BenchError::Io(format!("cannot measure {:?}", place.data), error);
         let (mut beds, mut floors, mut methods, mut refused) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         for method in wanted {
@@ -344,11 +349,11 @@ impl Bench {
         }
         let plan = Plan::new(&methods, seconds, quick);
         Ok(Self {
-            throughput: RawThroughput::open(&place.data).map_err(failed)?,
+            throughput: Some(RawThroughput::open(&place.data).map_err(failed)?),
             overall: methods.iter().map(|_| latencies()).collect(),
             tallies: plan.cells.iter().map(|_| Tally::new()).collect(),
             beside: plan.cells.iter().map(|_| methods.iter().map(|_| latencies()).collect()).collect(),
-            flusher_core: place.flusher_core,
+            housekeeping: Housekeeping::start(flusher_core)?,
             plan,
             beds,
             floors,
@@ -371,8 +376,7 @@ impl Bench {
         let style = ProgressStyle::with_template("{bar:30} {percent:>3} %, {eta} left: {msg}");
         let bar = ProgressBar::new(slices).with_style(style.expect("a template of known names"));
         for _ in 0..self.plan.rounds {
-            let big = self.plan.slice.min(BIG_SLICE_MAX);
-            on_core(self.flusher_core, || self.throughput.run(big))?;
+            self.big_slice()?;
             for number in 0..self.plan.cells.len() {
                 if stop.load(Ordering::Relaxed) {
                     return Err(BenchError::Interrupted);
@@ -393,15 +397,35 @@ impl Bench {
     /// The floors, and one slice of the cell.
     fn slice(&mut self, number: usize, cell: CellPlan, stop: &AtomicBool) -> Result<(), BenchError> {
         let floor_slice = self.plan.floor_slice(cell.load);
-        let Self { floors, overall, beside, .. } = self;
-        let latencies = overall.iter_mut().zip(&mut beside[number]);
-        on_core(self.flusher_core, || {
-            let mut each = floors.iter_mut().zip(latencies);
-            each.try_for_each(|(floor, (all, beside))| floor.run(floor_slice, &mut [all, beside]))
-        })?;
+        let mut floors = std::mem::take(&mut self.floors);
+        let answer = self.housekeeping.ask(move || {
+            let took: io::Result<Vec<_>> = floors.iter_mut().map(|floor| floor.run(floor_slice)).collect();
+            (floors, took)
+        });
+        let (floors, took) = answer.wait()?;
+        self.floors = floors;
+        let each = self.overall.iter_mut().zip(&mut self.beside[number]);
+        for (took, (overall, beside)) in took.map_err(floor_failed)?.into_iter().zip(each) {
+            for ns in took {
+                overall.saturating_record(ns);
+                beside.saturating_record(ns);
+            }
+        }
         let bed =
             self.beds.iter_mut().find(|bed| bed.method == cell.method).expect("a bed for each method of the plan");
-        bed.run(cell, self.plan.slice, &mut self.tallies[number], stop)
+        bed.run(cell, self.plan.slice, &mut self.tallies[number], &self.housekeeping, stop)
+    }
+
+    fn big_slice(&mut self) -> Result<(), BenchError> {
+        let duration = self.plan.slice.min(BIG_SLICE_MAX);
+        let mut throughput = self.throughput.take().expect("it comes back at the end of each slice");
+        let answer = self.housekeeping.ask(move || {
+            let result = throughput.run(duration);
+            (throughput, result)
+        });
+        let (throughput, result) = answer.wait()?;
+        self.throughput = Some(throughput);
+        result.map_err(floor_failed)
     }
 
     /// Each journal has everything that it said was on stable media.
@@ -424,7 +448,7 @@ impl Bench {
             schema_version: SCHEMA_VERSION,
             header,
             raw,
-            raw_bytes_per_second: self.throughput.bytes_per_second(),
+            raw_bytes_per_second: self.throughput.as_ref().map_or(0.0, RawThroughput::bytes_per_second),
             cells: (0..self.plan.cells.len()).map(|number| self.cell(number)).collect(),
             goals: Vec::new(),
             verdict: String::new(),
@@ -479,22 +503,8 @@ impl Bench {
     }
 }
 
-/// Runs on the core while this thread's core spins, as a worker that waits would: a core that sleeps wakes late, and both sides are to have the same.
-fn on_core(core: usize, body: impl FnOnce() -> io::Result<()> + Send) -> Result<(), BenchError> {
-    let result = std::thread::scope(|scope| {
-        let thread = scope.spawn(move || {
-            pin(core);
-            body()
-        });
-        while !thread.is_finished() {
-            std::hint::spin_loop();
-        }
-        thread.join()
-    });
-    match result {
-        Ok(result) => result.map_err(|error| BenchError::Io("cannot write the floor's file".into(), error)),
-        Err(panic) => std::panic::resume_unwind(panic),
-    }
+fn floor_failed(error: io::Error) -> BenchError {
+    BenchError::Io("cannot write the floor's file".into(), error)
 }
 
 impl fmt::Display for BenchError {
