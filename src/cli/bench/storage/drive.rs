@@ -26,7 +26,7 @@ pub(super) const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 /// The part of a slice that counts for nothing: threads wake, caches fill.
 const WARM_UP_DIVISOR: u32 = 16;
 /// Appended between two looks at the marks, as a worker's turn is bounded.
-const APPENDS_PER_TURN: u32 = 64;
+const APPENDS_PER_TURN: u64 = 64;
 /// A volume on which a message waits so long does not carry the rate.
 const RATE_WAIT_MAX: Duration = Duration::from_secs(2);
 /// One on which it waits so long, whatever the load, carries nothing.
@@ -272,22 +272,8 @@ impl Pen<'_> {
         stop: &AtomicBool,
     ) -> Result<(), BenchError> {
         let mode = Mode::from(cell.mode);
-        let slice_ns = slice.as_nanos() as u64;
-        let start_ns = clock_ns();
-        let counts_from_ns = start_ns + slice_ns / u64::from(WARM_UP_DIVISOR);
-        let end_ns = start_ns + slice_ns;
-        let due = match cell.load {
-            Load::Rate { per_second } => (slice_ns as u128 * u128::from(per_second) / 1_000_000_000).max(1) as u64,
-            _ => u64::MAX,
-        };
-        let wait_ns_max = match cell.load {
-            Load::Rate { .. } => RATE_WAIT_MAX,
-            Load::Closed { .. } | Load::Saturation => WAIT_MAX,
-        };
-        let wait_ns_max = wait_ns_max.as_nanos() as u64;
-        let intended_ns = |number: u64, per_second: u32| {
-            start_ns + (u128::from(number) * 1_000_000_000 / u128::from(per_second)) as u64
-        };
+        let schedule = Schedule::new(cell, slice, clock_ns());
+        let Schedule { start_ns, counts_from_ns, end_ns, .. } = schedule;
         let first = self.pending.appended;
         let mut released = 0;
         let last_ns = loop {
@@ -301,22 +287,16 @@ impl Pen<'_> {
             let synced = self.writer.watermark(Mode::Sync);
             self.note_synced(synced, now_ns, counts_from_ns, tally);
             let appended = self.pending.appended - first;
-            let is_over = if due == u64::MAX { now_ns >= end_ns } else { appended == due };
+            let is_over = schedule.is_over(appended, now_ns);
             if is_over && self.pending.synced == self.pending.appended {
                 break now_ns;
             }
             if signals.fatal.load(Ordering::Relaxed) || stop.load(Ordering::Relaxed) {
                 break now_ns;
             }
-            // The clock has moved since the marks were read, so a message younger than `now` waits for nothing yet.
-            let oldest_ns = match cell.load {
-                Load::Rate { per_second } if appended < due => {
-                    Some(intended_ns(appended, per_second)).filter(|intended_ns| *intended_ns < now_ns)
-                }
-                _ => None,
-            };
-            let oldest_ns = oldest_ns.into_iter().chain(self.pending.oldest().map(|entry| entry.intended_ns)).min();
-            if oldest_ns.is_some_and(|oldest_ns| now_ns.saturating_sub(oldest_ns) > wait_ns_max) {
+            let unsent_ns = schedule.next_due_ns(appended).filter(|due_ns| *due_ns < now_ns);
+            let oldest_ns = unsent_ns.into_iter().chain(self.pending.oldest().map(|entry| entry.intended_ns)).min();
+            if oldest_ns.is_some_and(|oldest_ns| now_ns.saturating_sub(oldest_ns) > schedule.wait_ns_max()) {
                 tally.is_given_up = true;
                 break now_ns;
             }
@@ -325,19 +305,9 @@ impl Pen<'_> {
                 continue;
             }
             let waiting = self.pending.appended - self.pending.released;
-            let (allowed, intended): (u64, Option<u32>) = match cell.load {
-                Load::Closed { sessions } => (u64::from(sessions).saturating_sub(waiting), None),
-                Load::Rate { per_second } => {
-                    let until = ((now_ns - start_ns) as u128 * u128::from(per_second) / 1_000_000_000) as u64 + 1;
-                    (until.min(due).saturating_sub(appended), Some(per_second))
-                }
-                Load::Saturation if cell.mode == ReleaseMode::Buffered => (u64::MAX, None),
-                Load::Saturation => (u64::from(SATURATION_WAITING_MAX).saturating_sub(waiting), None),
-            };
-            for _ in 0..allowed.min(u64::from(APPENDS_PER_TURN)) {
+            for _ in 0..schedule.allowed(appended, waiting, now_ns).min(APPENDS_PER_TURN) {
                 let at_ns = clock_ns();
-                let number = self.pending.appended - first;
-                let intended_ns = intended.map_or(at_ns, |per_second| intended_ns(number, per_second));
+                let intended_ns = schedule.next_due_ns(self.pending.appended - first).unwrap_or(at_ns);
                 if !self.append(mode, intended_ns, at_ns) {
                     break;
                 }
@@ -346,8 +316,8 @@ impl Pen<'_> {
         if stop.load(Ordering::Relaxed) {
             return Err(BenchError::Interrupted);
         }
-        if let Load::Rate { per_second } = cell.load {
-            tally.overrun += Duration::from_nanos(last_ns.saturating_sub(intended_ns(due - 1, per_second)));
+        if let Some(due_ns) = schedule.last_due_ns() {
+            tally.overrun += Duration::from_nanos(last_ns.saturating_sub(due_ns));
         }
         tally.slices += 1;
         tally.driven += Duration::from_nanos(last_ns - start_ns);
@@ -417,6 +387,73 @@ impl Pen<'_> {
     }
 }
 
+/// When the messages of one slice are due.
+#[derive(Clone, Copy)]
+struct Schedule {
+    cell: CellPlan,
+    start_ns: u64,
+    counts_from_ns: u64,
+    end_ns: u64,
+    /// Messages of the slice; of a steady rate alone.
+    due: Option<u64>,
+}
+
+impl Schedule {
+    fn new(cell: CellPlan, slice: Duration, start_ns: u64) -> Self {
+        let slice_ns = slice.as_nanos() as u64;
+        let due = match cell.load {
+            Load::Rate { per_second } => Some(messages_in(slice_ns, per_second).max(1)),
+            Load::Closed { .. } | Load::Saturation => None,
+        };
+        let counts_from_ns = start_ns + slice_ns / u64::from(WARM_UP_DIVISOR);
+        Self { cell, start_ns, counts_from_ns, end_ns: start_ns + slice_ns, due }
+    }
+
+    /// Whether nothing more is to be appended.
+    fn is_over(&self, appended: u64, now_ns: u64) -> bool {
+        self.due.map_or(now_ns >= self.end_ns, |due| appended >= due)
+    }
+
+    /// The intended time of the next message. `None` where it is whenever it comes.
+    fn next_due_ns(&self, appended: u64) -> Option<u64> {
+        match self.cell.load {
+            Load::Rate { per_second } if self.due.is_some_and(|due| appended < due) => {
+                Some(self.start_ns + (u128::from(appended) * 1_000_000_000 / u128::from(per_second)) as u64)
+            }
+            _ => None,
+        }
+    }
+
+    fn last_due_ns(&self) -> Option<u64> {
+        self.next_due_ns(self.due? - 1)
+    }
+
+    /// How many messages may be appended now, where so many have been, of which so many wait for their release.
+    fn allowed(&self, appended: u64, waiting: u64, now_ns: u64) -> u64 {
+        match self.cell.load {
+            Load::Closed { sessions } => u64::from(sessions).saturating_sub(waiting),
+            Load::Rate { per_second } => {
+                let until = messages_in(now_ns - self.start_ns, per_second) + 1;
+                self.due.map_or(until, |due| until.min(due)).saturating_sub(appended)
+            }
+            Load::Saturation if self.cell.mode == ReleaseMode::Buffered => u64::MAX,
+            Load::Saturation => u64::from(SATURATION_WAITING_MAX).saturating_sub(waiting),
+        }
+    }
+
+    fn wait_ns_max(&self) -> u64 {
+        let wait_max = match self.cell.load {
+            Load::Rate { .. } => RATE_WAIT_MAX,
+            Load::Closed { .. } | Load::Saturation => WAIT_MAX,
+        };
+        wait_max.as_nanos() as u64
+    }
+}
+
+fn messages_in(ns: u64, per_second: u32) -> u64 {
+    (u128::from(ns) * u128::from(per_second) / 1_000_000_000) as u64
+}
+
 impl Pending {
     fn entry(&self, number: u64) -> Entry {
         self.entries[(number % self.entries.len() as u64) as usize]
@@ -441,4 +478,60 @@ impl Pending {
 /// The journal's own clock, so that turns on both threads are of one time.
 pub(super) fn clock_ns() -> u64 {
     monotonic_ns()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(mode: ReleaseMode, load: Load) -> Schedule {
+        Schedule::new(CellPlan { mode, method: Method::Fdatasync, load }, Duration::from_millis(16), 1_000)
+    }
+
+    #[test]
+    fn a_steady_rate_is_due_by_the_clock_and_what_was_late_is_caught_up() {
+        let schedule = schedule(ReleaseMode::Sync, Load::Rate { per_second: 1_000 });
+        let ms = |number: u64| 1_000 + number * 1_000_000;
+        assert_eq!((schedule.due, schedule.counts_from_ns, schedule.end_ns), (Some(16), ms(1), ms(16)));
+        assert_eq!(
+            [0, 1, 15, 16].map(|number| schedule.next_due_ns(number)),
+            [Some(ms(0)), Some(ms(1)), Some(ms(15)), None]
+        );
+        assert_eq!(schedule.last_due_ns(), Some(ms(15)));
+        // Whatever waits, the message at 5 ms is the sixth, and none comes after the last.
+        assert_eq!([ms(0), ms(5) - 1, ms(5), ms(99)].map(|now_ns| schedule.allowed(2, 99, now_ns)), [0, 3, 4, 14]);
+        assert_eq!([15, 16].map(|appended| schedule.is_over(appended, ms(99))), [false, true]);
+    }
+
+    #[test]
+    fn sessions_that_wait_append_nothing_and_saturation_is_bounded_where_somebody_waits() {
+        let closed = schedule(ReleaseMode::Sync, Load::Closed { sessions: 64 });
+        assert_eq!([0, 63, 64].map(|waiting| closed.allowed(7, waiting, 2_000)), [64, 1, 0]);
+        assert_eq!((closed.next_due_ns(7), closed.last_due_ns()), (None, None));
+        assert!(closed.is_over(7, closed.end_ns) && !closed.is_over(7, closed.end_ns - 1));
+        let full = u64::from(SATURATION_WAITING_MAX);
+        assert_eq!(schedule(ReleaseMode::Flush, Load::Saturation).allowed(7, full, 2_000), 0);
+        assert_eq!(schedule(ReleaseMode::Buffered, Load::Saturation).allowed(7, full, 2_000), u64::MAX);
+    }
+
+    #[test]
+    fn a_slice_releases_what_it_appends_and_the_journal_is_whole_without_its_ring() {
+        let directory = tempfile::tempdir().unwrap();
+        let geometry = Geometry { journals: 1, ring_bytes: 1 << 18, segment_bytes: 1 << 18, segments: 3 };
+        let place = Place { data: directory.path().join("data"), rings: directory.path().join("rings"), geometry };
+        let (housekeeping, stop) = (Housekeeping::start(0).unwrap(), AtomicBool::new(false));
+        let mut bed = Bed::open(&place, Method::Fdatasync).unwrap();
+        bed.settle(&stop).unwrap();
+        // More than all segments hold: they are recycled.
+        let load = Load::Rate { per_second: 100_000 };
+        for mode in super::super::plan::MODES {
+            let mut tally = Tally::new();
+            let cell = CellPlan { mode, method: Method::Fdatasync, load };
+            bed.run(cell, Duration::from_millis(40), &mut tally, &housekeeping, &stop).unwrap();
+            assert!(tally.is_given_up || tally.bytes >= 4_000 * RECORD_BYTES, "{mode}: {} bytes", tally.bytes);
+            assert!(tally.syncs > 0 && tally.slices == 1, "{mode}");
+        }
+        assert_eq!(bed.pending.synced, bed.pending.appended);
+        bed.check().unwrap();
+    }
 }

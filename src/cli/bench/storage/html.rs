@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::plan::{Load, MODES, ReleaseMode, thousands};
 use super::plot::{Decades, Line, chart};
-use super::report::{Cell, Goal, Report, ratio};
+use super::report::{Cell, Goal, Report};
 use super::stats::{Distribution, time_in_words};
 use crate::certify::html::escaped;
 
@@ -219,12 +219,10 @@ fn mode_table<'a, C: Iterator<Item = &'a Cell>>(loads: &[Load], cells: impl Fn(L
             let load = if at == 0 { load.to_string() } else { String::new() };
             let _ = write!(html, "<tr class=\"{class}\"><td>{load}</td><td class=\"text\">{}</td>", cell.plan.method);
             times(&cell.latency, html);
-            let of_raw =
-                cell.best_floor().map(|floor| format!("{:.2}", ratio(cell.latency.p50_ns, floor.latency.p50_ns)));
             let _ = writeln!(
                 html,
                 "<td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-                of_raw.unwrap_or_default(),
+                cell.p50_of_raw(),
                 thousands(cell.messages_per_second as u64),
                 thousands(cell.syncs_per_second as u64),
                 time_in_words(cell.age_ns_max),

@@ -341,6 +341,12 @@ impl Report {
 }
 
 impl Cell {
+    /// Its median by the raw one beside it; nothing of `buffered`, which does not wait for the volume.
+    pub fn p50_of_raw(&self) -> String {
+        let floor = self.best_floor().filter(|_| self.plan.mode != ReleaseMode::Buffered);
+        floor.map(|floor| format!("{:.2}", ratio(self.latency.p50_ns, floor.latency.p50_ns))).unwrap_or_default()
+    }
+
     /// Beside it, the raw method that was fastest.
     pub fn best_floor(&self) -> Option<&Floor> {
         self.floors.iter().filter(|floor| floor.latency.count > 0).min_by_key(|floor| floor.latency.p50_ns)
@@ -398,7 +404,7 @@ impl Header {
     }
 }
 
-pub(super) fn ratio(value: u64, floor: u64) -> f64 {
+fn ratio(value: u64, floor: u64) -> f64 {
     value as f64 / floor.max(1) as f64
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table};
 
 use super::plan::{MODES, thousands};
-use super::report::{Report, ratio};
+use super::report::Report;
 use super::stats::{Distribution, time_in_words};
 
 pub(super) fn text(report: &Report) -> String {
@@ -57,10 +57,8 @@ pub(super) fn text(report: &Report) -> String {
         cells.sort_by_key(|cell| (cell.plan.load, cell.plan.method));
         for cell in &cells {
             let mark = if cell.missed.is_some() { " *" } else { "" };
-            let of_raw =
-                cell.best_floor().map(|floor| format!("{:.2}", ratio(cell.latency.p50_ns, floor.latency.p50_ns)));
             let ends = [
-                of_raw.unwrap_or_default(),
+                cell.p50_of_raw(),
                 thousands(cell.messages_per_second as u64),
                 thousands(cell.syncs_per_second as u64),
                 time_in_words(cell.age_ns_max),
