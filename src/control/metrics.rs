@@ -116,7 +116,8 @@ fn at_risk(
         let is_synced = flusher.is_none_or(|flusher| flusher.synced_bytes.value() >= end);
         if is_synced { 0 } else { figure(counters) }
     };
-    let figures: [(&str, &str, fn(&SessionCounters) -> u64); 2] = [
+    type Figure = fn(&SessionCounters) -> u64;
+    let figures: [(&str, &str, Figure); 2] = [
         (
             "session_unsynced_bytes",
             "What the death of the node would take of the session, at most: appended and not yet on stable media",

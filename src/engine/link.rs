@@ -135,6 +135,11 @@ impl Link {
         self.queue.head.map_or(0, |head| writer.appended().saturating_sub(head))
     }
 
+    /// The oldest record that the connection has not taken whole.
+    pub fn unsent_from(&self) -> Option<u64> {
+        self.queue.head
+    }
+
     /// Sends what is released, as far as the connection takes it. Answers what it sent and why it stopped.
     pub fn flush<T: Transport>(&mut self, writer: &Writer, transport: &mut T) -> (Sent, Flushed) {
         let mut total = Sent::default();

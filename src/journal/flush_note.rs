@@ -20,10 +20,12 @@ pub(super) const NOTE_NEW: &str = "flush-method.new";
 const NOTE_BYTES_MAX: u64 = 16 * 1024;
 /// Medians so near to each other, in percent, are the same.
 const NEAR_PERCENT: u64 = 105;
+/// The same of few appends.
+const NEAR_PERCENT_OF_FEW: u64 = 200;
 /// A lower p99 counts from this on, in percent of the other.
 const LOWER_PERCENT: u64 = 90;
-/// Of fewer appends, a p99 is the worst of them.
-const APPENDS_FOR_P99: u32 = 100;
+/// Fewer appends are few: their p99 is the worst of them, and their median no more than a hint.
+const APPENDS_ENOUGH: u32 = 100;
 
 /// The method that a data directory is opened with.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -98,7 +100,8 @@ pub(super) fn settle(data_dir: &Path, choice: FlushChoice) -> Chosen {
 }
 
 /// The fastest of what was measured: by the median, since that is what a session in `sync` waits for; where medians are near to each other, by
-/// p99; where that says nothing either, the first, since the page cache serves resends.
+/// p99; where that says nothing either, the first, since the page cache serves resends. A busy volume that gave time for a few appends has to
+/// show a difference by factors.
 fn choose(measured: &[(FlushMethod, Result<Figures, String>)], any_flush: bool) -> (FlushMethod, String) {
     let is_barred = |method: FlushMethod| any_flush && method == FlushMethod::Dsync;
     let usable: Vec<(FlushMethod, Figures)> = measured
@@ -113,10 +116,11 @@ fn choose(measured: &[(FlushMethod, Result<Figures, String>)], any_flush: bool) 
             .collect();
         return (FlushMethod::default(), format!("no method could be measured ({})", whys.join("; ")));
     };
-    let is_near = |figures: &Figures| figures.p50_ns <= best.saturating_mul(NEAR_PERCENT) / 100;
+    let is_enough = usable.iter().all(|(_, figures)| figures.appends >= APPENDS_ENOUGH);
+    let near_percent = if is_enough { NEAR_PERCENT } else { NEAR_PERCENT_OF_FEW };
+    let is_near = |figures: &Figures| figures.p50_ns <= best.saturating_mul(near_percent) / 100;
     let is_lower = |figures: &Figures, than: &Figures| {
-        figures.appends.min(than.appends) >= APPENDS_FOR_P99
-            && figures.p99_ns < than.p99_ns.saturating_mul(LOWER_PERCENT) / 100
+        is_enough && figures.p99_ns < than.p99_ns.saturating_mul(LOWER_PERCENT) / 100
     };
     let mut near = usable.iter().filter(|(_, figures)| is_near(figures));
     let mut chosen = near.next().expect("the best is near to itself");
@@ -286,10 +290,11 @@ mod tests {
     }
 
     #[test]
-    fn a_p99_of_a_few_appends_decides_nothing() {
+    fn few_appends_decide_only_where_the_difference_is_great() {
         let few = |p50_us: u64, p99_us: u64| figures(p50_us, p99_us).map(|figures| Figures { appends: 8, ..figures });
         assert_eq!(chosen([few(5_000, 9_000), few(5_000, 6_000), few(9_000, 9_000)], false).0, Fdatasync);
-        assert_eq!(chosen([few(5_000, 9_000), few(4_000, 9_900), few(9_000, 9_000)], false).0, Dsync);
+        assert_eq!(chosen([few(5_000, 9_000), few(2_600, 9_000), few(2_550, 9_000)], false).0, Fdatasync);
+        assert_eq!(chosen([few(5_000, 9_000), few(2_400, 9_900), few(9_000, 9_000)], false).0, Dsync);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use super::wanted::Wanted;
 use super::{Geometry, Reached, Slot, Storage, StorageError};
 
 /// How much of a fresh segment is zero-written in one turn: short enough not to hold up what is appended meanwhile.
-const ZERO_CHUNK_BYTES: u64 = 1024 * 1024;
+const ZERO_CHUNK_BYTES: u64 = 256 * 1024;
 /// Even under load, one turn in so many zero-writes a chunk.
 const TURNS_PER_CHUNK: u32 = 16;
 /// The last bytes of a segment that was zero-written and never yet used to its end.

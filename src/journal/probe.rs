@@ -16,7 +16,7 @@ use super::pages::Pages;
 use super::{FileStorage, FlushMethod, Geometry, OpenError, Reached, Slot, Storage, StorageError};
 
 /// Of all methods together; a round of them that is under way is ended.
-const PROBE_TIME_MAX: Duration = Duration::from_millis(150);
+const PROBE_TIME_MAX: Duration = Duration::from_millis(300);
 const APPENDS_MAX: u32 = 512;
 /// Appends of one method before the next has its turn.
 const BURST: u32 = 8;
@@ -25,7 +25,7 @@ const APPEND_BYTES: u64 = 320;
 /// In the data directory, while it lasts.
 pub(super) const PROBE_DIR: &str = "flush-probe";
 
-const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 1 << 20, segment_bytes: 1 << 20, segments: 1 };
+const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 256 << 10, segment_bytes: 256 << 10, segments: 1 };
 const _: () = assert!(APPENDS_MAX as u64 * APPEND_BYTES < GEOMETRY.segment_bytes);
 
 /// What appends of one page at most took, each written and synced before the next.

@@ -39,6 +39,8 @@ pub struct Writer {
     start: u64,
     /// The highest end of room ever given out: bytes a ring's length before it may be overwritten.
     dirty_end: u64,
+    /// Where room ends, however much of the ring is synced; see [`Writer::keep_from`].
+    kept_end: u64,
     /// The end of the segment that has its head; 0 before the first.
     headed_end: u64,
     /// The previous incarnation's end, until our IncarnationStart is written.
@@ -130,7 +132,7 @@ impl Writer {
         let bytes_max = self.geometry.commit_bytes_max();
         // The tail may already be at the boundary of a segment without a head.
         let head = self.tail.next_multiple_of(segment_bytes);
-        if !self.ring.has_room(head + bytes_max) && !self.pad_as_room_allows(head, bytes_max) {
+        if !self.has_room(head + bytes_max) && !self.pad_as_room_allows(head, bytes_max) {
             return Ok(false);
         }
         while self.tail < head {
@@ -290,6 +292,12 @@ impl Writer {
         }
     }
 
+    /// Nothing from this position on is overwritten until the next call says otherwise: where there is no room without it, [`Room::Full`] is answered.
+    #[inline]
+    pub fn keep_from(&mut self, position: u64) {
+        self.kept_end = position + self.geometry.ring_bytes;
+    }
+
     /// Where the next record goes.
     #[inline]
     pub fn tail(&self) -> u64 {
@@ -399,6 +407,7 @@ impl Writer {
             last_record: start,
             start,
             dirty_end: start,
+            kept_end: u64::MAX,
             headed_end: match resume.headed_segment {
                 NONE => 0,
                 segment => (segment + 1) * resume.geometry.segment_bytes,
@@ -416,6 +425,11 @@ impl Writer {
     }
 
     #[inline]
+    fn has_room(&mut self, end: u64) -> bool {
+        end <= self.kept_end && self.ring.has_room(end)
+    }
+
+    #[inline]
     fn index(&self, position: u64) -> usize {
         ((position & (self.geometry.ring_bytes - 1)) / RECORD_ALIGN) as usize
     }
@@ -428,12 +442,12 @@ impl Writer {
             if lap_end.is_multiple_of(self.geometry.segment_bytes) {
                 return Room::RollDue;
             }
-            if !self.ring.has_room(lap_end + bytes_max) {
+            if !self.has_room(lap_end + bytes_max) {
                 return Room::Full;
             }
             self.pad_lap();
         }
-        if !self.ring.has_room(self.tail + bytes_max) {
+        if !self.has_room(self.tail + bytes_max) {
             return Room::Full;
         }
         self.open(bytes_max);
@@ -487,12 +501,12 @@ impl Writer {
     fn pad_as_room_allows(&mut self, head: u64, bytes_max: u64) -> bool {
         while self.tail < head {
             let lap_end = self.lap_end();
-            if !self.ring.has_room(lap_end) {
+            if !self.has_room(lap_end) {
                 return false;
             }
             self.pad_lap();
         }
-        self.ring.has_room(head + bytes_max)
+        self.has_room(head + bytes_max)
     }
 
     #[inline]

@@ -30,10 +30,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn send(&mut self, now: Now, ledger: u32) -> u32 {
         let mut work = 0;
         let mut at = 0;
+        // What waits for its release must not be overwritten as soon as it is released, before it could be sent: the peer is not slow.
+        let mut kept = self.desks[ledger as usize].ledger.writer.appended();
         while let Some(session) = self.desks[ledger as usize].to_send.get(at).copied() {
             let (bytes, waits) = self.send_session(now, ledger, session);
             work += u32::from(bytes > 0);
             if waits {
+                let unsent = self.slot(ledger, session).link.unsent_from();
+                kept = kept.min(unsent.unwrap_or(u64::MAX));
                 at += 1;
                 continue;
             }
@@ -41,6 +45,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             desk.queued[session as usize] = false;
             desk.to_send.swap_remove(at);
         }
+        self.desks[ledger as usize].ledger.writer.keep_from(kept);
         work
     }
 
