@@ -58,10 +58,10 @@ impl PowerOfTen for u64 {
 /// One chart.
 pub(super) fn chart(title: &str, note: &str, lines: &[Line<'_>], decades: Decades) -> String {
     let mut svg = String::new();
-    let _ = write!(svg, "<figure><figcaption><b>{}</b><span>{}</span></figcaption>\n", escaped(title), escaped(note));
-    let _ = write!(
+    let _ = writeln!(svg, "<figure><figcaption><b>{}</b><span>{}</span></figcaption>", escaped(title), escaped(note));
+    let _ = writeln!(
         svg,
-        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}: latency by percentile\">\n",
+        "<svg viewBox=\"0 0 {WIDTH} {HEIGHT}\" role=\"img\" aria-label=\"{}: latency by percentile\">",
         escaped(title)
     );
     let (bottom, right) = (HEIGHT - BOTTOM, WIDTH - RIGHT);
