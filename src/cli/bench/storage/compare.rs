@@ -10,7 +10,7 @@ use serde::Deserialize;
 use super::html::{head, legend};
 use super::plan::{Load, MODES, ReleaseMode, thousands};
 use super::plot::{Decades, Line, chart};
-use super::report::{Cell, Report, SCHEMA, SCHEMA_VERSION};
+use super::report::{Cell, Raw, Report, SCHEMA, SCHEMA_VERSION};
 use super::stats::{Distribution, time_in_words};
 use super::text::table;
 use super::{BenchError, print};
@@ -101,9 +101,8 @@ impl Comparison {
         a.into_iter().zip(b).map(|((name, a), (_, b))| (name, a, b)).collect()
     }
 
-    fn raw(&self) -> [(&'static str, &Report, Option<(String, &Distribution)>); 2] {
+    fn reports(&self) -> [(&'static str, &Report); 2] {
         [("A", &self.a), ("B", &self.b)]
-            .map(|(name, report)| (name, report, report.best_raw().map(|raw| (raw.method.to_string(), &raw.latency))))
     }
 
     fn text(&self) -> String {
@@ -153,16 +152,14 @@ impl Comparison {
             "at risk A",
             "at risk B",
         ]);
-        let [(_, _, a), (_, _, b)] = self.raw();
-        let (a, b) = (a.as_ref(), b.as_ref());
-        let per_second = |of: Option<&(String, &Distribution)>| {
-            of.map(|(_, latency)| thousands(latency.per_second_in_turn() as u64)).unwrap_or_default()
-        };
-        let method = |of: Option<&(String, &Distribution)>| of.map(|(method, _)| method.clone()).unwrap_or_default();
+        let [a, b] = [self.a.best_raw(), self.b.best_raw()];
+        let method = |raw: Option<&Raw>| raw.map(|raw| raw.method.to_string()).unwrap_or_default();
+        let per_second =
+            |raw: Option<&Raw>| raw.map(|raw| thousands(raw.latency.per_second_in_turn() as u64)).unwrap_or_default();
         rows.add_row(
             ["raw, one at a time".to_string(), method(a), method(b)]
                 .into_iter()
-                .chain(pair(a.map(|of| of.1), b.map(|of| of.1)))
+                .chain(pair(a.map(|raw| &raw.latency), b.map(|raw| &raw.latency)))
                 .chain([per_second(a), per_second(b)]),
         );
         for row in self.rows() {
@@ -177,7 +174,7 @@ impl Comparison {
         let title = "Storage, side by side";
         let mut html = head(title);
         let _ = writeln!(html, "<h1>{title}</h1>");
-        for (name, report, _) in self.raw() {
+        for (name, report) in self.reports() {
             let Report { header, verdict, .. } = report;
             let _ = writeln!(
                 html,

@@ -40,19 +40,13 @@ impl Decades {
         let (least, most) = seen.fold((u64::MAX, 1), |(least, most), ns| (least.min(ns), most.max(ns)));
         let last = DECADES.len() as u32 - 1;
         let from = least.min(most).ilog10().min(last - 1);
-        let to = if most.is_power_of_ten() { most.ilog10() } else { most.ilog10() + 1 };
+        let to = if is_power_of_ten(most) { most.ilog10() } else { most.ilog10() + 1 };
         Self { from, to: to.clamp(from + 1, last) }
     }
 }
 
-trait PowerOfTen {
-    fn is_power_of_ten(self) -> bool;
-}
-
-impl PowerOfTen for u64 {
-    fn is_power_of_ten(self) -> bool {
-        10u64.checked_pow(self.ilog10()) == Some(self)
-    }
+fn is_power_of_ten(number: u64) -> bool {
+    number == 10u64.pow(number.ilog10())
 }
 
 /// One chart.
