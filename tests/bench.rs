@@ -1,6 +1,7 @@
 //! The benchmarks of the command line, run tiny, so that they cannot rot. No figure is judged here.
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -147,4 +148,108 @@ fn an_append_is_measured_in_every_way_and_beside_its_floor() {
     assert_eq!(report["journal"]["appends"], 64 * 9, "{report}");
     let p50 = |row: &str| report["journal"][row]["p50_ns"].as_f64().unwrap();
     assert!((report["journal"]["p50_ratio"].as_f64().unwrap() - p50("journal") / p50("floor")).abs() < 1e-9);
+}
+
+fn storage(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fixring"));
+    command.args(["bench", "storage"]).args(arguments);
+    command
+}
+
+/// As small as it goes: a ring of 1 MiB, a twentieth of a second for each cell.
+const TINY: [&str; 5] = ["--quick", "--seconds", "0.05", "--ring-bytes", "1048576"];
+
+#[test]
+fn storage_is_measured_in_every_mode_and_method_beside_the_raw_floor_and_leaves_nothing() {
+    if !has_two_cores() {
+        return;
+    }
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let volume = directory.path().join("volume");
+    std::fs::create_dir(&volume).unwrap();
+    let json = directory.path().join("a.json").display().to_string();
+    let html = directory.path().join("a.html").display().to_string();
+    let data_dir = volume.display().to_string();
+    let output = storage(&["--data-dir", &data_dir, "--json", &json, "--html", &html]).args(TINY).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("On this volume"), "{text}");
+    assert_eq!(std::fs::read_dir(&volume).unwrap().count(), 0, "the benchmark left files");
+
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    let raw = report["raw"].as_array().unwrap();
+    let has = |method: &str| raw.iter().any(|raw| raw["method"] == method && raw["refused"].is_null());
+    assert!(has("fdatasync"), "{report}");
+    let cells = report["cells"].as_array().unwrap();
+    for (mode, loads) in [("buffered", 3), ("flush", 5), ("sync", 5)] {
+        for method in ["fdatasync", "dsync", "msync"].into_iter().filter(|method| has(method)) {
+            let count = cells.iter().filter(|cell| cell["mode"] == mode && cell["method"] == method).count();
+            assert_eq!(count, if (mode, method) == ("flush", "dsync") { 0 } else { loads }, "{mode} {method}");
+        }
+    }
+    let floors = cells.iter().flat_map(|cell| cell["floors"].as_array().unwrap());
+    assert!(floors.map(|floor| &floor["latency"]).all(|floor| floor["p50_ns"].as_u64().unwrap() > 0), "{report}");
+    assert_eq!(report["goals"].as_array().unwrap().len(), 3);
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert!(page.contains("<svg") && !page.contains("<script") && !page.contains("http"), "{page}");
+
+    // The report is what --compare reads.
+    let output = storage(&["--compare", &json, &json, "--html", &html]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("the same: fixring, time") && !text.contains("differs"), "{text}");
+    assert!(std::fs::read_to_string(&html).unwrap().contains("side by side"));
+}
+
+#[test]
+fn a_storage_benchmark_that_is_interrupted_removes_its_files() {
+    if !has_two_cores() {
+        return;
+    }
+    let _alone = alone();
+    let volume = tempfile::tempdir().unwrap();
+    let rings = tempfile::tempdir().unwrap();
+    let mut child = storage(&["--seconds", "600", "--ring-bytes", "1048576"])
+        .arg("--data-dir")
+        .arg(volume.path())
+        .arg("--ring-dir")
+        .arg(rings.path())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its plan is the first that it says, when all of its files are there.
+    let mut line = String::new();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    stderr.read_line(&mut line).unwrap();
+    assert!(line.contains("cells in"), "{line}");
+    assert_eq!(std::fs::read_dir(volume.path()).unwrap().count(), 1);
+    assert!(Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert_eq!(std::fs::read_dir(volume.path()).unwrap().count(), 0, "files stay on the volume");
+    assert_eq!(std::fs::read_dir(rings.path()).unwrap().count(), 0, "rings stay in memory");
+}
+
+#[test]
+fn a_storage_benchmark_that_cannot_be_made_says_what_to_mend_and_touches_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "{\"schema\":\"else\",\"schema_version\":1}").unwrap();
+    let (path, file) = (directory.path().to_str().unwrap(), file.to_str().unwrap());
+    let cases: [(&[&str], &str); 6] = [
+        (&["--data-dir", file], "is no directory: name one"),
+        (&["--data-dir", path, "--html", "/no such directory/a.html"], "cannot be written"),
+        (&["--data-dir", path, "--ring-dir", "/no such directory"], "--ring-dir"),
+        (&["--data-dir", path, "--ring-bytes", "1000000"], "a power of two"),
+        (&["--data-dir", path, "--seconds", "inf"], "a time from"),
+        (&["--compare", file, file], "is a report of something else"),
+    ];
+    for (arguments, mend) in cases {
+        let output = storage(arguments).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        // On a single core the volume is not even looked at.
+        assert!(error.contains(mend) || error.contains("two cores"), "{arguments:?}: {error}");
+    }
+    assert_eq!(std::fs::read_dir(path).unwrap().count(), 1);
 }

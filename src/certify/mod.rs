@@ -8,7 +8,7 @@
 //! here is fast, either: it blocks, allocates and waits, and belongs to no worker.
 
 mod compose;
-mod html;
+pub(crate) mod html;
 pub mod library;
 mod player;
 pub mod report;

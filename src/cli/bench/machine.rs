@@ -3,7 +3,7 @@
 use std::fs;
 
 /// The machine in words, as far as the kernel tells.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, serde::Serialize, serde::Deserialize)]
 pub(super) struct Machine {
     pub cpu: String,
     pub cores: usize,

@@ -8,6 +8,7 @@ mod machine;
 mod recovery;
 mod resend;
 mod saturation;
+mod storage;
 mod wire;
 
 use std::path::Path;
@@ -24,6 +25,7 @@ pub(super) enum Bench {
     Wire(wire::WireOptions),
     Resend(resend::ResendOptions),
     Recovery(recovery::RecoveryOptions),
+    Storage(storage::StorageOptions),
     #[command(hide = true)]
     Floor(floor::FloorOptions),
 }
@@ -61,6 +63,7 @@ pub(super) fn bench(bench: &Bench) -> Exit {
         Bench::Wire(options) => wire::wire(options),
         Bench::Resend(options) => resend::resend(options),
         Bench::Recovery(options) => recovery::recovery(options),
+        Bench::Storage(options) => storage::storage(options),
         Bench::Floor(options) => floor::floor(options),
     }
 }
