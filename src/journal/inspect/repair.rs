@@ -9,6 +9,7 @@ mod manifest;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::super::record::header_at;
 use super::super::scan::{Incarnations, commit_at};
@@ -118,8 +119,13 @@ pub enum RepairError {
 impl Plan {
     /// Looks at the directory and changes nothing.
     pub fn make(data_dir: &Path, options: &Options) -> Result<Self, RepairError> {
-        if let Holder::Process(pid) = holder(data_dir) {
-            return Err(RepairError::InUse(pid));
+        let mut looks = 0;
+        while let Holder::Process(pid) = holder(data_dir) {
+            looks += 1;
+            if looks == HOLDER_LOOKS_MAX {
+                return Err(RepairError::InUse(pid));
+            }
+            std::thread::sleep(HOLDER_LOOK_STEP);
         }
         let mut steps = Vec::new();
         let directory = match Directory::open(data_dir) {
@@ -150,6 +156,10 @@ impl Plan {
         self.steps.is_empty()
     }
 }
+
+/// A killed process may still be in a device write, and its lock held until that returns.
+const HOLDER_LOOKS_MAX: u32 = 100;
+const HOLDER_LOOK_STEP: Duration = Duration::from_millis(10);
 
 /// So much of a slot without a head is searched for links, and so many laps are tried.
 const LINKED_BYTES_MAX: u64 = 1 << 20;
