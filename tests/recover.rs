@@ -127,7 +127,8 @@ fn restored(desks: &mut [&mut Desk]) -> (Place, u16) {
     let mut engine = place.start_ready();
     for desk in desks.iter_mut() {
         desk.log_on(place.port);
-        desk.talk(5);
+        // More than a lease reserves.
+        desk.talk(200);
     }
     engine.kill();
     fs::remove_dir_all(place.data_dir()).unwrap();

@@ -117,8 +117,14 @@ fn session_text(text: &mut String, session: &SessionOutlook) {
     if let Some(seen) = session.seen {
         let _ = writeln!(
             text,
-            "            ROLLS BACK: records that go to quarantine say next out {}, next in {}, epoch {}; the peer may have seen them.\n            Agree on the next numbers with the peer before it logs on",
+            "            ROLLS BACK: records that go to quarantine say next out {}, next in {}, epoch {}; the peer may have seen them",
             seen.next_out, seen.next_in, seen.epoch
         );
+        let mend = if seen.epoch == session.epoch && session.lease >= seen.next_out {
+            format!("The next start goes on at {}, the session's lease, and the peer fills the rest", session.lease)
+        } else {
+            "Agree on the next numbers with the peer before it logs on, and set them with fixring recover".into()
+        };
+        let _ = writeln!(text, "            {mend}");
     }
 }

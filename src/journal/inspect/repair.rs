@@ -95,6 +95,8 @@ pub struct SessionOutlook {
     pub next_out: u64,
     pub next_in: u64,
     pub epoch: u32,
+    /// Outgoing numbers below it are passed over by a start that finds the newest messages lost.
+    pub lease: u64,
     /// What records that will not be part of the journal any more say that it had reached: then the numbers roll back.
     pub seen: Option<Seen>,
 }
@@ -228,6 +230,7 @@ impl<'a> Look<'a> {
                 next_out: session.next_out,
                 next_in: session.next_in,
                 epoch: session.epoch,
+                lease: session.lease,
                 seen: None,
             })
             .collect();
@@ -245,6 +248,7 @@ impl<'a> Look<'a> {
                     next_out: 1,
                     next_in: 1,
                     epoch: 0,
+                    lease: 0,
                     seen: Some(seen),
                 }),
             }

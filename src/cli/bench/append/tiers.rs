@@ -233,6 +233,8 @@ impl Carrier {
                 mapping.flush_range((PAGE_BYTES + offset) as usize, (to - from) as usize)?;
                 // The last page is written again, so it stays the copy's own.
                 segment.publish(whole);
+                // The marks go by the last look at what is published.
+                marks.appended();
                 marks.set_written(whole);
                 marks.set_synced(whole);
             }
