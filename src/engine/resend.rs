@@ -69,6 +69,8 @@ pub(crate) struct Resends {
     pub is_crowded: bool,
     /// When messages may be sent again, while a session is behind.
     pub next_ns: u64,
+    /// While live messages wait for the volume.
+    pub share: Share,
     behind: Behind,
 }
 
@@ -88,6 +90,7 @@ impl Resends {
             jobs: VecDeque::with_capacity(JOBS_MAX),
             is_crowded: false,
             next_ns: 0,
+            share: Share::default(),
             behind: Behind::default(),
         }
     }
@@ -103,6 +106,30 @@ impl Resends {
             behind.at += 1;
         }
         behind.is_found || behind.was_found
+    }
+}
+
+/// What resends may append while the volume is the limit: as much as everybody else. None at all would starve them for as long as the
+/// volume is busy, and what they owe would be recycled meanwhile.
+#[derive(Default)]
+pub(crate) struct Share {
+    credit_bytes: u64,
+    /// Where the journal ended after the last look.
+    end: u64,
+}
+
+impl Share {
+    /// Whether a turn's worth is due, where the journal ends here.
+    pub fn is_due(&mut self, appended: u64) -> bool {
+        let others = appended.saturating_sub(std::mem::replace(&mut self.end, appended));
+        self.credit_bytes = (self.credit_bytes + others).min(RESEND_BYTES_PER_TURN_MAX as u64);
+        self.credit_bytes == RESEND_BYTES_PER_TURN_MAX as u64
+    }
+
+    /// What resends have appended, up to here.
+    pub fn spend(&mut self, appended: u64) {
+        let own = appended.saturating_sub(std::mem::replace(&mut self.end, appended));
+        self.credit_bytes = self.credit_bytes.saturating_sub(own);
     }
 }
 
@@ -124,5 +151,28 @@ impl Budget {
     pub fn spend(&mut self, bytes: usize) {
         self.messages -= 1;
         self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by kills under load: where the volume was always busy, a resend got on by its first few turns in each life of the engine,
+    /// until the journal had recycled what it owed.
+    #[test]
+    fn a_busy_volume_is_shared_in_equal_parts() {
+        const TURN: u64 = RESEND_BYTES_PER_TURN_MAX as u64;
+        let mut share = Share::default();
+        let (mut end, mut own) = (0, 0);
+        for _ in 0..1_000 {
+            end += TURN / 4;
+            if share.is_due(end) {
+                (end, own) = (end + TURN, own + TURN);
+                share.spend(end);
+            }
+        }
+        assert!((end / 2 - TURN..=end / 2 + TURN).contains(&own), "{own} of {end}");
+        assert!(!share.is_due(end), "who appends nothing leaves nothing");
     }
 }

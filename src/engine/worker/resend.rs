@@ -4,7 +4,7 @@
 //! that does not read keeps its own no longer than [`RESEND_SLICE_NS`] when others wait, and goes back to the queue.
 //!
 //! Each message sent again is journaled once more, many times faster than live ones come. So resends leave most of the ring
-//! to these, and slow down while it holds bytes for a connection that takes none: it would be closed as a slow consumer in
+//! to these (while the volume is the limit they append no more than everybody else together), and slow down while it holds bytes for a connection that takes none: it would be closed as a slow consumer in
 //! the time of one lap, which a resend at its full speed takes a tenth of a second for.
 
 use super::Worker;
@@ -81,9 +81,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         let writer = &desk.ledger.writer;
         let (appended, ring_bytes) = (writer.appended(), writer.geometry().ring_bytes);
-        // With a full ring live messages would wait for the volume.
+        // Live messages would wait for the volume, with a full ring.
         let waits_for_volume = appended.saturating_sub(writer.watermark(Mode::Sync)) > ring_bytes / 4;
-        if waits_for_volume {
+        if !desk.resends.share.is_due(appended) && waits_for_volume {
             return 0;
         }
         let slots = &desk.ledger.slots;
@@ -129,7 +129,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         // Half a lap a second, where somebody is behind.
         let desk = &mut self.desks[ledger as usize];
-        let bytes = desk.ledger.writer.appended() - appended;
+        let end = desk.ledger.writer.appended();
+        desk.resends.share.spend(end);
+        let bytes = end - appended;
         desk.resends.next_ns = now.monotonic_ns + bytes * 2_000_000_000 / ring_bytes;
         work
     }
