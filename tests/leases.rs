@@ -165,7 +165,7 @@ fn no_number_that_has_left_is_used_again_wherever_the_node_dies() {
 
             // A second death before the session has logged on again moves nothing further.
             world.steps_left = steps % 7;
-            while world.step(world.steps_left % 2 == 0) {}
+            while world.step(world.steps_left.is_multiple_of(2)) {}
             world.node_dies(random);
             world.start();
             let found = world.engine.as_ref().and_then(|engine| engine.recovered.first());

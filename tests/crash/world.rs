@@ -486,7 +486,7 @@ impl<A: Application> Side<A> {
     fn end(&mut self, running: &Running<A>, seen: &mut Seen) {
         seen.ring_full += running.shared.journal(0).ring_full.value();
         for session in running.shared.sessions.sessions() {
-            let number = session.name.chars().filter(char::is_ascii_digit).next_back().expect("DESK0 and so on");
+            let number = session.name.chars().rfind(char::is_ascii_digit).expect("DESK0 and so on");
             let stated = session.counters.lease.value();
             self.leases[number.to_digit(10).expect("a digit") as usize] = stated;
             seen.lease_waits += session.counters.lease_waits.value();
