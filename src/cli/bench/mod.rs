@@ -9,6 +9,7 @@ mod recovery;
 mod resend;
 mod saturation;
 mod storage;
+mod volume;
 mod wire;
 
 use std::path::Path;

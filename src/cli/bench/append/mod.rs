@@ -19,6 +19,7 @@ use serde::Serialize;
 
 use super::client::ClientError;
 use super::machine::{Machine, pin};
+use super::volume::Volume;
 use super::{Place, on_two_cores};
 use crate::cli::Exit;
 
@@ -100,7 +101,7 @@ struct JournalRun {
 #[derive(Debug, Serialize)]
 struct Report {
     machine: Machine,
-    filesystem: String,
+    volume: Volume,
     rate: u32,
     record_bytes: usize,
     seconds_a_way: f64,
@@ -142,7 +143,7 @@ fn measure(options: &AppendOptions, place: &Place) -> Result<Report, ClientError
     let journal = journal::measure(directory, pace, place.placement.housekeeping_core)?;
     Ok(Report {
         machine: place.machine.clone(),
-        filesystem: filesystem_of(directory),
+        volume: Volume::of(directory),
         rate: options.rate,
         record_bytes: PAYLOAD_BYTES,
         seconds_a_way: options.seconds.as_secs_f64(),
@@ -195,26 +196,17 @@ fn clock_read_ns() -> u64 {
     apart.value_at_quantile(0.5)
 }
 
-/// Type and options of the filesystem that holds a directory, by proc(5).
-fn filesystem_of(directory: &std::path::Path) -> String {
-    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let of_line = |line: &str| {
-        let mut fields = line.split(' ');
-        let (device, place, kind, options) = (fields.next()?, fields.next()?, fields.next()?, fields.next()?);
-        directory.starts_with(place).then(|| (place.len(), format!("{kind} on {device} ({options})")))
-    };
-    // The longest of those that it lies below; of two at one place the later hides the earlier.
-    mounts.lines().filter_map(of_line).max_by_key(|(length, _)| *length).map_or("unknown".into(), |(_, text)| text)
-}
-
 fn table(report: &Report) -> String {
     let mut text = String::new();
     let _ = writeln!(text, "{}", report.machine.line());
     let _ = writeln!(
         text,
         "{}; {} bytes a record, {} appends a second, {} s a way; a read of the clock takes {} ns",
-        report.filesystem, report.record_bytes, report.rate, report.seconds_a_way, report.clock_read_ns
+        report.volume.line(),
+        report.record_bytes,
+        report.rate,
+        report.seconds_a_way,
+        report.clock_read_ns
     );
     let columns = ["p50", "p99", "p99.9", "p99.99", "max"];
     let cells = |row: &Percentiles| {

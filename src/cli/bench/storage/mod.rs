@@ -14,7 +14,6 @@ mod raw;
 mod report;
 mod stats;
 mod text;
-mod volume;
 
 use std::fmt;
 use std::fs;
@@ -30,6 +29,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::TempDir;
 
 use super::machine::{Machine, Placement, pin};
+use super::volume::Volume;
 use crate::cli::Exit;
 use crate::config::format_bytes;
 use crate::journal::{Geometry, OpenError, StorageError};
@@ -40,7 +40,6 @@ use plan::{CellPlan, Load, METHODS, Method, Plan};
 use raw::{RawFloor, RawThroughput};
 use report::{Cell, Floor, Header, Raw, Report, SCHEMA, SCHEMA_VERSION};
 use stats::{Distribution, Latencies, latencies, time_in_words};
-use volume::Volume;
 
 /// Measure what each persistence mode costs on a volume, beside the volume's own floor
 ///

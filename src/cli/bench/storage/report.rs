@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::plan::{CellPlan, GOAL_RATE, GOAL_SESSIONS, Load, MODES, Method, ReleaseMode, thousands};
 use super::stats::{Distribution, time_in_words};
-use super::volume::Volume;
 use crate::cli::bench::machine::Machine;
+use crate::cli::bench::volume::Volume;
 
 pub(super) const SCHEMA: &str = "fixring bench storage";
 pub(super) const SCHEMA_VERSION: u32 = 1;

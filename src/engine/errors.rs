@@ -1,0 +1,104 @@
+//! Why an engine does not start, and how one ends that does not stop in order.
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+
+use crate::application::RestoreError;
+use crate::control::ControlError;
+use crate::journal::{OpenError, StorageError};
+
+/// Why an engine does not start. Each says its mend; nothing was changed that the next start would not do as well.
+#[derive(Debug)]
+pub enum StartError {
+    /// The operator's or the environment's, see there.
+    Journal(OpenError),
+    /// An acceptor's port is taken, or not ours to take.
+    Listen {
+        place: String,
+        address: SocketAddr,
+        error: io::Error,
+    },
+    Control {
+        place: String,
+        error: ControlError,
+    },
+    /// Cores that the machine does not have.
+    Cores {
+        place: String,
+        wanted: Vec<usize>,
+        available: Vec<usize>,
+    },
+    /// More sessions than a journal's ring can state at a segment's head.
+    Sessions {
+        journal: u16,
+        sessions: usize,
+        bytes: u64,
+        bytes_max: u64,
+    },
+    /// The application cannot read its snapshot.
+    Application {
+        journal: u16,
+        error: RestoreError,
+    },
+    Storage(StorageError),
+    Thread(io::Error),
+}
+
+/// How a running engine ended, other than by a graceful stop.
+#[derive(Debug)]
+pub enum EngineError {
+    /// The disk failed. Nothing was acknowledged that is not stored.
+    Storage(String),
+    /// A thread panicked: a bug.
+    Panicked { thread: String },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Journal(error) => error.fmt(f),
+            Self::Listen { place, address, error } => {
+                write!(
+                    f,
+                    "{place}: cannot listen on {address}: {error}; stop what listens there (ss -ltnp) or choose another port"
+                )
+            }
+            Self::Control { place, error } => write!(f, "{place}: {error}"),
+            Self::Cores { place, wanted, available } => {
+                write!(f, "{place} = {wanted:?}: this process may use cores {available:?} only; choose from them")
+            }
+            Self::Sessions { journal, sessions, bytes, bytes_max } => write!(
+                f,
+                "journal {journal}: {sessions} sessions need {bytes} bytes at a segment's head, {bytes_max} are theirs (an eighth of persistence.ring_bytes); configure fewer, or a larger ring in a new data directory"
+            ),
+            Self::Application { journal, error } => write!(
+                f,
+                "journal {journal}: the application cannot read its snapshot ({}); start the application that wrote it, or a new data directory",
+                error.0
+            ),
+            Self::Storage(error) => write!(f, "{error}; {}", error.mend()),
+            Self::Thread(error) => write!(f, "cannot start a thread: {error}; raise the limit of processes"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl fmt::Display for EngineError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Storage(why) => {
+                write!(
+                    f,
+                    "storage failed: {why}; nothing was acknowledged that is not stored. Mend the volume, then start again"
+                )
+            }
+            Self::Panicked { thread } => {
+                write!(f, "thread {thread} panicked: this is a bug in fixring or its application")
+            }
+        }
+    }
+}
+
+impl std::error::Error for EngineError {}
