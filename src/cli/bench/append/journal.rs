@@ -16,9 +16,13 @@ const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
 const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 16 << 20, segment_bytes: 64 << 20, segments: 4 };
 /// What a segment's head states, for a head of a usual length.
 const SESSIONS: u32 = 64;
-const SNAPSHOT_BYTES: usize = 64 << 10;
 
-pub(super) fn measure(directory: &Path, pace: Pace, core: usize) -> Result<JournalRun, ClientError> {
+pub(super) fn measure(
+    directory: &Path,
+    pace: Pace,
+    snapshot_bytes: u32,
+    core: usize,
+) -> Result<JournalRun, ClientError> {
     let shared_memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir_in(directory))?;
     let settings = journal::Settings {
         data_dir: directory.join("data"),
@@ -46,8 +50,9 @@ pub(super) fn measure(directory: &Path, pace: Pace, core: usize) -> Result<Journ
     let mut floor = floor()?;
     let (mut of_journal, mut of_floor) = (histogram(), histogram());
     let mut filler =
-        Filler { payload: [7; PAYLOAD_BYTES], number: 0, previous: NONE, snapshot: vec![1; SNAPSHOT_BYTES] };
+        Filler { payload: [7; PAYLOAD_BYTES], number: 0, previous: NONE, snapshot: vec![1; snapshot_bytes as usize] };
     let mut checks = 0_u32;
+    let (mut newest_segment, mut longest_roll_ns) = (0, 0);
     // Both in turn at the whole rate each: a floor's batch lies between two of the journal.
     let both = Pace { rate: pace.rate * 2, ..pace };
     let began = Instant::now();
@@ -60,7 +65,12 @@ pub(super) fn measure(directory: &Path, pace: Pace, core: usize) -> Result<Journ
             for _ in 0..BATCH {
                 filler.append(&mut writer);
             }
-            of_journal.saturating_record(start.elapsed().as_nanos() as u64);
+            let taken_ns = start.elapsed().as_nanos() as u64;
+            of_journal.saturating_record(taken_ns);
+            let segment = writer.appended() / GEOMETRY.segment_bytes;
+            if std::mem::replace(&mut newest_segment, segment) != segment {
+                longest_roll_ns = longest_roll_ns.max(taken_ns);
+            }
         } else {
             for _ in 0..BATCH {
                 checks = checks.wrapping_add(floor.append_payload());
@@ -90,6 +100,8 @@ pub(super) fn measure(directory: &Path, pace: Pace, core: usize) -> Result<Journ
         segments_rolled: appended / GEOMETRY.segment_bytes,
         ring_laps: appended / GEOMETRY.ring_bytes,
         syncs: counters.syncs.load(Ordering::Relaxed),
+        snapshot_bytes,
+        longest_roll_us: longest_roll_ns as f64 / 1000.0,
         p50_ratio: journal.p50_ns / floor.p50_ns,
         p999_difference_ns: journal.p999_ns - floor.p999_ns,
         p9999_difference_ns: journal.p9999_ns - floor.p9999_ns,

@@ -43,6 +43,9 @@ pub(crate) struct AppendOptions {
     /// How long each way is measured; the journal six times as long
     #[arg(long, value_name = "S", default_value = "5", value_parser = seconds)]
     seconds: Duration,
+    /// Of the application's snapshot in each segment's head, which a roll writes beside the states of 64 sessions
+    #[arg(long, value_name = "N", default_value_t = 4_096, value_parser = clap::value_parser!(u32).range(..=2_000_000))]
+    snapshot_bytes: u32,
     /// The journal and its floor alone, for so many minutes
     #[arg(long, value_name = "MINUTES", value_parser = clap::value_parser!(u32).range(1..=10_080))]
     soak: Option<u32>,
@@ -91,6 +94,9 @@ struct JournalRun {
     segments_rolled: u64,
     ring_laps: u64,
     syncs: u64,
+    snapshot_bytes: u32,
+    /// The longest batch that began a segment, in us.
+    longest_roll_us: f64,
     floor: Percentiles,
     journal: Percentiles,
     p50_ratio: f64,
@@ -140,7 +146,7 @@ fn measure(options: &AppendOptions, place: &Place) -> Result<Report, ClientError
     }
     let soak = options.soak.map(|minutes| Duration::from_secs(u64::from(minutes) * 60));
     let pace = Pace { rate: options.rate, duration: soak.unwrap_or(options.seconds * JOURNAL_TIMES) };
-    let journal = journal::measure(directory, pace, place.placement.housekeeping_core)?;
+    let journal = journal::measure(directory, pace, options.snapshot_bytes, place.placement.housekeeping_core)?;
     Ok(Report {
         machine: place.machine.clone(),
         volume: Volume::of(directory),
@@ -240,8 +246,14 @@ fn table(report: &Report) -> String {
     let _ = writeln!(text, "{rows}");
     let _ = writeln!(
         text,
-        "{} appends in {} s: {} segments, {} laps of the ring, {} syncs",
-        run.appends, run.seconds, run.segments_rolled, run.ring_laps, run.syncs
+        "{} appends in {} s: {} segments, {} laps of the ring, {} syncs; the longest batch with a segment's head (64 sessions and a snapshot of {} bytes) took {:.1} us",
+        run.appends,
+        run.seconds,
+        run.segments_rolled,
+        run.ring_laps,
+        run.syncs,
+        run.snapshot_bytes,
+        run.longest_roll_us
     );
     let verdict = |holds: bool| if holds { "holds" } else { "does not hold" };
     let _ = writeln!(
