@@ -5,8 +5,8 @@
 //! recovery, the network is cut, an engine is asked to stop, a node stops reading. After the faults the world runs
 //! undisturbed until both sides are logged on, agree in their numbers, and every order is answered.
 //!
-//! What must hold is told by checkers that know nothing of who did what: `simulation/wire.rs` looks at the bytes,
-//! `crash/desk.rs` counts what its application receives, and after each crash what recovery found must hold everything
+//! What must hold is told by checkers that know nothing of who did what: `simulate/wire.rs` looks at the bytes,
+//! `simulate/desk.rs` counts what its application receives, and after each crash what recovery found must hold everything
 //! that had left.
 //!
 //! A crash takes only what the engine's persistence mode may not lose (DESIGN 4): in `buffered` the process, in `flush` the
@@ -15,19 +15,10 @@
 //!
 //! One seed again: `FIXRING_CRASH_SEED=<seed> cargo test --test crash`. More seeds: `FIXRING_CRASH_SEEDS=<count>`.
 
-mod simulation;
-
-#[path = "crash/desk.rs"]
-mod desk;
-#[path = "crash/venue.rs"]
-mod venue;
-#[path = "crash/world.rs"]
-mod world;
-
 use std::cell::Cell;
 use std::ops::Range;
 
-use world::{Seen, World};
+use fixring::simulate::{Seen, World};
 
 const SEEDS: u64 = 120;
 /// Below this a run proves too little.

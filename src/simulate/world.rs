@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fixring::application::Application;
-use fixring::config::Config;
-use fixring::transport::simulated::{Host, SimulatedNetwork};
+use crate::application::Application;
+use crate::config::Config;
+use crate::transport::simulated::{Host, SimulatedNetwork};
 
-use crate::desk::Desk;
-use crate::simulation::wire::Wire;
-use crate::simulation::{Crash, Node, Running, VirtualClock};
-use crate::venue::Venue;
+use super::desk::Desk;
+use super::node::{Crash, Node, Running, VirtualClock};
+use super::venue::Venue;
+use super::wire::Wire;
 
 const FAULTS_A_WORLD: u32 = 60;
 const STEPS_BETWEEN_FAULTS_MAX: u32 = 250;
@@ -316,7 +316,7 @@ impl World {
             let (out, awaited) = (desk.worker.numbers(0, session), venue.worker.numbers(0, session));
             out.0 == awaited.1 && out.1 == awaited.0
         };
-        let answered = |account: &crate::desk::Account| account.unanswered.is_empty() || self.plan.resets;
+        let answered = |account: &super::desk::Account| account.unanswered.is_empty() || self.plan.resets;
         desk.all_established()
             && venue.all_established()
             && (0..self.plan.sessions as u32).all(agree)
@@ -383,7 +383,7 @@ impl<A: Application> Side<A> {
         host: Host,
         failure: Option<u64>,
         seen: &mut Seen,
-        make: impl FnOnce(fixring::engine::Environment) -> A,
+        make: impl FnOnce(crate::engine::Environment) -> A,
     ) {
         if let Some(calls) = failure {
             self.node.storage.fail_after(calls);

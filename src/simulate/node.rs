@@ -1,30 +1,24 @@
 //! Whole engines in one thread: a worker, a flusher and a stager over a simulated volume, network and clock.
 //!
 //! A [`Node`] is a machine that an engine runs on: what survives the engine's end (volume, ring) belongs to it, what does not
-//! is its [`Running`]. Nothing here decides what to check, see [`wire`] for what the network saw.
-#![allow(dead_code, reason = "each test crate uses its own part")]
-
-pub mod wire;
-pub mod world;
+//! is its [`Running`]. Nothing here decides what to check, see [`super::wire`] for what the network saw.
 
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use fixring::application::Application;
-use fixring::config::Config;
-use fixring::control::{PublishedState, Shared};
-use fixring::engine::{
-    Adopted, Directory, Environment, Event, Limits, Mailbox, ResolveRequest, Worker, events, restore,
-};
-use fixring::fix::UtcTimestamp;
-use fixring::journal::simulated::SimulatedStorage;
-use fixring::journal::{Flusher, Geometry, RecoveredSession, RecoveryReport, Settings, Stager, open_over, prepare};
-use fixring::session::Now;
-use fixring::sys::ring::{RingKeeper, RingMemory};
-use fixring::transport::simulated::{Host, SimulatedNetwork};
-use wire::{Tapped, Wire};
+use super::wire::{Tapped, Wire};
+use crate::application::Application;
+use crate::config::Config;
+use crate::control::{PublishedState, Shared};
+use crate::engine::{Adopted, Directory, Environment, Event, Limits, Mailbox, ResolveRequest, Worker, events, restore};
+use crate::fix::UtcTimestamp;
+use crate::journal::simulated::SimulatedStorage;
+use crate::journal::{Flusher, Geometry, RecoveredSession, RecoveryReport, Settings, Stager, open_over, prepare};
+use crate::session::Now;
+use crate::sys::ring::{RingKeeper, RingMemory};
+use crate::transport::simulated::{Host, SimulatedNetwork};
 
 /// 2026-01-05 00:00:00 UTC, a Monday.
 const START_UNIX_NS: u64 = 1_767_571_200_000_000_000;
@@ -90,7 +84,7 @@ pub struct Running<A: Application> {
     host: Host,
     events: rtrb::Consumer<Event>,
     /// Kept so that the worker's ends do not see them abandoned. Endpoints are addresses here: nothing is resolved.
-    _mail: (rtrb::Consumer<ResolveRequest>, rtrb::Producer<fixring::engine::Resolved>),
+    _mail: (rtrb::Consumer<ResolveRequest>, rtrb::Producer<crate::engine::Resolved>),
 }
 
 impl Node {

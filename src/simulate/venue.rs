@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fixring::application::{Application, Delivery, Direction, Exchange, Handle, RestoreError, SessionNumber, Sessions};
-use fixring::fix::{Message, tags};
+use crate::application::{Application, Delivery, Direction, Exchange, Handle, RestoreError, SessionNumber, Sessions};
+use crate::fix::{Message, tags};
 
 /// News to a peer from one order of its to the next, at most: what a peer that does not read misses must still be in the
 /// segments when it comes back. None after a start, until it is heard.

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fixring::application::{Application, Delivery, Direction, Handle, RestoreError, SessionNumber, Sessions};
-use fixring::fix::{Decimal, Message, Precision, tags};
+use crate::application::{Application, Delivery, Direction, Handle, RestoreError, SessionNumber, Sessions};
+use crate::fix::{Decimal, Message, Precision, tags};
 
 /// Orders of a session that wait for their answer, at most: what a resend must bring back stays within the segments.
 const UNANSWERED_MAX: usize = 16;

@@ -12,10 +12,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fixring::fix::{FieldIndex, Framing, Message, frame, parse, tags};
-use fixring::session::is_admin;
-use fixring::transport::simulated::SimulatedTransport;
-use fixring::transport::{Connect, ConnectionId, Ready, Receive, Send, Transport};
+use crate::fix::{FieldIndex, Framing, Message, frame, parse, tags};
+use crate::session::is_admin;
+use crate::transport::simulated::SimulatedTransport;
+use crate::transport::{Connect, ConnectionId, Ready, Receive, Send, Transport};
 
 /// SenderCompID(49) and TargetCompID(56).
 pub type Way = (String, String);
