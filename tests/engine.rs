@@ -84,7 +84,7 @@ fn a_connection_that_never_logs_on_is_closed_at_the_deadline() {
 fn a_logon_for_an_unknown_session_is_refused_and_leaves_nothing_behind() {
     let mut world = World::new();
     let sessions = world.engine.shared.sessions.sessions().len();
-    let appended = world.engine.flusher.watermarks().appended();
+    let appended = world.engine.journals[0].flusher.watermarks().appended();
     for (comp_id, target_comp_id) in [("NOBODY", "VENUE"), ("DESK0", "ELSEWHERE"), ("", "VENUE")] {
         let mut stranger = world.peer(comp_id, target_comp_id);
         stranger.connect();
@@ -95,7 +95,7 @@ fn a_logon_for_an_unknown_session_is_refused_and_leaves_nothing_behind() {
     }
     assert_eq!(world.events().len(), 3);
     assert_eq!(world.engine.shared.sessions.sessions().len(), sessions);
-    assert_eq!(world.engine.flusher.watermarks().appended(), appended, "nothing is stored");
+    assert_eq!(world.engine.journals[0].flusher.watermarks().appended(), appended, "nothing is stored");
 }
 
 #[test]
@@ -252,7 +252,7 @@ fn a_graceful_stop_logs_out_and_leaves_a_clean_journal() {
     assert!(world.engine.worker.is_finished() && peer.is_closed());
 
     let mut world = world.restart();
-    assert!(world.engine.report.clean_stop, "{}", world.engine.report);
+    assert!(world.engine.journals[0].report.clean_stop, "{}", world.engine.journals[0].report);
     peer.connect();
     peer.logon();
     world.pass_ms(5);
@@ -272,7 +272,7 @@ fn a_graceful_stop_does_not_wait_for_ever_for_a_logout() {
     assert!(world.engine.worker.is_finished());
     assert_eq!(types(&peer.receive()), "5");
     assert!(peer.is_closed());
-    assert!(world.restart().engine.report.clean_stop);
+    assert!(world.restart().engine.journals[0].report.clean_stop);
 }
 
 #[test]
@@ -352,7 +352,7 @@ fn more_template_sessions_than_a_segment_s_head_can_state_are_refused() {
         world.pass_ms(1);
         assert_eq!(types(&peer.receive()), "8");
     }
-    let recovered = world.restart().engine.recovered.len() as u32;
+    let recovered = world.restart().engine.journals[0].recovered.len() as u32;
     assert_eq!(recovered, 60 - refused + 2, "with the two that are configured");
 }
 
@@ -455,7 +455,7 @@ fn a_peer_that_floods_has_a_bounded_number_of_messages_a_turn() {
     while turns.iter().sum::<usize>() < 150 {
         world.clock.advance(MS);
         assert!(world.engine.worker.turn(world.clock.now(), None) > 0, "a turn that leaves messages is no idle one");
-        world.engine.flusher.turn(world.clock.now().monotonic_ns).expect("a sound volume");
+        world.engine.journals[0].flusher.turn(world.clock.now().monotonic_ns).expect("a sound volume");
         turns.push(peer.receive().len());
     }
     assert!(turns.len() > 2 && turns.iter().all(|answers| (1..=64).contains(answers)), "{turns:?}");

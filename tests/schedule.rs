@@ -172,8 +172,9 @@ impl World {
         for side in [DESK, VENUE] {
             if let Some(running) = &mut self.sides[side].running {
                 work += running.worker.turn(now, None);
-                running.flusher.turn(now.monotonic_ns).expect("a sound volume");
-                running.stager.turn().expect("a sound volume");
+                let journal = &mut running.journals[0];
+                journal.flusher.turn(now.monotonic_ns).expect("a sound volume");
+                journal.stager.turn().expect("a sound volume");
             }
             self.listen(side);
         }

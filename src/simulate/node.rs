@@ -12,7 +12,9 @@ use super::wire::{Tapped, Wire};
 use crate::application::Application;
 use crate::config::Config;
 use crate::control::{PublishedState, Shared};
-use crate::engine::{Adopted, Directory, Environment, Event, Limits, Mailbox, ResolveRequest, Worker, events, restore};
+use crate::engine::{
+    Adopted, Directory, Environment, Event, Limits, Mailbox, ResolveRequest, StartError, Worker, events, restore,
+};
 use crate::fix::UtcTimestamp;
 use crate::journal::simulated::SimulatedStorage;
 use crate::journal::{Flusher, Geometry, RecoveredSession, RecoveryReport, Settings, Stager, open_over, prepare};
@@ -35,6 +37,10 @@ impl VirtualClock {
             monotonic_ns: 1_000_000_000 + ns,
             utc: UtcTimestamp::from_unix_ns((START_UNIX_NS + ns).saturating_add_signed(self.1.get())),
         }
+    }
+
+    pub fn elapsed_ns(&self) -> u64 {
+        self.0.get()
     }
 
     pub fn advance(&self, ns: u64) {
@@ -63,23 +69,25 @@ pub struct Node {
     pub config: Config,
     pub settings: Settings,
     pub storage: SimulatedStorage,
-    keeper: Option<RingKeeper>,
+    /// By journal. Empty where the machine has no rings.
+    keepers: Vec<RingKeeper>,
+    directory: Arc<Directory>,
     listen: Vec<SocketAddr>,
     /// While set, nothing is read from any connection.
     pub stalled: Rc<Cell<bool>>,
     /// While set, no connection is accepted.
     pub accept_fails: Rc<Cell<bool>>,
+    /// While set, nothing leaves.
+    pub muted: Rc<Cell<bool>>,
+    /// The rings are files on the volume: a pod's death leaves them.
+    pub rings_on_volume: bool,
 }
 
 /// An engine while it lives.
 pub struct Running<A: Application> {
     pub worker: Worker<Tapped, A>,
-    pub flusher: Flusher<SimulatedStorage>,
-    pub stager: Stager<SimulatedStorage>,
+    pub journals: Vec<Carried>,
     pub shared: Arc<Shared>,
-    pub report: RecoveryReport,
-    /// What recovery found, by session number.
-    pub recovered: Vec<RecoveredSession>,
     pub incarnation: u32,
     host: Host,
     events: rtrb::Consumer<Event>,
@@ -87,11 +95,24 @@ pub struct Running<A: Application> {
     _mail: (rtrb::Consumer<ResolveRequest>, rtrb::Producer<crate::engine::Resolved>),
 }
 
+/// What housekeeping has of one journal, and what recovery found in it.
+pub struct Carried {
+    pub flusher: Flusher<SimulatedStorage>,
+    pub stager: Stager<SimulatedStorage>,
+    pub report: RecoveryReport,
+    /// By session number.
+    pub recovered: Vec<RecoveredSession>,
+}
+
 impl Node {
     pub fn new(config: Config) -> Self {
+        Self::with_journals(config, 1)
+    }
+
+    pub fn with_journals(config: Config, journals: u16) -> Self {
         let persistence = &config.persistence;
         let geometry = Geometry {
-            journals: 1,
+            journals,
             ring_bytes: persistence.ring_bytes,
             segment_bytes: persistence.segment_bytes,
             segments: persistence.segments,
@@ -108,12 +129,15 @@ impl Node {
         let listen = if config.acceptors.is_empty() { Vec::new() } else { vec![config.acceptors[0].listen] };
         Self {
             storage: SimulatedStorage::new(geometry),
+            directory: Arc::new(Directory::new(&config)),
             config,
             settings,
-            keeper: None,
+            keepers: Vec::new(),
             listen,
             stalled: Rc::default(),
             accept_fails: Rc::default(),
+            muted: Rc::default(),
+            rings_on_volume: false,
         }
     }
 
@@ -132,78 +156,99 @@ impl Node {
         }
     }
 
-    /// Recovers and starts. `host` must be a new one each time. `None` where an injected storage error came first; then the
-    /// attempt has died, and what it has done stays done.
+    /// Recovers and starts. `host` must be a new one each time. Where an injected fault came first, the attempt has died, and
+    /// what it has done stays done.
     pub fn start<A: Application>(
         &mut self,
         now: Now,
         network: &SimulatedNetwork,
         wire: &Wire,
         host: Host,
-        make: impl FnOnce(Environment) -> A,
-    ) -> Option<Running<A>> {
-        let ring = match &self.keeper {
-            Some(keeper) => keeper.open().expect("the engine before is gone"),
-            None => {
-                let (ring, keeper) =
-                    RingMemory::anonymous(self.settings.geometry.ring_bytes).expect("memory for a ring");
-                self.keeper = Some(keeper);
-                ring
-            }
-        };
-        let opened = prepare(&self.storage, &self.settings)
-            .and_then(|manifest| open_over(&self.storage, manifest, vec![ring], &self.settings));
-        let Ok(mut opened) = opened else {
-            self.storage.crash_process();
-            return None;
-        };
-        let journal = opened.journals.pop().expect("one journal");
-        let snapshot_bytes_max = (journal.writer.geometry().commit_bytes_max() / 2) as u32;
-        let mut application = make(Environment { journal: 0, incarnation: opened.incarnation, snapshot_bytes_max });
+        mut make: impl FnMut(Environment) -> A,
+    ) -> Result<Running<A>, StartError> {
+        let rings = self.rings();
+        let manifest = prepare(&self.storage, &self.settings).map_err(StartError::Journal)?;
+        let opened = open_over(&self.storage, manifest, rings, &self.settings).map_err(StartError::Journal)?;
+        let count = self.settings.geometry.journals;
+        let snapshot_bytes_max = self.settings.geometry.snapshot_bytes_max() as u32;
         let message_bytes_max = self.config.engine.message_bytes_max;
-        restore(&mut application, &journal.recovered, message_bytes_max).expect("what the application wrote");
-        let shared = Shared::new(1, 1);
+        let incarnation = opened.incarnation;
+        let shared = Shared::new(1, usize::from(count));
+        let (mut adopted, mut journals) = (Vec::new(), Vec::new());
+        for journal in opened.journals {
+            let number = journal.number;
+            let mut application = make(Environment { journal: number, incarnation, snapshot_bytes_max });
+            restore(&mut application, &journal.recovered, message_bytes_max).map_err(|error| match error {
+                Ok(error) => StartError::Application { journal: number, error },
+                Err(error) => StartError::Storage(error),
+            })?;
+            journals.push(Carried {
+                flusher: journal.flusher,
+                stager: journal.stager,
+                report: journal.recovered.report.clone(),
+                recovered: journal.recovered.sessions.clone(),
+            });
+            adopted.push(Adopted {
+                number,
+                writer: journal.writer,
+                incarnation,
+                application,
+                sessions: journal.recovered.sessions,
+                staging: journal.stager_port,
+                counters: shared.journal(usize::from(number)),
+            });
+        }
         let (sink, ring_of_events) = events();
         let (resolve, requests) = rtrb::RingBuffer::new(16);
         let (answers, resolved) = rtrb::RingBuffer::new(16);
         let mailbox = Mailbox { events: sink, resolve, resolved, hand_over_to: vec![None], handed_over: Vec::new() };
-        let recovered = journal.recovered.sessions.clone();
-        let report = journal.recovered.report.clone();
-        let adopted = Adopted {
-            number: 0,
-            writer: journal.writer,
-            incarnation: opened.incarnation,
-            application,
-            sessions: journal.recovered.sessions,
-            staging: journal.stager_port,
-            counters: shared.journal(0),
-        };
         let (stalled, accept_fails) = (Rc::clone(&self.stalled), Rc::clone(&self.accept_fails));
-        let transport = Tapped::new(network.transport(host, &self.listen), wire.clone(), stalled, accept_fails);
+        let network = network.transport(host, &self.listen);
+        let transport = Tapped::new(network, wire.clone(), stalled, accept_fails, Rc::clone(&self.muted));
         let worker = Worker::new(
             0,
             transport,
-            vec![adopted],
-            vec![0],
-            Arc::new(Directory::new(&self.config)),
+            adopted,
+            vec![0; usize::from(count)],
+            Arc::clone(&self.directory),
             Arc::clone(&shared),
             self.limits(),
             mailbox,
             shared.worker(0),
             now,
         );
-        Some(Running {
-            worker,
-            flusher: journal.flusher,
-            stager: journal.stager,
-            shared,
-            report,
-            recovered,
-            incarnation: opened.incarnation,
-            host,
-            events: ring_of_events,
-            _mail: (requests, answers),
-        })
+        let _mail = (requests, answers);
+        Ok(Running { worker, journals, shared, incarnation, host, events: ring_of_events, _mail })
+    }
+
+    /// The rings as the engine before has left them, or new ones.
+    fn rings(&mut self) -> Vec<RingMemory> {
+        if !self.keepers.is_empty() {
+            return self.keepers.iter().map(|keeper| keeper.open().expect("the engine before is gone")).collect();
+        }
+        let Geometry { journals, ring_bytes, .. } = self.settings.geometry;
+        let rings = (0..journals).map(|_| RingMemory::anonymous(ring_bytes).expect("memory for a ring"));
+        let (rings, keepers) = rings.unzip();
+        self.keepers = keepers;
+        rings
+    }
+
+    /// The machine loses what this kind of crash takes. No engine runs on it. The number of pages that were torn.
+    pub fn lose(&mut self, crash: Crash, random: &mut fastrand::Rng) -> u64 {
+        match crash {
+            Crash::Process => self.storage.crash_process(),
+            Crash::Pod => {
+                self.storage.crash_process();
+                if !self.rings_on_volume {
+                    self.keepers.clear();
+                }
+            }
+            Crash::Node => {
+                self.keepers.clear();
+                return self.storage.crash_node(random);
+            }
+        }
+        0
     }
 
     /// The engine ends at once, and with it what the kind of crash takes.
@@ -213,20 +258,10 @@ impl Node {
         network: &SimulatedNetwork,
         crash: Crash,
         random: &mut fastrand::Rng,
-    ) {
+    ) -> u64 {
         network.crash(running.host);
         drop(running);
-        match crash {
-            Crash::Process => self.storage.crash_process(),
-            Crash::Pod => {
-                self.storage.crash_process();
-                self.keeper = None;
-            }
-            Crash::Node => {
-                self.storage.crash_node(random);
-                self.keeper = None;
-            }
-        }
+        self.lose(crash, random)
     }
 }
 
@@ -234,8 +269,10 @@ impl<A: Application> Running<A> {
     /// One turn of each part.
     pub fn turn(&mut self, now: Now) {
         self.worker.turn(now, None);
-        self.flusher.turn(now.monotonic_ns).expect("a sound volume");
-        self.stager.turn().expect("a sound volume");
+        for journal in &mut self.journals {
+            journal.flusher.turn(now.monotonic_ns).expect("a sound volume");
+            journal.stager.turn().expect("a sound volume");
+        }
     }
 
     /// What the engine has told since the last call.

@@ -12,6 +12,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::trace::Trace;
 use crate::fix::{FieldIndex, Framing, Message, frame, parse, tags};
 use crate::session::is_admin;
 use crate::transport::simulated::SimulatedTransport;
@@ -21,7 +22,16 @@ use crate::transport::{Connect, ConnectionId, Ready, Receive, Send, Transport};
 pub type Way = (String, String);
 
 #[derive(Clone, Default)]
-pub struct Wire(Rc<RefCell<Seen>>);
+pub struct Wire(Rc<RefCell<Seen>>, Trace);
+
+/// A message that an engine gave to its transport whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub way: Way,
+    pub msg_seq_num: u64,
+    /// It took no new number: resent, or a gap fill.
+    pub is_replay: bool,
+}
 
 #[derive(Default)]
 pub struct Seen {
@@ -36,6 +46,8 @@ pub struct Seen {
     /// Text(58) of each Logout(5).
     pub logout_texts: Vec<String>,
     exec_ids: BTreeMap<Vec<u8>, (Way, u32, u64)>,
+    /// Since they were taken last.
+    left: Option<Vec<Left>>,
 }
 
 /// One direction of one session.
@@ -56,6 +68,15 @@ pub struct Flow {
 }
 
 impl Wire {
+    /// One that remembers what has left until it is taken with [`Wire::take_left`].
+    pub fn watched(trace: Trace) -> Self {
+        Self(Rc::new(RefCell::new(Seen { left: Some(Vec::new()), ..Seen::default() })), trace)
+    }
+
+    pub fn take_left(&self) -> Vec<Left> {
+        self.0.borrow_mut().left.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     pub fn seen(&self) -> std::cell::Ref<'_, Seen> {
         self.0.borrow()
     }
@@ -70,6 +91,7 @@ impl Wire {
     fn message(&self, bytes: &[u8]) {
         let mut index = FieldIndex::with_capacity(128);
         let message = parse(bytes, &mut index).unwrap_or_else(|error| panic!("{error:?}: {}", show(bytes)));
+        self.1.say(|| format!("left: {}", show(bytes)));
         self.0.borrow_mut().message(&message);
     }
 }
@@ -89,6 +111,9 @@ impl Seen {
         let msg_seq_num = number(tags::MSG_SEQ_NUM).unwrap_or_else(|| panic!("no MsgSeqNum(34): {}", shown()));
         let poss_dup = message.flag(tags::POSS_DUP_FLAG);
         let msg_type = message.msg_type();
+        if let Some(left) = &mut self.left {
+            left.push(Left { way: way.clone(), msg_seq_num, is_replay: poss_dup });
+        }
         let flow = self.ways.entry(way.clone()).or_default();
         let resets = msg_type == b"A" && message.flag(tags::RESET_SEQ_NUM_FLAG) && !poss_dup;
         // Not always with 1: that Logon may have been stored and never left.
@@ -166,6 +191,8 @@ pub struct Tapped {
     wire: Wire,
     stalled: Rc<Cell<bool>>,
     accept_fails: Rc<Cell<bool>>,
+    /// While set, nothing is taken to be sent.
+    muted: Rc<Cell<bool>>,
     /// That there are connections to accept; not told again before all are.
     told: bool,
     /// By connection: what is sent of a message that is not whole yet.
@@ -173,8 +200,14 @@ pub struct Tapped {
 }
 
 impl Tapped {
-    pub fn new(inner: SimulatedTransport, wire: Wire, stalled: Rc<Cell<bool>>, accept_fails: Rc<Cell<bool>>) -> Self {
-        Self { inner, wire, stalled, accept_fails, told: false, unfinished: BTreeMap::new() }
+    pub fn new(
+        inner: SimulatedTransport,
+        wire: Wire,
+        stalled: Rc<Cell<bool>>,
+        accept_fails: Rc<Cell<bool>>,
+        muted: Rc<Cell<bool>>,
+    ) -> Self {
+        Self { inner, wire, stalled, accept_fails, muted, told: false, unfinished: BTreeMap::new() }
     }
 }
 
@@ -213,6 +246,9 @@ impl Transport for Tapped {
     }
 
     fn send(&mut self, id: ConnectionId, slices: &[IoSlice<'_>]) -> Send {
+        if self.muted.get() {
+            return Send::Full;
+        }
         let sent = self.inner.send(id, slices);
         if let Send::Bytes(count) = sent {
             let stream = self.unfinished.entry(id.0).or_default();

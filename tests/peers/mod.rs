@@ -96,10 +96,10 @@ impl World {
             self.clock.advance(MS / 20);
             self.engine.worker.turn(self.clock.now(), None);
             if self.flushes {
-                self.engine.flusher.turn(self.clock.now().monotonic_ns).expect("a sound volume");
+                self.engine.journals[0].flusher.turn(self.clock.now().monotonic_ns).expect("a sound volume");
             }
             if self.stages {
-                self.engine.stager.turn().expect("a sound volume");
+                self.engine.journals[0].stager.turn().expect("a sound volume");
             }
         }
     }

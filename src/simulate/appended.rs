@@ -1,0 +1,320 @@
+//! What one journal was given to keep, commit by commit, held beside it by a witness that trusts none of its marks.
+//!
+//! The witness sees the bytes when the worker has closed their commit, and knows them by a hash. From then on it can say of the simulated
+//! volume itself whether a commit is in the page cache, or on the media. So it judges two things: that what leaves on the wire was as safe
+//! as its commit's mode asks ([`Appended::left`]), and that what a recovery finds is the same commits in the same order, up to an end
+//! before which lies all that may not be lost ([`Appended::recovered`]).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::node::Crash;
+use super::wire::{Left, mix};
+use crate::journal::simulated::SimulatedStorage;
+use crate::journal::{Flusher, Geometry, HEADER_BYTES, Kind, Mode, RecordHeader, flags, header_at};
+use crate::session::Identity;
+
+/// The witness of one journal.
+pub struct Appended {
+    geometry: Geometry,
+    journal: u16,
+    /// Of each session that the configuration names, by CompIDs.
+    modes: HashMap<(String, String), Mode>,
+    sessions: BTreeMap<u32, Session>,
+    numbers: HashMap<(String, String), u32>,
+    /// Oldest first. Those that are recycled by now are forgotten.
+    commits: VecDeque<Commit>,
+    end: u64,
+    /// Up to where the commits were found in the page cache, and on the media.
+    in_cache: u64,
+    on_media: u64,
+    /// By mode: the end of the last commit that something was released of.
+    released: [u64; 3],
+    /// By mode.
+    pub releases: [u64; 3],
+    pub compared: u64,
+    pub count: u64,
+    bytes: Vec<u8>,
+}
+
+struct Commit {
+    start: u64,
+    end: u64,
+    hash: u64,
+}
+
+#[derive(Default)]
+struct Session {
+    mode: Mode,
+    epoch: u32,
+    /// Records that go on the wire, oldest first.
+    sent: VecDeque<Sent>,
+}
+
+struct Sent {
+    number: u64,
+    is_replay: bool,
+    commit_end: u64,
+    mode: Mode,
+}
+
+/// What must have survived, by the marks of the engine that died and by what has happened to its machine since.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    appended: u64,
+    written: u64,
+    synced: u64,
+    /// The device refused a sync: of what was only written, the operating system may have forgotten any part.
+    sync_failed: bool,
+    must: u64,
+    /// The gravest so far.
+    worst: Crash,
+}
+
+impl Kept {
+    pub fn of(flusher: &Flusher<SimulatedStorage>, sync_failed: bool) -> Self {
+        let marks = flusher.watermarks();
+        let (appended, written, synced) = (marks.appended(), marks.written(), marks.synced());
+        Self { appended, written, synced, sync_failed, must: appended, worst: Crash::Process }
+    }
+
+    /// Nothing was there before.
+    pub fn nothing() -> Self {
+        Self { appended: 0, written: 0, synced: 0, sync_failed: false, must: 0, worst: Crash::Process }
+    }
+
+    /// A sync failed while nobody ran but a recovery.
+    pub fn sync_failed(&mut self) {
+        self.sync_failed = true;
+    }
+
+    pub fn after(&mut self, crash: Crash, ring_is_lost: bool) {
+        self.worst = self.worst.max(crash);
+        self.must = self.must.min(match crash {
+            Crash::Node => self.synced,
+            _ if !ring_is_lost => self.appended,
+            _ if self.sync_failed => self.synced,
+            _ => self.written,
+        });
+    }
+}
+
+impl Appended {
+    pub fn new(geometry: Geometry, journal: u16, modes: HashMap<(String, String), Mode>) -> Self {
+        Self {
+            geometry,
+            journal,
+            modes,
+            sessions: BTreeMap::new(),
+            numbers: HashMap::new(),
+            commits: VecDeque::new(),
+            end: 0,
+            in_cache: 0,
+            on_media: 0,
+            released: [0; 3],
+            releases: [0; 3],
+            compared: 0,
+            count: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// The session's number in this journal, once it has one.
+    pub fn session(&self, sender: &str, target: &str) -> Option<u32> {
+        self.numbers.get(&(sender.to_string(), target.to_string())).copied()
+    }
+
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Takes down what the worker has appended. To be called before the flusher takes its next turn.
+    pub fn witness(&mut self, flusher: &Flusher<SimulatedStorage>) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        while self.end < flusher.watermarks().appended() {
+            bytes.clear();
+            bytes.extend_from_slice(flusher.appended_from(self.end));
+            assert!(!bytes.is_empty(), "what is appended can be read");
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let length = self.commit(rest);
+                rest = &rest[length..];
+            }
+        }
+        self.bytes = bytes;
+        let oldest = self.geometry.oldest_position(self.end);
+        while self.commits.front().is_some_and(|commit| commit.start < oldest) {
+            self.commits.pop_front();
+        }
+    }
+
+    /// The commit that `bytes` begin with. Its length.
+    fn commit(&mut self, bytes: &[u8]) -> usize {
+        let start = self.end;
+        let records = records_of(bytes, start).expect("a worker appends whole commits");
+        let length: u64 = records.iter().map(RecordHeader::padded_bytes).sum();
+        let end = start + length;
+        let mut at = 0;
+        let mut mode = Mode::Buffered;
+        for header in &records {
+            let payload = &bytes[at + HEADER_BYTES as usize..];
+            mode = mode.max(self.mode_of(header, payload));
+            at += header.padded_bytes() as usize;
+        }
+        for header in &records {
+            if !matches!(header.kind, Kind::Outbound | Kind::Replay) {
+                continue;
+            }
+            let is_replay = header.kind == Kind::Replay;
+            let session = self.sessions.entry(header.session).or_default();
+            session.sent.push_back(Sent { number: header.msg_seq_num, is_replay, commit_end: end, mode });
+            while session.sent.front().is_some_and(|sent| sent.commit_end + self.geometry.ring_bytes < end) {
+                session.sent.pop_front();
+            }
+        }
+        let hash = hash_of(bytes, &records);
+        self.commits.push_back(Commit { start, end, hash });
+        (self.end, self.count) = (end, self.count + 1);
+        length as usize
+    }
+
+    /// The mode that a record asks of its commit: its session's, and `sync` where an epoch begins.
+    fn mode_of(&mut self, header: &RecordHeader, payload: &[u8]) -> Mode {
+        match header.kind {
+            Kind::SessionDefined => {
+                let identity = Identity::from_bytes(&payload[..header.payload_bytes() as usize]);
+                let identity = identity.expect("an engine names its sessions");
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                let name = (text(&identity.sender_comp_id), text(&identity.target_comp_id));
+                let mode = self.modes.get(&name).copied().expect("a session of the configuration");
+                self.sessions.insert(header.session, Session { mode, ..Session::default() });
+                self.numbers.insert(name, header.session);
+                Mode::Buffered
+            }
+            Kind::Numbers => {
+                let session = self.sessions.entry(header.session).or_default();
+                let begins = header.epoch > session.epoch;
+                session.epoch = header.epoch;
+                if begins { Mode::Sync } else { Mode::Buffered }
+            }
+            Kind::Inbound | Kind::Outbound | Kind::Replay => {
+                self.sessions.get(&header.session).map_or(Mode::Buffered, |session| session.mode)
+            }
+            Kind::Pad | Kind::IncarnationStart | Kind::State | Kind::CleanStop => Mode::Buffered,
+        }
+    }
+
+    /// A message of this journal left on the wire: its commit, and each before it, is where its mode says.
+    pub fn left(&mut self, left: &Left, storage: &SimulatedStorage) {
+        let session = self.session(&left.way.0, &left.way.1).expect("a session of this journal");
+        let sent = &self.sessions[&session].sent;
+        let sent = sent.iter().rev().find(|sent| sent.number == left.msg_seq_num && sent.is_replay == left.is_replay);
+        let Some(&Sent { commit_end, mode, .. }) = sent else {
+            panic!("{left:?} left and is in no commit");
+        };
+        match mode {
+            Mode::Buffered => {}
+            Mode::Flush => {
+                self.in_cache = self.check_stored(self.in_cache, commit_end, storage, false, left);
+            }
+            Mode::Sync => {
+                self.on_media = self.check_stored(self.on_media, commit_end, storage, true, left);
+            }
+        }
+        let released = &mut self.released[mode as usize];
+        *released = commit_end.max(*released);
+        self.releases[mode as usize] += 1;
+    }
+
+    fn check_stored(&mut self, from: u64, to: u64, storage: &SimulatedStorage, durable: bool, left: &Left) -> u64 {
+        let first = self.commits.partition_point(|commit| commit.start < from);
+        for at in first..self.commits.len() {
+            let commit = &self.commits[at];
+            if commit.end > to {
+                break;
+            }
+            let (start, end, hash) = (commit.start, commit.end, commit.hash);
+            let found = self.stored_hash(start, end, storage, durable);
+            let place = if durable { "on the media" } else { "written" };
+            assert!(found == Some(hash), "{left:?} left before the commit {start}..{end} was {place}");
+        }
+        from.max(to)
+    }
+
+    /// The hash of what the volume has of `[start, end)`, if that is whole records.
+    fn stored_hash(&mut self, start: u64, end: u64, storage: &SimulatedStorage, durable: bool) -> Option<u64> {
+        let (slot, offset) = self.geometry.slot(self.journal, start);
+        self.bytes.resize((end - start) as usize, 0);
+        if durable {
+            storage.read_durable(slot, offset, &mut self.bytes);
+        } else {
+            storage.read_cached(slot, offset, &mut self.bytes);
+        }
+        let records = records_of(&self.bytes, start)?;
+        let length: u64 = records.iter().map(RecordHeader::padded_bytes).sum();
+        (length == end - start).then(|| hash_of(&self.bytes, &records))
+    }
+
+    /// A recovery has found the journal's end. What lies before it is what was appended, whole commits of it, on the media; and nothing is
+    /// beyond it that must have survived. The number of commits that are lost.
+    pub fn recovered(&mut self, end: u64, kept: &Kept, storage: &SimulatedStorage, from: u64) -> u64 {
+        let boundary = end == 0 || end == self.end || self.commits.iter().any(|commit| commit.start == end);
+        assert!(boundary && end <= self.end, "recovered up to {end}, where no commit of up to {} ends", self.end);
+        assert!(end >= kept.must, "recovered up to {end}, {kept:?} must have survived");
+        let released = match kept.worst {
+            _ if kept.must == kept.appended => self.released.iter().copied().max().unwrap_or(0),
+            Crash::Process | Crash::Pod if !kept.sync_failed => self.released[1].max(self.released[2]),
+            _ => self.released[Mode::Sync as usize],
+        };
+        assert!(end >= released, "recovered up to {end}, {released} was released in a mode that keeps it: {kept:?}");
+        let mut lost = 0;
+        while self.commits.back().is_some_and(|commit| commit.end > end) {
+            self.commits.pop_back();
+            lost += 1;
+        }
+        self.end = end;
+        for session in self.sessions.values_mut() {
+            while session.sent.back().is_some_and(|sent| sent.commit_end > end) {
+                session.sent.pop_back();
+            }
+        }
+        for released in &mut self.released {
+            *released = end.min(*released);
+        }
+        let from = from.max(self.geometry.oldest_position(end));
+        let first = self.commits.partition_point(|commit| commit.start < from);
+        for at in first..self.commits.len() {
+            let Commit { start, end, hash } = self.commits[at];
+            let found = self.stored_hash(start, end, storage, true);
+            assert!(found == Some(hash), "recovered and not the same on the media: {start}..{end}");
+            self.compared += 1;
+        }
+        (self.in_cache, self.on_media) = (end, end);
+        lost
+    }
+}
+
+/// The headers of the commit at the beginning of `bytes`. `None` where there is none that is whole.
+fn records_of(bytes: &[u8], position: u64) -> Option<Vec<RecordHeader>> {
+    let mut records = Vec::new();
+    let mut at = 0;
+    loop {
+        let end = position + bytes.len() as u64;
+        let header = header_at(bytes.get(at..)?, position + at as u64, end)?;
+        at += header.padded_bytes() as usize;
+        records.push(header);
+        if header.has(flags::COMMIT_END) {
+            return Some(records);
+        }
+    }
+}
+
+/// Of everything that counts: not what lies between records, nor in a Pad.
+fn hash_of(bytes: &[u8], records: &[RecordHeader]) -> u64 {
+    let mut at = 0;
+    records.iter().fold(1, |hash, header| {
+        let length = if header.kind == Kind::Pad { HEADER_BYTES as usize } else { header.length as usize };
+        let hash = mix(hash, u64::from(crc_fast::crc32_iscsi(&bytes[at..at + length])));
+        at += header.padded_bytes() as usize;
+        hash
+    })
+}
