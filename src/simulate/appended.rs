@@ -318,3 +318,140 @@ fn hash_of(bytes: &[u8], records: &[RecordHeader]) -> u64 {
         hash
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{Journal, NewRecord, Room, Settings, Slot, open_over, prepare};
+    use crate::sys::ring::RingMemory;
+
+    const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 4 };
+
+    /// A journal of one session, its witness, and what it told of each message that it stored.
+    struct Stored {
+        storage: SimulatedStorage,
+        journal: Journal<SimulatedStorage>,
+        witness: Appended,
+    }
+
+    fn way() -> (String, String) {
+        ("US".to_string(), "THEM".to_string())
+    }
+
+    impl Stored {
+        fn new(mode: Mode) -> Self {
+            let storage = SimulatedStorage::new(GEOMETRY);
+            let settings = Settings {
+                data_dir: "simulated".into(),
+                ring_dir: "simulated".into(),
+                geometry: GEOMETRY,
+                flush_interval_ns: 0,
+                message_bytes_max: 4 << 10,
+                resend_messages_max: 10,
+                clock: || 0,
+            };
+            let manifest = prepare(&storage, &settings).unwrap();
+            let ring = RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0;
+            let journal = open_over(&storage, manifest, vec![ring], &settings).unwrap().journals.remove(0);
+            let witness = Appended::new(GEOMETRY, 0, HashMap::from([(way(), mode)]));
+            let mut stored = Self { storage, journal, witness };
+            let identity = Identity::new(b"FIX.4.4", b"US", b"THEM").to_bytes();
+            stored.append(|writer| _ = writer.append_session_defined(0, 0, &identity).unwrap());
+            stored
+        }
+
+        fn append(&mut self, records: impl FnOnce(&mut crate::journal::Writer)) {
+            let writer = &mut self.journal.writer;
+            while writer.begin(4096) == Room::RollDue {
+                assert_eq!(writer.roll(std::iter::empty(), b""), Ok(true));
+            }
+            records(writer);
+            // Whatever its mode: the witness does not ask the writer.
+            writer.commit(Mode::Buffered);
+            self.witness.witness(&self.journal.flusher);
+        }
+
+        fn message(&mut self, msg_seq_num: u64) -> Left {
+            let new = NewRecord { msg_seq_num, ..NewRecord::internal(Kind::Outbound, 0) };
+            self.append(|writer| _ = writer.append_bytes(new, b"message").unwrap());
+            Left { way: way(), msg_seq_num, is_replay: false }
+        }
+
+        fn flush(&mut self) {
+            self.journal.flusher.turn(u64::MAX).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_as_safe_as_its_mode_asks_may_leave() {
+        for mode in [Mode::Buffered, Mode::Flush, Mode::Sync] {
+            let mut stored = Stored::new(mode);
+            let left = stored.message(1);
+            if mode != Mode::Buffered {
+                stored.flush();
+            }
+            stored.witness.left(&left, &stored.storage);
+            assert_eq!(stored.witness.releases.iter().sum::<u64>(), 1);
+        }
+    }
+
+    #[test]
+    #[should_panic = "was written"]
+    fn what_leaves_before_it_is_written_is_found_out() {
+        let mut stored = Stored::new(Mode::Flush);
+        let left = stored.message(1);
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "was on the media"]
+    fn what_leaves_before_it_is_synced_is_found_out() {
+        let mut stored = Stored::new(Mode::Sync);
+        let left = stored.message(1);
+        stored.storage.lie(crate::journal::simulated::Lie::Sync);
+        stored.flush();
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "is in no commit"]
+    fn what_leaves_and_was_never_appended_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        let left = Left { msg_seq_num: 2, ..stored.message(1) };
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "where no commit"]
+    fn a_recovery_that_ends_within_a_commit_is_found_out() {
+        let mut stored = Stored::new(Mode::Sync);
+        stored.message(1);
+        stored.flush();
+        let end = stored.witness.end() - 64;
+        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0);
+    }
+
+    #[test]
+    #[should_panic = "must have survived"]
+    fn a_recovery_that_loses_what_was_synced_is_found_out() {
+        let mut stored = Stored::new(Mode::Sync);
+        let end = stored.witness.end();
+        stored.message(1);
+        stored.flush();
+        let mut kept = Kept::of(&stored.journal.flusher, false);
+        kept.after(Crash::Node, true);
+        stored.witness.recovered(end, &kept, &stored.storage, 0);
+    }
+
+    #[test]
+    #[should_panic = "not the same on the media"]
+    fn a_recovery_that_goes_on_from_what_is_not_on_the_media_is_found_out() {
+        let mut stored = Stored::new(Mode::Sync);
+        stored.message(1);
+        stored.flush();
+        let end = stored.witness.end();
+        let offset = end - 64 + 40;
+        stored.storage.corrupt(Slot { journal: 0, number: 0 }, offset, |byte| byte ^ 1);
+        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0);
+    }
+}

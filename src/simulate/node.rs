@@ -71,6 +71,8 @@ pub struct Node {
     pub storage: SimulatedStorage,
     /// By journal. Empty where the machine has no rings.
     keepers: Vec<RingKeeper>,
+    /// Rings that were lost, and may be found again when they are of no use any more.
+    stale: Vec<RingKeeper>,
     directory: Arc<Directory>,
     listen: Vec<SocketAddr>,
     /// While set, nothing is read from any connection.
@@ -133,6 +135,7 @@ impl Node {
             config,
             settings,
             keepers: Vec::new(),
+            stale: Vec::new(),
             listen,
             stalled: Rc::default(),
             accept_fails: Rc::default(),
@@ -240,15 +243,26 @@ impl Node {
             Crash::Pod => {
                 self.storage.crash_process();
                 if !self.rings_on_volume {
-                    self.keepers.clear();
+                    self.lose_rings(random);
                 }
             }
             Crash::Node => {
-                self.keepers.clear();
+                self.lose_rings(random);
                 return self.storage.crash_node(random);
             }
         }
         0
+    }
+
+    /// A pod that comes back to where it has been before may find the rings of that time.
+    fn lose_rings(&mut self, random: &mut fastrand::Rng) {
+        let lost = std::mem::take(&mut self.keepers);
+        if random.u8(..8) == 0 {
+            self.keepers = std::mem::take(&mut self.stale);
+        }
+        if !lost.is_empty() && random.u8(..4) == 0 {
+            self.stale = lost;
+        }
     }
 
     /// The engine ends at once, and with it what the kind of crash takes.

@@ -17,6 +17,8 @@ use crate::transport::simulated::{Host, SimulatedNetwork};
 
 /// An engine that is down starts again after so many steps at most.
 const STEPS_DOWN_MAX: u32 = 60;
+/// So long a flusher gets no turn at most.
+const STEPS_STARVED_MAX: u32 = 400;
 /// A fault in a recovery comes within so many calls of the storage.
 const RECOVERY_CALLS_MAX: u64 = 80;
 /// A fault in a running engine does.
@@ -51,8 +53,8 @@ pub struct Side<A: Application> {
     down: u32,
     /// The engine before ended in order.
     stopped_cleanly: bool,
-    /// Its flusher gets no turn, so that the ring fills.
-    pub starved: bool,
+    /// Its flusher gets no turn for so many turns of the worker, so that the ring fills.
+    starved: u32,
     /// Turns until it dies in the middle of a clean stop.
     doom: Option<u32>,
 }
@@ -116,7 +118,7 @@ impl<A: Application> Side<A> {
             sync_failed: false,
             down: 0,
             stopped_cleanly: false,
-            starved: false,
+            starved: 0,
             doom: None,
         }
     }
@@ -222,7 +224,7 @@ impl<A: Application> Side<A> {
     pub fn turn(&mut self, part: u8, around: &mut Around) {
         match part {
             0..60 => self.worker_turn(around),
-            60..85 if !self.starved => self.flusher_turns(around),
+            60..85 if self.starved == 0 => self.flusher_turns(around),
             60..85 => {}
             _ => self.stager_turns(around),
         }
@@ -237,6 +239,7 @@ impl<A: Application> Side<A> {
     fn worker_turn(&mut self, around: &mut Around) {
         let Some(running) = &mut self.running else { return };
         running.worker.turn(around.clock.now(), None);
+        self.starved = self.starved.saturating_sub(1);
         self.witness(around);
         if let Some(turns) = &mut self.doom {
             *turns -= 1;
@@ -317,10 +320,20 @@ impl<A: Application> Side<A> {
         let fault = around.fault(after_calls);
         around.trace.say(|| format!("{}: {fault:?} to come", self.name));
         self.node.storage.inject(fault);
+        // One write of many pages, which a crash may tear.
+        if around.random.u8(..3) == 0 {
+            self.starve(around);
+        }
+    }
+
+    /// The volume takes nothing for a while.
+    pub fn starve(&mut self, around: &mut Around) {
+        self.starved = around.random.u32(..STEPS_STARVED_MAX);
+        around.trace.say(|| format!("{}: starved", self.name));
     }
 
     pub fn calm(&mut self) {
-        self.starved = false;
+        self.starved = 0;
         self.doom = None;
         self.node.stalled.set(false);
         self.node.storage.calm();
@@ -331,6 +344,7 @@ impl<A: Application> Side<A> {
         running.worker.request_stop(around.clock.now());
         self.doom = (around.random.u8(..3) == 0).then(|| around.random.u32(1..40));
         around.trace.say(|| format!("{}: asked to stop", self.name));
+        self.witness(around);
     }
 
     /// Ends an engine whose graceful stop is complete. It survives whatever happens to its machine.

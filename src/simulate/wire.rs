@@ -3,7 +3,7 @@
 //! The rules, for each direction of each session and each epoch (an epoch begins with a Logon that says ResetSeqNumFlag(141)):
 //! every message is framed and parses, its CheckSum(10) right; a number stands for one message, so that it comes again only
 //! with PossDupFlag(43) and the same body; without PossDupFlag(43) numbers only rise; a gap fill covers no application
-//! message that was sent before; an ExecID(17) stands for one message.
+//! message that was sent before; an ExecID(17) stands for one message of its session.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,8 @@ pub struct Seen {
     pub rejects: Vec<String>,
     /// Text(58) of each Logout(5).
     pub logout_texts: Vec<String>,
-    exec_ids: BTreeMap<Vec<u8>, (Way, u32, u64)>,
+    /// By sender and target too: the journals of an engine give them out apart from each other.
+    exec_ids: BTreeMap<(Way, Vec<u8>), (u32, u64)>,
     /// Since they were taken last.
     left: Option<Vec<Left>>,
 }
@@ -153,9 +154,9 @@ impl Seen {
             }
             b"8" => {
                 flow.reports.insert(text(tags::EXEC_ID));
-                let place = (way, flow.epoch, msg_seq_num);
-                let exec_id = message.field(tags::EXEC_ID).expect("ExecID(17)").to_vec();
-                let before = self.exec_ids.entry(exec_id).or_insert_with(|| place.clone());
+                let place = (flow.epoch, msg_seq_num);
+                let exec_id = (way, message.field(tags::EXEC_ID).expect("ExecID(17)").to_vec());
+                let before = self.exec_ids.entry(exec_id).or_insert(place);
                 assert_eq!(*before, place, "an ExecID(17) is used twice: {}", shown());
             }
             b"5" => {

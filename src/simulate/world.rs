@@ -121,8 +121,8 @@ impl World {
             15 | 16 => venue.request_stop(around),
             17 if is_desk => desk.node.stalled.set(!desk.node.stalled.get()),
             17 => venue.node.stalled.set(!venue.node.stalled.get()),
-            _ if is_desk => desk.starved = !desk.starved,
-            _ => venue.starved = !venue.starved,
+            _ if is_desk => desk.starve(around),
+            _ => venue.starve(around),
         }
     }
 

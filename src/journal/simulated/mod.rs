@@ -75,7 +75,7 @@ pub enum Lie {
     None,
     /// A sync is acknowledged and brings nothing to the media.
     Sync,
-    /// A write is acknowledged and happens only at the next sync of any file.
+    /// A write is acknowledged and happens only with the next one.
     Write,
 }
 
@@ -91,7 +91,7 @@ struct Volume {
     /// Calls of write, sync, manifest and quarantine until one fails, and then all.
     changes_until_failure: Option<u64>,
     lie: Lie,
-    withheld: Vec<(Slot, usize, Vec<u8>)>,
+    withheld: Option<(Slot, u64, Vec<u8>)>,
     /// For what a fault leaves of the call that it strikes.
     random: fastrand::Rng,
 }
@@ -124,7 +124,7 @@ impl SimulatedStorage {
             is_dead: false,
             changes_until_failure: None,
             lie: Lie::None,
-            withheld: Vec::new(),
+            withheld: None,
             random: fastrand::Rng::with_seed(1),
         };
         Self { volume: Arc::new(Mutex::new(volume)) }
@@ -134,7 +134,7 @@ impl SimulatedStorage {
     pub fn crash_process(&self) {
         let volume = &mut *self.lock();
         volume.calm();
-        volume.withheld.clear();
+        volume.withheld = None;
         for image in volume.files.values_mut() {
             image.evict(&mut volume.random);
         }
@@ -145,7 +145,7 @@ impl SimulatedStorage {
     pub fn crash_node(&self, random: &mut fastrand::Rng) -> u64 {
         let volume = &mut *self.lock();
         volume.calm();
-        volume.withheld.clear();
+        volume.withheld = None;
         volume.manifest.crash(random);
         for named in volume.quarantined.values_mut() {
             named.crash(random);
@@ -289,7 +289,9 @@ impl Storage for SimulatedStorage {
         let volume = &mut *self.lock();
         match volume.course(Operation::Write) {
             Course::Well if volume.lie == Lie::Write => {
-                volume.withheld.push((slot, offset as usize, bytes.to_vec()));
+                if let Some((slot, offset, bytes)) = volume.withheld.replace((slot, offset, bytes.to_vec())) {
+                    volume.write(slot, offset, &bytes);
+                }
                 Ok(())
             }
             Course::Well => {
@@ -311,9 +313,6 @@ impl Storage for SimulatedStorage {
     fn sync(&self, slot: Slot) -> Result<(), StorageError> {
         let volume = &mut *self.lock();
         let course = volume.course(Operation::Sync);
-        for (slot, offset, bytes) in std::mem::take(&mut volume.withheld) {
-            volume.write(slot, offset as u64, &bytes);
-        }
         let lies = volume.lie == Lie::Sync;
         let image = volume.files.get_mut(&slot).expect("a slot within the geometry");
         match course {
