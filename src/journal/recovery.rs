@@ -201,7 +201,10 @@ pub(super) fn recover<S: Storage>(
         quarantine_ring(storage, journal, ring)?;
     }
     let beyond_bytes = quarantine_beyond(storage, &mut segments, manifest, journal, end)?;
-    let synced = if ring_found == RingFound::Accepted { ring.marks().synced } else { segments_end };
+    let synced = match ring_found {
+        RingFound::Accepted => ring.marks().synced,
+        _ => segments_end.saturating_sub(geometry.ring_bytes),
+    };
     make_durable(storage, geometry, journal, synced, segments_end)?;
     carry_over(storage, geometry, journal, ring, segments_end, end)?;
     let unzeroed = zero_ahead(storage, geometry, journal, end)?;
@@ -530,9 +533,9 @@ fn quarantine_beyond<S: Storage>(
     Ok(found_end - end)
 }
 
-/// What was read may so far be in the page cache alone, even where a sync failed and the next one would say nothing of it. So where
-/// the ring tells what was never synced, it is written again. Otherwise a sync must do; only the last segment can need it, since the flusher
-/// syncs each before it writes the next.
+/// What was read may so far be in the page cache alone, even where a sync failed and the next one would say nothing of it. So what may
+/// never have been synced is written again: the ring tells from where on; without one it is the last of a ring's length, since ring space is
+/// reused only after a sync. Nothing before the last segment needs it: the flusher syncs each before it writes the next.
 fn make_durable<S: Storage>(
     storage: &S,
     geometry: Geometry,
@@ -541,7 +544,8 @@ fn make_durable<S: Storage>(
     end: u64,
 ) -> Result<(), StorageError> {
     let mut bytes = Vec::new();
-    let mut at = synced;
+    let last_segment = end.saturating_sub(1) / geometry.segment_bytes * geometry.segment_bytes;
+    let mut at = synced.max(last_segment);
     while at < end {
         let lap_end = (at / geometry.ring_bytes + 1) * geometry.ring_bytes;
         let to = end.min(lap_end);

@@ -12,6 +12,8 @@ pub struct Trace(Option<Rc<Kept>>);
 
 #[derive(Default)]
 struct Kept {
+    /// What the world is made of.
+    head: RefCell<Vec<String>>,
     lines: RefCell<VecDeque<String>>,
     now_ns: Cell<u64>,
 }
@@ -28,6 +30,13 @@ impl Trace {
         }
     }
 
+    /// Something of the world as a whole, which later steps do not push out.
+    pub fn head(&self, line: impl FnOnce() -> String) {
+        if let Some(kept) = &self.0 {
+            kept.head.borrow_mut().push(line());
+        }
+    }
+
     pub fn say(&self, line: impl FnOnce() -> String) {
         let Some(kept) = &self.0 else { return };
         let ns = kept.now_ns.get();
@@ -39,6 +48,7 @@ impl Trace {
     }
 
     pub fn lines(&self) -> Vec<String> {
-        self.0.as_ref().map(|kept| kept.lines.borrow().iter().cloned().collect()).unwrap_or_default()
+        let Some(kept) = &self.0 else { return Vec::new() };
+        kept.head.borrow().iter().chain(kept.lines.borrow().iter()).cloned().collect()
     }
 }

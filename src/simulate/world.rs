@@ -32,7 +32,7 @@ impl World {
         fastrand::seed(seed);
         let mut random = fastrand::Rng::with_seed(seed);
         let plan = Plan::new(&mut random);
-        trace.say(|| format!("{plan:?}"));
+        trace.head(|| format!("{plan:?}"));
         let (desk, venue) = (config(&mut random, &plan, 0), config(&mut random, &plan, 1));
         let around = Around {
             random,
@@ -44,13 +44,12 @@ impl World {
             is_calm: false,
             next_host: 0,
         };
-        Self {
-            around,
-            quiet: Arc::default(),
-            desk: Side::new("desk", desk, &plan.sides[0], lie),
-            venue: Side::new("venue", venue, &plan.sides[1], lie),
-            plan,
-        }
+        let desk = Side::new("desk", desk, &plan.sides[0], lie);
+        let venue = Side::new("venue", venue, &plan.sides[1], lie);
+        around
+            .trace
+            .head(|| format!("desk {:?}, venue {:?}", desk.node.settings.geometry, venue.node.settings.geometry));
+        Self { around, quiet: Arc::default(), desk, venue, plan }
     }
 
     pub fn run(mut self) -> Seen {
