@@ -48,11 +48,14 @@ struct Session {
     epoch: u32,
     /// Records that go on the wire, oldest first.
     sent: VecDeque<Sent>,
+    /// Where each message that took a number lies, of this epoch.
+    stored: BTreeMap<u64, u64>,
 }
 
+#[derive(Clone, Copy)]
 struct Sent {
     number: u64,
-    is_replay: bool,
+    crc: u32,
     commit_end: u64,
     mode: Mode,
 }
@@ -142,6 +145,11 @@ impl Appended {
         }
         self.bytes = bytes;
         let oldest = self.geometry.oldest_position(self.end);
+        if self.commits.front().is_some_and(|commit| commit.start < oldest) {
+            for session in self.sessions.values_mut() {
+                session.stored.retain(|_, position| *position >= oldest);
+            }
+        }
         while self.commits.front().is_some_and(|commit| commit.start < oldest) {
             self.commits.pop_front();
         }
@@ -160,13 +168,20 @@ impl Appended {
             mode = mode.max(self.mode_of(header, payload));
             at += header.padded_bytes() as usize;
         }
+        let mut at = 0;
         for header in &records {
+            let payload = &bytes[at + HEADER_BYTES as usize..];
+            let position = start + at as u64;
+            at += header.padded_bytes() as usize;
             if !matches!(header.kind, Kind::Outbound | Kind::Replay) {
                 continue;
             }
-            let is_replay = header.kind == Kind::Replay;
+            let crc = crc_fast::crc32_iscsi(&payload[..header.payload_bytes() as usize]);
             let session = self.sessions.entry(header.session).or_default();
-            session.sent.push_back(Sent { number: header.msg_seq_num, is_replay, commit_end: end, mode });
+            if header.kind == Kind::Outbound {
+                session.stored.insert(header.msg_seq_num, position);
+            }
+            session.sent.push_back(Sent { number: header.msg_seq_num, crc, commit_end: end, mode });
             while session.sent.front().is_some_and(|sent| sent.commit_end + self.geometry.ring_bytes < end) {
                 session.sent.pop_front();
             }
@@ -194,6 +209,9 @@ impl Appended {
                 let session = self.sessions.entry(header.session).or_default();
                 let begins = header.epoch > session.epoch;
                 session.epoch = header.epoch;
+                if begins {
+                    session.stored.clear();
+                }
                 if begins { Mode::Sync } else { Mode::Buffered }
             }
             Kind::Inbound | Kind::Outbound | Kind::Replay => {
@@ -203,41 +221,54 @@ impl Appended {
         }
     }
 
-    /// A message of this journal left on the wire: its commit, and each before it, is where its mode says.
-    pub fn left(&mut self, left: &Left, storage: &SimulatedStorage) {
-        let session = self.session(&left.way.0, &left.way.1).expect("a session of this journal");
-        let sent = &self.sessions[&session].sent;
-        let sent = sent.iter().rev().find(|sent| sent.number == left.msg_seq_num && sent.is_replay == left.is_replay);
-        let Some(&Sent { commit_end, mode, .. }) = sent else {
-            panic!("{left:?} left and is in no commit");
+    /// A message of this journal left on the wire: its commit, and each before it, is where its mode says. A gap fill stands for no message
+    /// of an application that could have been sent again. Whether it stands for one that could not, since its segment was recycled.
+    pub fn left(&mut self, left: &Left, storage: &SimulatedStorage) -> bool {
+        let number = self.session(&left.way.0, &left.way.1).expect("a session of this journal");
+        let session = &self.sessions[&number];
+        let oldest = self.geometry.oldest_position(self.end);
+        let is_kept = |number: &&u64| session.stored.get(number).is_some_and(|position| *position >= oldest);
+        let kept = left.covers.iter().find(is_kept);
+        assert!(kept.is_none(), "a gap fill stands for a message that the journal still has: {kept:?} of {left:?}");
+        // Newest first. The same bytes may be there twice: sent again twice within a millisecond.
+        let same = |sent: &&Sent| sent.number == left.msg_seq_num && sent.crc == left.crc;
+        let sent: Vec<Sent> = session.sent.iter().rev().filter(same).copied().collect();
+        assert!(!sent.is_empty(), "{left:?} left and is in no commit");
+        let mut missing = None;
+        let safe = sent.iter().find(|sent| {
+            let gap = match sent.mode {
+                Mode::Buffered => None,
+                mode => self.not_stored(sent.commit_end, storage, mode),
+            };
+            missing = missing.or(gap.map(|start| (start, sent.mode)));
+            gap.is_none()
+        });
+        let Some(safe) = safe else {
+            panic!("{left:?} left before the commit at (position, mode) {missing:?} was there")
         };
-        match mode {
-            Mode::Buffered => {}
-            Mode::Flush => {
-                self.in_cache = self.check_stored(self.in_cache, commit_end, storage, false, left);
-            }
-            Mode::Sync => {
-                self.on_media = self.check_stored(self.on_media, commit_end, storage, true, left);
-            }
-        }
-        let released = &mut self.released[mode as usize];
-        *released = commit_end.max(*released);
-        self.releases[mode as usize] += 1;
+        let released = &mut self.released[safe.mode as usize];
+        *released = safe.commit_end.max(*released);
+        self.releases[safe.mode as usize] += 1;
+        !left.covers.is_empty()
     }
 
-    fn check_stored(&mut self, from: u64, to: u64, storage: &SimulatedStorage, durable: bool, left: &Left) -> u64 {
+    /// The first commit before `to` that is not where the mode says.
+    fn not_stored(&mut self, to: u64, storage: &SimulatedStorage, mode: Mode) -> Option<u64> {
+        let is_durable = mode == Mode::Sync;
+        let from = if is_durable { self.on_media } else { self.in_cache };
         let first = self.commits.partition_point(|commit| commit.start < from);
         for at in first..self.commits.len() {
-            let commit = &self.commits[at];
-            if commit.end > to {
+            let Commit { start, end, hash } = self.commits[at];
+            if end > to {
                 break;
             }
-            let (start, end, hash) = (commit.start, commit.end, commit.hash);
-            let found = self.stored_hash(start, end, storage, durable);
-            let place = if durable { "on the media" } else { "written" };
-            assert!(found == Some(hash), "{left:?} left before the commit {start}..{end} was {place}");
+            if self.stored_hash(start, end, storage, is_durable) != Some(hash) {
+                return Some(start);
+            }
         }
-        from.max(to)
+        let verified = if is_durable { &mut self.on_media } else { &mut self.in_cache };
+        *verified = to.max(*verified);
+        None
     }
 
     /// The hash of what the volume has of `[start, end)`, if that is whole records.
@@ -276,6 +307,7 @@ impl Appended {
             while session.sent.back().is_some_and(|sent| sent.commit_end > end) {
                 session.sent.pop_back();
             }
+            session.stored.retain(|_, position| *position < end);
         }
         for released in &mut self.released {
             *released = end.min(*released);
@@ -374,7 +406,7 @@ mod tests {
         fn message(&mut self, msg_seq_num: u64) -> Left {
             let new = NewRecord { msg_seq_num, ..NewRecord::internal(Kind::Outbound, 0) };
             self.append(|writer| _ = writer.append_bytes(new, b"message").unwrap());
-            Left { way: way(), msg_seq_num, is_replay: false }
+            Left { way: way(), msg_seq_num, crc: crc_fast::crc32_iscsi(b"message"), covers: Vec::new() }
         }
 
         fn flush(&mut self) {
@@ -396,7 +428,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "was written"]
+    #[should_panic = "Flush)) was there"]
     fn what_leaves_before_it_is_written_is_found_out() {
         let mut stored = Stored::new(Mode::Flush);
         let left = stored.message(1);
@@ -404,7 +436,7 @@ mod tests {
     }
 
     #[test]
-    #[should_panic = "was on the media"]
+    #[should_panic = "Sync)) was there"]
     fn what_leaves_before_it_is_synced_is_found_out() {
         let mut stored = Stored::new(Mode::Sync);
         let left = stored.message(1);
@@ -418,6 +450,15 @@ mod tests {
     fn what_leaves_and_was_never_appended_is_found_out() {
         let mut stored = Stored::new(Mode::Buffered);
         let left = Left { msg_seq_num: 2, ..stored.message(1) };
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "still has"]
+    fn a_gap_fill_over_a_message_that_could_be_sent_again_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        stored.message(1);
+        let left = Left { covers: vec![1], ..stored.message(2) };
         stored.witness.left(&left, &stored.storage);
     }
 

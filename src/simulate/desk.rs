@@ -26,14 +26,14 @@ pub struct Desk {
     random: fastrand::Rng,
     /// Set while no new orders are sent.
     quiet: Arc<AtomicBool>,
-    /// Sessions begin anew now and then, and what was not delivered by then never is.
-    resets: bool,
+    /// Set where what was not delivered may never be.
+    is_lossy: Arc<AtomicBool>,
 }
 
 impl Desk {
-    pub fn new(seed: u64, sessions: usize, quiet: Arc<AtomicBool>, resets: bool) -> Self {
+    pub fn new(seed: u64, sessions: usize, quiet: Arc<AtomicBool>, is_lossy: Arc<AtomicBool>) -> Self {
         let account = Account { next_order: 1, next_news: 1, ..Account::default() };
-        Self { accounts: vec![account; sessions], random: fastrand::Rng::with_seed(seed), quiet, resets }
+        Self { accounts: vec![account; sessions], random: fastrand::Rng::with_seed(seed), quiet, is_lossy }
     }
 
     fn report(&mut self, session: SessionNumber, report: &Message<'_>) {
@@ -49,7 +49,7 @@ impl Desk {
     fn news(&mut self, session: SessionNumber, news: &Message<'_>) {
         let number = news.field(tags::TEXT).and_then(number_of).expect("a News(B) is numbered");
         let account = &mut self.accounts[session.0 as usize];
-        let missing = number > account.next_news && self.resets;
+        let missing = number > account.next_news && self.is_lossy.load(Ordering::Relaxed);
         assert!(number == account.next_news || missing, "news {number}: {account:?}");
         account.next_news = number + 1;
     }

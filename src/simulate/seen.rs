@@ -64,6 +64,7 @@ seen! {
     messages "messages that left",
     resent "messages resent",
     gap_fills "gap fills",
+    recycled_unsent "messages gap-filled, their segment recycled",
     resets "resets of numbers",
     ring_full "rings full",
     segments_rolled "segments rolled",

@@ -1,6 +1,8 @@
 //! One side of a world: a machine, the engine on it while there is one, and the witnesses of its journals.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::appended::{Appended, Kept};
 use super::node::{Crash, Node, Running, VirtualClock};
@@ -36,6 +38,8 @@ pub struct Around {
     pub seen: Seen,
     /// No more faults.
     pub is_calm: bool,
+    /// Messages are lost by design: numbers begin anew now and then, or a segment was recycled before what it held was sent again.
+    pub is_lossy: Arc<AtomicBool>,
     pub next_host: u32,
 }
 
@@ -252,7 +256,7 @@ impl<A: Application> Side<A> {
     }
 
     /// Takes down what the last turn has appended, and judges what has left.
-    fn witness(&mut self, around: &Around) {
+    fn witness(&mut self, around: &mut Around) {
         let Some(running) = &self.running else { return };
         for (witness, journal) in self.witnesses.iter_mut().zip(&running.journals) {
             let before = witness.end();
@@ -264,7 +268,11 @@ impl<A: Application> Side<A> {
         for left in around.wire.take_left() {
             let place = self.place(&left.way.0, &left.way.1);
             let (journal, _) = place.unwrap_or_else(|| panic!("{left:?} is of no session of {}", self.name));
-            self.witnesses[journal].left(&left, &self.node.storage);
+            if self.witnesses[journal].left(&left, &self.node.storage) {
+                around.trace.say(|| format!("{}: recycled before it was sent again: {left:?}", self.name));
+                around.seen.recycled_unsent += left.covers.len() as u64;
+                around.is_lossy.store(true, Ordering::Relaxed);
+            }
         }
     }
 

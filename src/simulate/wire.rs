@@ -29,8 +29,10 @@ pub struct Wire(Rc<RefCell<Seen>>, Trace);
 pub struct Left {
     pub way: Way,
     pub msg_seq_num: u64,
-    /// It took no new number: resent, or a gap fill.
-    pub is_replay: bool,
+    /// Of all its bytes.
+    pub crc: u32,
+    /// The application's messages that it stands for, as a gap fill, and that have left before.
+    pub covers: Vec<u64>,
 }
 
 #[derive(Default)]
@@ -113,7 +115,8 @@ impl Seen {
         let poss_dup = message.flag(tags::POSS_DUP_FLAG);
         let msg_type = message.msg_type();
         if let Some(left) = &mut self.left {
-            left.push(Left { way: way.clone(), msg_seq_num, is_replay: poss_dup });
+            let crc = crc_fast::crc32_iscsi(message.bytes());
+            left.push(Left { way: way.clone(), msg_seq_num, crc, covers: Vec::new() });
         }
         let flow = self.ways.entry(way.clone()).or_default();
         let resets = msg_type == b"A" && message.flag(tags::RESET_SEQ_NUM_FLAG) && !poss_dup;
@@ -132,8 +135,14 @@ impl Seen {
             assert!(poss_dup && message.flag(tags::GAP_FILL_FLAG), "only gap fills: {}", shown());
             let new_seq_no = number(tags::NEW_SEQ_NO).expect("NewSeqNo(36)");
             assert!(new_seq_no > msg_seq_num, "{}", shown());
-            let lost = flow.messages.range(msg_seq_num..new_seq_no).find(|(_, (_, application))| *application);
-            assert!(lost.is_none(), "a gap fill covers the application message {lost:?}: {}", shown());
+            let covered = flow.messages.range(msg_seq_num..new_seq_no);
+            let lost: Vec<u64> =
+                covered.filter(|(_, (_, application))| *application).map(|(number, _)| *number).collect();
+            match self.left.as_mut().and_then(|left| left.last_mut()) {
+                // Whoever watches knows whether they could have been sent.
+                Some(left) => left.covers = lost,
+                None => assert!(lost.is_empty(), "a gap fill covers the application messages {lost:?}: {}", shown()),
+            }
             flow.next = flow.next.max(new_seq_no);
             return;
         }

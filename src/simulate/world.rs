@@ -42,6 +42,7 @@ impl World {
             trace,
             seen: Seen { worlds: 1, ..Seen::default() },
             is_calm: false,
+            is_lossy: Arc::new(AtomicBool::new(plan.resets)),
             next_host: 0,
         };
         let desk = Side::new("desk", desk, &plan.sides[0], lie);
@@ -135,10 +136,10 @@ impl World {
     }
 
     fn start_desk(&mut self) {
-        let (sessions, resets) = (self.plan.sessions, self.plan.resets);
+        let (sessions, is_lossy) = (self.plan.sessions, Arc::clone(&self.around.is_lossy));
         let (seed, quiet) = (self.around.random.u64(..), Arc::clone(&self.quiet));
         self.desk.start(&mut self.around, |environment| {
-            Desk::new(seed ^ u64::from(environment.journal), sessions, Arc::clone(&quiet), resets)
+            Desk::new(seed ^ u64::from(environment.journal), sessions, Arc::clone(&quiet), Arc::clone(&is_lossy))
         });
         self.check_desk_recovered();
     }
@@ -221,11 +222,15 @@ impl World {
         panic!("not at rest: {}", self.describe());
     }
 
+    fn is_lossy(&self) -> bool {
+        self.around.is_lossy.load(Ordering::Relaxed)
+    }
+
     fn is_quiet(&self) -> bool {
         let (Some(desk), Some(venue)) = (&self.desk.running, &self.venue.running) else { return false };
         let agree = |name: String| {
             let (desk, venue) = (self.desk.numbers(&name, "VENUE"), self.venue.numbers("VENUE", &name));
-            let answered = || self.plan.resets || self.account(&name).unanswered.is_empty();
+            let answered = || self.is_lossy() || self.account(&name).unanswered.is_empty();
             desk.zip(venue).is_some_and(|(desk, venue)| desk.0 == venue.1 && desk.1 == venue.0) && answered()
         };
         desk.all_established() && venue.all_established() && self.desk_names().all(agree)
@@ -239,7 +244,7 @@ impl World {
         for name in self.desk_names() {
             let account = self.account(&name).clone();
             self.around.seen.orders += account.answered;
-            if self.plan.resets {
+            if self.is_lossy() {
                 continue;
             }
             // What left arrived: the desk counts each order's one report, and refuses a second.
