@@ -294,3 +294,54 @@ impl Transport for Tapped {
         self.inner.stop_listening();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(msg_type: &[u8], msg_seq_num: u64, fields: &[(u32, &[u8])]) -> Vec<u8> {
+        let mut buffer = vec![0; 1024];
+        let mut encoder = crate::fix::Encoder::begin(&mut buffer, b"FIX.4.4", msg_type);
+        encoder.uint(34, msg_seq_num).bytes(49, b"US").bytes(56, b"THEM");
+        for (tag, value) in fields {
+            encoder.bytes(*tag, value);
+        }
+        let length = encoder.finish().expect("room");
+        buffer.truncate(length);
+        buffer
+    }
+
+    #[test]
+    fn a_message_may_come_again_as_it_was_with_poss_dup_flag() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.message(&message(b"D", 1, &[(43, b"Y"), (11, b"a-1")]));
+        wire.message(&message(b"4", 2, &[(43, b"Y"), (123, b"Y"), (36, b"5")]));
+        wire.message(&message(b"D", 5, &[(11, b"a-2")]));
+        assert_eq!((wire.seen().messages, wire.seen().resent, wire.seen().gap_fills), (4, 1, 1));
+    }
+
+    #[test]
+    #[should_panic = "another message under the same number"]
+    fn a_number_that_stands_for_two_messages_is_found_out() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.message(&message(b"D", 1, &[(43, b"Y"), (11, b"a-2")]));
+    }
+
+    #[test]
+    #[should_panic = "was the highest number"]
+    fn a_number_that_is_too_low_without_poss_dup_flag_is_found_out() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 7, &[(11, b"a-1")]));
+        wire.message(&message(b"D", 7, &[(11, b"a-1")]));
+    }
+
+    #[test]
+    #[should_panic = "a gap fill covers"]
+    fn a_gap_fill_over_an_order_is_found_out_where_nobody_else_judges_it() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.message(&message(b"4", 1, &[(43, b"Y"), (123, b"Y"), (36, b"2")]));
+    }
+}
