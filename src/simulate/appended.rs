@@ -68,6 +68,7 @@ pub struct Kept {
     synced: u64,
     /// The device refused a sync: of what was only written, the operating system may have forgotten any part.
     sync_failed: bool,
+    ring_is_lost: bool,
     must: u64,
     /// The gravest so far.
     worst: Crash,
@@ -77,21 +78,37 @@ impl Kept {
     pub fn of(flusher: &Flusher<SimulatedStorage>, sync_failed: bool) -> Self {
         let marks = flusher.watermarks();
         let (appended, written, synced) = (marks.appended(), marks.written(), marks.synced());
-        Self { appended, written, synced, sync_failed, must: appended, worst: Crash::Process }
+        Self { appended, written, synced, sync_failed, ring_is_lost: false, must: appended, worst: Crash::Process }
     }
 
     /// Nothing was there before.
     pub fn nothing() -> Self {
-        Self { appended: 0, written: 0, synced: 0, sync_failed: false, must: 0, worst: Crash::Process }
+        Self {
+            appended: 0,
+            written: 0,
+            synced: 0,
+            sync_failed: false,
+            ring_is_lost: false,
+            must: 0,
+            worst: Crash::Process,
+        }
     }
 
-    /// A sync failed while nobody ran but a recovery.
+    /// A sync failed. Where the ring is gone, the operating system had the only copy, and may forget it from now on.
     pub fn sync_failed(&mut self) {
         self.sync_failed = true;
+        if self.ring_is_lost {
+            self.must = self.must.min(self.synced);
+        }
+    }
+
+    pub fn ring_is_lost(&self) -> bool {
+        self.ring_is_lost
     }
 
     pub fn after(&mut self, crash: Crash, ring_is_lost: bool) {
         self.worst = self.worst.max(crash);
+        self.ring_is_lost |= ring_is_lost;
         self.must = self.must.min(match crash {
             Crash::Node => self.synced,
             _ if !ring_is_lost => self.appended,

@@ -1,5 +1,6 @@
 //! What a seed decides for the whole world.
 
+use super::appended::Kept;
 use super::node::Crash;
 use crate::config::Config;
 
@@ -68,6 +69,12 @@ impl SidePlan {
             Crash::Pod if !CRASHES_EXCEED_MODES => Crash::Process,
             worst => worst,
         }
+    }
+
+    /// The rings are gone, and of what `flush` has acknowledged only the page cache may have a copy: a device that refuses a sync then
+    /// exceeds the mode too.
+    pub fn cache_is_the_last_copy(&self, kept: &[Kept]) -> bool {
+        !CRASHES_EXCEED_MODES && self.worst == Crash::Pod && kept.iter().any(Kept::ring_is_lost)
     }
 }
 

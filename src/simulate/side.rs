@@ -167,7 +167,10 @@ impl<A: Application> Side<A> {
         let mut calls = if is_loop { 0 } else { around.random.u64(..RECOVERY_CALLS_MAX) };
         loop {
             if is_struck {
-                let fault = around.fault(calls);
+                let mut fault = around.fault(calls);
+                if fault.kind == FaultKind::Eio && self.plan.cache_is_the_last_copy(&self.kept) {
+                    fault.kind = FaultKind::Death;
+                }
                 self.node.storage.inject(fault);
             }
             let host = around.host();
