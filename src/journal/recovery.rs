@@ -215,11 +215,9 @@ pub(super) fn recover<S: Storage>(
     let (beyond_bytes, fenced_bytes) = quarantine_beyond(storage, &mut segments, manifest, journal, end)?;
     let synced = match ring_found {
         RingFound::Accepted => ring.marks().synced,
-        // Ring space is reused only once it is synced, so no more than a ring's length can be missing.
-        _ if manifest.incarnation > 0 && scan.last_kind != Some(Kind::CleanStop) => {
-            segments_end.saturating_sub(geometry.ring_bytes)
-        }
-        _ => segments_end,
+        // Ring space is reused only once it is synced, so no more than a ring's length can be missing: even of a clean stop, which may be
+        // what the process before failed to sync.
+        _ => segments_end.saturating_sub(geometry.ring_bytes),
     };
     make_durable(storage, geometry, journal, synced, segments_end)?;
     carry_over(storage, geometry, journal, ring, segments_end, end)?;

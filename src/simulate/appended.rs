@@ -498,6 +498,11 @@ mod tests {
             self.witness.witness(&mut self.journal.flusher);
         }
 
+        fn lease(&mut self, lease: u64) {
+            let numbers = StoredNumbers { next_out: 1, next_in: 1, epoch: 0, lease };
+            self.append(|writer| _ = writer.append_numbers(0, 0, numbers).unwrap());
+        }
+
         fn message(&mut self, msg_seq_num: u64) -> Left {
             let new = NewRecord { msg_seq_num, ..NewRecord::internal(Kind::Outbound, 0) };
             self.append(|writer| _ = writer.append_bytes(new, b"message").unwrap());
@@ -519,13 +524,50 @@ mod tests {
     fn what_is_as_safe_as_its_mode_asks_may_leave() {
         for mode in [Mode::Buffered, Mode::Flush, Mode::Sync] {
             let mut stored = Stored::new(mode);
+            stored.lease(65);
+            stored.flush();
             let left = stored.message(1);
             if mode != Mode::Buffered {
                 stored.flush();
             }
             stored.witness.left(&left, &stored.storage);
-            assert_eq!(stored.witness.releases.iter().sum::<u64>(), 1);
+            assert_eq!((stored.witness.releases.iter().sum::<u64>(), stored.witness.below_lease), (1, 1));
         }
+    }
+
+    #[test]
+    #[should_panic = "beyond the lease"]
+    fn a_number_that_leaves_without_a_lease_and_may_be_lost_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        let left = stored.message(1);
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "beyond the lease"]
+    fn a_number_that_leaves_before_its_lease_is_on_the_media_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        stored.lease(65);
+        let left = stored.message(1);
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "beyond the lease"]
+    fn a_number_at_the_lease_that_may_be_lost_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        stored.lease(65);
+        stored.flush();
+        let left = stored.message(65);
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "has lost its lease"]
+    fn a_recovery_that_forgets_a_lease_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        stored.lease(65);
+        stored.witness.go_on(&[RecoveredSession::new(0, b"")]);
     }
 
     #[test]
@@ -592,7 +634,8 @@ mod tests {
         stored.message(1);
         stored.flush();
         let end = stored.witness.end();
-        let offset = end - 64 + 40;
+        // The first byte of the payload.
+        let offset = end - 64;
         stored.storage.corrupt(Slot { journal: 0, number: 0 }, offset, |byte| byte ^ 1);
         stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0);
     }

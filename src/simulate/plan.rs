@@ -27,6 +27,10 @@ pub struct Plan {
 pub struct SidePlan {
     pub journals: u16,
     pub rings_on_volume: bool,
+    /// A write is on the media when it returns: the flush method `dsync`.
+    pub writes_through: bool,
+    /// The least time between two writes of a flusher.
+    pub flush_interval_min_ns: u64,
     /// Of the engine; a session may be stronger.
     pub mode: usize,
 }
@@ -54,6 +58,8 @@ impl SidePlan {
         Self {
             journals: if random.u8(..5) == 0 { random.u16(2..4) } else { 1 },
             rings_on_volume: random.u8(..6) == 0,
+            writes_through: random.u8(..5) == 0,
+            flush_interval_min_ns: [0, 0, 0, 200_000][random.usize(..4)],
             mode: random.usize(..3),
         }
     }

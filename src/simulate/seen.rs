@@ -78,5 +78,7 @@ seen! {
     strays "messages that came again or answered what was lost",
     segments_rolled "segments rolled",
     segments_recycled "segments recycled",
+    held "segments that waited for a resend before they were overwritten",
+    writes_through "engines whose writes are on the media when they return",
     multi_journal "worlds with an engine of several journals",
 }

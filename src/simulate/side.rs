@@ -135,6 +135,10 @@ impl<A: Told> Side<A> {
             .collect();
         let mut node = Node::with_journals(config, plan.journals);
         node.rings_on_volume = plan.rings_on_volume;
+        node.settings.flush_interval_min_ns = plan.flush_interval_min_ns;
+        if plan.writes_through {
+            node.storage.write_through();
+        }
         node.storage.lie(lie);
         let geometry = node.settings.geometry;
         Self {
@@ -233,6 +237,8 @@ impl<A: Told> Side<A> {
             let (report, kept) = (&carried.report, &self.kept[journal]);
             around.trace.say(|| format!("{}: {report}", self.name));
             assert!(!self.stopped_cleanly || report.clean_stop, "{}: {report}", self.name);
+            let hold_max = self.node.config.persistence.recycle_hold_max;
+            carried.recycling.set_resend_hold_max(hold_max.as_nanos() as u64);
             // What could not be damaged any more is looked at now and then.
             let from = if around.random.u8(..8) == 0 { 0 } else { report.end.saturating_sub(2 * ring_bytes) };
             let lost = self.witnesses[journal].recovered(report.end, kept, &self.node.storage, from);
@@ -487,6 +493,7 @@ impl<A: Told> Side<A> {
         self.kept = journals.map(|journal| Kept::of(&journal.flusher, self.sync_failed)).collect();
         for journal in 0..running.journals.len() {
             around.seen.ring_full += running.shared.journal(journal).ring_full.value();
+            around.seen.held += running.journals[journal].recycling.holds();
         }
         for session in running.shared.sessions.sessions() {
             let number = session.name.chars().filter(char::is_ascii_digit).next_back().expect("DESK0 and so on");
@@ -537,6 +544,7 @@ impl<A: Told> Side<A> {
             seen.releases_flush += witness.releases[1];
             seen.releases_sync += witness.releases[2];
         }
+        seen.writes_through += u64::from(self.node.storage.writes_through());
         seen.multi_journal += u64::from(self.witnesses.len() > 1);
     }
 }

@@ -391,4 +391,43 @@ mod tests {
         wire.message(&message(b"D", 1, &[(11, b"a-1")]));
         wire.message(&message(b"4", 1, &[(43, b"Y"), (123, b"Y"), (36, b"2")]));
     }
+
+    fn lost(lost_from: u64, lost_to: u64) -> Rollback {
+        Rollback { epoch: 0, lost_from, lost_to, next_in: 1 }
+    }
+
+    #[test]
+    fn what_is_told_to_be_lost_may_be_filled_over_and_used_again_where_the_peer_expects_it() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.message(&message(b"D", 2, &[(11, b"a-2")]));
+        wire.rolled_back("US", "THEM", lost(1, 65));
+        wire.message(&message(b"4", 1, &[(43, b"Y"), (123, b"Y"), (36, b"2")]));
+        let mut peers = message(b"A", 1, &[(789, b"2")]);
+        peers = String::from_utf8(peers).unwrap().replace("49=US", "49=THEM").replace("56=THEM", "56=US").into_bytes();
+        let sum = peers[..peers.len() - 7].iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        let at = peers.len() - 4;
+        peers[at..at + 3].copy_from_slice(format!("{sum:03}").as_bytes());
+        wire.message(&peers);
+        wire.message(&message(b"A", 2, &[]));
+        assert_eq!(wire.seen().resumed, 1);
+    }
+
+    #[test]
+    #[should_panic = "was the highest number"]
+    fn a_logon_among_lost_numbers_that_the_peer_has_not_asked_for_is_found_out() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.rolled_back("US", "THEM", lost(1, 65));
+        wire.message(&message(b"A", 1, &[]));
+    }
+
+    #[test]
+    #[should_panic = "a gap fill covers"]
+    fn a_gap_fill_over_what_is_not_told_to_be_lost_is_found_out() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.rolled_back("US", "THEM", lost(2, 65));
+        wire.message(&message(b"4", 1, &[(43, b"Y"), (123, b"Y"), (36, b"2")]));
+    }
 }

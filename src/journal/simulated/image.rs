@@ -90,6 +90,24 @@ impl FileImage {
         }
     }
 
+    /// A write that goes to the media itself has gone well: its pages are there.
+    pub fn sync_range(&mut self, offset: usize, length: usize) {
+        for page in pages_of(offset, length) {
+            if self.dirty.remove(&page).is_some() {
+                self.durable[page] = self.cached[page].clone();
+            }
+        }
+    }
+
+    /// A write that goes to the media itself was broken off: what they have of it is all that there is.
+    pub fn break_off_range(&mut self, offset: usize, length: usize, random: &mut fastrand::Rng) {
+        for page in pages_of(offset, length) {
+            if let Some(versions) = self.dirty.remove(&page) {
+                self.settle(page, &versions, random);
+            }
+        }
+    }
+
     /// What Linux does where the device refused: the pages count as clean, so that no later sync tries again.
     pub fn give_up(&mut self) {
         self.lost.extend(std::mem::take(&mut self.dirty).into_keys());
@@ -113,17 +131,23 @@ impl FileImage {
             self.cached[page] = self.durable[page].clone();
         }
         for (page, versions) in std::mem::take(&mut self.dirty) {
-            // Whole pages most of the time, as a device would; torn ones often enough.
-            let survives = if random.u8(..4) == 0 {
-                torn += 1;
-                torn_page(&self.durable[page], &versions, &self.cached[page], random)
-            } else {
-                survivor(&self.durable[page], &versions, &self.cached[page], random)
-            };
-            self.durable[page] = survives.clone();
-            self.cached[page] = survives;
+            torn += u64::from(self.settle(page, &versions, random));
         }
         torn
+    }
+
+    /// One version of a page is left, or a mix of them by sectors: whether it is one.
+    fn settle(&mut self, page: usize, versions: &[Page], random: &mut fastrand::Rng) -> bool {
+        // Whole pages most of the time, as a device would; torn ones often enough.
+        let is_torn = random.u8(..4) == 0;
+        let survives = if is_torn {
+            torn_page(&self.durable[page], versions, &self.cached[page], random)
+        } else {
+            survivor(&self.durable[page], versions, &self.cached[page], random)
+        };
+        self.durable[page] = survives.clone();
+        self.cached[page] = survives;
+        is_torn
     }
 
     /// Changes a byte wherever it is.
@@ -135,6 +159,10 @@ impl FileImage {
         self.durable[page] = bytes.clone();
         self.cached[page] = bytes;
     }
+}
+
+fn pages_of(offset: usize, length: usize) -> std::ops::Range<usize> {
+    offset / PAGE_BYTES..(offset + length).div_ceil(PAGE_BYTES)
 }
 
 fn read(pages: &[Page], offset: usize, buffer: &mut [u8]) {
@@ -206,6 +234,19 @@ mod tests {
             }
         }
         assert!(old > 50 && middle > 20 && newest > 50 && torn > 50, "{old} {middle} {newest} {torn}");
+    }
+
+    #[test]
+    fn a_write_to_the_media_needs_no_sync_and_one_that_is_broken_off_leaves_what_the_media_have() {
+        let mut random = fastrand::Rng::with_seed(1);
+        let mut image = FileImage::new(2 * PAGE_BYTES);
+        image.write(0, &[1; PAGE_BYTES], &mut random);
+        image.sync_range(0, PAGE_BYTES);
+        image.write(PAGE_BYTES, &[2; PAGE_BYTES], &mut random);
+        image.break_off_range(PAGE_BYTES, PAGE_BYTES, &mut random);
+        let read = page_of(&image, 1);
+        image.crash(&mut random);
+        assert_eq!((page_of(&image, 0), page_of(&image, 1)), ([1; PAGE_BYTES], read));
     }
 
     #[test]

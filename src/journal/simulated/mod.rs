@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Geometry, Slot, Storage, StorageError};
+use super::{Geometry, Reached, Slot, Storage, StorageError};
 use image::FileImage;
 
 #[derive(Clone)]
@@ -90,6 +90,7 @@ struct Volume {
     is_dead: bool,
     /// Calls of write, sync, manifest and quarantine until one fails, and then all.
     changes_until_failure: Option<u64>,
+    writes_through: bool,
     lie: Lie,
     withheld: Option<(Slot, u64, Vec<u8>)>,
     /// For what a fault leaves of the call that it strikes.
@@ -123,6 +124,7 @@ impl SimulatedStorage {
             struck: None,
             is_dead: false,
             changes_until_failure: None,
+            writes_through: false,
             lie: Lie::None,
             withheld: None,
             random: fastrand::Rng::with_seed(1),
@@ -199,12 +201,53 @@ impl SimulatedStorage {
         volume.quarantined.iter().map(|(name, named)| (name.clone(), bytes(named))).collect()
     }
 
+    /// From now on a write is on the media when it returns, as with O_DIRECT and O_DSYNC.
+    pub fn write_through(&self) {
+        self.lock().writes_through = true;
+    }
+
+    pub fn writes_through(&self) -> bool {
+        self.lock().writes_through
+    }
+
+    fn put(&self, slot: Slot, offset: u64, runs: [&[u8]; 2]) -> Result<Reached, StorageError> {
+        let volume = &mut *self.lock();
+        let length = runs.iter().map(|run| run.len()).sum();
+        let (result, length) = match volume.course(Operation::Write) {
+            Course::Well if volume.lie == Lie::Write => {
+                if let Some((slot, offset, bytes)) = volume.withheld.replace((slot, offset, runs.concat())) {
+                    volume.write(slot, offset, &bytes);
+                }
+                return Ok(volume.reached());
+            }
+            Course::Well => (Ok(volume.reached()), length),
+            Course::Fails(error, Effect::Nothing, _) => return Err(error),
+            Course::Fails(error, Effect::Part, _) => (Err(error), volume.random.usize(..=length)),
+            Course::Fails(error, Effect::Whole, _) => (Err(error), length),
+        };
+        let first = runs[0].len().min(length);
+        volume.write(slot, offset, &runs[0][..first]);
+        volume.write(slot, offset + first as u64, &runs[1][..length - first]);
+        if volume.writes_through && volume.lie != Lie::Sync {
+            let image = volume.files.get_mut(&slot).expect("a slot within the geometry");
+            match result {
+                Ok(_) => image.sync_range(offset as usize, length),
+                Err(_) => image.break_off_range(offset as usize, length, &mut volume.random),
+            }
+        }
+        result
+    }
+
     fn lock(&self) -> MutexGuard<'_, Volume> {
         self.volume.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Volume {
+    fn reached(&self) -> Reached {
+        if self.writes_through { Reached::Media } else { Reached::System }
+    }
+
     fn calm(&mut self) {
         (self.fault, self.struck, self.changes_until_failure, self.is_dead) = (None, None, None, false);
     }
@@ -286,28 +329,12 @@ impl Operation {
 
 impl Storage for SimulatedStorage {
     fn write(&self, slot: Slot, offset: u64, bytes: &[u8]) -> Result<(), StorageError> {
-        let volume = &mut *self.lock();
-        match volume.course(Operation::Write) {
-            Course::Well if volume.lie == Lie::Write => {
-                if let Some((slot, offset, bytes)) = volume.withheld.replace((slot, offset, bytes.to_vec())) {
-                    volume.write(slot, offset, &bytes);
-                }
-                Ok(())
-            }
-            Course::Well => {
-                volume.write(slot, offset, bytes);
-                Ok(())
-            }
-            Course::Fails(error, effect, _) => {
-                let length = match effect {
-                    Effect::Nothing => 0,
-                    Effect::Part => volume.random.usize(..=bytes.len()),
-                    Effect::Whole => bytes.len(),
-                };
-                volume.write(slot, offset, &bytes[..length]);
-                Err(error)
-            }
-        }
+        self.put(slot, offset, [bytes, &[]]).map(drop)
+    }
+
+    /// One call of the device for both runs, so that a fault may strike between them.
+    fn write_pages(&self, slot: Slot, offset: u64, pages: [&[u8]; 2]) -> Result<Reached, StorageError> {
+        self.put(slot, offset, pages)
     }
 
     fn sync(&self, slot: Slot) -> Result<(), StorageError> {
