@@ -16,5 +16,6 @@ pub mod fix;
 pub mod journal;
 pub mod schedule;
 pub mod session;
+pub mod simulate;
 pub mod sys;
 pub mod transport;

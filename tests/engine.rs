@@ -1,9 +1,9 @@
 //! What one engine does with peers that misbehave, stop, come twice or read too slowly; over a simulated network and clock.
 
-mod simulation;
+mod peers;
 
 use fixring::transport::Transport;
-use simulation::world::{CONFIG, LISTEN, MS, World, types};
+use peers::{CONFIG, LISTEN, MS, World, types};
 
 #[test]
 fn a_second_logon_is_refused_without_a_probe_where_the_live_connection_has_just_been_heard() {
@@ -84,7 +84,7 @@ fn a_connection_that_never_logs_on_is_closed_at_the_deadline() {
 fn a_logon_for_an_unknown_session_is_refused_and_leaves_nothing_behind() {
     let mut world = World::new();
     let sessions = world.engine.shared.sessions.sessions().len();
-    let appended = world.engine.flusher.watermarks().appended();
+    let appended = world.engine.journals[0].flusher.watermarks().appended();
     for (comp_id, target_comp_id) in [("NOBODY", "VENUE"), ("DESK0", "ELSEWHERE"), ("", "VENUE")] {
         let mut stranger = world.peer(comp_id, target_comp_id);
         stranger.connect();
@@ -95,7 +95,7 @@ fn a_logon_for_an_unknown_session_is_refused_and_leaves_nothing_behind() {
     }
     assert_eq!(world.events().len(), 3);
     assert_eq!(world.engine.shared.sessions.sessions().len(), sessions);
-    assert_eq!(world.engine.flusher.watermarks().appended(), appended, "nothing is stored");
+    assert_eq!(world.engine.journals[0].flusher.watermarks().appended(), appended, "nothing is stored");
 }
 
 #[test]
@@ -274,7 +274,7 @@ fn a_graceful_stop_logs_out_and_leaves_a_clean_journal() {
     assert!(world.engine.worker.is_finished() && peer.is_closed());
 
     let mut world = world.restart();
-    assert!(world.engine.report.clean_stop, "{}", world.engine.report);
+    assert!(world.engine.journals[0].report.clean_stop, "{}", world.engine.journals[0].report);
     peer.connect();
     peer.logon();
     world.pass_ms(5);
@@ -294,7 +294,7 @@ fn a_graceful_stop_does_not_wait_for_ever_for_a_logout() {
     assert!(world.engine.worker.is_finished());
     assert_eq!(types(&peer.receive()), "5");
     assert!(peer.is_closed());
-    assert!(world.restart().engine.report.clean_stop);
+    assert!(world.restart().engine.journals[0].report.clean_stop);
 }
 
 #[test]
@@ -374,7 +374,7 @@ fn more_template_sessions_than_a_segment_s_head_can_state_are_refused() {
         world.pass_ms(1);
         assert_eq!(types(&peer.receive()), "8");
     }
-    let recovered = world.restart().engine.recovered.len() as u32;
+    let recovered = world.restart().engine.journals[0].recovered.len() as u32;
     assert_eq!(recovered, 60 - refused + 2, "with the two that are configured");
 }
 
@@ -477,7 +477,7 @@ fn a_peer_that_floods_has_a_bounded_number_of_messages_a_turn() {
     while turns.iter().sum::<usize>() < 150 {
         world.clock.advance(MS);
         assert!(world.engine.worker.turn(world.clock.now(), None) > 0, "a turn that leaves messages is no idle one");
-        world.engine.flusher.turn(world.clock.now().monotonic_ns).expect("a sound volume");
+        world.engine.journals[0].flusher.turn(world.clock.now().monotonic_ns).expect("a sound volume");
         turns.push(peer.receive().len());
     }
     assert!(turns.len() > 2 && turns.iter().all(|answers| (1..=64).contains(answers)), "{turns:?}");
@@ -494,7 +494,7 @@ fn a_worker_whose_ring_another_process_owns_releases_nothing_more() {
     world.pass_ms(5);
     assert_eq!(types(&peer.receive()), "8");
     assert!(!world.engine.worker.is_fenced());
-    world.node.keeper.as_ref().unwrap().usurp(u64::from(world.engine.incarnation) + 1);
+    world.node.keepers[0].usurp(u64::from(world.engine.incarnation) + 1);
     let order = peer.order("after");
     peer.send_bytes(&order);
     world.pass_ms(5);

@@ -1,8 +1,6 @@
 //! The exchange's answers by the standard's own dictionary of every version: a whole engine in one thread, one client, and
 //! each message that reaches the client is validated as strictly as the dictionary allows.
 
-mod simulation;
-
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
@@ -11,10 +9,10 @@ use fixring::config::Config;
 use fixring::dictionary::{Checks, Validator, Version, built_in};
 use fixring::engine::Environment;
 use fixring::fix::{Encoder, FieldIndex, Framing, Message, Precision, frame, parse};
+use fixring::simulate::wire::{Wire, show};
+use fixring::simulate::{Crash, Node, Running, VirtualClock};
 use fixring::transport::simulated::{Host, SimulatedNetwork, SimulatedTransport};
 use fixring::transport::{ConnectionId, Receive, Send, Transport};
-use simulation::wire::{Wire, show};
-use simulation::{Crash, Node, Running, VirtualClock};
 
 const LISTEN: &str = "10.0.0.1:9880";
 const MS: u64 = 1_000_000;

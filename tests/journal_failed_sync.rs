@@ -145,3 +145,31 @@ fn what_a_failed_sync_left_in_the_page_cache_is_written_again_before_anybody_cou
     node.cut_power();
     assert_eq!(next_out(&open(&node)), counted_on);
 }
+
+/// Found by the simulator: a process stopped in order, the sync of its last records failed, and its pod was gone with the ring. The next
+/// took the clean stop in the page cache for proof that all before it was synced, and lost it with the node.
+#[test]
+fn a_clean_stop_that_failed_to_be_synced_is_written_again_too() {
+    let node = Node::default();
+    let mut journal = open(&node);
+    for number in 1..=20 {
+        send(&mut journal, number);
+        journal.flusher.turn(number).unwrap();
+    }
+    node.0.lock().unwrap().syncs_fail = true;
+    for number in 21..=60 {
+        send(&mut journal, number);
+    }
+    assert!(matches!(journal.writer.clean_stop(0), Room::Ready));
+    assert!(journal.flusher.turn(100).is_err());
+    drop(journal);
+
+    node.0.lock().unwrap().syncs_fail = false;
+    let journal = open(&node);
+    assert!(journal.recovered.report.clean_stop, "{}", journal.recovered.report);
+    let counted_on = next_out(&journal);
+    assert_eq!(counted_on, 61, "the page cache still has them");
+    drop(journal);
+    node.cut_power();
+    assert_eq!(next_out(&open(&node)), counted_on);
+}

@@ -1,7 +1,7 @@
 //! The sequence lease in a whole engine: its node dies at each step of a session's life, over several renewals, and what it sends next is
 //! never below what has left.
 
-mod simulation;
+mod peers;
 
 use fixring::application::{Application, Delivery, Handle, Rollback, SessionNumber, Sessions};
 use fixring::config::Config;
@@ -9,9 +9,9 @@ use fixring::fix::Message;
 use fixring::session::Notice;
 use fixring::transport::simulated::{Host, SimulatedNetwork};
 
-use simulation::wire::Wire;
-use simulation::world::{MS, Peer, types};
-use simulation::{Crash, Node, Running, VirtualClock};
+use fixring::simulate::wire::Wire;
+use fixring::simulate::{Crash, Node, Running, VirtualClock};
+use peers::{MS, Peer, types};
 
 /// Sends one message a turn once it is logged on, so that a lease is used up soon.
 #[derive(Default)]
@@ -84,7 +84,7 @@ impl World {
         let make = |_| Ticker { left: NUMBERS, ..Ticker::default() };
         let engine = self.node.start(self.clock.now(), &self.network, &self.wire, host, make);
         let engine = engine.expect("a sound volume");
-        for (_, rollback) in &engine.rollbacks {
+        for (_, rollback) in &engine.journals[0].rollbacks {
             self.wire.rolled_back("VENUE", "DESK", *rollback);
         }
         self.engine = Some(engine);
@@ -114,7 +114,7 @@ impl World {
         if of_worker {
             engine.worker.turn(self.clock.now(), None);
         } else {
-            engine.flusher.turn(self.clock.now().monotonic_ns).expect("a sound volume");
+            engine.journals[0].flusher.turn(self.clock.now().monotonic_ns).expect("a sound volume");
         }
         true
     }
@@ -154,10 +154,10 @@ fn no_number_that_has_left_is_used_again_wherever_the_node_dies() {
             world.node_dies(random);
             world.start();
             let engine = world.engine.as_ref().expect("it runs");
-            let found = engine.recovered.iter().find(|session| session.number == 0);
+            let found = engine.journals[0].recovered.iter().find(|session| session.number == 0);
             let (next_out, lease) = found.map_or((1, 0), |found| (found.next_out, found.lease));
             assert!(next_out >= left, "{mode} after {steps} steps: goes on at {next_out}, {} left", left - 1);
-            let rollbacks = engine.rollbacks.clone();
+            let rollbacks = engine.journals[0].rollbacks.clone();
             assert!(rollbacks.iter().all(|(_, rollback)| rollback.lost_to - rollback.lost_from <= 64), "{rollbacks:?}");
             assert_eq!(engine.worker.application(0).rollbacks.len(), rollbacks.len());
             let moved = rollbacks.iter().any(|(_, rollback)| rollback.lost_from < rollback.lost_to);
@@ -168,7 +168,7 @@ fn no_number_that_has_left_is_used_again_wherever_the_node_dies() {
             while world.step(world.steps_left.is_multiple_of(2)) {}
             world.node_dies(random);
             world.start();
-            let found = world.engine.as_ref().and_then(|engine| engine.recovered.first());
+            let found = world.engine.as_ref().and_then(|engine| engine.journals[0].recovered.first());
             assert_eq!(found.map_or(1, |found| found.next_out), next_out, "{mode} after {steps} steps");
         }
     }
@@ -185,10 +185,10 @@ fn in_sync_a_node_s_death_moves_nothing_and_no_lease_is_taken() {
         world.node_dies(&mut fastrand::Rng::with_seed(steps.into()));
         world.start();
         let engine = world.engine.as_ref().expect("it runs");
-        for found in &engine.recovered {
+        for found in &engine.journals[0].recovered {
             assert!(found.next_out >= left && found.lease == 0, "{found:?}");
         }
-        assert!(engine.rollbacks.iter().all(|(_, rollback)| rollback.lost_from == rollback.lost_to));
+        assert!(engine.journals[0].rollbacks.iter().all(|(_, rollback)| rollback.lost_from == rollback.lost_to));
     }
 }
 
@@ -202,7 +202,7 @@ fn a_rolled_back_session_goes_on_by_a_gap_fill_or_where_the_peer_expects_it() {
         let expected = world.left();
         world.node_dies(&mut fastrand::Rng::with_seed(1));
         world.start();
-        let (_, rollback) = world.engine.as_ref().expect("it runs").rollbacks[0];
+        let (_, rollback) = world.engine.as_ref().expect("it runs").journals[0].rollbacks[0];
         assert!(rollback.lost_from < expected && expected < rollback.lost_to, "{rollback:?} {expected}");
 
         let next_out = peer.next_out;
@@ -218,7 +218,7 @@ fn a_rolled_back_session_goes_on_by_a_gap_fill_or_where_the_peer_expects_it() {
         let mut asked = false;
         while world.step(step % 3 != 2) {
             step += 1;
-            world.engine.as_mut().expect("it runs").stager.turn().expect("a sound volume");
+            world.engine.as_mut().expect("it runs").journals[0].stager.turn().expect("a sound volume");
             heard.extend(peer.receive());
             if !asked && !next_expected && !heard.is_empty() {
                 asked = true;

@@ -1,9 +1,9 @@
 //! Resends of one journal beside each other; over a simulated network and clock.
 
-mod simulation;
+mod peers;
 
 use fixring::journal::JOBS_MAX;
-use simulation::world::{CONFIG, Peer, World, types};
+use peers::{CONFIG, Peer, World, types};
 
 /// A letter each, from the template.
 const SESSIONS: &str = "ABCDEFGHIJKLMNOPQRSTUVWX";

@@ -1,11 +1,11 @@
 //! What the journal keeps and for how long, over a simulated network, clock and volume: resends of what is gone or too old, resends
 //! that hold the segment that they read, and an archive that does not keep up.
 
-mod simulation;
+mod peers;
 
 use fixring::engine::Event;
 use fixring::journal::Hold;
-use simulation::world::{CONFIG, MS, Peer, World, types};
+use peers::{CONFIG, MS, Peer, World, types};
 
 /// Orders that fill more than the eight segments of 128 KiB.
 const LAP: u32 = 2_500;
@@ -100,17 +100,17 @@ fn resend_at_the_edge() -> (World, Peer, Peer) {
     let mut other = world.logged_on("DESK1");
     let segment_bytes = world.node.settings.geometry.segment_bytes;
     // A commit's room before the end the next segment begins.
-    while world.engine.flusher.watermarks().synced() < 8 * segment_bytes - 16_384 {
+    while world.engine.journals[0].flusher.watermarks().synced() < 8 * segment_bytes - 16_384 {
         trade(&mut world, &mut other, 1);
     }
-    assert_eq!(world.engine.recycling.oldest_segment(), 0);
+    assert_eq!(world.engine.journals[0].recycling.oldest_segment(), 0);
     (world, peer, other)
 }
 
 /// Trades until the next segment has begun.
 fn trade_over_the_edge(world: &mut World, other: &mut Peer) {
     let segment_bytes = world.node.settings.geometry.segment_bytes;
-    while world.engine.flusher.watermarks().appended() <= 8 * segment_bytes {
+    while world.engine.journals[0].flusher.watermarks().appended() <= 8 * segment_bytes {
         trade(world, other, 1);
     }
 }
@@ -118,39 +118,45 @@ fn trade_over_the_edge(world: &mut World, other: &mut Peer) {
 #[test]
 fn a_resend_holds_the_segment_that_it_reads_and_then_lets_it_go() {
     let (mut world, mut peer, mut other) = resend_at_the_edge();
-    world.engine.recycling.set_resend_hold_max(1_000 * MS);
+    world.engine.journals[0].recycling.set_resend_hold_max(1_000 * MS);
     world.stages = false;
     peer.send(b"2", &[(7, "1"), (16, "0")]);
     world.pass_ms(1);
     // The stager knows of it, and has walked no further than one bounded piece.
-    world.engine.stager.turn().unwrap();
+    world.engine.journals[0].stager.turn().unwrap();
     trade_over_the_edge(&mut world, &mut other);
-    assert_eq!((world.engine.recycling.hold(), world.engine.recycling.oldest_segment()), (Some(Hold::Resend), 0));
+    assert_eq!(
+        (world.engine.journals[0].recycling.hold(), world.engine.journals[0].recycling.oldest_segment()),
+        (Some(Hold::Resend), 0)
+    );
     world.stages = true;
     world.pass_ms(50);
     let reports = types(&peer.receive()).matches('8').count();
-    assert_eq!((reports, world.engine.recycling.hold()), (50, None));
-    assert_eq!((world.engine.recycling.holds_expired(), incomplete(&mut world)), (0, vec![]));
-    assert_eq!(world.engine.recycling.oldest_segment(), 1);
+    assert_eq!((reports, world.engine.journals[0].recycling.hold()), (50, None));
+    assert_eq!((world.engine.journals[0].recycling.holds_expired(), incomplete(&mut world)), (0, vec![]));
+    assert_eq!(world.engine.journals[0].recycling.oldest_segment(), 1);
 }
 
 #[test]
 fn a_resend_that_holds_for_too_long_is_filled_for_what_is_gone() {
     let (mut world, mut peer, mut other) = resend_at_the_edge();
     world.wire.let_forget();
-    world.engine.recycling.set_resend_hold_max(20 * MS);
+    world.engine.journals[0].recycling.set_resend_hold_max(20 * MS);
     world.stages = false;
     for asks in [&mut peer, &mut other] {
         asks.send(b"2", &[(7, "1"), (16, "0")]);
     }
     world.pass_ms(1);
     // It finds the messages of one and then of the other, for which it forgets what it has read for the first.
-    world.engine.stager.turn().unwrap();
-    world.engine.stager.turn().unwrap();
+    world.engine.journals[0].stager.turn().unwrap();
+    world.engine.journals[0].stager.turn().unwrap();
     trade_over_the_edge(&mut world, &mut other);
-    assert_eq!(world.engine.recycling.hold(), Some(Hold::Resend));
+    assert_eq!(world.engine.journals[0].recycling.hold(), Some(Hold::Resend));
     world.pass_ms(30);
-    assert_eq!((world.engine.recycling.hold(), world.engine.recycling.holds_expired()), (None, 1));
+    assert_eq!(
+        (world.engine.journals[0].recycling.hold(), world.engine.journals[0].recycling.holds_expired()),
+        (None, 1)
+    );
     trade(&mut world, &mut other, 150);
     world.stages = true;
     world.pass_ms(50);
@@ -164,15 +170,15 @@ fn a_resend_that_holds_for_too_long_is_filled_for_what_is_gone() {
 #[test]
 fn a_resend_does_not_hold_while_a_quarter_of_the_ring_waits() {
     let (mut world, mut peer, mut other) = resend_at_the_edge();
-    world.engine.recycling.set_resend_hold_max(1_000_000 * MS);
+    world.engine.journals[0].recycling.set_resend_hold_max(1_000_000 * MS);
     world.stages = false;
     peer.send(b"2", &[(7, "1"), (16, "0")]);
     world.pass_ms(1);
-    world.engine.stager.turn().unwrap();
+    world.engine.journals[0].stager.turn().unwrap();
     trade_over_the_edge(&mut world, &mut other);
-    assert_eq!(world.engine.recycling.hold(), Some(Hold::Resend));
+    assert_eq!(world.engine.journals[0].recycling.hold(), Some(Hold::Resend));
     trade(&mut world, &mut other, 50);
-    assert_eq!(world.engine.recycling.holds_expired(), 1);
+    assert_eq!(world.engine.journals[0].recycling.holds_expired(), 1);
     assert_eq!(world.engine.shared.journal(0).ring_full.value(), 0, "nobody was kept waiting");
 }
 
@@ -180,7 +186,7 @@ fn a_resend_does_not_hold_while_a_quarter_of_the_ring_waits() {
 fn an_archive_that_does_not_keep_up_stops_the_reading_and_loses_nothing() {
     let mut world = World::new();
     let mut peer = world.logged_on("DESK0");
-    world.engine.recycling.require_archive();
+    world.engine.journals[0].recycling.require_archive();
     let orders: Vec<u8> = (0..LAP).flat_map(|number| peer.order(&format!("o{number}"))).collect();
     let (mut sent, mut reports) = (0, Vec::new());
     for _ in 0..500 {
@@ -188,22 +194,22 @@ fn an_archive_that_does_not_keep_up_stops_the_reading_and_loses_nothing() {
         world.pass_ms(1);
         reports.extend(peer.receive());
     }
-    assert_eq!(world.engine.recycling.hold(), Some(Hold::Archive));
+    assert_eq!(world.engine.journals[0].recycling.hold(), Some(Hold::Archive));
     assert!(world.engine.shared.journal(0).ring_full.value() > 0 && reports.len() < LAP as usize);
     world.pass_ms(100);
     assert_eq!(peer.receive(), [""; 0], "nothing is taken while the ring is full");
     let segment_bytes = world.node.settings.geometry.segment_bytes;
-    assert_eq!(world.engine.flusher.watermarks().synced(), 8 * segment_bytes);
+    assert_eq!(world.engine.journals[0].flusher.watermarks().synced(), 8 * segment_bytes);
 
     // One segment is archived: so far it goes on, and no further.
-    world.engine.recycling.set_archived(1);
+    world.engine.journals[0].recycling.set_archived(1);
     for _ in 0..200 {
         sent += peer.send_bytes(&orders[sent..]);
         world.pass_ms(1);
         reports.extend(peer.receive());
     }
-    assert_eq!(world.engine.flusher.watermarks().synced(), 9 * segment_bytes);
-    world.engine.recycling.set_archived(u64::MAX);
+    assert_eq!(world.engine.journals[0].flusher.watermarks().synced(), 9 * segment_bytes);
+    world.engine.journals[0].recycling.set_archived(u64::MAX);
     for _ in 0..500 {
         sent += peer.send_bytes(&orders[sent..]);
         world.pass_ms(1);

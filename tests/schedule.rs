@@ -4,17 +4,15 @@
 //! The wire's checker lets numbers begin again only where a Logon says so or where a test has permitted it, at the moment of a
 //! period's start. How often a session's numbers have begun again is told by its notices, over all lives of its engine.
 
-mod simulation;
-
 use fixring::application::{Application, Delivery, Handle};
 use fixring::config::Config;
 use fixring::engine::Event;
 use fixring::fix::{Message, UtcTimestamp, tags};
 use fixring::session::Notice;
+use fixring::simulate::wire::Wire;
+use fixring::simulate::{Crash, Node, Running, VirtualClock};
 use fixring::transport::simulated::{Host, SimulatedNetwork};
 use jiff::Timestamp;
-use simulation::wire::Wire;
-use simulation::{Crash, Node, Running, VirtualClock};
 
 const MS: u64 = 1_000_000;
 const S: u64 = 1_000 * MS;
@@ -174,8 +172,9 @@ impl World {
         for side in [DESK, VENUE] {
             if let Some(running) = &mut self.sides[side].running {
                 work += running.worker.turn(now, None);
-                running.flusher.turn(now.monotonic_ns).expect("a sound volume");
-                running.stager.turn().expect("a sound volume");
+                let journal = &mut running.journals[0];
+                journal.flusher.turn(now.monotonic_ns).expect("a sound volume");
+                journal.stager.turn().expect("a sound volume");
             }
             self.listen(side);
         }

@@ -1,8 +1,8 @@
 //! What sessions meet when the volume is slow, or stands still for a while: back-pressure, and nothing lost.
 
-mod simulation;
+mod peers;
 
-use simulation::world::{CONFIG, Peer, World, types};
+use peers::{CONFIG, Peer, World, types};
 
 const HEARTBEAT_MS: u64 = 1_000;
 

@@ -14,6 +14,7 @@ pub mod logging;
 mod recover;
 mod run;
 mod schedule;
+mod simulate;
 
 use std::path::PathBuf;
 
@@ -70,6 +71,7 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
     Certify(certify::CertifyOptions),
+    Simulate(simulate::SimulateOptions),
     /// Look up fields and messages; check, export and compile dictionaries
     #[command(subcommand)]
     Dictionary(dictionary::DictionaryCommand),
@@ -102,6 +104,7 @@ pub fn main() -> Exit {
         Command::Bench(bench) => bench::bench(&bench),
         Command::Dictionary(command) => dictionary::dictionary(&command),
         Command::Certify(options) => certify::certify(&options),
+        Command::Simulate(options) => simulate::simulate(&options),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Schedule(options) => schedule::schedule(&options),
         Command::Demo(options) => demo::demo(&options),

@@ -164,6 +164,16 @@ impl<S: Storage> Flusher<S> {
         self.ring.watermarks()
     }
 
+    /// What is appended from `from` on, as far as the lap of the ring goes. For a witness in the same thread.
+    ///
+    /// # Panics
+    /// When it is carried away already.
+    pub(crate) fn appended_from(&mut self, from: u64) -> &[u8] {
+        let lap_end = (from / self.geometry.ring_bytes + 1) * self.geometry.ring_bytes;
+        let end = self.ring.appended().min(lap_end);
+        self.ring.read(from, end - from)
+    }
+
     pub fn counters(&self) -> Arc<FlusherCounters> {
         Arc::clone(&self.counters)
     }

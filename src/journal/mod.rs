@@ -82,6 +82,7 @@ pub use lock::DirectoryLock;
 pub use manifest::{LastUse, Manifest, ManifestError, journal_of};
 pub use open::{Journal, OpenError, Opened, Settings, open, open_over, open_with, prepare};
 pub use rate::FillRate;
+pub(crate) use record::header_at;
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
 pub use recovery::{PlacedRollback, Records, Recovered, RecoveryReport, RingFound, StoredRecord};
 pub use recycling::{Hold, Recycling};

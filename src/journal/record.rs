@@ -191,7 +191,7 @@ fn seed(position: u64, length: u64, header_crc: u32) -> u32 {
 }
 
 /// The header at `position` if its fields could be ours and the record would lie before `end`; its CRC is not looked at.
-pub(super) fn header_at(bytes: &[u8], position: u64, end: u64) -> Option<RecordHeader> {
+pub(crate) fn header_at(bytes: &[u8], position: u64, end: u64) -> Option<RecordHeader> {
     let (raw, _) = RawHeader::read_from_prefix(bytes).ok()?;
     let header = raw.decode()?;
     let fits = position.checked_add(header.padded_bytes()).is_some_and(|next| next <= end);

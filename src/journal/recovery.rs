@@ -215,11 +215,9 @@ pub(super) fn recover<S: Storage>(
     let (beyond_bytes, fenced_bytes) = quarantine_beyond(storage, &mut segments, manifest, journal, end)?;
     let synced = match ring_found {
         RingFound::Accepted => ring.marks().synced,
-        // Ring space is reused only once it is synced, so no more than a ring's length can be missing.
-        _ if manifest.incarnation > 0 && scan.last_kind != Some(Kind::CleanStop) => {
-            segments_end.saturating_sub(geometry.ring_bytes)
-        }
-        _ => segments_end,
+        // Ring space is reused only once it is synced, so no more than a ring's length can be missing: even of a clean stop, which may be
+        // what the process before failed to sync.
+        _ => segments_end.saturating_sub(geometry.ring_bytes),
     };
     make_durable(storage, geometry, journal, synced, segments_end)?;
     carry_over(storage, geometry, journal, ring, segments_end, end)?;
@@ -682,8 +680,8 @@ fn quarantine_beyond<S: Storage>(
 }
 
 /// What was read may so far be in the page cache alone, even where a sync failed and the next one would say nothing of it: a lost pod
-/// leaves that to the next one on its node. So what was never synced, or may not have been, is written again. Only the
-/// last segment can need a sync beside that, since the flusher syncs each before it writes the next.
+/// leaves that to the next one on its node. So what may never have been synced is written again. Nothing before the last segment can need
+/// it: the flusher syncs each before it writes the next.
 fn make_durable<S: Storage>(
     storage: &S,
     geometry: Geometry,
@@ -692,7 +690,8 @@ fn make_durable<S: Storage>(
     end: u64,
 ) -> Result<(), StorageError> {
     let mut bytes = Vec::new();
-    let mut at = synced;
+    let last_segment = end.saturating_sub(1) / geometry.segment_bytes * geometry.segment_bytes;
+    let mut at = synced.max(last_segment);
     while at < end {
         let lap_end = (at / geometry.ring_bytes + 1) * geometry.ring_bytes;
         let to = end.min(lap_end);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 
 /// One segment's file.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct Slot {
     pub journal: u16,
     pub number: u32,

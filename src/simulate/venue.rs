@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fixring::application::{
+use super::side::Told;
+use crate::application::{
     Application, Delivery, Direction, Exchange, Handle, RestoreError, Rollback, SessionNumber, Sessions,
 };
-use fixring::fix::{Message, tags};
+use crate::fix::{Message, tags};
 
 /// News to a peer from one order of its to the next, at most: what a peer that does not read misses must still be in the
 /// segments when it comes back. None after a start, until it is heard.
@@ -91,5 +92,11 @@ impl Application for Venue {
 
     fn on_rollback(&mut self, session: SessionNumber, rollback: Rollback) {
         self.rollbacks.push((session, rollback));
+    }
+}
+
+impl Told for Venue {
+    fn rollbacks(&self) -> &[(SessionNumber, Rollback)] {
+        &self.rollbacks
     }
 }

@@ -1,4 +1,5 @@
 //! One exchange under test, and peers that do what a test tells them.
+#![allow(dead_code, reason = "each test crate uses its own part")]
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
@@ -10,8 +11,8 @@ use fixring::fix::{Encoder, Framing, Precision, frame};
 use fixring::transport::simulated::{Host, SimulatedNetwork, SimulatedTransport};
 use fixring::transport::{ConnectionId, Receive, Send, Transport};
 
-use super::wire::{Wire, show};
-use super::{Crash, Node, Running, VirtualClock};
+use fixring::simulate::wire::{Wire, show};
+use fixring::simulate::{Crash, Node, Running, VirtualClock};
 
 pub const LISTEN: &str = "10.0.0.1:9880";
 pub const MS: u64 = 1_000_000;
@@ -95,10 +96,10 @@ impl World {
             self.clock.advance(MS / 20);
             self.engine.worker.turn(self.clock.now(), None);
             if self.flushes {
-                self.engine.flusher.turn(self.clock.now().monotonic_ns).expect("a sound volume");
+                self.engine.journals[0].flusher.turn(self.clock.now().monotonic_ns).expect("a sound volume");
             }
             if self.stages {
-                self.engine.stager.turn().expect("a sound volume");
+                self.engine.journals[0].stager.turn().expect("a sound volume");
             }
         }
     }

@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use fixring::application::{Application, Delivery, Direction, Handle, RestoreError, Rollback, SessionNumber, Sessions};
-use fixring::fix::{Decimal, Message, Precision, tags};
+use super::side::Told;
+use crate::application::{Application, Delivery, Direction, Handle, RestoreError, Rollback, SessionNumber, Sessions};
+use crate::engine::Environment;
+use crate::fix::{Decimal, Message, Precision, tags};
 
 /// Orders of a session that wait for their answer, at most: what a resend must bring back stays within the segments.
 const UNANSWERED_MAX: usize = 16;
@@ -30,16 +32,17 @@ pub enum Stray {
     News(u64),
 }
 
-/// By session, of all of a desk's lives. The world says whether they may be.
-pub type Strays = Arc<Mutex<Vec<(u32, Stray)>>>;
+/// By journal and session, of all of a desk's lives. The world says whether they may be.
+pub type Strays = Arc<Mutex<Vec<(u16, u32, Stray)>>>;
 
 pub struct Desk {
     pub accounts: Vec<Account>,
     random: fastrand::Rng,
     /// Set while no new orders are sent.
     quiet: Arc<AtomicBool>,
-    /// Sessions begin anew now and then, and what was not delivered by then never is.
-    resets: bool,
+    /// Set where what was not delivered may never be.
+    is_lossy: Arc<AtomicBool>,
+    journal: u16,
     /// In the ClOrdIDs, so that none is used again after a loss.
     incarnation: u32,
     strays: Strays,
@@ -52,8 +55,8 @@ impl Desk {
         seed: u64,
         sessions: usize,
         quiet: Arc<AtomicBool>,
-        resets: bool,
-        incarnation: u32,
+        is_lossy: Arc<AtomicBool>,
+        environment: &Environment,
         strays: Strays,
     ) -> Self {
         let account = Account { next_order: 1, next_news: 1, ..Account::default() };
@@ -61,15 +64,16 @@ impl Desk {
             accounts: vec![account; sessions],
             random: fastrand::Rng::with_seed(seed),
             quiet,
-            resets,
-            incarnation,
+            is_lossy,
+            journal: environment.journal,
+            incarnation: environment.incarnation,
             strays,
             rollbacks: Vec::new(),
         }
     }
 
     fn stray(&self, session: SessionNumber, stray: Stray) {
-        self.strays.lock().expect("no panic before").push((session.0, stray));
+        self.strays.lock().expect("no panic before").push((self.journal, session.0, stray));
     }
 
     fn report(&mut self, session: SessionNumber, report: &Message<'_>) {
@@ -89,7 +93,7 @@ impl Desk {
     fn news(&mut self, session: SessionNumber, news: &Message<'_>) {
         let number = news.field(tags::TEXT).and_then(id_of).expect("a News(B) is numbered");
         let account = &mut self.accounts[session.0 as usize];
-        assert!(number <= account.next_news || self.resets, "news {number}: {account:?}");
+        assert!(number <= account.next_news || self.is_lossy.load(Ordering::Relaxed), "news {number}: {account:?}");
         let came_before = number < account.next_news;
         account.next_news = number + 1;
         if came_before {
@@ -189,5 +193,11 @@ impl Application for Desk {
 
     fn on_rollback(&mut self, session: SessionNumber, rollback: Rollback) {
         self.rollbacks.push((session, rollback));
+    }
+}
+
+impl Told for Desk {
+    fn rollbacks(&self) -> &[(SessionNumber, Rollback)] {
+        &self.rollbacks
     }
 }

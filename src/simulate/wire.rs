@@ -3,7 +3,7 @@
 //! The rules, for each direction of each session and each epoch (an epoch begins with a Logon that says ResetSeqNumFlag(141)):
 //! every message is framed and parses, its CheckSum(10) right; a number stands for one message, so that it comes again only
 //! with PossDupFlag(43) and the same body; without PossDupFlag(43) numbers only rise; a gap fill covers no application
-//! message that was sent before; an ExecID(17) stands for one message.
+//! message that was sent before; an ExecID(17) stands for one message of its session.
 //!
 //! What a node's death has taken is told by [`Wire::rolled_back`]: of those numbers an application message may be filled over, and a
 //! Logon may go on among them, at the NextExpectedMsgSeqNum(789) of the peer's Logon or above. What the peer has not taken does not count.
@@ -15,17 +15,31 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use fixring::fix::{FieldIndex, Framing, Message, frame, parse, tags};
-use fixring::journal::Rollback;
-use fixring::session::is_admin;
-use fixring::transport::simulated::SimulatedTransport;
-use fixring::transport::{Connect, ConnectionId, Ready, Receive, Send, Transport};
+use super::trace::Trace;
+use crate::fix::{FieldIndex, Framing, Message, frame, parse, tags};
+use crate::journal::Rollback;
+use crate::session::is_admin;
+use crate::transport::simulated::SimulatedTransport;
+use crate::transport::{Connect, ConnectionId, Ready, Receive, Send, Transport};
 
 /// SenderCompID(49) and TargetCompID(56).
 pub type Way = (String, String);
 
 #[derive(Clone, Default)]
-pub struct Wire(Rc<RefCell<Seen>>);
+pub struct Wire(Rc<RefCell<Seen>>, Trace);
+
+/// A message that an engine gave to its transport whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    pub way: Way,
+    pub msg_seq_num: u64,
+    /// The number that the peer awaits next after it.
+    pub next: u64,
+    /// Of all its bytes.
+    pub crc: u32,
+    /// The application's messages that it stands for, as a gap fill, and that have left before.
+    pub covers: Vec<u64>,
+}
 
 #[derive(Default)]
 pub struct Seen {
@@ -45,7 +59,10 @@ pub struct Seen {
     pub resumed: u64,
     /// NextExpectedMsgSeqNum(789) of the newest Logon each way.
     next_expected: BTreeMap<Way, u64>,
-    exec_ids: BTreeMap<Vec<u8>, (Way, u32, u64)>,
+    /// By sender and target too: the journals of an engine give them out apart from each other.
+    exec_ids: BTreeMap<(Way, Vec<u8>), (u32, u64)>,
+    /// Since they were taken last.
+    left: Option<Vec<Left>>,
 }
 
 /// One direction of one session.
@@ -68,6 +85,15 @@ pub struct Flow {
 }
 
 impl Wire {
+    /// One that remembers what has left until it is taken with [`Wire::take_left`].
+    pub fn watched(trace: Trace) -> Self {
+        Self(Rc::new(RefCell::new(Seen { left: Some(Vec::new()), ..Seen::default() })), trace)
+    }
+
+    pub fn take_left(&self) -> Vec<Left> {
+        self.0.borrow_mut().left.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
     pub fn seen(&self) -> std::cell::Ref<'_, Seen> {
         self.0.borrow()
     }
@@ -97,6 +123,7 @@ impl Wire {
     fn message(&self, bytes: &[u8]) {
         let mut index = FieldIndex::with_capacity(128);
         let message = parse(bytes, &mut index).unwrap_or_else(|error| panic!("{error:?}: {}", show(bytes)));
+        self.1.say(|| format!("left: {}", show(bytes)));
         self.0.borrow_mut().message(&message);
     }
 }
@@ -116,6 +143,10 @@ impl Seen {
         let msg_seq_num = number(tags::MSG_SEQ_NUM).unwrap_or_else(|| panic!("no MsgSeqNum(34): {}", shown()));
         let poss_dup = message.flag(tags::POSS_DUP_FLAG);
         let msg_type = message.msg_type();
+        if let Some(left) = &mut self.left {
+            let crc = crc_fast::crc32_iscsi(message.bytes());
+            left.push(Left { way: way.clone(), msg_seq_num, next: msg_seq_num + 1, crc, covers: Vec::new() });
+        }
         let expected = self.next_expected.get(&(way.1.clone(), way.0.clone())).copied();
         if let Some(next_expected) = number(tags::NEXT_EXPECTED_MSG_SEQ_NUM).filter(|_| msg_type == b"A") {
             self.next_expected.insert(way.clone(), next_expected);
@@ -147,8 +178,18 @@ impl Seen {
             assert!(poss_dup && message.flag(tags::GAP_FILL_FLAG), "only gap fills: {}", shown());
             let new_seq_no = number(tags::NEW_SEQ_NO).expect("NewSeqNo(36)");
             assert!(new_seq_no > msg_seq_num, "{}", shown());
-            let lost = flow.messages.range(msg_seq_num..new_seq_no).find(|(_, (_, application))| *application);
-            assert!(lost.is_none() || self.forgets, "a gap fill covers the application message {lost:?}: {}", shown());
+            let covered = flow.messages.range(msg_seq_num..new_seq_no);
+            let lost: Vec<u64> =
+                covered.filter(|(_, (_, application))| *application).map(|(number, _)| *number).collect();
+            match self.left.as_mut().and_then(|left| left.last_mut()) {
+                // Whoever watches knows whether they could have been sent.
+                Some(left) => (left.next, left.covers) = (new_seq_no, lost),
+                None => assert!(
+                    lost.is_empty() || self.forgets,
+                    "a gap fill covers the application messages {lost:?}: {}",
+                    shown()
+                ),
+            }
             flow.next = flow.next.max(new_seq_no);
             return;
         }
@@ -169,9 +210,9 @@ impl Seen {
             }
             b"8" => {
                 flow.reports.insert(text(tags::EXEC_ID));
-                let place = (way, flow.epoch, msg_seq_num);
-                let exec_id = message.field(tags::EXEC_ID).expect("ExecID(17)").to_vec();
-                let before = self.exec_ids.entry(exec_id).or_insert_with(|| place.clone());
+                let place = (flow.epoch, msg_seq_num);
+                let exec_id = (way, message.field(tags::EXEC_ID).expect("ExecID(17)").to_vec());
+                let before = self.exec_ids.entry(exec_id).or_insert(place);
                 assert_eq!(*before, place, "an ExecID(17) is used twice: {}", shown());
             }
             b"5" => {
@@ -207,6 +248,8 @@ pub struct Tapped {
     wire: Wire,
     stalled: Rc<Cell<bool>>,
     accept_fails: Rc<Cell<bool>>,
+    /// While set, nothing is taken to be sent.
+    muted: Rc<Cell<bool>>,
     /// That there are connections to accept; not told again before all are.
     told: bool,
     /// By connection: what is sent of a message that is not whole yet.
@@ -214,8 +257,14 @@ pub struct Tapped {
 }
 
 impl Tapped {
-    pub fn new(inner: SimulatedTransport, wire: Wire, stalled: Rc<Cell<bool>>, accept_fails: Rc<Cell<bool>>) -> Self {
-        Self { inner, wire, stalled, accept_fails, told: false, unfinished: BTreeMap::new() }
+    pub fn new(
+        inner: SimulatedTransport,
+        wire: Wire,
+        stalled: Rc<Cell<bool>>,
+        accept_fails: Rc<Cell<bool>>,
+        muted: Rc<Cell<bool>>,
+    ) -> Self {
+        Self { inner, wire, stalled, accept_fails, muted, told: false, unfinished: BTreeMap::new() }
     }
 }
 
@@ -254,6 +303,9 @@ impl Transport for Tapped {
     }
 
     fn send(&mut self, id: ConnectionId, slices: &[IoSlice<'_>]) -> Send {
+        if self.muted.get() {
+            return Send::Full;
+        }
         let sent = self.inner.send(id, slices);
         if let Send::Bytes(count) = sent {
             let stream = self.unfinished.entry(id.0).or_default();
@@ -287,5 +339,95 @@ impl Transport for Tapped {
 
     fn stop_listening(&mut self) {
         self.inner.stop_listening();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(msg_type: &[u8], msg_seq_num: u64, fields: &[(u32, &[u8])]) -> Vec<u8> {
+        let mut buffer = vec![0; 1024];
+        let mut encoder = crate::fix::Encoder::begin(&mut buffer, b"FIX.4.4", msg_type);
+        encoder.uint(34, msg_seq_num).bytes(49, b"US").bytes(56, b"THEM");
+        for (tag, value) in fields {
+            encoder.bytes(*tag, value);
+        }
+        let length = encoder.finish().expect("room");
+        buffer.truncate(length);
+        buffer
+    }
+
+    #[test]
+    fn a_message_may_come_again_as_it_was_with_poss_dup_flag() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.message(&message(b"D", 1, &[(43, b"Y"), (11, b"a-1")]));
+        wire.message(&message(b"4", 2, &[(43, b"Y"), (123, b"Y"), (36, b"5")]));
+        wire.message(&message(b"D", 5, &[(11, b"a-2")]));
+        assert_eq!((wire.seen().messages, wire.seen().resent, wire.seen().gap_fills), (4, 1, 1));
+    }
+
+    #[test]
+    #[should_panic = "another message under the same number"]
+    fn a_number_that_stands_for_two_messages_is_found_out() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.message(&message(b"D", 1, &[(43, b"Y"), (11, b"a-2")]));
+    }
+
+    #[test]
+    #[should_panic = "was the highest number"]
+    fn a_number_that_is_too_low_without_poss_dup_flag_is_found_out() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 7, &[(11, b"a-1")]));
+        wire.message(&message(b"D", 7, &[(11, b"a-1")]));
+    }
+
+    #[test]
+    #[should_panic = "a gap fill covers"]
+    fn a_gap_fill_over_an_order_is_found_out_where_nobody_else_judges_it() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.message(&message(b"4", 1, &[(43, b"Y"), (123, b"Y"), (36, b"2")]));
+    }
+
+    fn lost(lost_from: u64, lost_to: u64) -> Rollback {
+        Rollback { epoch: 0, lost_from, lost_to, next_in: 1 }
+    }
+
+    #[test]
+    fn what_is_told_to_be_lost_may_be_filled_over_and_used_again_where_the_peer_expects_it() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.message(&message(b"D", 2, &[(11, b"a-2")]));
+        wire.rolled_back("US", "THEM", lost(1, 65));
+        wire.message(&message(b"4", 1, &[(43, b"Y"), (123, b"Y"), (36, b"2")]));
+        let mut peers = message(b"A", 1, &[(789, b"2")]);
+        peers = String::from_utf8(peers).unwrap().replace("49=US", "49=THEM").replace("56=THEM", "56=US").into_bytes();
+        let sum = peers[..peers.len() - 7].iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
+        let at = peers.len() - 4;
+        peers[at..at + 3].copy_from_slice(format!("{sum:03}").as_bytes());
+        wire.message(&peers);
+        wire.message(&message(b"A", 2, &[]));
+        assert_eq!(wire.seen().resumed, 1);
+    }
+
+    #[test]
+    #[should_panic = "was the highest number"]
+    fn a_logon_among_lost_numbers_that_the_peer_has_not_asked_for_is_found_out() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.rolled_back("US", "THEM", lost(1, 65));
+        wire.message(&message(b"A", 1, &[]));
+    }
+
+    #[test]
+    #[should_panic = "a gap fill covers"]
+    fn a_gap_fill_over_what_is_not_told_to_be_lost_is_found_out() {
+        let wire = Wire::default();
+        wire.message(&message(b"D", 1, &[(11, b"a-1")]));
+        wire.rolled_back("US", "THEM", lost(2, 65));
+        wire.message(&message(b"4", 1, &[(43, b"Y"), (123, b"Y"), (36, b"2")]));
     }
 }

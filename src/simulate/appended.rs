@@ -1,0 +1,642 @@
+//! What one journal was given to keep, commit by commit, held beside it by a witness that trusts none of its marks.
+//!
+//! The witness sees the bytes when the worker has closed their commit, and knows them by a hash. From then on it can say of the simulated
+//! volume itself whether a commit is in the page cache, or on the media. So it judges two things: that what leaves on the wire was as safe
+//! as its commit's mode asks ([`Appended::left`]), and that what a recovery finds is the same commits in the same order, up to an end
+//! before which lies all that may not be lost ([`Appended::recovered`]).
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::node::Crash;
+use super::wire::{Left, mix};
+use crate::journal::simulated::SimulatedStorage;
+use crate::journal::{
+    Flusher, Geometry, HEADER_BYTES, Kind, Mode, RecordHeader, RecoveredSession, StoredNumbers, flags, header_at,
+};
+use crate::session::Identity;
+
+/// The witness of one journal.
+pub struct Appended {
+    geometry: Geometry,
+    journal: u16,
+    /// Of each session that the configuration names, by CompIDs.
+    modes: HashMap<(String, String), Mode>,
+    sessions: BTreeMap<u32, Session>,
+    numbers: HashMap<(String, String), u32>,
+    /// Oldest first. Those that are recycled by now are forgotten.
+    commits: VecDeque<Commit>,
+    end: u64,
+    /// Up to where the commits were found in the page cache, and on the media.
+    in_cache: u64,
+    on_media: u64,
+    /// By mode: the end of the last commit that something was released of.
+    released: [u64; 3],
+    /// By mode.
+    pub releases: [u64; 3],
+    /// What left by virtue of a lease on the media.
+    pub below_lease: u64,
+    pub compared: u64,
+    pub count: u64,
+    bytes: Vec<u8>,
+}
+
+struct Commit {
+    start: u64,
+    end: u64,
+    hash: u64,
+}
+
+#[derive(Default)]
+struct Session {
+    mode: Mode,
+    epoch: u32,
+    /// One more than the highest number that a record has used.
+    next_out: u64,
+    /// What the journal has stated of numbers and is not known to be on the media, oldest first.
+    stated: VecDeque<Stated>,
+    /// The newest that is.
+    durable: Stated,
+    /// Records that go on the wire, oldest first.
+    sent: VecDeque<Sent>,
+    /// Where each message that took a number lies, of this epoch.
+    stored: BTreeMap<u64, u64>,
+}
+
+/// A Numbers record.
+#[derive(Clone, Copy, Default)]
+struct Stated {
+    commit_end: u64,
+    epoch: u32,
+    lease: u64,
+}
+
+#[derive(Clone, Copy)]
+struct Sent {
+    epoch: u32,
+    number: u64,
+    crc: u32,
+    commit_end: u64,
+    mode: Mode,
+}
+
+/// What must have survived, by the marks of the engine that died and by what has happened to its machine since.
+#[derive(Clone, Copy, Debug)]
+pub struct Kept {
+    appended: u64,
+    written: u64,
+    synced: u64,
+    /// The device refused a sync: of what was only written, the operating system may have forgotten any part.
+    sync_failed: bool,
+    ring_is_lost: bool,
+    must: u64,
+    /// The gravest so far.
+    worst: Crash,
+}
+
+impl Kept {
+    pub fn of(flusher: &Flusher<SimulatedStorage>, sync_failed: bool) -> Self {
+        let marks = flusher.watermarks();
+        let (appended, written, synced) = (marks.appended(), marks.written(), marks.synced());
+        Self { appended, written, synced, sync_failed, ring_is_lost: false, must: appended, worst: Crash::Process }
+    }
+
+    /// Nothing was there before.
+    pub fn nothing() -> Self {
+        Self {
+            appended: 0,
+            written: 0,
+            synced: 0,
+            sync_failed: false,
+            ring_is_lost: false,
+            must: 0,
+            worst: Crash::Process,
+        }
+    }
+
+    /// A sync failed. Where the ring is gone, the operating system had the only copy, and may forget it from now on.
+    pub fn sync_failed(&mut self) {
+        self.sync_failed = true;
+        if self.ring_is_lost {
+            self.must = self.must.min(self.synced);
+        }
+    }
+
+    pub fn after(&mut self, crash: Crash, ring_is_lost: bool) {
+        self.worst = self.worst.max(crash);
+        self.ring_is_lost |= ring_is_lost;
+        self.must = self.must.min(match crash {
+            Crash::Node => self.synced,
+            _ if !ring_is_lost => self.appended,
+            _ if self.sync_failed => self.synced,
+            _ => self.written,
+        });
+    }
+}
+
+impl Appended {
+    pub fn new(geometry: Geometry, journal: u16, modes: HashMap<(String, String), Mode>) -> Self {
+        Self {
+            geometry,
+            journal,
+            modes,
+            sessions: BTreeMap::new(),
+            numbers: HashMap::new(),
+            commits: VecDeque::new(),
+            end: 0,
+            in_cache: 0,
+            on_media: 0,
+            released: [0; 3],
+            releases: [0; 3],
+            below_lease: 0,
+            compared: 0,
+            count: 0,
+            bytes: Vec::new(),
+        }
+    }
+
+    /// The session's number in this journal, once it has one.
+    pub fn session(&self, sender: &str, target: &str) -> Option<u32> {
+        self.numbers.get(&(sender.to_string(), target.to_string())).copied()
+    }
+
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Takes down what the worker has appended. To be called before the flusher takes its next turn.
+    pub fn witness(&mut self, flusher: &mut Flusher<SimulatedStorage>) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        while self.end < flusher.watermarks().appended() {
+            bytes.clear();
+            bytes.extend_from_slice(flusher.appended_from(self.end));
+            assert!(!bytes.is_empty(), "what is appended can be read");
+            let mut rest = &bytes[..];
+            while !rest.is_empty() {
+                let length = self.commit(rest);
+                rest = &rest[length..];
+            }
+        }
+        self.bytes = bytes;
+        let oldest = self.geometry.oldest_position(self.end);
+        if self.commits.front().is_some_and(|commit| commit.start < oldest) {
+            for session in self.sessions.values_mut() {
+                session.stored.retain(|_, position| *position >= oldest);
+            }
+        }
+        while self.commits.front().is_some_and(|commit| commit.start < oldest) {
+            self.commits.pop_front();
+        }
+    }
+
+    /// The commit that `bytes` begin with. Its length.
+    fn commit(&mut self, bytes: &[u8]) -> usize {
+        let start = self.end;
+        let records = records_of(bytes, start).expect("a worker appends whole commits");
+        let length: u64 = records.iter().map(RecordHeader::padded_bytes).sum();
+        let end = start + length;
+        let mut at = 0;
+        let mut mode = Mode::Buffered;
+        for header in &records {
+            let payload = &bytes[at + HEADER_BYTES as usize..];
+            mode = mode.max(self.mode_of(header, payload));
+            at += header.padded_bytes() as usize;
+        }
+        let mut at = 0;
+        for header in &records {
+            let payload = &bytes[at + HEADER_BYTES as usize..];
+            let position = start + at as u64;
+            at += header.padded_bytes() as usize;
+            if header.kind == Kind::Numbers {
+                let numbers = StoredNumbers::of(&payload[..header.payload_bytes() as usize]).expect("numbers");
+                let session = self.sessions.entry(header.session).or_default();
+                let StoredNumbers { epoch, lease, .. } = numbers;
+                session.stated.push_back(Stated { commit_end: end, epoch, lease });
+            }
+            if !matches!(header.kind, Kind::Outbound | Kind::Replay) {
+                continue;
+            }
+            let crc = crc_fast::crc32_iscsi(&payload[..header.payload_bytes() as usize]);
+            let session = self.sessions.entry(header.session).or_default();
+            if header.kind == Kind::Outbound {
+                session.stored.insert(header.msg_seq_num, position);
+            }
+            let (epoch, number) = (session.epoch, header.msg_seq_num);
+            session.sent.push_back(Sent { epoch, number, crc, commit_end: end, mode });
+            while session.sent.front().is_some_and(|sent| sent.commit_end + self.geometry.ring_bytes < end) {
+                session.sent.pop_front();
+            }
+        }
+        let hash = hash_of(bytes, &records);
+        self.commits.push_back(Commit { start, end, hash });
+        (self.end, self.count) = (end, self.count + 1);
+        length as usize
+    }
+
+    /// What recovery says of the sessions: their numbers go on where the next record will find them.
+    pub fn go_on(&mut self, sessions: &[RecoveredSession]) {
+        for found in sessions {
+            let (epoch, lease) = self.stated(found.number);
+            assert_eq!(found.epoch, epoch, "session {} is in another epoch than the journal says", found.number);
+            assert!(found.lease >= lease, "session {} has lost its lease {lease}: {found:?}", found.number);
+            self.sessions.entry(found.number).or_default().next_out = found.next_out;
+        }
+    }
+
+    /// The mode that a record asks of its commit: its session's, and `sync` where an epoch begins or numbers are lowered.
+    fn mode_of(&mut self, header: &RecordHeader, payload: &[u8]) -> Mode {
+        match header.kind {
+            Kind::SessionDefined => {
+                let identity = Identity::from_bytes(&payload[..header.payload_bytes() as usize]);
+                let identity = identity.expect("an engine names its sessions");
+                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+                let name = (text(&identity.sender_comp_id), text(&identity.target_comp_id));
+                let mode = self.modes.get(&name).copied().expect("a session of the configuration");
+                self.sessions.insert(header.session, Session { mode, ..Session::default() });
+                self.numbers.insert(name, header.session);
+                Mode::Buffered
+            }
+            Kind::Numbers => {
+                let numbers = StoredNumbers::of(&payload[..header.payload_bytes() as usize]).expect("numbers");
+                let session = self.sessions.entry(header.session).or_default();
+                let begins = header.epoch > session.epoch;
+                let is_lowered = numbers.next_out < session.next_out;
+                (session.epoch, session.next_out) = (header.epoch, numbers.next_out);
+                if begins {
+                    session.stored.clear();
+                }
+                if begins || is_lowered { Mode::Sync } else { Mode::Buffered }
+            }
+            Kind::Outbound => {
+                let session = self.sessions.entry(header.session).or_default();
+                session.next_out = header.msg_seq_num + 1;
+                session.mode
+            }
+            Kind::Inbound | Kind::Replay => {
+                self.sessions.get(&header.session).map_or(Mode::Buffered, |session| session.mode)
+            }
+            Kind::Pad | Kind::IncarnationStart | Kind::State | Kind::CleanStop => Mode::Buffered,
+        }
+    }
+
+    /// A message of this journal left on the wire: its commit, and each before it, is where its mode says. A gap fill stands for no message
+    /// of an application that could have been sent again. Whether it stands for one that could not, since its segment was recycled.
+    pub fn left(&mut self, left: &Left, storage: &SimulatedStorage) -> bool {
+        let number = self.session(&left.way.0, &left.way.1).expect("a session of this journal");
+        let session = &self.sessions[&number];
+        let oldest = self.geometry.oldest_position(self.end);
+        let is_kept = |number: &&u64| session.stored.get(number).is_some_and(|position| *position >= oldest);
+        let kept = left.covers.iter().find(is_kept);
+        assert!(kept.is_none(), "a gap fill stands for a message that the journal still has: {kept:?} of {left:?}");
+        // Newest first. The same bytes may be there twice: sent again twice within a millisecond.
+        let same = |sent: &&Sent| sent.number == left.msg_seq_num && sent.crc == left.crc;
+        let sent: Vec<Sent> = session.sent.iter().rev().filter(same).copied().collect();
+        assert!(!sent.is_empty(), "{left:?} left and is in no commit");
+        let mut missing = None;
+        let safe = sent.iter().find(|sent| {
+            let gap = match sent.mode {
+                Mode::Buffered => None,
+                mode => self.not_stored(sent.commit_end, storage, mode),
+            };
+            missing = missing.or(gap.map(|start| (start, sent.mode)));
+            gap.is_none()
+        });
+        let Some(safe) = safe else {
+            panic!("{left:?} left before the commit at (position, mode) {missing:?} was there")
+        };
+        let safe = *safe;
+        assert!(
+            self.is_reserved(number, left, &sent, storage),
+            "{left:?} left beyond the lease on the media, and is not there itself"
+        );
+        let released = &mut self.released[safe.mode as usize];
+        *released = safe.commit_end.max(*released);
+        self.releases[safe.mode as usize] += 1;
+        !left.covers.is_empty()
+    }
+
+    /// Whether a loss cannot bring the number again: the media have it, or a lease of its epoch above it.
+    fn is_reserved(&mut self, number: u32, left: &Left, sent: &[Sent], storage: &SimulatedStorage) -> bool {
+        let epochs: Vec<u32> = sent.iter().map(|sent| sent.epoch).collect();
+        let is_below = |lease: Stated| epochs.contains(&lease.epoch) && left.next <= lease.lease;
+        if is_below(self.sessions[&number].durable) {
+            self.below_lease += 1;
+            return true;
+        }
+        while let Some(stated) = self.sessions[&number].stated.front().copied() {
+            if self.not_stored(stated.commit_end, storage, Mode::Sync).is_some() {
+                break;
+            }
+            let session = self.sessions.get_mut(&number).expect("looked at");
+            session.stated.pop_front();
+            session.durable = stated;
+        }
+        let is_below = is_below(self.sessions[&number].durable);
+        self.below_lease += u64::from(is_below);
+        is_below || sent.iter().any(|sent| self.not_stored(sent.commit_end, storage, Mode::Sync).is_none())
+    }
+
+    /// Epoch and lease of a session as the journal has stated them last.
+    pub fn stated(&self, session: u32) -> (u32, u64) {
+        let stated = self.sessions.get(&session).map(|session| *session.stated.back().unwrap_or(&session.durable));
+        stated.map_or((0, 0), |stated| (stated.epoch, stated.lease))
+    }
+
+    /// The first commit before `to` that is not where the mode says.
+    fn not_stored(&mut self, to: u64, storage: &SimulatedStorage, mode: Mode) -> Option<u64> {
+        let is_durable = mode == Mode::Sync;
+        let from = if is_durable { self.on_media } else { self.in_cache };
+        let first = self.commits.partition_point(|commit| commit.start < from);
+        for at in first..self.commits.len() {
+            let Commit { start, end, hash } = self.commits[at];
+            if end > to {
+                break;
+            }
+            if self.stored_hash(start, end, storage, is_durable) != Some(hash) {
+                return Some(start);
+            }
+        }
+        let verified = if is_durable { &mut self.on_media } else { &mut self.in_cache };
+        *verified = to.max(*verified);
+        None
+    }
+
+    /// The hash of what the volume has of `[start, end)`, if that is whole records.
+    fn stored_hash(&mut self, start: u64, end: u64, storage: &SimulatedStorage, durable: bool) -> Option<u64> {
+        let (slot, offset) = self.geometry.slot(self.journal, start);
+        self.bytes.resize((end - start) as usize, 0);
+        if durable {
+            storage.read_durable(slot, offset, &mut self.bytes);
+        } else {
+            storage.read_cached(slot, offset, &mut self.bytes);
+        }
+        let records = records_of(&self.bytes, start)?;
+        let length: u64 = records.iter().map(RecordHeader::padded_bytes).sum();
+        (length == end - start).then(|| hash_of(&self.bytes, &records))
+    }
+
+    /// A recovery has found the journal's end. What lies before it is what was appended, whole commits of it, on the media; and nothing is
+    /// beyond it that must have survived. The number of commits that are lost.
+    pub fn recovered(&mut self, end: u64, kept: &Kept, storage: &SimulatedStorage, from: u64) -> u64 {
+        let boundary = end == 0 || end == self.end || self.commits.iter().any(|commit| commit.start == end);
+        assert!(boundary && end <= self.end, "recovered up to {end}, where no commit of up to {} ends", self.end);
+        assert!(end >= kept.must, "recovered up to {end}, {kept:?} must have survived");
+        let released = match kept.worst {
+            _ if kept.must == kept.appended => self.released.iter().copied().max().unwrap_or(0),
+            Crash::Process | Crash::Pod if !kept.sync_failed => self.released[1].max(self.released[2]),
+            _ => self.released[Mode::Sync as usize],
+        };
+        assert!(end >= released, "recovered up to {end}, {released} was released in a mode that keeps it: {kept:?}");
+        let mut lost = 0;
+        while self.commits.back().is_some_and(|commit| commit.end > end) {
+            self.commits.pop_back();
+            lost += 1;
+        }
+        self.end = end;
+        for session in self.sessions.values_mut() {
+            while session.sent.back().is_some_and(|sent| sent.commit_end > end) {
+                session.sent.pop_back();
+            }
+            session.stored.retain(|_, position| *position < end);
+            while session.stated.back().is_some_and(|stated| stated.commit_end > end) {
+                session.stated.pop_back();
+            }
+            session.epoch = session.stated.back().unwrap_or(&session.durable).epoch;
+        }
+        for released in &mut self.released {
+            *released = end.min(*released);
+        }
+        let from = from.max(self.geometry.oldest_position(end));
+        let first = self.commits.partition_point(|commit| commit.start < from);
+        for at in first..self.commits.len() {
+            let Commit { start, end, hash } = self.commits[at];
+            let found = self.stored_hash(start, end, storage, true);
+            assert!(found == Some(hash), "recovered and not the same on the media: {start}..{end}");
+            self.compared += 1;
+        }
+        (self.in_cache, self.on_media) = (end, end);
+        lost
+    }
+}
+
+/// The headers of the commit at the beginning of `bytes`. `None` where there is none that is whole.
+fn records_of(bytes: &[u8], position: u64) -> Option<Vec<RecordHeader>> {
+    let mut records = Vec::new();
+    let mut at = 0;
+    loop {
+        let end = position + bytes.len() as u64;
+        let header = header_at(bytes.get(at..)?, position + at as u64, end)?;
+        at += header.padded_bytes() as usize;
+        records.push(header);
+        if header.has(flags::COMMIT_END) {
+            return Some(records);
+        }
+    }
+}
+
+/// Of everything that counts: not what lies between records, nor in a Pad.
+fn hash_of(bytes: &[u8], records: &[RecordHeader]) -> u64 {
+    let mut at = 0;
+    records.iter().fold(1, |hash, header| {
+        let length = if header.kind == Kind::Pad { HEADER_BYTES as usize } else { header.length as usize };
+        let hash = mix(hash, u64::from(crc_fast::crc32_iscsi(&bytes[at..at + length])));
+        at += header.padded_bytes() as usize;
+        hash
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::{FlushMethod, Journal, NewRecord, Room, Settings, Slot, open_over, prepare};
+    use crate::sys::ring::RingMemory;
+
+    const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 4 };
+
+    /// A journal of one session, its witness, and what it told of each message that it stored.
+    struct Stored {
+        storage: SimulatedStorage,
+        journal: Journal<SimulatedStorage>,
+        witness: Appended,
+    }
+
+    fn way() -> (String, String) {
+        ("US".to_string(), "THEM".to_string())
+    }
+
+    impl Stored {
+        fn new(mode: Mode) -> Self {
+            let storage = SimulatedStorage::new(GEOMETRY);
+            let settings = Settings {
+                data_dir: "simulated".into(),
+                ring_dir: "simulated".into(),
+                geometry: GEOMETRY,
+                flush_interval_ns: 0,
+                flush_interval_min_ns: 0,
+                flush_method: FlushMethod::default().into(),
+                message_bytes_max: 4 << 10,
+                resend_messages_max: 10,
+                clock: || 0,
+            };
+            let manifest = prepare(&storage, &settings).unwrap();
+            let ring = RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0;
+            let journal = open_over(&storage, manifest, vec![ring], &settings).unwrap().journals.remove(0);
+            let witness = Appended::new(GEOMETRY, 0, HashMap::from([(way(), mode)]));
+            let mut stored = Self { storage, journal, witness };
+            let identity = Identity::new(b"FIX.4.4", b"US", b"THEM").to_bytes();
+            stored.append(|writer| _ = writer.append_session_defined(0, 0, &identity).unwrap());
+            stored
+        }
+
+        fn append(&mut self, records: impl FnOnce(&mut crate::journal::Writer)) {
+            let writer = &mut self.journal.writer;
+            while writer.begin(4096) == Room::RollDue {
+                assert_eq!(writer.roll(std::iter::empty(), b""), Ok(true));
+            }
+            records(writer);
+            // Whatever its mode: the witness does not ask the writer.
+            writer.commit(Mode::Buffered);
+            self.witness.witness(&mut self.journal.flusher);
+        }
+
+        fn lease(&mut self, lease: u64) {
+            let numbers = StoredNumbers { next_out: 1, next_in: 1, epoch: 0, lease };
+            self.append(|writer| _ = writer.append_numbers(0, 0, numbers).unwrap());
+        }
+
+        fn message(&mut self, msg_seq_num: u64) -> Left {
+            let new = NewRecord { msg_seq_num, ..NewRecord::internal(Kind::Outbound, 0) };
+            self.append(|writer| _ = writer.append_bytes(new, b"message").unwrap());
+            Left {
+                way: way(),
+                msg_seq_num,
+                next: msg_seq_num + 1,
+                crc: crc_fast::crc32_iscsi(b"message"),
+                covers: Vec::new(),
+            }
+        }
+
+        fn flush(&mut self) {
+            self.journal.flusher.turn(u64::MAX).unwrap();
+        }
+    }
+
+    #[test]
+    fn what_is_as_safe_as_its_mode_asks_may_leave() {
+        for mode in [Mode::Buffered, Mode::Flush, Mode::Sync] {
+            let mut stored = Stored::new(mode);
+            stored.lease(65);
+            stored.flush();
+            let left = stored.message(1);
+            if mode != Mode::Buffered {
+                stored.flush();
+            }
+            stored.witness.left(&left, &stored.storage);
+            assert_eq!((stored.witness.releases.iter().sum::<u64>(), stored.witness.below_lease), (1, 1));
+        }
+    }
+
+    #[test]
+    #[should_panic = "beyond the lease"]
+    fn a_number_that_leaves_without_a_lease_and_may_be_lost_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        let left = stored.message(1);
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "beyond the lease"]
+    fn a_number_that_leaves_before_its_lease_is_on_the_media_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        stored.lease(65);
+        let left = stored.message(1);
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "beyond the lease"]
+    fn a_number_at_the_lease_that_may_be_lost_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        stored.lease(65);
+        stored.flush();
+        let left = stored.message(65);
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "has lost its lease"]
+    fn a_recovery_that_forgets_a_lease_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        stored.lease(65);
+        stored.witness.go_on(&[RecoveredSession::new(0, b"")]);
+    }
+
+    #[test]
+    #[should_panic = "Flush)) was there"]
+    fn what_leaves_before_it_is_written_is_found_out() {
+        let mut stored = Stored::new(Mode::Flush);
+        let left = stored.message(1);
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "Sync)) was there"]
+    fn what_leaves_before_it_is_synced_is_found_out() {
+        let mut stored = Stored::new(Mode::Sync);
+        let left = stored.message(1);
+        stored.storage.lie(crate::journal::simulated::Lie::Sync);
+        stored.flush();
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "is in no commit"]
+    fn what_leaves_and_was_never_appended_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        let left = Left { msg_seq_num: 2, ..stored.message(1) };
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "still has"]
+    fn a_gap_fill_over_a_message_that_could_be_sent_again_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        stored.message(1);
+        let left = Left { covers: vec![1], ..stored.message(2) };
+        stored.witness.left(&left, &stored.storage);
+    }
+
+    #[test]
+    #[should_panic = "where no commit"]
+    fn a_recovery_that_ends_within_a_commit_is_found_out() {
+        let mut stored = Stored::new(Mode::Sync);
+        stored.message(1);
+        stored.flush();
+        let end = stored.witness.end() - 64;
+        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0);
+    }
+
+    #[test]
+    #[should_panic = "must have survived"]
+    fn a_recovery_that_loses_what_was_synced_is_found_out() {
+        let mut stored = Stored::new(Mode::Sync);
+        let end = stored.witness.end();
+        stored.message(1);
+        stored.flush();
+        let mut kept = Kept::of(&stored.journal.flusher, false);
+        kept.after(Crash::Node, true);
+        stored.witness.recovered(end, &kept, &stored.storage, 0);
+    }
+
+    #[test]
+    #[should_panic = "not the same on the media"]
+    fn a_recovery_that_goes_on_from_what_is_not_on_the_media_is_found_out() {
+        let mut stored = Stored::new(Mode::Sync);
+        stored.message(1);
+        stored.flush();
+        let end = stored.witness.end();
+        // The first byte of the payload.
+        let offset = end - 64;
+        stored.storage.corrupt(Slot { journal: 0, number: 0 }, offset, |byte| byte ^ 1);
+        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0);
+    }
+}

@@ -1,0 +1,84 @@
+//! What the worlds met.
+
+macro_rules! seen {
+    ($($field:ident $label:literal,)*) => {
+        /// Counts of one world, or of many. A run that never met the hard cases proves nothing.
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        pub struct Seen {
+            $(#[doc = $label] pub $field: u64,)*
+            /// Of every message that left, in its order: two runs of one seed agree in it.
+            pub hash: u64,
+        }
+
+        impl Seen {
+            pub fn add(&mut self, other: &Self) {
+                $(self.$field += other.$field;)*
+                self.hash ^= other.hash;
+            }
+
+            /// Each count with its name.
+            pub fn rows(&self) -> Vec<(&'static str, u64)> {
+                vec![$(($label, self.$field),)*]
+            }
+        }
+    };
+}
+
+seen! {
+    worlds "worlds",
+    crashes "crashes",
+    processes "crashes: the process died, the ring was kept",
+    pods "crashes: the pod died, the ring was lost",
+    nodes "crashes: the node died, what was not synced at risk",
+    within_a_write "crashes within a write",
+    within_a_sync "crashes within a sync",
+    within_a_read "crashes within a read",
+    within_a_manifest "crashes within the replacement of the manifest",
+    within_a_quarantine "crashes within putting aside",
+    within_recovery "crashes within recovery",
+    recovery_loops "recoveries crashed at each of their calls in turn",
+    within_a_stop "crashes within a clean stop",
+    before_sending "crashes between commit and send",
+    both_at_once "crashes of both sides at once",
+    pages_torn "pages torn",
+    eio_writes "EIO on a write",
+    eio_syncs "EIO on a sync, its pages lost",
+    eio_reads "EIO on a read",
+    eio_others "EIO on manifest or quarantine",
+    enospc "ENOSPC",
+    recoveries "recoveries",
+    rings_accepted "recoveries that went on from a ring",
+    rings_quarantined "recoveries that put a ring aside",
+    carried_bytes "bytes carried over from rings",
+    discarded_bytes "bytes found beyond the end and put aside",
+    heads_skipped "segment heads that were not whole",
+    commits "commits",
+    commits_lost "commits lost, none of them acknowledged in a mode that keeps them",
+    commits_compared "commits compared with the media after recoveries",
+    releases_buffered "messages released in buffered",
+    releases_flush "messages released in flush, found in the page cache",
+    releases_sync "messages released in sync, found on the media",
+    clean_stops "clean stops",
+    cuts "network cuts",
+    orders "orders answered",
+    messages "messages that left",
+    resent "messages resent",
+    gap_fills "gap fills",
+    recycled_unsent "messages gap-filled, their segment recycled",
+    resets "resets of numbers",
+    ring_full "rings full",
+    moved "sessions that went on at their lease after a loss",
+    both_moved "starts after a loss while the other side had one too",
+    resumed "logons that went on at the peer's NextExpectedMsgSeqNum instead",
+    reused "of them, below a number that had left",
+    below_lease "messages released by virtue of a lease, found on the media",
+    renewals_lost "starts that found the newest renewal of a lease lost",
+    renewals_kept "starts that found it",
+    lease_waits "messages that waited for stable media for want of a lease",
+    strays "messages that came again or answered what was lost",
+    segments_rolled "segments rolled",
+    segments_recycled "segments recycled",
+    held "segments that waited for a resend before they were overwritten",
+    writes_through "engines whose writes are on the media when they return",
+    multi_journal "worlds with an engine of several journals",
+}

@@ -1,0 +1,550 @@
+//! One side of a world: a machine, the engine on it while there is one, and the witnesses of its journals.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::appended::{Appended, Kept};
+use super::node::{Crash, Node, Running, VirtualClock};
+use super::plan::SidePlan;
+use super::seen::Seen;
+use super::trace::Trace;
+use super::wire::{Way, Wire};
+use crate::application::{Application, SessionNumber};
+use crate::config::{Config, PersistenceMode};
+use crate::engine::{Directory, Environment, Event};
+use crate::journal::simulated::{Effect, Fault, FaultKind, Lie, Operation, Struck};
+use crate::journal::{RecoveredSession, RingFound, Rollback};
+use crate::session::{Identity, Notice};
+use crate::transport::simulated::{Host, SimulatedNetwork};
+
+/// An engine that is down starts again after so many steps at most.
+const STEPS_DOWN_MAX: u32 = 60;
+/// So long a flusher gets no turn at most.
+const STEPS_STARVED_MAX: u32 = 400;
+/// A fault in a recovery comes within so many calls of the storage.
+const RECOVERY_CALLS_MAX: u64 = 80;
+/// A fault in a running engine does.
+const CALLS_MAX: u64 = 12;
+/// A recovery that is crashed at each of its calls has fewer than these.
+const LOOP_CALLS_MAX: u64 = 2_000;
+
+/// What both sides share.
+pub struct Around {
+    pub random: fastrand::Rng,
+    pub clock: VirtualClock,
+    pub network: SimulatedNetwork,
+    pub wire: Wire,
+    pub trace: Trace,
+    pub seen: Seen,
+    /// No more faults.
+    pub is_calm: bool,
+    /// Messages are lost by design: numbers begin anew now and then, or a segment was recycled before what it held was sent again.
+    pub is_lossy: Arc<AtomicBool>,
+    pub next_host: u32,
+}
+
+/// What an application was told is lost, in all of its life.
+pub trait Told: Application {
+    fn rollbacks(&self) -> &[(SessionNumber, Rollback)];
+}
+
+pub struct Side<A: Told> {
+    pub name: &'static str,
+    pub node: Node,
+    pub running: Option<Running<A>>,
+    /// By journal.
+    witnesses: Vec<Appended>,
+    /// By journal, of the engine that ran last.
+    kept: Vec<Kept>,
+    /// What its starts have found lost, in all of its lives, by SenderCompID(49) and TargetCompID(56).
+    pub rollbacks: Vec<(Way, Rollback)>,
+    /// The lease that the life before has stated last.
+    leases: HashMap<Way, u64>,
+    sync_failed: bool,
+    /// Steps until a dead engine starts again.
+    down: u32,
+    /// The engine before ended in order.
+    stopped_cleanly: bool,
+    /// Its flusher gets no turn for so many turns of the worker, so that the ring fills.
+    starved: u32,
+    /// Turns until it dies in the middle of a clean stop.
+    doom: Option<u32>,
+}
+
+impl Around {
+    /// The process ends at a call, or the device refuses it.
+    fn fault(&mut self, after_calls: u64) -> Fault {
+        let kind = match self.random.u8(..8) {
+            0 | 1 => FaultKind::Eio,
+            2 => FaultKind::Enospc,
+            _ => FaultKind::Death,
+        };
+        let effect = [Effect::Nothing, Effect::Part, Effect::Whole][self.random.usize(..3)];
+        Fault { after_calls, kind, effect }
+    }
+
+    fn host(&mut self) -> Host {
+        self.next_host += 1;
+        Host(self.next_host)
+    }
+
+    fn count(&mut self, struck: Struck) {
+        let Struck { operation, fault } = struck;
+        let seen = &mut self.seen;
+        let counter = match (fault.kind, operation) {
+            (FaultKind::Death, Operation::Write) => &mut seen.within_a_write,
+            (FaultKind::Death, Operation::Sync) => &mut seen.within_a_sync,
+            (FaultKind::Death, Operation::Read | Operation::ReadManifest) => &mut seen.within_a_read,
+            (FaultKind::Death, Operation::ReplaceManifest) => &mut seen.within_a_manifest,
+            (FaultKind::Death, Operation::Quarantine) => &mut seen.within_a_quarantine,
+            (FaultKind::Eio, Operation::Write) => &mut seen.eio_writes,
+            (FaultKind::Eio, Operation::Sync) => &mut seen.eio_syncs,
+            (FaultKind::Eio, Operation::Read | Operation::ReadManifest) => &mut seen.eio_reads,
+            (FaultKind::Eio, _) => &mut seen.eio_others,
+            (FaultKind::Enospc, _) => &mut seen.enospc,
+        };
+        *counter += 1;
+    }
+}
+
+fn some_crash(around: &mut Around) -> Crash {
+    [Crash::Process, Crash::Pod, Crash::Node][around.random.usize(..3)]
+}
+
+fn way_of(found: &RecoveredSession) -> Way {
+    let identity = Identity::from_bytes(&found.identity).expect("an engine names its sessions");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (text(&identity.sender_comp_id), text(&identity.target_comp_id))
+}
+
+/// Its place in the configuration, which the desk's CompID ends with.
+fn session_of(way: &Way) -> usize {
+    let number = [&way.0, &way.1].into_iter().find_map(|comp_id| comp_id.strip_prefix("DESK")?.parse().ok());
+    number.expect("a desk on one side")
+}
+
+impl<A: Told> Side<A> {
+    pub fn new(name: &'static str, config: Config, plan: &SidePlan, lie: Lie) -> Self {
+        let directory = Directory::new(&config);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let modes: HashMap<_, _> = directory
+            .configured()
+            .into_iter()
+            .map(|(identity, spec)| ((text(&identity.sender_comp_id), text(&identity.target_comp_id)), spec.mode))
+            .collect();
+        let mut node = Node::with_journals(config, plan.journals);
+        node.rings_on_volume = plan.rings_on_volume;
+        node.settings.flush_interval_min_ns = plan.flush_interval_min_ns;
+        if plan.writes_through {
+            node.storage.write_through();
+        }
+        node.storage.lie(lie);
+        let geometry = node.settings.geometry;
+        Self {
+            name,
+            node,
+            running: None,
+            witnesses: (0..plan.journals).map(|journal| Appended::new(geometry, journal, modes.clone())).collect(),
+            kept: vec![Kept::nothing(); usize::from(plan.journals)],
+            rollbacks: Vec::new(),
+            leases: HashMap::new(),
+            sync_failed: false,
+            down: 0,
+            stopped_cleanly: false,
+            starved: 0,
+            doom: None,
+        }
+    }
+
+    /// Whether a dead engine starts now. Each call is a step.
+    pub fn is_due(&mut self) -> bool {
+        self.down = self.down.saturating_sub(1);
+        self.running.is_none() && self.down == 0
+    }
+
+    /// Where a session lives: its journal, and its number there. `None` before it was ever defined.
+    pub fn place(&self, sender: &str, target: &str) -> Option<(usize, u32)> {
+        let number = |witness: &Appended| witness.session(sender, target);
+        self.witnesses.iter().enumerate().find_map(|(journal, witness)| Some((journal, number(witness)?)))
+    }
+
+    /// What recovery found of a session, of the engine that runs.
+    pub fn recovered(&self, sender: &str, target: &str) -> Option<&RecoveredSession> {
+        let (journal, number) = self.place(sender, target)?;
+        let recovered = &self.running.as_ref()?.journals[journal].recovered;
+        recovered.iter().find(|found| found.number == number)
+    }
+
+    /// `(next_out, next_in)` of the engine that runs.
+    pub fn numbers(&self, sender: &str, target: &str) -> Option<(u64, u64)> {
+        let (journal, number) = self.place(sender, target)?;
+        Some(self.running.as_ref()?.worker.numbers(journal, number))
+    }
+
+    pub fn application(&self, journal: usize) -> Option<&A> {
+        Some(self.running.as_ref()?.worker.application(journal))
+    }
+
+    /// Recovers and starts, unless it is made to die on the way; then perhaps again and again.
+    pub fn start(&mut self, around: &mut Around, mut make: impl FnMut(Environment) -> A) {
+        let (is_struck, is_loop) = match around.random.u8(..24) {
+            _ if around.is_calm => (false, false),
+            0 => (true, true),
+            1..6 => (true, false),
+            _ => (false, false),
+        };
+        let mut calls = if is_loop { 0 } else { around.random.u64(..RECOVERY_CALLS_MAX) };
+        loop {
+            if is_struck {
+                let fault = around.fault(calls);
+                self.node.storage.inject(fault);
+            }
+            let host = around.host();
+            match self.node.start(around.clock.now(), &around.network, &around.wire, host, &mut make) {
+                Ok(running) => {
+                    if is_loop {
+                        around.seen.recovery_loops += 1;
+                        self.node.storage.calm();
+                    }
+                    self.started(running, around);
+                    return;
+                }
+                Err(error) => {
+                    // Died within its recovery. The next attempt finds what this one left.
+                    let struck = self.node.storage.struck();
+                    let struck = struck.unwrap_or_else(|| panic!("{} does not recover: {error}", self.name));
+                    around.trace.say(|| format!("{}: dies in recovery at {struck:?}", self.name));
+                    around.network.crash(host);
+                    around.seen.within_recovery += 1;
+                    self.struck(struck, around);
+                    let crash = some_crash(around);
+                    self.lose(crash, around);
+                }
+            }
+            if !is_loop {
+                self.down = 1;
+                return;
+            }
+            calls += 1;
+            assert!(calls < LOOP_CALLS_MAX, "{}: a recovery has an end", self.name);
+        }
+    }
+
+    fn started(&mut self, running: Running<A>, around: &mut Around) {
+        let ring_bytes = self.node.settings.geometry.ring_bytes;
+        for (journal, carried) in running.journals.iter().enumerate() {
+            let (report, kept) = (&carried.report, &self.kept[journal]);
+            around.trace.say(|| format!("{}: {report}", self.name));
+            assert!(!self.stopped_cleanly || report.clean_stop, "{}: {report}", self.name);
+            let hold_max = self.node.config.persistence.recycle_hold_max;
+            carried.recycling.set_resend_hold_max(hold_max.as_nanos() as u64);
+            // What could not be damaged any more is looked at now and then.
+            let from = if around.random.u8(..8) == 0 { 0 } else { report.end.saturating_sub(2 * ring_bytes) };
+            let lost = self.witnesses[journal].recovered(report.end, kept, &self.node.storage, from);
+            self.witnesses[journal].go_on(&carried.recovered);
+            assert!(!self.stopped_cleanly || !report.may_have_lost(), "{}: {report}", self.name);
+            let seen = &mut around.seen;
+            seen.commits_lost += lost;
+            seen.recoveries += 1;
+            seen.rings_accepted += u64::from(report.ring == RingFound::Accepted);
+            seen.rings_quarantined += u64::from(matches!(report.ring, RingFound::Quarantined(_)));
+            seen.carried_bytes += report.carried_bytes;
+            seen.discarded_bytes += report.discarded_bytes;
+            seen.heads_skipped += u64::from(report.heads_skipped);
+        }
+        self.rolled_back(&running, around);
+        (self.stopped_cleanly, self.sync_failed) = (false, false);
+        self.running = Some(running);
+        self.witness(around);
+    }
+
+    /// What this start says is lost: told to the application, within its bounds, and the wire knows of it from now on.
+    fn rolled_back(&mut self, running: &Running<A>, around: &mut Around) {
+        for (journal, carried) in running.journals.iter().enumerate() {
+            let told = running.worker.application(journal).rollbacks();
+            let fresh = carried.rollbacks.iter().map(|(session, rollback)| (SessionNumber(*session), *rollback));
+            assert!(told.ends_with(&fresh.collect::<Vec<_>>()), "{told:?}, not {:?}", carried.rollbacks);
+            for found in &carried.recovered {
+                let way = way_of(found);
+                let (mode, gap_max) = self.mode_and_gap_max(&way);
+                let rollback = carried.rollbacks.iter().find(|(session, _)| *session == found.number);
+                if let Some((_, rollback)) = rollback {
+                    let gap = rollback.lost_to - rollback.lost_from;
+                    assert!(gap <= gap_max, "{}: {rollback:?}", self.name);
+                    assert!(gap == 0 || mode != PersistenceMode::Sync, "{}: {rollback:?}", self.name);
+                    assert_eq!(found.next_out, rollback.lost_to, "{}: {rollback:?}", self.name);
+                    around.seen.moved += u64::from(gap > 0);
+                    around.wire.rolled_back(&way.0, &way.1, *rollback);
+                    around.trace.say(|| format!("{}: {way:?} {rollback:?}", self.name));
+                    self.rollbacks.push((way.clone(), *rollback));
+                }
+                let stated = self.leases.remove(&way).unwrap_or(0);
+                if stated > 0 && mode != PersistenceMode::Sync {
+                    let is_lost = found.lease < stated;
+                    *(if is_lost { &mut around.seen.renewals_lost } else { &mut around.seen.renewals_kept }) += 1;
+                }
+            }
+        }
+    }
+
+    /// Of a session, by SenderCompID(49) and TargetCompID(56).
+    fn mode_and_gap_max(&self, way: &Way) -> (PersistenceMode, u64) {
+        let session = &self.node.config.sessions[session_of(way)];
+        (session.mode, session.sequence_gap_max.into())
+    }
+
+    /// Something that the session has released may be lost.
+    pub fn has_rolled_back(&self, way: &Way) -> bool {
+        self.mode_and_gap_max(way).0 != PersistenceMode::Sync && self.rollbacks_of(way).next().is_some()
+    }
+
+    /// The session has said that what it sent under this number is lost.
+    pub fn has_lost(&self, way: &Way, number: u64) -> bool {
+        self.rollbacks_of(way).any(|rollback| (rollback.lost_from..rollback.lost_to).contains(&number))
+    }
+
+    /// The session has said that what it received under this number may come again after it was answered.
+    pub fn may_process_again(&self, way: &Way, number: u64) -> bool {
+        self.has_rolled_back(way) && self.rollbacks_of(way).any(|rollback| rollback.next_in <= number)
+    }
+
+    fn rollbacks_of<'a>(&'a self, way: &'a Way) -> impl Iterator<Item = &'a Rollback> {
+        self.rollbacks.iter().filter(move |(of, _)| of == way).map(|(_, rollback)| rollback)
+    }
+
+    /// Whether the start of the engine that runs has moved the session.
+    pub fn has_moved(&self, sender: &str, target: &str) -> bool {
+        let Some((journal, number)) = self.place(sender, target) else { return false };
+        let rollbacks = self.running.as_ref().map(|running| &running.journals[journal].rollbacks);
+        rollbacks.is_some_and(|rollbacks| rollbacks.iter().any(|(session, _)| *session == number))
+    }
+
+    /// Whether the start of the engine that runs has moved any.
+    pub fn has_moved_any(&self) -> bool {
+        let journals = self.running.as_ref().map(|running| &running.journals);
+        journals.is_some_and(|journals| journals.iter().any(|journal| journal.report.sessions_moved > 0))
+    }
+
+    /// One part takes one turn.
+    pub fn turn(&mut self, part: u8, around: &mut Around) {
+        match part {
+            0..60 => self.worker_turn(around),
+            60..85 if self.starved == 0 => self.flusher_turns(around),
+            60..85 => {}
+            _ => self.stager_turns(around),
+        }
+    }
+
+    pub fn turn_all(&mut self, around: &mut Around) {
+        self.worker_turn(around);
+        self.flusher_turns(around);
+        self.stager_turns(around);
+    }
+
+    fn worker_turn(&mut self, around: &mut Around) {
+        let Some(running) = &mut self.running else { return };
+        running.worker.turn(around.clock.now(), None);
+        let resumed = |event: &Event| matches!(event, Event::Noticed { notice: Notice::Resumed { .. }, .. });
+        around.seen.resumed += running.events().iter().filter(|event| resumed(event)).count() as u64;
+        self.starved = self.starved.saturating_sub(1);
+        self.witness(around);
+        if let Some(turns) = &mut self.doom {
+            *turns -= 1;
+            if *turns == 0 {
+                let stops = self.running.as_ref().is_some_and(|running| !running.worker.is_finished());
+                around.seen.within_a_stop += u64::from(stops);
+                self.crash(around);
+            }
+        }
+    }
+
+    /// Takes down what the last turn has appended, and judges what has left.
+    fn witness(&mut self, around: &mut Around) {
+        let Some(running) = &mut self.running else { return };
+        for (witness, journal) in self.witnesses.iter_mut().zip(&mut running.journals) {
+            let before = witness.end();
+            witness.witness(&mut journal.flusher);
+            if witness.end() > before {
+                around.trace.say(|| format!("{}: appended {before}..{}", self.name, witness.end()));
+            }
+        }
+        for left in around.wire.take_left() {
+            let place = self.place(&left.way.0, &left.way.1);
+            let (journal, _) = place.unwrap_or_else(|| panic!("{left:?} is of no session of {}", self.name));
+            if self.witnesses[journal].left(&left, &self.node.storage) {
+                around.trace.say(|| format!("{}: recycled before it was sent again: {left:?}", self.name));
+                around.seen.recycled_unsent += left.covers.len() as u64;
+                around.is_lossy.store(true, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn flusher_turns(&mut self, around: &mut Around) {
+        let now_ns = around.clock.now().monotonic_ns;
+        let Some(running) = &mut self.running else { return };
+        for journal in 0..running.journals.len() {
+            let flusher = &mut running.journals[journal].flusher;
+            if let Err(error) = flusher.turn(now_ns) {
+                assert!(flusher.turn(u64::MAX).is_err(), "{}: a flusher goes on after {error}", self.name);
+                self.fail(&error, around);
+                return;
+            }
+        }
+    }
+
+    fn stager_turns(&mut self, around: &mut Around) {
+        let Some(running) = &mut self.running else { return };
+        for journal in &mut running.journals {
+            if let Err(error) = journal.stager.turn() {
+                self.fail(&error, around);
+                return;
+            }
+        }
+    }
+
+    /// An injected fault has struck: the process is dead, or ends because of it.
+    fn fail(&mut self, error: &crate::journal::StorageError, around: &mut Around) {
+        let struck = self.node.storage.struck();
+        let struck = struck.unwrap_or_else(|| panic!("{}: {error} on a sound volume", self.name));
+        around.trace.say(|| format!("{}: {struck:?}", self.name));
+        self.struck(struck, around);
+        if struck.fault.kind != FaultKind::Death {
+            // The workers are told a little later. What did not reach the volume is not released meanwhile.
+            for _ in 0..around.random.u8(..4) {
+                self.worker_turn(around);
+            }
+        }
+        self.crash(around);
+    }
+
+    fn struck(&mut self, struck: Struck, around: &mut Around) {
+        around.count(struck);
+        if struck.fault.kind == FaultKind::Eio && struck.operation == Operation::Sync {
+            self.sync_failed = true;
+            self.kept.iter_mut().for_each(Kept::sync_failed);
+        }
+    }
+
+    /// Something will go wrong at one of the next calls of its storage.
+    pub fn arm(&mut self, around: &mut Around) {
+        let after_calls = around.random.u64(..CALLS_MAX);
+        let fault = around.fault(after_calls);
+        around.trace.say(|| format!("{}: {fault:?} to come", self.name));
+        self.node.storage.inject(fault);
+        // One write of many pages, which a crash may tear.
+        if around.random.u8(..3) == 0 {
+            self.starve(around);
+        }
+    }
+
+    /// The volume takes nothing for a while.
+    pub fn starve(&mut self, around: &mut Around) {
+        self.starved = around.random.u32(..STEPS_STARVED_MAX);
+        around.trace.say(|| format!("{}: starved", self.name));
+    }
+
+    pub fn calm(&mut self) {
+        self.starved = 0;
+        self.doom = None;
+        self.node.stalled.set(false);
+        self.node.storage.calm();
+    }
+
+    pub fn request_stop(&mut self, around: &mut Around) {
+        let Some(running) = &mut self.running else { return };
+        running.worker.request_stop(around.clock.now());
+        self.doom = (around.random.u8(..3) == 0).then(|| around.random.u32(1..40));
+        around.trace.say(|| format!("{}: asked to stop", self.name));
+        self.witness(around);
+    }
+
+    /// Ends an engine whose graceful stop is complete. It survives whatever happens to its machine.
+    pub fn end_stopped(&mut self, around: &mut Around) {
+        let Some(running) = self.running.take_if(|running| running.worker.is_finished()) else { return };
+        around.seen.clean_stops += 1;
+        self.stopped_cleanly = true;
+        let crash = some_crash(around);
+        self.end(running, crash, around);
+        self.down = around.random.u32(1..STEPS_DOWN_MAX);
+    }
+
+    /// The worker's last turn appends what it does, and nothing of it leaves.
+    pub fn crash_before_sending(&mut self, around: &mut Around) {
+        if self.running.is_some() {
+            self.node.muted.set(true);
+            self.worker_turn(around);
+            self.node.muted.set(false);
+            around.seen.before_sending += u64::from(self.running.is_some());
+            self.crash(around);
+        }
+    }
+
+    pub fn crash(&mut self, around: &mut Around) {
+        let Some(running) = self.running.take() else { return };
+        let crash = some_crash(around);
+        self.count_crash(crash, around);
+        self.end(running, crash, around);
+        self.down = around.random.u32(1..STEPS_DOWN_MAX);
+    }
+
+    fn end(&mut self, running: Running<A>, crash: Crash, around: &mut Around) {
+        let journals = running.journals.iter();
+        self.kept = journals.map(|journal| Kept::of(&journal.flusher, self.sync_failed)).collect();
+        for journal in 0..running.journals.len() {
+            around.seen.ring_full += running.shared.journal(journal).ring_full.value();
+            around.seen.held += running.journals[journal].recycling.holds();
+        }
+        for session in running.shared.sessions.sessions() {
+            let number = session.name.chars().filter(char::is_ascii_digit).next_back().expect("DESK0 and so on");
+            let desk = format!("DESK{number}");
+            let way = if self.name == "desk" { (desk, "VENUE".to_string()) } else { ("VENUE".to_string(), desk) };
+            self.leases.insert(way, session.counters.lease.value());
+            around.seen.lease_waits += session.counters.lease_waits.value();
+        }
+        self.doom = None;
+        around.trace.say(|| format!("{}: {crash:?} ends, {:?}", self.name, self.kept));
+        around.seen.pages_torn += self.node.crash(running, &around.network, crash, &mut around.random);
+        self.keep(crash);
+    }
+
+    /// A machine on which no engine runs loses what the crash takes.
+    fn lose(&mut self, crash: Crash, around: &mut Around) {
+        self.count_crash(crash, around);
+        around.trace.say(|| format!("{}: {crash:?} ends", self.name));
+        around.seen.pages_torn += self.node.lose(crash, &mut around.random);
+        self.keep(crash);
+    }
+
+    fn keep(&mut self, crash: Crash) {
+        let ring_is_lost = crash == Crash::Node || (crash == Crash::Pod && !self.node.rings_on_volume);
+        self.kept.iter_mut().for_each(|kept| kept.after(crash, ring_is_lost));
+    }
+
+    fn count_crash(&self, crash: Crash, around: &mut Around) {
+        let seen = &mut around.seen;
+        seen.crashes += 1;
+        *match crash {
+            Crash::Process => &mut seen.processes,
+            Crash::Pod => &mut seen.pods,
+            Crash::Node => &mut seen.nodes,
+        } += 1;
+    }
+
+    pub fn count_end(&self, seen: &mut Seen) {
+        let geometry = self.node.settings.geometry;
+        for witness in &self.witnesses {
+            let rolled = witness.end() / geometry.segment_bytes;
+            seen.segments_rolled += rolled;
+            seen.segments_recycled += (rolled + 1).saturating_sub(geometry.segments.into());
+            seen.commits += witness.count;
+            seen.commits_compared += witness.compared;
+            seen.below_lease += witness.below_lease;
+            seen.releases_buffered += witness.releases[0];
+            seen.releases_flush += witness.releases[1];
+            seen.releases_sync += witness.releases[2];
+        }
+        seen.writes_through += u64::from(self.node.storage.writes_through());
+        seen.multi_journal += u64::from(self.witnesses.len() > 1);
+    }
+}
