@@ -23,6 +23,9 @@ use super::{Geometry, Reached, Slot, Storage, StorageError};
 
 /// How much of a fresh segment is zero-written in one turn: short enough not to hold up what is appended meanwhile.
 const ZERO_CHUNK_BYTES: u64 = 256 * 1024;
+/// Between two looks at what came while commits are waited for, about a microsecond, and how many looks there are at most.
+const GATHER_SPINS: u32 = 64;
+const GATHER_LOOKS_MAX: u32 = 16;
 /// Even under load, one turn in so many zero-writes a chunk.
 const TURNS_PER_CHUNK: u32 = 16;
 /// The last bytes of a segment that was zero-written and never yet used to its end.
@@ -231,8 +234,23 @@ impl<S: Storage> Flusher<S> {
             && (is_over(self.last_write_ns, now_ns, self.flush_interval_ns) || self.is_wanted())
     }
 
+    /// Lets what comes at the same time come along: the first of several sessions that send at once would have a device write of its own, and
+    /// the others would wait for that one and for the next.
+    fn gather(&mut self) -> u64 {
+        let mut appended = self.ring.appended();
+        for _ in 0..GATHER_LOOKS_MAX {
+            (0..GATHER_SPINS).for_each(|_| std::hint::spin_loop());
+            let now = self.ring.appended();
+            if now == appended {
+                break;
+            }
+            appended = now;
+        }
+        appended
+    }
+
     fn carry_all(&mut self, now_ns: u64) -> Result<u32, StorageError> {
-        let appended = self.ring.appended();
+        let appended = if self.is_wanted() { self.gather() } else { self.ring.appended() };
         let mut work = 0;
         if appended > self.ring.synced() {
             (self.last_write_ns, self.last_device_ns) = (Some(now_ns), Some(now_ns));
