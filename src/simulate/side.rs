@@ -496,7 +496,7 @@ impl<A: Told> Side<A> {
             around.seen.held += running.journals[journal].recycling.holds();
         }
         for session in running.shared.sessions.sessions() {
-            let number = session.name.chars().filter(char::is_ascii_digit).next_back().expect("DESK0 and so on");
+            let number = session.name.chars().rfind(char::is_ascii_digit).expect("DESK0 and so on");
             let desk = format!("DESK{number}");
             let way = if self.name == "desk" { (desk, "VENUE".to_string()) } else { ("VENUE".to_string(), desk) };
             self.leases.insert(way, session.counters.lease.value());
