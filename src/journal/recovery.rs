@@ -330,7 +330,7 @@ pub(super) fn refill_last_page<S: Storage>(
 }
 
 /// Of what lies beyond the end, so many times the ring's length is checked at most; more can only be made to look like records.
-const CHECKED_RINGS_MAX: u64 = 4;
+const CHECKED_RINGS_MAX: u64 = 16;
 
 const NS_PER_S: u64 = 1_000_000_000;
 
@@ -651,6 +651,11 @@ fn quarantine_beyond<S: Storage>(
             at += RECORD_ALIGN;
             continue;
         };
+        // Between records lie bytes of earlier laps, among them headers that the end of a payload has changed: their lengths are anything.
+        if header.kind != Kind::Pad && u64::from(header.length) > geometry.commit_bytes_max() {
+            at += RECORD_ALIGN;
+            continue;
+        }
         checked_bytes += header.padded_bytes();
         if checked_bytes > CHECKED_RINGS_MAX * geometry.ring_bytes {
             found_end = limit;
