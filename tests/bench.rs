@@ -98,7 +98,7 @@ fn a_start_over_a_dead_processs_journal_is_timed_beside_exec() {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(report["journal_bytes"], 3 * (64 << 20), "{report}");
+    assert_eq!(report["journal_bytes"], 7 * (16 << 20), "{report}");
     let starts = report["starts"].as_array().unwrap();
     assert_eq!(starts.len(), 2, "{report}");
     for start in starts {

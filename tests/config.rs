@@ -176,9 +176,9 @@ fn every_default_can_be_changed() {
         ("lock_timeout = \"60s\"", "lock_timeout = \"10s\""),
         ("mode = \"buffered\"", "mode = \"flush\""),
         ("ring_dir = \"/dev/shm\"", "ring_dir = \"/mnt/ring\""),
-        ("ring_bytes = \"16MiB\"", "ring_bytes = \"32MiB\""),
-        ("segment_bytes = \"64MiB\"", "segment_bytes = \"128MiB\""),
-        ("segments = 16", "segments = 3"),
+        ("ring_bytes = \"16MiB\"", "ring_bytes = \"8MiB\""),
+        ("segment_bytes = \"16MiB\"", "segment_bytes = \"128MiB\""),
+        ("segments = 64", "segments = 3"),
         ("flush_interval = \"1ms\"", "flush_interval = \"50us\""),
         ("flush_interval_min = \"0s\"", "flush_interval_min = \"333us\""),
         ("flush_method = \"auto\"", "flush_method = \"dsync\""),
@@ -335,7 +335,7 @@ fn a_size_that_does_not_divide_says_which_would() {
     );
     // Where the file sets the other key alone, that is where the fault lies.
     let line = fault("[persistence]\nring_bytes = \"128MiB\"\n");
-    assert!(line.starts_with("fixring.toml:2:14: persistence.segment_bytes = \"64MiB\" is not a multiple"), "{line}");
+    assert!(line.starts_with("fixring.toml:2:14: persistence.segment_bytes = \"16MiB\" is not a multiple"), "{line}");
 }
 
 /// Each row: the text, where the fault is, what must stand in its line.

@@ -249,7 +249,7 @@ mod tests {
     fn a_configuration_that_differs_is_told_the_fixed_value() {
         let configured = Geometry { segments: 8, ..Geometry::default() };
         let error = manifest().check(configured).unwrap_err().to_string();
-        assert!(error.contains("set persistence.segments = 16"), "{error}");
+        assert!(error.contains("set persistence.segments = 64"), "{error}");
         assert_eq!(manifest().check(Geometry::default()), Ok(()));
     }
 

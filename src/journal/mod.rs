@@ -189,7 +189,7 @@ impl Geometry {
 
 impl Default for Geometry {
     fn default() -> Self {
-        Self { journals: 1, ring_bytes: 16 << 20, segment_bytes: 64 << 20, segments: 16 }
+        Self { journals: 1, ring_bytes: 16 << 20, segment_bytes: 16 << 20, segments: 64 }
     }
 }
 

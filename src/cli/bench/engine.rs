@@ -17,7 +17,7 @@ pub(super) struct EngineSettings<'a> {
     pub mode: &'a str,
     pub wait: &'a str,
     pub sessions_max: u32,
-    /// Of 64 MiB each, see the configuration's defaults.
+    /// Of 16 MiB each, see the configuration's defaults.
     pub segments: u64,
 }
 

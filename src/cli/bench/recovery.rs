@@ -43,7 +43,8 @@ pub(crate) struct RecoveryOptions {
 
 const GOAL_MS: f64 = 200.0;
 const RING_BYTES: u64 = 16 << 20;
-const SEGMENT_BYTES: u64 = 64 << 20;
+/// The configuration's default.
+const SEGMENT_BYTES: u64 = 16 << 20;
 /// What is left of the segment that the journal ends in: room for what the starts themselves append.
 const SPARE_BYTES: u64 = 2 << 20;
 /// Commits that the dead process had not carried to the volume.

@@ -76,7 +76,7 @@ const HISTOGRAM_NS_MAX: u64 = 60_000_000_000;
 /// Bytes of the journal for an order and its report, and for a report that is sent again; from above.
 const STORED_BYTES: u64 = 640;
 const RESENT_BYTES: u64 = 448;
-const SEGMENT_BYTES: u64 = 64 << 20;
+const SEGMENT_BYTES: u64 = 16 << 20;
 
 const GROWTH_KIB_MAX: u64 = 64 * 1024;
 const P99_RATIO_MAX: f64 = 2.0;

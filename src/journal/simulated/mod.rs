@@ -222,7 +222,11 @@ impl SimulatedStorage {
             }
             Course::Well => (Ok(volume.reached()), length),
             Course::Fails(error, Effect::Nothing, _) => return Err(error),
-            Course::Fails(error, Effect::Part, _) => (Err(error), volume.random.usize(..=length)),
+            // A write is cut between sectors: neither a device nor the copy into a page ends within one.
+            Course::Fails(error, Effect::Part, _) => {
+                let end = offset as usize + volume.random.usize(..=length);
+                (Err(error), (end / image::SECTOR_BYTES * image::SECTOR_BYTES).saturating_sub(offset as usize))
+            }
             Course::Fails(error, Effect::Whole, _) => (Err(error), length),
         };
         let first = runs[0].len().min(length);

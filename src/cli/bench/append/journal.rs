@@ -13,7 +13,7 @@ use crate::journal::{self, FileStorage, Flusher, Geometry, Kind, Mode, NONE, New
 use crate::sys::ring::{IDENTITY_BYTES, RingMemory};
 
 const FLUSH_INTERVAL: Duration = Duration::from_millis(1);
-const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 16 << 20, segment_bytes: 64 << 20, segments: 4 };
+const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 16 << 20, segment_bytes: 16 << 20, segments: 16 };
 /// What a segment's head states, for a head of a usual length.
 const SESSIONS: u32 = 64;
 
