@@ -18,7 +18,7 @@ const THREADS: usize = 2;
 
 #[test]
 fn no_crash_loses_repeats_or_contradicts_what_has_left() {
-    if let Some(seed) = std::env::var("FIXRING_CRASH_SEED").ok() {
+    if let Ok(seed) = std::env::var("FIXRING_CRASH_SEED") {
         let seed = seed.parse().expect("FIXRING_CRASH_SEED is a number");
         println!("{:?}", run_traced(seed).unwrap_or_else(|failure| fail(&failure)));
         return;
