@@ -186,7 +186,9 @@ impl Filler {
                 Room::Full => drop(journal.flusher.turn(0).map_err(failed)?),
                 Room::RollDue => {
                     let sessions = self.is_defined.then(|| self.session.state()).into_iter();
-                    journal.writer.roll(sessions, b"").expect("one session fits a head");
+                    if !journal.writer.roll(sessions, b"").expect("one session fits a head") {
+                        journal.flusher.turn(0).map_err(failed)?;
+                    }
                 }
             }
         }
