@@ -128,7 +128,7 @@ fn restored(desks: &mut [&mut Desk]) -> (Place, u16) {
     for desk in desks.iter_mut() {
         desk.log_on(place.port);
         // More than a lease reserves.
-        desk.talk(200);
+        desk.talk(1_000);
     }
     engine.kill();
     fs::remove_dir_all(place.data_dir()).unwrap();
