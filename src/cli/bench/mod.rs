@@ -58,6 +58,11 @@ fn on_two_cores(name: &str, volume: Option<&Path>, run: impl FnOnce(Place) -> Re
     }
 }
 
+/// What a line about a goal ends with.
+fn verdict(holds: bool) -> &'static str {
+    if holds { "holds" } else { "does not hold" }
+}
+
 pub(super) fn bench(bench: &Bench) -> Exit {
     match bench {
         Bench::Append(options) => append::append(options),

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::client::{ClientError, utc_now};
 use super::machine::Machine;
+use super::verdict;
 use crate::cli::Exit;
 use crate::fix::{Decimal, Encoder, Precision, tags};
 use crate::journal::{
@@ -369,7 +370,7 @@ fn table(report: &Report) -> String {
         rows.add_row(std::iter::once(name.to_string()).chain(times.map(|time| format!("{time:.1}"))));
     }
     let _ = writeln!(text, "{rows}");
-    let verdict = if report.goal_holds { "holds" } else { "does not hold" };
+    let verdict = verdict(report.goal_holds);
     let _ = writeln!(
         text,
         "beyond exec: {:.1} ms; goal less than {:.0} ms: {verdict}",

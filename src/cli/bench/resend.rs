@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::client::{Client, ClientError};
 use super::engine::{EngineProcess, EngineSettings, Memory};
 use super::machine::{Machine, Placement, pin};
-use super::{Place, on_two_cores};
+use super::{Place, on_two_cores, verdict};
 use crate::cli::Exit;
 use crate::fix::{Message, tags};
 
@@ -524,7 +524,6 @@ fn table(report: &Report) -> String {
         "resend: {} messages and {} gap fills in {:.2} s: {:.0} messages/s, {:.1} MB/s; every number, time and body checked",
         resend.messages, resend.gap_fills, resend.seconds, resend.messages_per_s, resend.megabytes_per_s,
     );
-    let verdict = |holds| if holds { "holds" } else { "does not hold" };
     let mib = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
     if let Some(growth) = report.growth {
         let mut rows = Table::new();

@@ -7,11 +7,11 @@ use std::time::Duration;
 use comfy_table::Table;
 use serde::Serialize;
 
-use super::Place;
 use super::client::{Answered, Client, ClientError, Load, Window};
 use super::engine::{EngineProcess, EngineSettings};
 use super::machine::{Machine, pin};
 use super::wire::{FloorProcess, HEART_BT_INT_S, WireOptions, reconnect};
+use super::{Place, verdict};
 use crate::sys::process;
 
 const ANSWERED_MIN: f64 = 500_000.0;
@@ -159,7 +159,6 @@ fn table(report: &Report) -> String {
             volume / 1e6
         );
     }
-    let verdict = |holds: bool| if holds { "holds" } else { "does not hold" };
     let _ = writeln!(text, "at least {ANSWERED_MIN:.0} a second: {}", verdict(report.engine >= ANSWERED_MIN));
     let _ = writeln!(
         text,

@@ -20,7 +20,7 @@ use serde::Serialize;
 use super::client::ClientError;
 use super::machine::{Machine, pin};
 use super::volume::Volume;
-use super::{Place, on_two_cores};
+use super::{Place, on_two_cores, verdict};
 use crate::cli::Exit;
 
 /// Measure what an append costs the worker, for each way of its bytes to the volume, beside memcpy and CRC-32C
@@ -255,7 +255,6 @@ fn table(report: &Report) -> String {
         run.snapshot_bytes,
         run.longest_roll_us
     );
-    let verdict = |holds: bool| if holds { "holds" } else { "does not hold" };
     let _ = writeln!(
         text,
         "p50 {:.2} × the floor, at most {P50_RATIO_MAX} ×: {}",
