@@ -111,7 +111,7 @@ fn a_ring_of_another_data_directory_is_put_aside_and_not_read() {
     let (place, other) = (used_place(), used_place());
     fs::copy(ring_of(&other), ring_of(&place)).unwrap();
     let engine = place.start_ready();
-    assert!(engine.log_text().contains("quarantined: it belongs to another data directory"), "{}", engine.log_text());
+    engine.until_logged("quarantined: it belongs to another data directory");
     assert!(fs::read_dir(place.data_dir().join("quarantine")).unwrap().next().is_some());
 }
 
@@ -189,7 +189,7 @@ fn sigterm_logs_out_ends_with_0_and_the_next_start_knows_of_it() {
     assert_eq!(status.code(), Some(0), "{log}");
     assert!(log.contains("stopped cleanly"), "{log}");
     let engine = place.start_ready();
-    assert!(engine.log_text().contains("after a clean stop"), "{}", engine.log_text());
+    engine.until_logged("after a clean stop");
 }
 
 #[test]

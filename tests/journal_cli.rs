@@ -319,6 +319,8 @@ fn each_damage_is_told_by_verify_and_mended_by_repair_with_nothing_deleted() {
     let mut engine = place.start_ready();
     let mut client = log_on(place.port, 1);
     trade(&mut client, 2, 700);
+    // What a damage hits must be in a segment, and not in the ring alone.
+    until_synced(&place);
     engine.kill();
     let before = json(&journal(&place, "status", &["--json"], 0));
     // The outgoing number goes on above the lease where messages are lost; only the other shows it.
@@ -753,6 +755,19 @@ fn journal(place: &Place, command: &str, more: &[&str], status: i32) -> String {
     let text = String::from_utf8(text).unwrap();
     assert_eq!(output.status.code(), Some(status), "{command} {more:?}: {text}");
     text
+}
+
+/// Waits until the volume has everything that the engine has appended.
+fn until_synced(place: &Place) {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let status = json(&journal(place, "status", &["--json"], 0));
+        let ring = &status["journals"][0]["ring"];
+        if ring["synced_position"] == ring["appended_position"] {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{ring}");
+    }
 }
 
 fn json(text: &str) -> Value {

@@ -190,7 +190,7 @@ fn an_older_copy_is_held_and_goes_on_with_the_numbers_that_the_operator_says() {
     let metrics = request(control, "/metrics").unwrap().1;
     assert!(metrics.contains("\nfixring_held 1\n") && metrics.contains("\nfixring_ready 0\n"), "{metrics}");
     assert!(Wire::connect(place.port).is_none(), "a held engine takes no session over");
-    assert!(engine.log_text().contains("older copy"), "{}", engine.log_text());
+    engine.until_logged("older copy");
 
     // Neither the numbers nor a start without the operator's word that it is restored.
     let numbers =
@@ -240,8 +240,7 @@ fn the_next_number_comes_from_the_peers_logout_also_after_a_restart() {
     desk.until_closed();
     desk.log_on(place.port);
     desk.talk(2);
-    let log = engine.log_text();
-    assert!(log.contains("goes on with the number that the peer expects"), "{log}");
+    engine.until_logged("goes on with the number that the peer expects");
 }
 
 #[test]

@@ -139,6 +139,16 @@ impl Running {
         self.log.lock().unwrap().join("\n")
     }
 
+    /// Waits until the log has this: a line may come after what it tells has been seen elsewhere.
+    pub fn until_logged(&self, text: &str) {
+        const STEP: Duration = Duration::from_millis(5);
+        let deadline = Instant::now() + DEADLINE;
+        while !self.log_text().contains(text) {
+            assert!(Instant::now() < deadline, "no {text:?} in the log:\n{}", self.log_text());
+            std::thread::sleep(STEP);
+        }
+    }
+
     /// SIGKILL, and gone when this returns.
     pub fn kill(&mut self) {
         self.child.kill().expect("SIGKILL");
