@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::versions::{Version, dictionaries};
 
 /// Longer than any step takes on a busy machine with two cores, QuickFIX's reconnect interval of a second included.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 const READY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Events of the counterparty that a failed test prints.
 const EVENTS_SHOWN_MAX: usize = 120;
