@@ -15,3 +15,4 @@ pub mod memory;
 pub mod process;
 pub mod ring;
 pub mod simd;
+pub mod tsc;
