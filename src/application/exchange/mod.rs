@@ -366,6 +366,10 @@ impl Application for Exchange {
         }
     }
 
+    fn has_turn(&self) -> bool {
+        false
+    }
+
     fn snapshot(&self, state: &mut Vec<u8>) {
         self.book.write(state);
     }
