@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
+use crate::sys::prefetch;
 use crate::sys::ring::{RingWriter, Watermarks};
 
 use super::record::{COVERED_OFFSET, CRC_OFFSET, FLAGS_OFFSET, RawHeader, align, header_at, record_bytes, record_crc};
@@ -19,6 +20,9 @@ use super::wanted::Wanted;
 use super::{
     Geometry, HEADER_BYTES, Kind, Mode, NONE, Origin, RECORD_ALIGN, RecordHeader, SessionState, StoredNumbers, flags,
 };
+
+/// How far before the tail its cache lines are asked for: a message in and its answer, with their headers.
+const WARM_BYTES: u64 = 1_024;
 
 /// Owns the tail of one journal.
 pub struct Writer {
@@ -35,6 +39,8 @@ pub struct Writer {
     reserve_end: u64,
     /// The newest record of the open commit.
     last_record: u64,
+    /// The cache lines before this have been asked for.
+    warmed: u64,
     /// What lies before this was written by an earlier process and is not in the ring.
     start: u64,
     /// The highest end of room ever given out: bytes a ring's length before it may be overwritten.
@@ -124,6 +130,10 @@ impl Writer {
                 Room::Ready => {}
                 other => return other,
             }
+        }
+        // Of several commits in a row each asks for the lines of the one after the next.
+        if self.warmed < self.tail + WARM_BYTES / 2 {
+            self.warm();
         }
         self.reserve(bytes_max)
     }
@@ -400,6 +410,23 @@ impl Writer {
         Sendable::Payload(self.ring.read(position + HEADER_BYTES, u64::from(length).saturating_sub(HEADER_BYTES)))
     }
 
+    /// Asks for the cache lines that the next commit will write. They were written a lap ago, and the ring is larger than any cache: an
+    /// append that meets them cold waits for memory line by line. For the moment when nobody waits for the worker.
+    #[inline]
+    pub fn warm(&mut self) {
+        let end = self.lap_end().min(self.tail + WARM_BYTES);
+        let mut position = self.warmed.max(self.tail) & !(RECORD_ALIGN - 1);
+        if position < end {
+            prefetch::for_write(&self.sends[self.index(position)]);
+            prefetch::for_write(&self.sends[self.index(end - RECORD_ALIGN)]);
+        }
+        while position < end {
+            self.ring.prefetch(position);
+            position += RECORD_ALIGN;
+        }
+        self.warmed = position;
+    }
+
     /// Another process owns the ring: nothing of what is in it is ours to release any more.
     #[inline]
     pub fn is_fenced(&self) -> bool {
@@ -449,6 +476,7 @@ impl Writer {
             tail: start,
             reserve_end: start,
             last_record: start,
+            warmed: start,
             start,
             dirty_end: start,
             kept_end: u64::MAX,

@@ -234,6 +234,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         work += self.resend(now);
         work += self.stop_turn(now);
         self.publish(now, work);
+        if work > 0 {
+            // The next message comes from a kernel that has been through the caches since.
+            self.desks.iter_mut().for_each(|desk| desk.ledger.writer.warm());
+        }
         work
     }
 
