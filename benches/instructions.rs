@@ -6,6 +6,7 @@
 //! `cargo bench --bench instructions -- --count ROUTINE TIMES` runs one; `-- --list` names them.
 
 mod messages;
+mod turn;
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -25,13 +26,14 @@ const TIMES_MAX: u64 = 20_000;
 /// Runs so many times.
 type Routine = fn(u64);
 
-const ROUTINES: [(&str, Routine); 6] = [
+const ROUTINES: [(&str, Routine); 7] = [
     ("decode_new_order_single", |times| decode(messages::new_order_single, times)),
     ("decode_execution_report", |times| decode(messages::execution_report, times)),
     ("encode_new_order_single", |times| encode(messages::new_order_single, times)),
     ("encode_execution_report", |times| encode(messages::execution_report, times)),
     ("session_order_to_report", session),
     ("journal_append_200_bytes", append),
+    ("engine_turn_order_to_report", turn::order_to_report),
 ];
 
 type Composer = fn(&mut [u8], &[u8]) -> usize;

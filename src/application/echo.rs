@@ -117,6 +117,10 @@ fn is_header_or_trailer(tag: u32) -> bool {
 }
 
 impl Application for Echo {
+    fn has_turn(&self) -> bool {
+        false
+    }
+
     fn on_message(&mut self, session: &mut Handle<'_>, message: &Message<'_>, delivery: Delivery) {
         let returned: Result<u64, SendError> = match message.msg_type() {
             // An answer to an answer would be answered in turn.

@@ -72,6 +72,11 @@ pub trait Application: Send {
         let _ = sessions;
     }
 
+    /// Whether [`Application::on_turn`] has anything to do now: where it has not, the turn saves the commit that would be opened for it.
+    fn has_turn(&self) -> bool {
+        true
+    }
+
     /// A node has died and may have taken the end of the journal with it: told of each session, before the first message after the
     /// start, and told again in its place among [`Application::on_replay`] where a later start reads it back.
     ///

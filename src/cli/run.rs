@@ -165,6 +165,13 @@ impl Application for BuiltIn {
         }
     }
 
+    fn has_turn(&self) -> bool {
+        match self {
+            Self::Exchange(exchange) => exchange.has_turn(),
+            Self::Echo(echo) => echo.has_turn(),
+        }
+    }
+
     fn snapshot(&self, state: &mut Vec<u8>) {
         match self {
             Self::Exchange(exchange) => exchange.snapshot(state),

@@ -13,7 +13,7 @@ use super::lease::Lease;
 use super::ledger::Commit;
 use super::resend::ResendJob;
 use crate::fix::Overflow;
-use crate::journal::{Kind, Mode, NONE, NewRecord, StoredNumbers, Writer, flags};
+use crate::journal::{Kind, Mode, NONE, NewRecord, Sendable, StoredNumbers, Writer, flags};
 use crate::session::{BackPressure, Now, Numbers, Outbox, Outgoing, OutgoingKind};
 use crate::transport::{ConnectionId, Send, Transport};
 
@@ -160,34 +160,36 @@ impl Link {
         }
         let bytes_max = if self.resend.is_some() { RESEND_SEND_BYTES_PER_TURN_MAX } else { SEND_BYTES_PER_TURN_MAX };
         loop {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let mut count = 0;
-            let mut next = self.queue.head;
-            let mut skip = self.queue.head_sent;
-            while let Some(position) = next
-                && count < SLICES_MAX
-            {
-                if !writer.is_in_ring(position) {
-                    return (total, Flushed::FellBehind);
+            let Some(head) = self.queue.head else { return (total, Flushed::Everything) };
+            let first = match self.sendable(writer, head) {
+                Sendable::Payload(bytes) => &bytes[self.queue.head_sent..],
+                Sendable::Held => return (total, Flushed::AwaitingRelease),
+                Sendable::Gone => return (total, Flushed::FellBehind),
+            };
+            let second = self.after(writer, head);
+            let (offered, sending) = match second {
+                // One answer to one message: most sends of a session that is not flooded.
+                None => (first.len(), transport.send(connection, &[IoSlice::new(first)])),
+                Some(second) => {
+                    let mut slices = [IoSlice::new(&[]); SLICES_MAX];
+                    let Some(count) = self.gather(writer, first, second, &mut slices) else {
+                        return (total, Flushed::FellBehind);
+                    };
+                    (usize::MAX, transport.send(connection, &slices[..count]))
                 }
-                if !writer.released(position) {
-                    break;
-                }
-                let bytes = &self.bytes_of(writer, position)[skip..];
-                slices[count] = IoSlice::new(bytes);
-                (count, skip) = (count + 1, 0);
-                next = self.after(writer, position);
-            }
-            if count == 0 {
-                let why = if self.queue.head.is_some() { Flushed::AwaitingRelease } else { Flushed::Everything };
-                return (total, why);
-            }
-            let sent = match transport.send(connection, &slices[..count]) {
+            };
+            let sent = match sending {
                 Send::Bytes(sent) => sent,
                 Send::Full => return (total, Flushed::SocketFull),
                 Send::Failed(error) => return (total, Flushed::Failed(error)),
             };
             total.bytes += sent;
+            if sent == offered {
+                self.queue = SendQueue::default();
+                self.secret_logon = None;
+                total.messages += 1;
+                return (total, Flushed::Everything);
+            }
             total.messages += self.advance(writer, sent);
             // Where less was taken than offered, too: only a refusal arms the readiness that brings us back.
             if total.bytes >= bytes_max && self.queue.head.is_some() {
@@ -196,11 +198,36 @@ impl Link {
         }
     }
 
+    /// Adds to `first` what may leave after it, from `next` on, as far as the slices go. `None` where the ring has overwritten it.
+    fn gather<'a>(
+        &'a self,
+        writer: &'a Writer,
+        first: &'a [u8],
+        next: u64,
+        slices: &mut [IoSlice<'a>; SLICES_MAX],
+    ) -> Option<usize> {
+        slices[0] = IoSlice::new(first);
+        let (mut count, mut next) = (1, Some(next));
+        while let Some(position) = next
+            && count < SLICES_MAX
+        {
+            match self.sendable(writer, position) {
+                Sendable::Payload(bytes) => slices[count] = IoSlice::new(bytes),
+                Sendable::Held => break,
+                Sendable::Gone => return None,
+            }
+            count += 1;
+            next = self.after(writer, position);
+        }
+        Some(count)
+    }
+
     /// Answers how many messages have gone out whole.
     fn advance(&mut self, writer: &Writer, mut sent: usize) -> u64 {
         let mut messages = 0;
         while let Some(head) = self.queue.head {
-            let left = self.bytes_of(writer, head).len() - self.queue.head_sent;
+            let Sendable::Payload(bytes) = self.sendable(writer, head) else { return messages };
+            let left = bytes.len() - self.queue.head_sent;
             if sent < left {
                 self.queue.head_sent += sent;
                 return messages;
@@ -221,10 +248,11 @@ impl Link {
         if self.queue.tail == Some(position) { None } else { writer.next_send(position) }
     }
 
-    fn bytes_of<'a>(&'a self, writer: &'a Writer, position: u64) -> &'a [u8] {
-        match &self.secret_logon {
-            Some((logon, bytes)) if *logon == position => bytes,
-            _ => writer.payload(position),
+    #[inline]
+    fn sendable<'a>(&'a self, writer: &'a Writer, position: u64) -> Sendable<'a> {
+        match (&self.secret_logon, writer.sendable(position)) {
+            (Some((logon, bytes)), Sendable::Payload(_)) if *logon == position => Sendable::Payload(bytes),
+            (_, sendable) => sendable,
         }
     }
 }

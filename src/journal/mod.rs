@@ -93,7 +93,7 @@ pub use state::{
     IncarnationStart, NUMBERS_BYTES, RecoveredSession, Rollback, SessionState, StateTooLarge, StoredNumbers,
 };
 pub use storage::{Reached, Slot, Storage, StorageError};
-pub use writer::{AppendError, NewRecord, Room, Writer};
+pub use writer::{AppendError, NewRecord, Room, Sendable, Writer};
 
 /// The version in the manifest and in every segment's head.
 pub const FORMAT_VERSION: u32 = 1;

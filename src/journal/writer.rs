@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
+use crate::sys::prefetch;
 use crate::sys::ring::{RingWriter, Watermarks};
 
 use super::record::{COVERED_OFFSET, CRC_OFFSET, FLAGS_OFFSET, RawHeader, align, header_at, record_bytes, record_crc};
@@ -19,6 +20,9 @@ use super::wanted::Wanted;
 use super::{
     Geometry, HEADER_BYTES, Kind, Mode, NONE, Origin, RECORD_ALIGN, RecordHeader, SessionState, StoredNumbers, flags,
 };
+
+/// How far before the tail its cache lines are asked for: a message in and its answer, with their headers.
+const WARM_BYTES: u64 = 1_024;
 
 /// Owns the tail of one journal.
 pub struct Writer {
@@ -35,6 +39,8 @@ pub struct Writer {
     reserve_end: u64,
     /// The newest record of the open commit.
     last_record: u64,
+    /// The cache lines before this have been asked for.
+    warmed: u64,
     /// What lies before this was written by an earlier process and is not in the ring.
     start: u64,
     /// The highest end of room ever given out: bytes a ring's length before it may be overwritten.
@@ -89,6 +95,17 @@ pub enum AppendError {
     Overflow,
 }
 
+/// Answer of [`Writer::sendable`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sendable<'a> {
+    /// The payload, which may leave.
+    Payload(&'a [u8]),
+    /// Its commit is not as durable yet as its mode demands.
+    Held,
+    /// The ring has overwritten it.
+    Gone,
+}
+
 /// What a connection that sends from the ring needs to know of a record.
 #[derive(Clone, Copy, Default)]
 struct Send {
@@ -113,6 +130,10 @@ impl Writer {
                 Room::Ready => {}
                 other => return other,
             }
+        }
+        // Of several commits in a row each asks for the lines of the one after the next.
+        if self.warmed < self.tail + WARM_BYTES / 2 {
+            self.warm();
         }
         self.reserve(bytes_max)
     }
@@ -374,6 +395,38 @@ impl Writer {
         self.watermark(mode) >= position + u64::from(release >> 2) * RECORD_ALIGN
     }
 
+    /// The payload of a [`Kind::Outbound`] or [`Kind::Replay`] record that this process has committed, if it may leave.
+    #[inline]
+    pub fn sendable(&self, position: u64) -> Sendable<'_> {
+        if !self.is_in_ring(position) {
+            return Sendable::Gone;
+        }
+        if !self.released(position) {
+            return Sendable::Held;
+        }
+        // A length of ours, committed: it needs no check but that of the memory's end.
+        let length =
+            self.ring.read(position, RECORD_ALIGN).first_chunk::<4>().map_or(0, |raw| u32::from_le_bytes(*raw));
+        Sendable::Payload(self.ring.read(position + HEADER_BYTES, u64::from(length).saturating_sub(HEADER_BYTES)))
+    }
+
+    /// Asks for the cache lines that the next commit will write. They were written a lap ago, and the ring is larger than any cache: an
+    /// append that meets them cold waits for memory line by line. For the moment when nobody waits for the worker.
+    #[inline]
+    pub fn warm(&mut self) {
+        let end = self.lap_end().min(self.tail + WARM_BYTES);
+        let mut position = self.warmed.max(self.tail) & !(RECORD_ALIGN - 1);
+        if position < end {
+            prefetch::for_write(&self.sends[self.index(position)]);
+            prefetch::for_write(&self.sends[self.index(end - RECORD_ALIGN)]);
+        }
+        while position < end {
+            self.ring.prefetch(position);
+            position += RECORD_ALIGN;
+        }
+        self.warmed = position;
+    }
+
     /// Another process owns the ring: nothing of what is in it is ours to release any more.
     #[inline]
     pub fn is_fenced(&self) -> bool {
@@ -423,6 +476,7 @@ impl Writer {
             tail: start,
             reserve_end: start,
             last_record: start,
+            warmed: start,
             start,
             dirty_end: start,
             kept_end: u64::MAX,
@@ -599,137 +653,4 @@ impl NewRecord {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::simulated::SimulatedStorage;
-    use super::super::{FlushMethod, Flusher, Settings, open_over, prepare};
-    use super::*;
-    use crate::sys::ring::RingMemory;
-
-    const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 128 << 10, segments: 3 };
-
-    fn journal() -> (Writer, Flusher<SimulatedStorage>) {
-        let storage = SimulatedStorage::new(GEOMETRY);
-        let settings = Settings {
-            data_dir: "simulated".into(),
-            ring_dir: "simulated".into(),
-            geometry: GEOMETRY,
-            flush_interval_ns: 0,
-            flush_interval_min_ns: 0,
-            flush_method: FlushMethod::default().into(),
-            message_bytes_max: 4 << 10,
-            resend_messages_max: 10,
-            clock: || 0,
-        };
-        let manifest = prepare(&storage, &settings).unwrap();
-        let ring = RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0;
-        let mut journal = open_over(&storage, manifest, vec![ring], &settings).unwrap().journals.remove(0);
-        assert_eq!(journal.writer.begin(64), Room::RollDue, "a new journal begins with a head");
-        assert_eq!(journal.writer.roll(std::iter::empty(), b""), Ok(true));
-        (journal.writer, journal.flusher)
-    }
-
-    fn outbound(sent_after: Option<u64>) -> NewRecord {
-        NewRecord { sent_after, ..NewRecord::internal(Kind::Outbound, 0) }
-    }
-
-    #[test]
-    fn a_connection_walks_its_own_records_and_waits_for_the_end_of_their_commit() {
-        let (mut writer, mut flusher) = journal();
-        assert_eq!(writer.begin(1024), Room::Ready);
-        let first = writer.append_bytes(outbound(None), b"first").unwrap();
-        let other = writer.append_bytes(outbound(None), b"of another connection").unwrap();
-        let second = writer.append_bytes(outbound(Some(first)), b"second").unwrap();
-        assert_eq!(writer.next_send(first), None, "not before the commit");
-        let end = writer.commit(Mode::Flush);
-        assert_eq!(
-            (writer.next_send(first), writer.next_send(second), writer.next_send(other)),
-            (Some(second), None, None)
-        );
-        assert!(!writer.released(first));
-        flusher.turn(0).unwrap();
-        assert!(writer.watermark(Mode::Flush) == end && writer.released(first) && writer.released(second));
-        assert_eq!(writer.payload(second), b"second");
-    }
-
-    #[test]
-    fn an_abandoned_commit_leaves_no_link() {
-        let (mut writer, _flusher) = journal();
-        assert_eq!(writer.begin(1024), Room::Ready);
-        let first = writer.append_bytes(outbound(None), b"first").unwrap();
-        let end = writer.commit(Mode::Buffered);
-        assert_eq!(writer.begin(1024), Room::Ready);
-        writer.append_bytes(outbound(Some(first)), b"abandoned").unwrap();
-        writer.abandon();
-        assert_eq!((writer.appended(), writer.next_send(first)), (end, None));
-        assert_eq!(writer.begin(1024), Room::Ready);
-        let next = writer.append_bytes(outbound(None), b"of another connection").unwrap();
-        writer.commit(Mode::Buffered);
-        assert_eq!((next, writer.next_send(first)), (end, None));
-        assert!(writer.released(first) && writer.released(next));
-    }
-
-    #[test]
-    fn a_record_beyond_the_reservation_is_back_pressure_and_one_beyond_the_limit_is_too_long() {
-        let (mut writer, _flusher) = journal();
-        assert_eq!(writer.begin(256), Room::Ready);
-        assert_eq!(writer.append_bytes(outbound(None), &[0; 193]), Err(AppendError::Full));
-        writer.append_bytes(outbound(None), &[0; 192]).unwrap();
-        assert_eq!(writer.append_bytes(outbound(None), b""), Err(AppendError::Full));
-        writer.commit(Mode::Buffered);
-        assert_eq!(writer.begin(16 << 10), Room::Ready);
-        assert_eq!(writer.append_bytes(outbound(None), &[0; 4097]), Err(AppendError::Overflow));
-    }
-
-    #[test]
-    fn a_ring_that_is_not_carried_fills_and_says_so_before_anything_is_begun() {
-        let (mut writer, mut flusher) = journal();
-        let mut commits = 0;
-        while writer.begin(4 << 10) == Room::Ready {
-            writer.append_bytes(outbound(None), &[0; 3000]).unwrap();
-            writer.commit(Mode::Buffered);
-            commits += 1;
-        }
-        assert!((18..22).contains(&commits), "{commits}");
-        assert_eq!(writer.begin(4 << 10), Room::Full);
-        flusher.turn(0).unwrap();
-        assert_eq!(writer.begin(4 << 10), Room::Ready);
-    }
-
-    #[test]
-    fn what_the_next_commit_may_overwrite_is_no_longer_in_the_ring() {
-        let (mut writer, mut flusher) = journal();
-        assert_eq!(writer.begin(1024), Room::Ready);
-        let first = writer.append_bytes(outbound(None), b"first").unwrap();
-        writer.commit(Mode::Buffered);
-        while writer.appended() + 4096 <= GEOMETRY.ring_bytes + first {
-            assert!(writer.is_in_ring(first));
-            flusher.turn(0).unwrap();
-            assert_eq!(writer.begin(4096), Room::Ready);
-            writer.append_bytes(outbound(None), &[0; 4000]).unwrap();
-            writer.commit(Mode::Buffered);
-        }
-        flusher.turn(0).unwrap();
-        assert_eq!(writer.begin(4096), Room::Ready);
-        assert!(!writer.is_in_ring(first));
-        assert_eq!((writer.next_send(first), writer.released(first)), (None, false));
-    }
-
-    #[test]
-    fn a_snapshot_beyond_a_quarter_of_the_ring_is_refused_and_the_journal_goes_on() {
-        let (mut writer, mut flusher) = journal();
-        // Half of the segment is still free: it is padded lap by lap, as the flusher makes room.
-        let mut rolls = 0;
-        let error = loop {
-            match writer.roll(std::iter::empty(), &[0; 20 << 10]) {
-                Ok(is_done) => assert!(!is_done),
-                Err(error) => break error,
-            }
-            flusher.turn(0).unwrap();
-            rolls += 1;
-        };
-        assert!(error.bytes > error.bytes_max && rolls > 0);
-        assert_eq!(writer.begin(64), Room::RollDue);
-        assert_eq!(writer.roll(std::iter::empty(), b"smaller"), Ok(true));
-        assert_eq!(writer.begin(64), Room::Ready);
-    }
-}
+mod tests;

@@ -303,6 +303,13 @@ impl RingWriter {
         unsafe { std::slice::from_raw_parts(pointer, length as usize) }
     }
 
+    /// Asks for the cache line of `position`, of any lap, to be written.
+    #[inline]
+    pub fn prefetch(&self, position: u64) {
+        let offset = position & (self.shared.ring_bytes - 1);
+        super::prefetch::line_for_write(self.shared.data().wrapping_add(offset as usize));
+    }
+
     /// Gives everything before `position` to the reader.
     ///
     /// # Panics

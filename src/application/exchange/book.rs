@@ -1,9 +1,12 @@
 //! The venue's memory of orders: the newest ones by session and ClOrdID(11), in memory made once.
 
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::ops::Deref;
 
 use super::super::{RestoreError, SessionNumber};
-use crate::fix::{Decimal, Message, char_of, tags, uint_of};
+use super::order_id::OrderId;
+use crate::fix::{Decimal, Message, char_of, tags};
+use crate::sys::prefetch;
 
 /// Orders remembered, open or closed, at most. The oldest is forgotten for a new one: a cancel then finds no order.
 const ORDERS_MAX: usize = 4096;
@@ -38,13 +41,6 @@ impl Text {
         text.length = value.len() as u8;
         Some(text)
     }
-
-    /// Appends what fits; callers append digits, whose number is bounded.
-    pub fn push(&mut self, value: &[u8]) {
-        let at = usize::from(self.length);
-        self.bytes[at..at + value.len()].copy_from_slice(value);
-        self.length += value.len() as u8;
-    }
 }
 
 impl Deref for Text {
@@ -53,13 +49,6 @@ impl Deref for Text {
     fn deref(&self) -> &[u8] {
         &self.bytes[..usize::from(self.length)]
     }
-}
-
-/// Unique over all starts of the engine, because the incarnation is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub(super) struct OrderId {
-    pub incarnation: u32,
-    pub number: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +79,7 @@ pub(super) struct Book {
     orders_max: usize,
     /// Twice as many places as orders; linear probing, deletion by shifting back.
     index: Vec<Place>,
+    hash_key: u64,
 }
 
 /// A place of the index: an order's slot + 1 and its hash, or all zero.
@@ -109,16 +99,26 @@ impl Book {
             oldest: 0,
             orders_max,
             index: vec![Place::default(); 2 * ORDERS_MAX],
+            // std's source of a process's randomness.
+            hash_key: RandomState::new().build_hasher().finish() | 1,
         }
     }
 
     pub fn find(&self, session: SessionNumber, cl_ord_id: &[u8]) -> Option<&Order> {
-        self.slot(session, cl_ord_id).map(|slot| &self.orders[slot])
+        self.find_hashed(self.hash_of(session, cl_ord_id), session, cl_ord_id)
+    }
+
+    /// The same where [`Book::hash_of`] the two is known.
+    pub fn find_hashed(&self, hash: u32, session: SessionNumber, cl_ord_id: &[u8]) -> Option<&Order> {
+        self.slot(hash, session, cl_ord_id).map(|slot| &self.orders[slot])
     }
 
     /// Remembers a new order, forgetting the oldest where the book is full.
     pub fn insert(&mut self, order: Order) {
-        let hash = hash_of(order.session, &order.cl_ord_id);
+        self.insert_hashed(self.hash_of(order.session, &order.cl_ord_id), order);
+    }
+
+    pub fn insert_hashed(&mut self, hash: u32, order: Order) {
         let slot = if self.orders.len() < self.orders_max {
             self.orders.push(order);
             self.hashes.push(hash);
@@ -132,13 +132,23 @@ impl Book {
             slot
         };
         self.put_in_index(slot);
+        self.warm();
+    }
+
+    /// Asks for the memory of the order that the next one will take the place of, which nobody has touched since thousands.
+    fn warm(&self) {
+        if let (Some(order), Some(hash)) = (self.orders.get(self.oldest), self.hashes.get(self.oldest)) {
+            prefetch::all_for_write(order);
+            prefetch::for_write(&self.index[self.home(*hash)]);
+        }
     }
 
     /// The order known as `original` becomes `order`, under its new ClOrdID(11).
     pub fn replace(&mut self, original: &[u8], order: Order) {
-        let Some(slot) = self.slot(order.session, original) else { return };
+        let hash = self.hash_of(order.session, original);
+        let Some(slot) = self.slot(hash, order.session, original) else { return };
         self.unindex(slot);
-        self.hashes[slot] = hash_of(order.session, &order.cl_ord_id);
+        self.hashes[slot] = self.hash_of(order.session, &order.cl_ord_id);
         self.orders[slot] = order;
         self.put_in_index(slot);
     }
@@ -227,8 +237,7 @@ impl Book {
         read.ok_or_else(|| RestoreError(format!("an order book of another version, or cut: {} bytes", state.len())))
     }
 
-    fn slot(&self, session: SessionNumber, cl_ord_id: &[u8]) -> Option<usize> {
-        let hash = hash_of(session, cl_ord_id);
+    fn slot(&self, hash: u32, session: SessionNumber, cl_ord_id: &[u8]) -> Option<usize> {
         let mut place = self.home(hash);
         loop {
             let slot = (self.index[place].slot_plus_1 as usize).checked_sub(1)?;
@@ -280,32 +289,27 @@ impl Book {
         }
     }
 
+    /// Eight bytes a step, each by a multiplication of 128 bits whose halves are folded, as wyhash does, and with a key that no peer knows:
+    /// names that collide would fill a stretch of the index that other sessions' orders have to pass.
+    pub fn hash_of(&self, session: SessionNumber, cl_ord_id: &[u8]) -> u32 {
+        let fold = |hash: u64, word: u64| {
+            let product = u128::from(hash ^ word) * u128::from(self.hash_key);
+            product as u64 ^ (product >> 64) as u64
+        };
+        let (words, rest) = cl_ord_id.as_chunks::<8>();
+        let start = self.hash_key.rotate_left(32) ^ u64::from(session.0) << 32 ^ cl_ord_id.len() as u64;
+        let hash = words.iter().fold(start, |hash, word| fold(hash, u64::from_le_bytes(*word)));
+        let last = rest.iter().fold(0, |last: u64, byte| last << 8 | u64::from(*byte));
+        let hash = fold(fold(hash, last), self.hash_key.rotate_left(17));
+        (hash ^ hash >> 32) as u32
+    }
+
     fn home(&self, hash: u32) -> usize {
         hash as usize & (self.index.len() - 1)
     }
 
     fn after(&self, place: usize) -> usize {
         (place + 1) & (self.index.len() - 1)
-    }
-}
-
-/// Eight bytes a step. A peer that makes its own ClOrdIDs collide slows its own look-ups within a bounded table.
-fn hash_of(session: SessionNumber, cl_ord_id: &[u8]) -> u32 {
-    const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
-    let step = |hash: u64, chunk: &[u8]| {
-        let mut word = [0; 8];
-        word[..chunk.len()].copy_from_slice(chunk);
-        (hash.rotate_left(5) ^ u64::from_le_bytes(word)).wrapping_mul(MIX)
-    };
-    let hash = cl_ord_id.chunks(8).fold(u64::from(session.0).wrapping_mul(MIX), step);
-    (hash >> 32) as u32
-}
-
-impl OrderId {
-    fn parse(value: &[u8]) -> Option<Self> {
-        let dash = value.iter().position(|byte| *byte == b'-')?;
-        let incarnation = u32::try_from(uint_of(&value[..dash])?).ok()?;
-        Some(Self { incarnation, number: uint_of(&value[dash + 1..])? })
     }
 }
 
@@ -373,6 +377,23 @@ mod tests {
             let found = book.find(wanted.session, &wanted.cl_ord_id);
             assert_eq!(found, (number >= 2 * ORDERS_MAX as u64).then_some(&wanted), "order {number}");
         }
+    }
+
+    #[test]
+    fn names_that_differ_in_a_few_places_spread_over_the_index_by_a_key_of_the_book_s_own() {
+        let (book, other) = (Book::new(u32::MAX), Book::new(u32::MAX));
+        let mut homes = std::collections::BTreeSet::new();
+        let mut alike = 0;
+        for number in 0..1024u32 {
+            // Bits that a multiplication of 64 bits would drop or carry out at the top.
+            let name =
+                [b'A' ^ (number << 5) as u8, b'0' + (number >> 3 & 7) as u8, 1, 2, 3, 4, 5, (number >> 2) as u8, 6];
+            let hash = book.hash_of(SessionNumber(1), &name);
+            homes.insert(book.home(hash));
+            alike += u32::from(hash == other.hash_of(SessionNumber(1), &name));
+        }
+        assert!(homes.len() > 850, "{} of the 1,024 names have homes of their own", homes.len());
+        assert!(alike < 8, "{alike} hashes of two books agree");
     }
 
     #[test]

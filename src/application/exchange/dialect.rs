@@ -1,11 +1,8 @@
 //! What the FIX versions differ in, as far as this venue's messages do. Nothing else in the venue compares versions.
 
-use super::book::{OrderId, Text};
+use super::order_id::{IdText, OrderId};
 use super::{Event, ORD_STATUS_REJECTED, ORD_STATUS_REPLACED, Reason};
-use crate::fix::{Precision, write_uint};
-
-/// Digits of an ExecID(17) that is a number, after the incarnation: at a million reports a second they last for 115 days.
-const EXEC_ID_DIGITS: usize = 13;
+use crate::fix::Precision;
 
 /// A version, in ascending order. FIX.4.4 stands for the application versions over FIXT.1.1 too.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -81,18 +78,8 @@ impl Dialect {
 
     /// ExecID(17). In FIX.4.0 it is a number: the incarnation, and after it the other with leading zeros, so that it never
     /// comes again either.
-    pub fn exec_id(self, id: OrderId) -> Text {
-        if self > Self::Fix40 {
-            return id.text();
-        }
-        let mut text = Text::default();
-        let mut digits = [0; 20];
-        let count = write_uint(&mut digits, u64::from(id.incarnation));
-        text.push(&digits[..count]);
-        let count = write_uint(&mut digits, id.number);
-        text.push(&[b'0'; EXEC_ID_DIGITS][count.min(EXEC_ID_DIGITS)..]);
-        text.push(&digits[..count]);
-        text
+    pub fn exec_id(self, id: OrderId) -> IdText {
+        if self > Self::Fix40 { id.text() } else { id.digits() }
     }
 
     /// Times had whole seconds until FIX.4.2.

@@ -11,12 +11,14 @@
 
 mod book;
 mod dialect;
+mod order_id;
 
-use book::{Book, Order, OrderId, Text};
+use book::{Book, Order, Text};
 use dialect::Dialect;
+use order_id::OrderId;
 
 use super::{Application, BusinessRejectReason, Delivery, Direction, Handle, RestoreError, SessionNumber};
-use crate::fix::{Decimal, Message, tags, write_uint};
+use crate::fix::{Decimal, Message, tags};
 
 /// The price of a market order's fill: there is no market here.
 const MARKET_PRICE: Decimal = Decimal::new(100, 0);
@@ -77,7 +79,8 @@ impl Exchange {
     fn new_order(&mut self, session: &mut Handle<'_>, message: &Message<'_>, delivery: Delivery) {
         let Some(request) = request(session, message) else { return };
         let number = session.session();
-        if let Some(order) = self.book.find(number, request.cl_ord_id) {
+        let hash = self.book.hash_of(number, request.cl_ord_id);
+        if let Some(order) = self.book.find_hashed(hash, number, request.cl_ord_id) {
             if delivery.poss_resend {
                 let order = order.clone();
                 self.report(session, &order, Event::Status, None);
@@ -116,7 +119,7 @@ impl Exchange {
             ord_status: if immediate { ORD_STATUS_FILLED } else { ORD_STATUS_NEW },
         };
         if self.report(session, &order, if immediate { Event::Fill } else { Event::New }, None) {
-            self.book.insert(order);
+            self.book.insert_hashed(hash, order);
         }
     }
 
@@ -366,6 +369,10 @@ impl Application for Exchange {
         }
     }
 
+    fn has_turn(&self) -> bool {
+        false
+    }
+
     fn snapshot(&self, state: &mut Vec<u8>) {
         self.book.write(state);
     }
@@ -379,19 +386,5 @@ impl Application for Exchange {
         if direction == Direction::Outbound && message.msg_type() == b"8" {
             self.book.apply_report(session, message);
         }
-    }
-}
-
-impl OrderId {
-    /// `<incarnation>-<number>`.
-    fn text(self) -> Text {
-        let mut text = Text::default();
-        let mut digits = [0; 20];
-        let count = write_uint(&mut digits, u64::from(self.incarnation));
-        text.push(&digits[..count]);
-        text.push(b"-");
-        let count = write_uint(&mut digits, self.number);
-        text.push(&digits[..count]);
-        text
     }
 }

@@ -103,6 +103,9 @@ struct Desk<A> {
     template_sessions: u32,
     /// Sessions with records to send, or waiting for their release. Each at most once: see `queued`.
     to_send: Vec<u32>,
+    /// How many of them this turn has looked at already, and where the oldest begins that waits of these.
+    looked_at: usize,
+    kept: u64,
     queued: Vec<bool>,
     /// A message that came found no room in the ring, and there has been none since.
     full: bool,
@@ -213,18 +216,28 @@ impl<T: Transport, A: Application> Worker<T, A> {
             work += self.accept(now);
         }
         work += self.read(now);
+        // Answers leave before anything else is looked after.
+        for desk in 0..self.desks.len() as u32 {
+            work += self.send(now, desk);
+        }
         work += self.fire_timers(now);
         for desk in 0..self.desks.len() {
-            let has_room = self.desks[desk].ledger.application_turn(now);
-            self.desks[desk].full &= !has_room;
-            self.collect_touched(desk);
-            self.after_application(now, desk as u32);
+            if self.desks[desk].full || self.desks[desk].ledger.application.has_turn() {
+                let has_room = self.desks[desk].ledger.application_turn(now);
+                self.desks[desk].full &= !has_room;
+                self.collect_touched(desk);
+                self.after_application(now, desk as u32);
+            }
             work += self.desks[desk].ledger.renew_leases(now);
-            work += self.send(now, desk as u32);
+            work += self.send_queued(now, desk as u32);
         }
         work += self.resend(now);
         work += self.stop_turn(now);
         self.publish(now, work);
+        if work > 0 {
+            // The next message comes from a kernel that has been through the caches since.
+            self.desks.iter_mut().for_each(|desk| desk.ledger.writer.warm());
+        }
         work
     }
 

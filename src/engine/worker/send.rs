@@ -1,4 +1,6 @@
-//! The sending pass: each session with something new, or something that waited, gives its connection what is released.
+//! The sending passes: each session with something new, or something that waited, gives its connection what is released.
+//!
+//! The first comes as soon as the turn has read, the second looks at what was queued since: by timers, and by the application's own turn.
 
 use super::Worker;
 use crate::application::Application;
@@ -27,15 +29,26 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
+    /// Once a turn.
     pub(super) fn send(&mut self, now: Now, ledger: u32) -> u32 {
-        if self.desks[ledger as usize].ledger.writer.is_fenced() {
+        let desk = &mut self.desks[ledger as usize];
+        if desk.ledger.writer.is_fenced() {
             self.is_fenced = true;
             return 0;
         }
-        let mut work = 0;
-        let mut at = 0;
+        (desk.looked_at, desk.kept) = (0, u64::MAX);
+        self.send_queued(now, ledger)
+    }
+
+    /// Looks at what was queued since this turn looked last.
+    pub(super) fn send_queued(&mut self, now: Now, ledger: u32) -> u32 {
+        if self.is_fenced {
+            return 0;
+        }
+        let desk = &self.desks[ledger as usize];
+        let (mut work, mut at) = (0, desk.looked_at);
         // What waits for its release must not be overwritten as soon as it is released, before it could be sent: the peer is not slow.
-        let mut kept = self.desks[ledger as usize].ledger.writer.appended();
+        let mut kept = desk.kept;
         while let Some(session) = self.desks[ledger as usize].to_send.get(at).copied() {
             let (bytes, waits) = self.send_session(now, ledger, session);
             work += u32::from(bytes > 0);
@@ -49,7 +62,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
             desk.queued[session as usize] = false;
             desk.to_send.swap_remove(at);
         }
-        self.desks[ledger as usize].ledger.writer.keep_from(kept);
+        let desk = &mut self.desks[ledger as usize];
+        (desk.looked_at, desk.kept) = (at, kept);
+        let writer = &mut desk.ledger.writer;
+        writer.keep_from(kept.min(writer.appended()));
         work
     }
 

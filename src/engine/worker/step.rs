@@ -69,6 +69,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
             counters,
             template_sessions,
             to_send: Vec::with_capacity(queued.len() + 64),
+            looked_at: 0,
+            kept: u64::MAX,
             queued,
             full: false,
             by_identity: known.iter().map(|(number, identity)| (identity.clone(), *number)).collect(),
