@@ -13,7 +13,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
 
 use crate::sys::file;
 
@@ -22,7 +23,12 @@ use super::pages::Pages;
 use super::probe::PROBE_DIR;
 use super::ring_file::in_words;
 use super::segment_file::{self, Bounce, SegmentFile};
-use super::{FlushMethod, Geometry, ManifestError, OpenError, Reached, Slot, Storage, StorageError};
+use super::{FlushMethod, Geometry, ManifestError, OpenError, Reached, Read, Slot, Storage, StorageError};
+
+/// Threads that read at the same time, at most. A start has nothing else to do.
+const READERS_MAX: usize = 16;
+/// A thread costs as much as so many small reads.
+const READS_PER_THREAD_MIN: usize = 2;
 
 #[derive(Clone)]
 pub struct FileStorage {
@@ -110,7 +116,13 @@ impl FileStorage {
                 SegmentFile::new(file, method, geometry.segment_bytes, &bounce)
                     .map_err(|error| unusable(&path, method, &error))
             };
-            opened.push((0..geometry.segments).zip(files).map(open).collect::<Result<_, _>>()?);
+            let files = (0..geometry.segments).zip(files).map(open).collect::<Result<Vec<_>, _>>()?;
+            // One speaks for all, which lie in one directory.
+            if let Some(first) = files.first() {
+                let path = self.segment_path(Slot { journal, number: 0 });
+                first.check().map_err(|error| unusable(&path, method, &error))?;
+            }
+            opened.push(files);
         }
         self.hold(opened);
         Ok(())
@@ -240,6 +252,28 @@ impl Storage for FileStorage {
 
     fn read(&self, slot: Slot, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError> {
         self.file(slot).read(offset, buffer).map_err(|error| self.failed("read", slot, error))
+    }
+
+    /// On several threads: a device is far from busy with the small reads of one.
+    fn read_all(&self, reads: &mut [Read<'_>]) -> Result<(), StorageError> {
+        let helpers = (reads.len() / READS_PER_THREAD_MIN).min(READERS_MAX).saturating_sub(1);
+        let reads = Mutex::new(reads.iter_mut());
+        let serve = || {
+            loop {
+                let next = reads.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(read) = next else { return Ok(()) };
+                self.read(read.slot, read.offset, read.buffer)?;
+            }
+        };
+        thread::scope(|scope| {
+            // Where a thread cannot be had, the others read its share.
+            let helpers: Vec<_> = (0..helpers)
+                .filter_map(|_| thread::Builder::new().name("fixring-read".into()).spawn_scoped(scope, serve).ok())
+                .collect();
+            helpers.into_iter().map(|helper| helper.join()).fold(serve(), |so_far, result| {
+                so_far.and(result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            })
+        })
     }
 
     fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError> {

@@ -84,7 +84,7 @@ pub use open::{Journal, OpenError, Opened, Settings, open, open_over, open_with,
 pub use rate::FillRate;
 pub(crate) use record::header_at;
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
-pub use recovery::{PlacedRollback, Records, Recovered, RecoveryReport, RingFound, StoredRecord};
+pub use recovery::{Phases, PlacedRollback, Records, Recovered, RecoveryReport, RingFound, StoredRecord};
 pub use recycling::{Hold, Recycling};
 pub use restore::{Decision, RestoreFault, Said, Standing, Standings, decide, hold};
 pub(crate) use ring_file::in_words;
@@ -92,7 +92,7 @@ pub use stager::{Gone, JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry
 pub use state::{
     IncarnationStart, NUMBERS_BYTES, RecoveredSession, Rollback, SessionState, StateTooLarge, StoredNumbers,
 };
-pub use storage::{Reached, Slot, Storage, StorageError};
+pub use storage::{Reached, Read, Slot, Storage, StorageError};
 pub use writer::{AppendError, NewRecord, Room, Sendable, Writer};
 
 /// The version in the manifest and in every segment's head.

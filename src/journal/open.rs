@@ -220,7 +220,7 @@ pub fn open_over<S: Storage>(
     }
     let mut found = Vec::new();
     for (journal, ring) in (0..geometry.journals).zip(&rings) {
-        found.push(recovery::recover(storage, &manifest, journal, ring)?);
+        found.push(recovery::recover(storage, &manifest, journal, ring, settings.clock)?);
     }
     // Everything that any ring had beyond its segments is on stable media by now, so the rings may change owner. Where the directory is
     // an older copy, a ring may know a later incarnation than the manifest; no number is given out twice.

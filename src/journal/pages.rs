@@ -1,38 +1,47 @@
 //! Memory in whole, aligned pages, as direct I/O wants it: open(2) asks for the alignment of the device's logical blocks, and no
 //! device that Linux drives has longer ones than a page.
 
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+use memmap2::{Advice, MmapMut};
 
 use crate::sys::ring::PAGE_BYTES;
 
 const PAGE: usize = PAGE_BYTES as usize;
+/// From here on huge pages are asked for: a window of a whole segment would take thousands of page faults otherwise.
+const HUGE_BYTES: u64 = 2 << 20;
 
-#[derive(Clone, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C, align(4096))]
-struct Page([u8; PAGE]);
-
-const _: () = assert!(align_of::<Page>() == PAGE && size_of::<Page>() == PAGE);
-
-/// Bytes that begin at a page's start. They begin as zeros.
-pub(super) struct Pages(Vec<Page>);
+/// Bytes that begin at a page's start. They begin as zeros, which the kernel makes when they are first touched.
+pub(super) struct Pages(Option<MmapMut>);
 
 impl Pages {
+    /// # Panics
+    /// When there is not so much memory.
     pub fn new(bytes: u64) -> Self {
-        let mut pages = Self(Vec::new());
-        pages.grow(bytes);
-        pages
+        let bytes = bytes.next_multiple_of(PAGE_BYTES);
+        let map = (bytes > 0).then(|| MmapMut::map_anon(bytes as usize).expect("memory"));
+        if let Some(map) = &map
+            && bytes >= HUGE_BYTES
+        {
+            // A kernel without them has its usual ones.
+            let _ = map.advise(Advice::HugePage);
+        }
+        Self(map)
     }
 
     /// Makes it at least so long. What is there stays.
     pub fn grow(&mut self, bytes: u64) {
-        let count = bytes.div_ceil(PAGE_BYTES) as usize;
-        if count > self.0.len() {
-            self.0.resize_with(count, Page::new_zeroed);
+        if bytes > self.bytes().len() as u64 {
+            let mut longer = Self::new(bytes);
+            longer.bytes_mut()[..self.bytes().len()].copy_from_slice(self.bytes());
+            *self = longer;
         }
     }
 
+    pub fn bytes(&self) -> &[u8] {
+        self.0.as_deref().unwrap_or_default()
+    }
+
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        self.0.as_mut_bytes()
+        self.0.as_deref_mut().unwrap_or_default()
     }
 }
 
@@ -55,6 +64,7 @@ mod tests {
         assert!(is_aligned(PAGE_BYTES, pages.bytes_mut()) && pages.bytes_mut().len() == 25 * PAGE);
         assert_eq!(pages.bytes_mut().iter().map(|byte| u32::from(*byte)).sum::<u32>(), 7);
         assert!(is_aligned(0, &[]));
+        assert_eq!(pages.bytes()[7], 7);
         assert!(!is_aligned(1, pages.bytes_mut()) && !is_aligned(0, &pages.bytes_mut()[64..]));
     }
 }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::file;
 
-use super::{Opened, RecoveryReport, RingFound, Storage};
+use super::{Opened, Phases, RecoveryReport, RingFound, Storage};
 
 /// In the data directory.
 pub const REPORT_NAME: &str = "recovery.json";
@@ -45,6 +45,8 @@ pub struct JournalRecovery {
     pub records: u64,
     pub carried_bytes: u64,
     pub discarded_bytes: u64,
+    #[serde(default)]
+    pub phases: Phases,
     pub sessions: Vec<SessionRecovery>,
 }
 
@@ -113,6 +115,7 @@ impl JournalRecovery {
             records: report.records,
             carried_bytes: report.carried_bytes,
             discarded_bytes: report.discarded_bytes,
+            phases: report.phases,
             sessions,
         }
     }

@@ -1,10 +1,19 @@
 //! Walks records and commits over bytes that may be anything.
 
+use std::sync::Arc;
+
+use crate::sys::ring::PAGE_BYTES;
+
+use super::pages::Pages;
 use super::record::{header_at, is_valid};
-use super::{Geometry, HEADER_BYTES, Kind, Manifest, RecordHeader, Storage, StorageError, flags};
+use super::{Geometry, HEADER_BYTES, Kind, Manifest, Read, RecordHeader, Storage, StorageError, flags};
 
 /// Read from a segment in one call. A walk backwards finds the records before it in the same window.
 const WINDOW_BYTES: u64 = 256 * 1024;
+/// The longest window; longer than a segment of the default geometry.
+const WINDOW_BYTES_MAX: u64 = 64 << 20;
+/// A long window is read in such pieces at the same time.
+const PIECE_BYTES: usize = 512 * 1024;
 
 /// Bytes of a journal by position.
 pub(super) trait Source {
@@ -12,23 +21,47 @@ pub(super) trait Source {
     fn bytes(&mut self, position: u64, bytes: u64) -> Result<&[u8], StorageError>;
 }
 
-/// The segments, through a window of bounded size (that of the largest commit).
+/// The segments, through a window of bounded size. A clone begins with the same window.
+#[derive(Clone)]
 pub(super) struct SegmentSource<S> {
     storage: S,
     geometry: Geometry,
     journal: u16,
-    window: Vec<u8>,
+    /// What is read forward at once.
+    ahead_bytes: u64,
+    /// Whole pages, so that a direct read needs no other memory between.
+    window: Arc<Pages>,
     window_start: u64,
+    window_bytes: usize,
 }
 
 impl<S: Storage> SegmentSource<S> {
     pub fn new(storage: S, geometry: Geometry, journal: u16) -> Self {
-        Self { storage, geometry, journal, window: Vec::new(), window_start: 0 }
+        Self {
+            storage,
+            geometry,
+            journal,
+            ahead_bytes: WINDOW_BYTES,
+            window: Arc::new(Pages::new(0)),
+            window_start: 0,
+            window_bytes: 0,
+        }
+    }
+
+    /// For who will want the rest of a segment: reads it at once, where it is not very long.
+    pub fn in_whole(storage: S, geometry: Geometry, journal: u16) -> Self {
+        Self { ahead_bytes: geometry.segment_bytes.min(WINDOW_BYTES_MAX), ..Self::new(storage, geometry, journal) }
+    }
+
+    /// The same window with what lies before `end`, to which nothing has happened; what is read next is read as usual.
+    pub fn up_to(&self, end: u64) -> Self {
+        let window_bytes = self.window_bytes.min(end.saturating_sub(self.window_start) as usize);
+        Self { ahead_bytes: WINDOW_BYTES, window_bytes, ..self.clone() }
     }
 
     /// Forgets what was read, since the volume may have changed.
     pub fn forget(&mut self) {
-        self.window.clear();
+        self.window_bytes = 0;
     }
 
     /// A window that has `position` near its end, for a walk backwards.
@@ -42,28 +75,38 @@ impl<S: Storage> SegmentSource<S> {
     }
 
     fn holds(&self, position: u64, bytes: u64) -> bool {
-        position >= self.window_start && position + bytes <= self.window_start + self.window.len() as u64
+        position >= self.window_start && position + bytes <= self.window_start + self.window_bytes as u64
     }
 
-    fn load(&mut self, start: u64, bytes: u64) -> Result<(), StorageError> {
+    /// A window that holds so many bytes from `from` on, or all to the segment's end.
+    fn load(&mut self, from: u64, bytes: u64) -> Result<(), StorageError> {
+        let start = from & !(PAGE_BYTES - 1);
         let (slot, offset) = self.geometry.slot(self.journal, start);
-        let bytes = bytes.min(self.geometry.segment_bytes - offset);
-        self.window.resize(bytes as usize, 0);
-        self.window_start = start;
-        let read = self.storage.read(slot, offset, &mut self.window);
-        if read.is_err() {
-            self.window.clear();
+        let bytes = (from - start + bytes).next_multiple_of(PAGE_BYTES).min(self.geometry.segment_bytes - offset);
+        self.forget();
+        if Arc::get_mut(&mut self.window).is_none_or(|pages| (pages.bytes().len() as u64) < bytes) {
+            self.window = Arc::new(Pages::new(bytes));
         }
-        read
+        let window = Arc::get_mut(&mut self.window).expect("another one was made where it is shared");
+        let buffer = &mut window.bytes_mut()[..bytes as usize];
+        if buffer.len() <= PIECE_BYTES {
+            self.storage.read(slot, offset, buffer)?;
+        } else {
+            let pieces = buffer.chunks_mut(PIECE_BYTES).zip(0..);
+            let piece = |(buffer, piece)| Read { slot, offset: offset + piece * PIECE_BYTES as u64, buffer };
+            self.storage.read_all(&mut pieces.map(piece).collect::<Vec<_>>())?;
+        }
+        (self.window_start, self.window_bytes) = (start, bytes as usize);
+        Ok(())
     }
 }
 
 impl<S: Storage> Source for SegmentSource<S> {
     fn bytes(&mut self, position: u64, bytes: u64) -> Result<&[u8], StorageError> {
         if !self.holds(position, bytes) {
-            self.load(position, bytes.max(WINDOW_BYTES))?;
+            self.load(position, bytes.max(self.ahead_bytes))?;
         }
-        let rest = &self.window[(position - self.window_start) as usize..];
+        let rest = &self.window.bytes()[(position - self.window_start) as usize..self.window_bytes];
         Ok(&rest[..rest.len().min(bytes as usize)])
     }
 }

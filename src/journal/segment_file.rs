@@ -51,16 +51,19 @@ impl SegmentFile {
     pub fn new(file: File, method: FlushMethod, bytes: u64, bounce: &Bounce) -> io::Result<Self> {
         match method {
             FlushMethod::Fdatasync => Ok(Self::Cached(file)),
-            FlushMethod::Dsync => {
-                let direct = DirectFile { file, bounce: Arc::clone(bounce) };
-                // Some filesystems and devices let such a file be opened and refuse its use.
-                direct.read(0, &mut [0; 1])?;
-                Ok(Self::Direct(direct))
-            }
+            FlushMethod::Dsync => Ok(Self::Direct(DirectFile { file, bounce: Arc::clone(bounce) })),
             FlushMethod::Msync => {
                 let map = MappedFile::map(&file, bytes)?;
                 Ok(Self::Mapped { file, map })
             }
+        }
+    }
+
+    /// Some filesystems and devices let a file be opened for direct calls and refuse its use.
+    pub fn check(&self) -> io::Result<()> {
+        match self {
+            Self::Direct(direct) => direct.read(0, &mut [0; 1]),
+            Self::Cached(_) | Self::Mapped { .. } => Ok(()),
         }
     }
 

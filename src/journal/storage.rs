@@ -1,4 +1,4 @@
-//! What the journal asks of a volume. Six calls, and a seventh made of them, so that a test can be the volume.
+//! What the journal asks of a volume. Six calls, and two more made of them, so that a test can be the volume.
 
 use std::fmt;
 use std::io;
@@ -8,6 +8,13 @@ use std::io;
 pub struct Slot {
     pub journal: u16,
     pub number: u32,
+}
+
+/// One read of several.
+pub struct Read<'a> {
+    pub slot: Slot,
+    pub offset: u64,
+    pub buffer: &'a mut [u8],
 }
 
 /// How far a write has come when it returns.
@@ -39,6 +46,10 @@ pub trait Storage: Clone + Send + 'static {
     fn sync(&self, slot: Slot) -> Result<(), StorageError>;
     /// Fills `buffer`.
     fn read(&self, slot: Slot, offset: u64, buffer: &mut [u8]) -> Result<(), StorageError>;
+    /// Fills all buffers. A volume that serves several reads at once in less time than one after the other does so.
+    fn read_all(&self, reads: &mut [Read<'_>]) -> Result<(), StorageError> {
+        reads.iter_mut().try_for_each(|read| self.read(read.slot, read.offset, read.buffer))
+    }
     /// `None` in a new data directory.
     fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError>;
     /// Replaces the manifest in whole, durably.

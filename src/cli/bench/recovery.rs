@@ -15,8 +15,10 @@ use super::machine::Machine;
 use super::verdict;
 use crate::cli::Exit;
 use crate::fix::{Decimal, Encoder, Precision, tags};
+use crate::journal::report::{REPORT_NAME, RecoveryFile};
 use crate::journal::{
-    FileStorage, Geometry, Journal, Kind, Mode, NewRecord, Origin, RecoveredSession, Room, Settings, flags, open,
+    FileStorage, Geometry, Journal, Kind, Mode, NewRecord, Origin, Phases, RecoveredSession, Room, Settings, flags,
+    open,
 };
 use crate::session::Identity;
 
@@ -59,6 +61,8 @@ const TARGET_COMP_ID: &str = "VENUE";
 /// One start, each time since exec.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Start {
+    /// What the time until `recovered_ms` went to.
+    parts: Parts,
     /// The journal's report is in the log: segments and ring are read.
     recovered_ms: f64,
     /// The application is restored, every thread runs.
@@ -67,6 +71,43 @@ struct Start {
     answered_ms: f64,
     /// The floor beside it.
     floor_ms: f64,
+}
+
+/// Durations, one after the other.
+#[derive(Clone, Copy, Debug, Serialize)]
+struct Parts {
+    /// Until the data directory is opened: exec, configuration, listening.
+    before_ms: f64,
+    /// Files, ring and manifest; and the validators, as far as they take longer than all that follows.
+    files_ms: f64,
+    heads_ms: f64,
+    segments_ms: f64,
+    ring_ms: f64,
+    durable_ms: f64,
+    zeros_ms: f64,
+}
+
+impl Parts {
+    /// By the engine's own report of its last start.
+    fn of(data_dir: &Path, recovered_ms: f64) -> Result<Self, ClientError> {
+        let file = RecoveryFile::read(data_dir);
+        let Some((duration_ns, phases)) = file.and_then(|file| Some((file.duration_ns, file.journals.first()?.phases)))
+        else {
+            return Err(ClientError::Protocol(format!("{data_dir:?} has no {REPORT_NAME}")));
+        };
+        let Phases { heads_ns, segments_ns, ring_ns, durable_ns, zeros_ns } = phases;
+        let ms = |ns: u64| ns as f64 / 1e6;
+        let of_journal_ns = heads_ns + segments_ns + ring_ns + durable_ns + zeros_ns;
+        Ok(Self {
+            before_ms: recovered_ms - ms(duration_ns),
+            files_ms: ms(duration_ns.saturating_sub(of_journal_ns)),
+            heads_ms: ms(heads_ns),
+            segments_ms: ms(segments_ns),
+            ring_ms: ms(ring_ns),
+            durable_ms: ms(durable_ns),
+            zeros_ms: ms(zeros_ns),
+        })
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -311,7 +352,9 @@ fn start_once(directory: &Path, settings: &Settings, number: u32, floor_ms: f64)
         time.map(|time| (time.as_nanosecond() - start_ns) as f64 / 1e6)
             .ok_or_else(|| ClientError::Protocol(format!("the engine's log does not say {what:?}: {}", log.join("\n"))))
     };
-    Ok(Start { recovered_ms: time_of("journal 0: ")?, ready_ms: time_of("ready")?, answered_ms, floor_ms })
+    let (recovered_ms, ready_ms) = (time_of("journal 0: ")?, time_of("ready")?);
+    let parts = Parts::of(&settings.data_dir, recovered_ms)?;
+    Ok(Start { parts, recovered_ms, ready_ms, answered_ms, floor_ms })
 }
 
 /// Connects as soon as the engine listens, sends the Logon and waits for the answer.
@@ -367,6 +410,16 @@ fn table(report: &Report) -> String {
     rows.set_header(["ms since exec", "journal read", "ready", "Logon answered", "fixring --version"]);
     for (name, start) in [("median", report.median), ("slowest", report.slowest)] {
         let times = [start.recovered_ms, start.ready_ms, start.answered_ms, start.floor_ms];
+        rows.add_row(std::iter::once(name.to_string()).chain(times.map(|time| format!("{time:.1}"))));
+    }
+    let _ = writeln!(text, "{rows}");
+    let mut rows = Table::new();
+    rows.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
+    rows.set_header(["ms of it", "before", "files", "heads", "segments", "ring", "durable", "zeros", "application"]);
+    for (name, start) in [("median", report.median), ("slowest", report.slowest)] {
+        let Parts { before_ms, files_ms, heads_ms, segments_ms, ring_ms, durable_ms, zeros_ms } = start.parts;
+        let application_ms = start.ready_ms - start.recovered_ms;
+        let times = [before_ms, files_ms, heads_ms, segments_ms, ring_ms, durable_ms, zeros_ms, application_ms];
         rows.add_row(std::iter::once(name.to_string()).chain(times.map(|time| format!("{time:.1}"))));
     }
     let _ = writeln!(text, "{rows}");

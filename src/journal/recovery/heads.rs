@@ -1,0 +1,141 @@
+//! How each segment's file begins: which of them have a head, and whose.
+
+use crate::sys::ring::{PAGE_BYTES, RingMemory};
+
+use super::super::inspect::next_whole;
+use super::super::pages::Pages;
+use super::super::ring_file::{RingIdentity, read_identity};
+use super::super::scan::{Incarnations, SegmentSource};
+use super::super::state::{HeadIdentity, head_identity};
+use super::super::{Geometry, HEADER_BYTES, Manifest, OpenError, RECORD_ALIGN, Read, Slot, Storage, StorageError};
+
+/// How a segment's file begins.
+pub(in crate::journal) struct Start {
+    /// Whose head its first record says it is, whatever its CRC says.
+    identity: Option<HeadIdentity>,
+    /// Zeros, so far as they are looked at.
+    pub is_blank: bool,
+}
+
+/// Of each file so much is looked at.
+pub(super) const START_BYTES: usize = 512;
+/// Files that are looked at together, at most: a page of memory each.
+const TOGETHER_MAX: usize = 1024;
+
+/// How all segments' files begin, by number.
+pub(super) fn read_starts<S: Storage>(
+    storage: &S,
+    geometry: Geometry,
+    journal: u16,
+) -> Result<Vec<Start>, StorageError> {
+    let places: Vec<_> = (0..geometry.segments).map(|number| (Slot { journal, number }, 0)).collect();
+    read_pages(storage, &places, |page| {
+        let start = &page[..START_BYTES];
+        let identity = head_identity(&start[HEADER_BYTES as usize..]).map(|(identity, _)| identity);
+        Start { identity, is_blank: start.iter().all(|byte| *byte == 0) }
+    })
+}
+
+/// What `look` makes of the page at each place.
+pub(super) fn read_pages<S: Storage, R>(
+    storage: &S,
+    places: &[(Slot, u64)],
+    mut look: impl FnMut(&[u8]) -> R,
+) -> Result<Vec<R>, StorageError> {
+    let mut seen = Vec::with_capacity(places.len());
+    let mut pages = Pages::new(places.len().min(TOGETHER_MAX) as u64 * PAGE_BYTES);
+    for places in places.chunks(TOGETHER_MAX) {
+        let buffers = pages.bytes_mut().chunks_mut(PAGE_BYTES as usize);
+        let read = |(&(slot, offset), buffer)| Read { slot, offset, buffer };
+        storage.read_all(&mut places.iter().zip(buffers).map(read).collect::<Vec<_>>())?;
+        seen.extend(pages.bytes().chunks(PAGE_BYTES as usize).take(places.len()).map(&mut look));
+    }
+    Ok(seen)
+}
+
+/// The segments that begin with a head of ours, newest first. Only what names the segment is looked at.
+pub(in crate::journal) fn find_heads<S: Storage>(
+    storage: &S,
+    manifest: &Manifest,
+    journal: u16,
+) -> Result<Vec<u64>, StorageError> {
+    Ok(heads_among(&read_starts(storage, manifest.geometry, journal)?, manifest, journal))
+}
+
+pub(super) fn heads_among(starts: &[Start], manifest: &Manifest, journal: u16) -> Vec<u64> {
+    let geometry = manifest.geometry;
+    let head = |(start, number): (&Start, u64)| {
+        let identity = start.identity?;
+        let ours = HeadIdentity { uuid: *manifest.uuid.as_bytes(), journal, segment: identity.segment };
+        let is_here = identity.segment % u64::from(geometry.segments) == number
+            && identity.segment < u64::MAX / 4 / geometry.segment_bytes;
+        (identity == ours && is_here).then_some(identity.segment)
+    };
+    let mut heads: Vec<u64> = starts.iter().zip(0..).filter_map(head).collect();
+    heads.sort_unstable_by(|a, b| b.cmp(a));
+    heads
+}
+
+/// A segment that says whose it is and is not ours was put there by hand: to pass it over would be to lose what was in ours.
+pub(super) fn check_ours(starts: &[Start], manifest: &Manifest, journal: u16) -> Result<(), OpenError> {
+    let is_foreign = |start: &Start| {
+        start.identity.is_some_and(|head| head.uuid != *manifest.uuid.as_bytes() || head.journal != journal)
+    };
+    match starts.iter().position(is_foreign) {
+        None => Ok(()),
+        Some(number) => {
+            let why = format!("segment-{number}.seg belongs to another data directory or journal");
+            Err(OpenError::Damaged { journal, why })
+        }
+    }
+}
+
+/// Without any whole head, the journal can only be one whose first commits never reached the volume: then no later segment holds anything.
+pub(super) fn check_new(starts: &[Start], journal: u16) -> Result<(), OpenError> {
+    match starts.iter().skip(1).position(|start| !start.is_blank) {
+        None => Ok(()),
+        Some(at) => {
+            let why = format!("no segment has a whole head, but segment-{}.seg is not empty", at + 1);
+            Err(OpenError::Damaged { journal, why })
+        }
+    }
+}
+
+/// A first segment without a whole head, in which something proves that it had one, is damaged: to go on as a new journal would begin every
+/// session at number 1. What the first process wrote before its first sync may be torn, and proves nothing.
+pub(super) fn check_never_headed<S: Storage>(
+    segments: &mut SegmentSource<S>,
+    manifest: &Manifest,
+    journal: u16,
+    ring: Option<&RingMemory>,
+) -> Result<(), OpenError> {
+    let geometry = manifest.geometry;
+    let last = manifest.incarnation;
+    let was_synced = ring.is_some_and(|ring| {
+        read_identity(ring.identity(), manifest, journal) == RingIdentity::Ours
+            && ring.owner() == u64::from(last)
+            && ring.marks().synced > 0
+    });
+    let earlier = Incarnations::up_to(last.saturating_sub(1));
+    let any = Incarnations::up_to(last);
+    // One sync covers no more than a ring's length.
+    let proof = if was_synced {
+        Some("the ring says that it was synced")
+    } else if next_whole(segments, &geometry, RECORD_ALIGN, earlier)?.is_some() {
+        Some("it holds records of an earlier incarnation")
+    } else if geometry.ring_bytes < geometry.segment_bytes
+        && next_whole(segments, &geometry, geometry.ring_bytes, any)?.is_some()
+    {
+        Some("it holds records of a later lap of the ring")
+    } else {
+        None
+    };
+    segments.forget();
+    match proof {
+        None => Ok(()),
+        Some(proof) => {
+            let why = format!("the head of segment-0.seg is not whole, although {proof}");
+            Err(OpenError::Damaged { journal, why })
+        }
+    }
+}
