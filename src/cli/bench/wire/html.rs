@@ -2,8 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Cell, Kind, Latency, Report, Subject};
-use super::text::sessions_in_words;
+use super::report::{Cell, Kind, Latency, Report, Subject, sessions_in_words};
 use crate::certify::html::escaped;
 use crate::cli::bench::page::{goals, head, legend};
 use crate::cli::bench::plot::{Decades, Line, chart};
@@ -184,4 +183,20 @@ fn saturation_table(cell: &Cell, html: &mut String) {
         );
     }
     html.push_str("</table></div>\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::bench::wire::report::tests::sample;
+
+    #[test]
+    fn a_page_has_a_thin_curve_for_each_run_and_a_thick_one_for_each_median_and_no_markup_from_outside() {
+        let page = page(&sample());
+        assert_eq!(page.matches(" run\" d=\"").count(), 9);
+        // Once more in the legend.
+        assert_eq!(page.matches(" median\" d=\"").count(), 6);
+        assert!(page.contains("a &lt;CPU&gt;") && !page.contains("<CPU>"));
+        assert!(page.contains("class=\"holds\"") && !page.contains("<script"));
+    }
 }

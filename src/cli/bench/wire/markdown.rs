@@ -120,3 +120,26 @@ fn row_of<'a>(rows: &'a mut Vec<Row>, subject: &Subject) -> &'a mut Row {
     });
     &mut rows[at]
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::bench::wire::report::tests::sample;
+
+    #[test]
+    fn trips_and_saturation_of_one_engine_come_to_one_row_and_a_name_cannot_break_the_table() {
+        let mut trips = sample();
+        let mut flood = sample();
+        trips.cells[0].subjects[2].saturation = None;
+        flood.cells[0].subjects[2].latency = None;
+        let mut other = flood.cells[0].subjects[2].clone();
+        (other.name, other.mode) = ("a | b".into(), None);
+        other.saturation.as_mut().unwrap().answered_per_second = 60_000.0;
+        flood.cells[0].subjects.push(other);
+        let text = of(&[trips, flood]);
+        let rows: Vec<_> = text.lines().filter(|line| line.starts_with('|')).skip(2).collect();
+        assert_eq!(rows.len(), 2, "{text}");
+        assert!(rows[0].starts_with("| fixring buffered | 11.1 |") && rows[0].contains("| 600,000 | 1.00 |"), "{text}");
+        assert_eq!(rows[1], "| a / b |  |  |  | 60,000 |  |  | 10.0 |", "{text}");
+    }
+}

@@ -178,6 +178,10 @@ impl Saturation {
     }
 }
 
+pub(super) fn sessions_in_words(sessions: u32) -> String {
+    if sessions == 1 { "one session".into() } else { format!("{} sessions", thousands(u64::from(sessions))) }
+}
+
 fn middle(mut values: Vec<u64>) -> (u64, u64) {
     values.sort_unstable();
     (values[values.len() / 2], values[values.len() - 1] - values[0])
@@ -297,7 +301,7 @@ impl Report {
     pub fn missed(&self) -> impl Iterator<Item = String> {
         self.cells.iter().flat_map(|cell| {
             let of = |subject: &Subject| {
-                let start = format!("{}, {} sessions", subject.label(), cell.sessions);
+                let start = format!("{}, {}", subject.label(), sessions_in_words(cell.sessions));
                 subject.missed.iter().map(move |what| format!("{start}: {what}")).collect::<Vec<_>>()
             };
             cell.subjects.iter().flat_map(of).collect::<Vec<_>>()
@@ -437,5 +441,159 @@ impl Header {
             text += ". Workers share a core with client or flusher: too few cores for so many workers";
         }
         text
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cli::bench::stats::latencies;
+
+    fn around(ns: u64) -> Latencies {
+        let mut histogram = latencies();
+        (0..1_000).for_each(|number| histogram.record(ns + ns * number / 10_000).unwrap());
+        histogram
+    }
+
+    fn subject(kind: Kind, name: &str, ns: [u64; 3]) -> Subject {
+        let mut subject = Subject::new(kind, name);
+        subject.latency = Some(Latency::of(&ns.map(around)));
+        subject
+    }
+
+    /// Three runs on two cores in which everything holds.
+    pub(in crate::cli::bench::wire) fn sample() -> Report {
+        let machine = Machine {
+            cpu: "a <CPU>".into(),
+            cores: 2,
+            kernel: "6.18".into(),
+            governor: "unknown".into(),
+            clock_source: "tsc".into(),
+            isolated_cores: "none".into(),
+        };
+        let header = Header {
+            fixring: "0.1.0".into(),
+            build_profile: "release".into(),
+            time: "2026-01-01 00:00:00 UTC".into(),
+            machine,
+            volume: Volume::of(std::path::Path::new("no such directory")),
+            loop_kind: "closed loop, one order in flight".into(),
+            runs: 3,
+            orders_per_run: Some(1_000),
+            seconds_per_run: None,
+            wait: "spin".into(),
+            flush_interval_us: 1_000,
+            worker_cores: vec![1],
+            client_core: 0,
+            housekeeping_core: 0,
+            idle_sessions: 0,
+            order_bytes: 180,
+            report_bytes: 213,
+        };
+        let mut own = subject(Kind::Engine, "fixring", [10_500, 10_600, 99_000]);
+        own.mode = Some("buffered".into());
+        own.own = Some(Own { unsynced_age_max_ns: vec![1_200_000, 1_000_000, 9_000_000], ..Own::default() });
+        let answered = |per_second: u64| Answered {
+            orders: per_second,
+            elapsed: Duration::from_secs(1),
+            idle: Duration::from_millis(200),
+        };
+        let mut saturation = Saturation::of(&[510_000, 700_000, 600_000].map(answered));
+        saturation.laps_of_the_ring_per_run = Some(21.0);
+        own.saturation = Some(saturation);
+        let mut floor = subject(Kind::Floor, "bare TCP", [10_000, 9_000, 11_000]);
+        floor.saturation = Some(Saturation::of(&[1_500_000].map(answered)));
+        let with_sync = subject(Kind::FloorWithSync, "bare TCP with sync", [12_000; 3]);
+        let cell = Cell {
+            sessions: 1,
+            stalls: Stalls::default(),
+            raw_sync: Some((&around(100_000)).into()),
+            subjects: vec![floor, with_sync, own],
+        };
+        let mut report = Report {
+            schema: SCHEMA.into(),
+            schema_version: SCHEMA_VERSION,
+            header,
+            cells: vec![cell],
+            goals: Vec::new(),
+        };
+        report.conclude();
+        report
+    }
+
+    fn holds(report: &Report) -> Vec<Option<bool>> {
+        report.goals.iter().map(|goal| goal.holds).collect()
+    }
+
+    #[test]
+    fn percentiles_are_the_median_run_s_and_the_spread_reaches_over_all() {
+        let latency = Latency::of(&[around(1_000), around(9_000), around(2_000)]);
+        assert!((2_000..2_200).contains(&latency.p50_ns), "{latency:?}");
+        assert!((8_300..8_500).contains(&latency.p50_spread_ns), "{latency:?}");
+        assert_eq!(latency.curve.len(), latency.run_distributions[0].curve.len());
+        assert!(latency.curve.iter().all(|(_, ns)| (1_990..2_300).contains(ns)), "{latency:?}");
+    }
+
+    #[test]
+    fn one_bad_run_of_three_changes_no_goal_and_each_bound_that_is_passed_fails_its_own() {
+        let report = sample();
+        assert_eq!(holds(&report), [Some(true); 6], "{:?}", report.goals);
+        type Change = fn(&mut Subject);
+        let changes: [(Change, usize); 6] = [
+            (|own| own.latency.as_mut().unwrap().p50_ns = 11_700, 0),
+            (|own| own.latency.as_mut().unwrap().p99_ns = 17_000, 1),
+            (|own| own.own.as_mut().unwrap().unsynced_age_max_ns = vec![1_300_000], 2),
+            (|own| own.saturation.as_mut().unwrap().answered_per_second = 499_999.0, 3),
+            (|own| own.saturation.as_mut().unwrap().answered_per_second = 500_000.0, 6),
+            (|own| own.saturation.as_mut().unwrap().laps_of_the_ring_per_run = Some(19.0), 5),
+        ];
+        for (change, goal) in changes {
+            let mut report = sample();
+            change(&mut report.cells[0].subjects[2]);
+            report.conclude();
+            let failed: Vec<_> = (0..6).filter(|at| report.goals[*at].holds != Some(true)).collect();
+            let expected: &[usize] = if goal == 6 { &[] } else { &[goal] };
+            // Less than half a million is not less than a third of the sample's floor, which is twice that.
+            let expected = if goal == 3 { &[3, 4][..] } else { expected };
+            assert_eq!(failed, expected, "{:?}", report.goals);
+        }
+    }
+
+    #[test]
+    fn a_missed_rate_fails_the_goals_of_its_latencies_and_is_told_with_name_and_sessions() {
+        let mut report = sample();
+        report.cells[0].subjects[2].missed.push("run 1: 5 a second".into());
+        report.conclude();
+        assert_eq!(holds(&report)[..3], [Some(false), Some(false), Some(true)]);
+        assert_eq!(report.missed().collect::<Vec<_>>(), ["fixring buffered, one session: run 1: 5 a second"]);
+    }
+
+    #[test]
+    fn without_stalls_so_many_of_the_slowest_are_left_out_as_stalls_meet_and_no_more() {
+        let open = |undisturbed: Latencies| OpenLoop {
+            latencies: around(10_000),
+            undisturbed,
+            wanted_per_second: 1_000,
+            reached_per_second: 1_000.0,
+        };
+        let mut half = latencies();
+        (0..500).for_each(|number| half.record(10_000 + number).unwrap());
+        let latency = Latency::of_open(&[open(half)], &Stalls::default());
+        let without = latency.without_stalls.unwrap();
+        assert!((without.client_share - 0.5).abs() < 1e-9 && without.machine_share == 0.0, "{without:?}");
+        assert!(without.p999_ns < latency.p999_ns && latency.rate_per_second == Some(1_000.0), "{without:?}");
+        let all = Latency::of_open(&[open(around(10_000))], &Stalls::default());
+        assert_eq!(all.without_stalls.unwrap().p999_ns, all.p999_ns);
+    }
+
+    #[test]
+    fn the_limit_is_the_volume_s_once_the_ring_was_full() {
+        let of = |ring_full: f64, client_busy_share: f64| {
+            Saturation { ring_full: Some(ring_full), client_busy_share, ..Saturation::default() }.limit()
+        };
+        assert_eq!((of(1.0, 1.0), of(0.0, 0.5)), ("the volume's", "the engine's"));
+        assert!(of(0.0, 0.99).contains("client"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Cell, Kind, Latency, Report, Subject};
+use super::report::{Cell, Kind, Latency, Report, Subject, sessions_in_words};
 use crate::cli::bench::stats::{thousands, time_in_words};
 use crate::cli::bench::table::table;
 
@@ -18,10 +18,6 @@ pub(super) fn text(report: &Report) -> String {
         let _ = writeln!(text, "{}", goal.line());
     }
     text
-}
-
-pub(super) fn sessions_in_words(sessions: u32) -> String {
-    if sessions == 1 { "one session".into() } else { format!("{} sessions", thousands(u64::from(sessions))) }
 }
 
 fn cell_text(report: &Report, cell: &Cell, text: &mut String) {
