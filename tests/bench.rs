@@ -1,7 +1,7 @@
 //! The benchmarks of the command line, run tiny, so that they cannot rot. No figure is judged here.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde_json::Value;
@@ -12,14 +12,31 @@ fn alone() -> MutexGuard<'static, ()> {
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn bench_wire(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fixring"));
+    command.args(["bench", "wire", "--probe-seconds", "0.02"]);
+    if !arguments.contains(&"--runs") {
+        command.args(["--runs", "1"]);
+    }
+    command.args(arguments).output().unwrap()
+}
+
 fn wire(arguments: &[&str]) -> Value {
-    let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
-        .args(["bench", "wire", "--json", "--runs", "1", "--orders", "200"])
-        .args(arguments)
-        .output()
-        .unwrap();
+    let output = bench_wire(&[&["--json"], arguments].concat());
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// The subject of a kind, the engine in a mode, of the cell with so many sessions.
+fn subject<'a>(report: &'a Value, sessions: u64, kind: &str, mode: Option<&str>) -> &'a Value {
+    let cells = report["cells"].as_array().unwrap();
+    let cell = cells.iter().find(|cell| cell["sessions"] == sessions).unwrap_or_else(|| panic!("{report}"));
+    let fits = |subject: &&Value| subject["kind"] == kind && mode.is_none_or(|mode| subject["mode"] == mode);
+    cell["subjects"].as_array().unwrap().iter().find(fits).unwrap_or_else(|| panic!("{kind} {mode:?}: {report}"))
+}
+
+fn number(value: &Value) -> f64 {
+    value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
 }
 
 fn has_two_cores() -> bool {
@@ -31,38 +48,167 @@ fn has_two_cores() -> bool {
 }
 
 #[test]
-fn the_wire_is_measured_beside_its_two_floors() {
+fn the_wire_is_measured_beside_its_two_floors_with_the_age_at_risk_and_the_machines_stalls() {
     if !has_two_cores() {
         return;
     }
     let _alone = alone();
-    let report = wire(&["--idle-sessions", "3"]);
-    for run in ["floor", "floor_with_sync", "engine"] {
-        for percentile in ["p50_ns", "p99_ns", "p999_ns"] {
-            assert!(report[run][percentile].as_u64().is_some_and(|ns| ns > 0), "{run} {percentile}: {report}");
-        }
+    let report = wire(&["--orders", "200", "--idle-sessions", "3"]);
+    for kind in ["floor", "floor_with_sync", "engine"] {
+        let latency = &subject(&report, 1, kind, None)["latency"];
+        let [p50, p99, p999] = ["p50_ns", "p99_ns", "p999_ns"].map(|percentile| number(&latency[percentile]));
+        assert!(0.0 < p50 && p50 <= p99 && p99 <= p999, "{kind}: {report}");
+        assert_eq!(latency["run_distributions"][0]["count"], 200, "{kind}: {report}");
     }
-    let ratio = report["engine"]["p50_ns"].as_f64().unwrap() / report["floor"]["p50_ns"].as_f64().unwrap();
-    assert!((report["ratio"]["p50"].as_f64().unwrap() - ratio).abs() < 1e-9, "{report}");
-    assert!(report["engine_anonymous_kib"].as_u64().is_some_and(|kib| kib > 0), "{report}");
+    let own = &subject(&report, 1, "engine", Some("buffered"))["own"];
+    assert!(number(&own["anonymous_kib"]) > 0.0 && number(&own["unsynced_age_max_ns"][0]) > 0.0, "{report}");
+    let cell = &report["cells"][0];
+    assert!(number(&cell["raw_sync"]["p999_ns"]) > 0.0 && number(&cell["stalls"]["clock_reads"]) > 0.0, "{report}");
+    let goals = report["goals"].as_array().unwrap();
+    let ratio = number(&subject(&report, 1, "engine", None)["latency"]["p50_ns"])
+        / number(&subject(&report, 1, "floor", None)["latency"]["p50_ns"]);
+    assert_eq!(goals[0]["found"], format!("{ratio:.2} ×"), "{report}");
+    assert!(goals.iter().any(|goal| goal["what"].as_str().unwrap().contains("at risk")), "{report}");
 }
 
 #[test]
-fn an_open_loop_counts_from_the_intended_time_and_a_missed_rate_fails() {
+fn sessions_modes_and_workers_give_one_report_and_one_page_with_a_curve_for_each_run() {
     if !has_two_cores() {
         return;
     }
     let _alone = alone();
-    let report = wire(&["--rate", "500"]);
-    assert_eq!(report["loop_kind"], "open at 500/s");
-    // 200 orders at a million a second are 0.2 ms: no client on this side of TCP sends that fast.
-    let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
-        .args(["bench", "wire", "--runs", "1", "--orders", "20000", "--rate", "1000000"])
-        .output()
-        .unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let [json, html] = ["a.json", "a.html"].map(|name| directory.path().join(name).display().to_string());
+    let output = bench_wire(&[
+        "--orders",
+        "100",
+        "--sessions",
+        "1,7",
+        "--mode",
+        "buffered,sync",
+        "--workers",
+        "2",
+        "--wait",
+        "adaptive",
+        "--json",
+        &json,
+        "--html",
+        &html,
+    ]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("7 sessions"), "{text}");
+    let shares = text.contains("Workers share a core");
+    assert_eq!(shares, core_affinity::get_core_ids().unwrap().len() < 4, "{text}");
+    let report: Value = serde_json::from_slice(&std::fs::read(&json).unwrap()).unwrap();
+    for sessions in [1, 7] {
+        for mode in ["buffered", "sync"] {
+            let engine = subject(&report, sessions, "engine", Some(mode));
+            assert_eq!(engine["latency"]["run_distributions"][0]["count"], 100, "{report}");
+            let by_worker = engine["own"]["messages_in_by_worker"].as_array().unwrap();
+            assert_eq!(by_worker.len(), 2, "{report}");
+        }
+    }
+    // Seven names of one kind do not all go to one worker.
+    let shared = subject(&report, 7, "engine", Some("buffered"));
+    assert!(
+        shared["own"]["messages_in_by_worker"].as_array().unwrap().iter().all(|count| number(count) > 0.0),
+        "{report}"
+    );
+    let page = std::fs::read_to_string(&html).unwrap();
+    assert_eq!(page.matches("<path class=\"e0 run\"").count(), 2, "{page}");
+    assert!(!page.contains("<script") && !page.contains("http"), "{page}");
+    // The same report as a table.
+    let output = bench_wire(&["--markdown", &json, &json]);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        output.status.success() && text.contains("| engine |") && text.matches("\n| fixring").count() == 2,
+        "{text}"
+    );
+}
+
+#[test]
+fn an_open_loop_counts_from_the_intended_time_and_a_missed_rate_is_reported_and_fails() {
+    if !has_two_cores() {
+        return;
+    }
+    let _alone = alone();
+    let report = wire(&["--orders", "200", "--rate", "500", "--sessions", "1,7"]);
+    assert_eq!(report["header"]["loop_kind"], "open loop at 500/s");
+    for sessions in [1, 7] {
+        let latency = &subject(&report, sessions, "engine", None)["latency"];
+        assert_eq!(latency["run_distributions"][0]["count"], 200, "{report}");
+        let without = &latency["without_stalls"];
+        assert!((0.0..=1.0).contains(&number(&without["client_share"])), "{report}");
+        assert!(number(&without["p999_ns"]) <= number(&latency["max_ns"]), "{report}");
+    }
+    // 20,000 orders at a million a second are 20 ms: no client on this side of TCP sends that fast.
+    let output = bench_wire(&["--orders", "20000", "--rate", "1000000", "--json"]);
     assert_eq!(output.status.code(), Some(1));
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(error.contains("lower --rate"), "{error}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(!subject(&report, 1, "engine", None)["missed"].as_array().unwrap().is_empty(), "{report}");
+}
+
+#[test]
+fn another_engine_is_started_for_each_run_in_an_empty_directory_and_measured_by_the_same_client() {
+    if !has_two_cores() {
+        return;
+    }
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let script = directory.path().join("engine");
+    let text = format!(
+        "#!/bin/sh\n[ ! -e $2/data ] || exit 9\ncat >$2/fixring.toml <<END\n[engine]\ndata_dir = \"$2/data\"\n[persistence]\nallow_tmpfs = true\n\
+         ring_dir = \"$2\"\nsegments = 3\n[control]\nlisten = \"127.0.0.1:0\"\n[[acceptor]]\nlisten = \"127.0.0.1:$1\"\nEND\n\
+         exec {} run --config $2/fixring.toml\n",
+        env!("CARGO_BIN_EXE_fixring")
+    );
+    std::fs::write(&script, text).unwrap();
+    let other = format!("another|one=sh {} {{port}} {{directory}}", script.display());
+    let report = wire(&["--orders", "100", "--runs", "2", "--server", &other]);
+    let engines = report["cells"][0]["subjects"].as_array().unwrap();
+    let another = engines.iter().find(|engine| engine["name"] == "another|one").unwrap();
+    assert_eq!(another["latency"]["run_distributions"].as_array().unwrap().len(), 2, "{report}");
+    assert_eq!((&another["mode"], &another["own"]), (&Value::Null, &Value::Null), "{report}");
+
+    let output = bench_wire(&["--orders", "100", "--server", "none=/no/such/engine {port}"]);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.code() == Some(1) && error.contains("none: cannot start"), "{error}");
+}
+
+#[test]
+fn what_a_wire_benchmark_cannot_do_is_said_with_the_mend_before_anything_runs() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    std::fs::write(&file, "{\"schema\":\"else\"}").unwrap();
+    let file = file.to_str().unwrap();
+    let cases: [(&[&str], &str); 16] = [
+        (&["--sessions", "0"], "1..=10000"),
+        (&["--sessions", "1,99999999999"], "1..=10000"),
+        (&["--sessions", ""], "invalid value"),
+        (&["--rate", "0"], "1..=1000000"),
+        (&["--workers", "0"], "1..=64"),
+        (&["--orders", "99"], "100..=1000000000"),
+        (&["--window", "0", "--saturate"], "1..=1024"),
+        (&["--runs", "0"], "1..=101"),
+        (&["--mode", "buffered,fast"], "possible values: buffered, flush, sync"),
+        (&["--half-load"], "--saturate"),
+        (&["--probe-seconds", "inf"], "a time from 0.01"),
+        (&["--comp-ids", "A,\u{1}"], "two CompIDs"),
+        (&["--server", "name=command"], "{port}"),
+        (&["--volume", file], "is no directory: name one"),
+        (&["--html", "/no such directory/a.html"], "name another file"),
+        (&["--markdown", file], "give a file that --json of this benchmark wrote"),
+    ];
+    for (arguments, mend) in cases {
+        let output =
+            Command::new(env!("CARGO_BIN_EXE_fixring")).args(["bench", "wire"]).args(arguments).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {error}");
+        assert!(error.contains(mend), "{arguments:?}: {error}");
+    }
 }
 
 #[test]
@@ -110,24 +256,43 @@ fn a_start_over_a_dead_processs_journal_is_timed_beside_exec() {
 }
 
 #[test]
-fn saturation_counts_answers_beside_a_bare_echo() {
+fn saturation_counts_answers_beside_a_bare_echo_and_half_of_it_is_an_open_loop() {
     if !has_two_cores() {
         return;
     }
     let _alone = alone();
-    let output = Command::new(env!("CARGO_BIN_EXE_fixring"))
-        .args(["bench", "wire", "--saturate", "--json", "--runs", "1", "--seconds", "1", "--window", "16"])
-        .output()
-        .unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let figure = |name: &str| report[name].as_f64().unwrap_or_else(|| panic!("{name}: {report}"));
-    assert!(figure("engine") > 100.0 && figure("floor") > 100.0, "{report}");
-    assert!((figure("share_of_floor") - figure("engine") / figure("floor")).abs() < 1e-9, "{report}");
+    let report = wire(&["--saturate", "--seconds", "1", "--window", "16", "--half-load", "1"]);
+    let engine = subject(&report, 1, "engine", None);
+    let saturation = &engine["saturation"];
+    let (answered, floor) = (
+        number(&saturation["answered_per_second"]),
+        number(&subject(&report, 1, "floor", None)["saturation"]["answered_per_second"]),
+    );
+    assert!(answered > 100.0 && floor > 100.0, "{report}");
     // Both directions of all that was answered are on the volume.
-    let stored = figure("engine") * (figure("order_bytes") + figure("report_bytes"));
-    assert!(figure("volume_bytes_per_second") > stored * 0.9, "{report}");
-    assert!(figure("ring_full") >= 0.0, "{report}");
+    let stored = answered * (number(&report["header"]["order_bytes"]) + number(&report["header"]["report_bytes"]));
+    assert!(number(&saturation["volume_bytes_per_second"]) > stored * 0.9, "{report}");
+    assert!(number(&saturation["ring_full"]) >= 0.0, "{report}");
+    assert!((0.0..=1.0).contains(&number(&saturation["client_busy_share"])), "{report}");
+    let half = |kind: &str| number(&subject(&report, 1, kind, None)["half_load"]["rate_per_second"]);
+    for kind in ["floor", "floor_with_sync", "engine"] {
+        assert!((half(kind) - answered / 2.0).abs() <= 1.0, "{kind}: {report}");
+    }
+}
+
+#[test]
+fn a_window_is_spread_over_few_sessions_and_moves_over_many() {
+    if !has_two_cores() {
+        return;
+    }
+    let _alone = alone();
+    let report = wire(&["--saturate", "--seconds", "1", "--window", "16", "--sessions", "7,40"]);
+    for sessions in [7, 40] {
+        for kind in ["floor", "engine"] {
+            let saturation = &subject(&report, sessions, kind, None)["saturation"];
+            assert!(number(&saturation["answered_per_second"]) > 100.0, "{report}");
+        }
+    }
 }
 
 #[test]

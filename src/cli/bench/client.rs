@@ -1,36 +1,25 @@
 //! The measuring client: a FIX initiator of a few lines that spins on its socket. The floor gets the same client, with
 //! the same bytes, so that the difference between two runs is the server.
 
-mod window;
+mod fleet;
+mod orders;
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use hdrhistogram::Histogram;
-
 use crate::fix::{Decimal, Encoder, FieldIndex, Framing, Message, Precision, UtcTimestamp, frame, parse, tags};
 use crate::sys::arrival;
 
-pub(super) use window::{Answered, Window};
+pub(super) use fleet::{Answered, Fleet, OpenLoop, Window};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 /// A server that says nothing for so long has failed.
 const SILENCE_MAX: Duration = Duration::from_secs(5);
-const HISTOGRAM_NS_MAX: u64 = 60_000_000_000;
 /// How often a spinning wait looks at the clock for [`SILENCE_MAX`].
 const SPINS_PER_LOOK: u32 = 65_536;
 /// Every ClOrdID(11) has so many digits, so that all orders are of one length.
 const CL_ORD_ID_DIGITS: usize = 10;
-
-/// What is measured, the same for all servers of a run.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Load {
-    pub warm_up: u32,
-    pub round_trips: u32,
-    /// Open loop at so many a second, from the intended send time; closed loop where `None`.
-    pub rate: Option<u32>,
-}
 
 #[derive(Debug)]
 pub(super) enum ClientError {
@@ -120,35 +109,6 @@ impl Client {
         })
     }
 
-    /// Runs the load. The histogram is in ns.
-    pub fn run(&mut self, load: Load, comp_ids: (&str, &str)) -> Result<Histogram<u64>, ClientError> {
-        let mut histogram = Histogram::new_with_bounds(1, HISTOGRAM_NS_MAX, 3).expect("the bounds are in order");
-        for _ in 0..load.warm_up {
-            self.round_trip(comp_ids)?;
-        }
-        match load.rate {
-            None => {
-                for _ in 0..load.round_trips {
-                    histogram.saturating_record(self.round_trip(comp_ids)?);
-                }
-            }
-            Some(rate) => self.open_loop(load.round_trips, rate, comp_ids, &mut histogram)?,
-        }
-        Ok(histogram)
-    }
-
-    /// One order and its answer, in ns. The order is made before the clock starts; the answer is checked after it stops.
-    fn round_trip(&mut self, comp_ids: (&str, &str)) -> Result<u64, ClientError> {
-        let mut order = [0; 512];
-        let length = self.encode_order(&mut order, comp_ids);
-        let start = Instant::now();
-        self.write(&order[..length])?;
-        let answer = self.receive()?;
-        let elapsed = start.elapsed();
-        self.check(answer, self.next_order - 1)?;
-        Ok(elapsed.as_nanos() as u64)
-    }
-
     /// Reads with the kernel's times from now on.
     pub fn note_arrivals(&mut self) -> Result<(), ClientError> {
         arrival::note(&self.stream)?;
@@ -167,47 +127,6 @@ impl Client {
         let arrival_ns = self.arrival_ns.ok_or_else(|| ClientError::Protocol("the kernel noted no arrival".into()))?;
         self.check(answer, self.next_order - 1)?;
         Ok(arrival_ns.saturating_sub(start.unix_ns))
-    }
-
-    /// Sends at fixed times whatever the answers do; latency counts from the time at which an order was to be sent.
-    fn open_loop(
-        &mut self,
-        round_trips: u32,
-        rate: u32,
-        comp_ids: (&str, &str),
-        histogram: &mut Histogram<u64>,
-    ) -> Result<(), ClientError> {
-        let interval_ns = 1_000_000_000 / u64::from(rate);
-        let first_order = self.next_order;
-        let start = Instant::now();
-        let (mut sent, mut answered) = (0u64, 0u64);
-        let mut last_send_ns = 0;
-        let mut last_answer = Instant::now();
-        let mut order = [0; 512];
-        while answered < u64::from(round_trips) {
-            let now_ns = start.elapsed().as_nanos() as u64;
-            if sent < u64::from(round_trips) && now_ns >= sent * interval_ns {
-                let length = self.encode_order(&mut order, comp_ids);
-                self.write(&order[..length])?;
-                last_send_ns = now_ns;
-                sent += 1;
-            }
-            while let Some(answer) = self.try_receive()? {
-                let now_ns = start.elapsed().as_nanos() as u64;
-                self.check(answer, first_order + answered)?;
-                histogram.saturating_record(now_ns - answered * interval_ns);
-                answered += 1;
-                last_answer = Instant::now();
-            }
-            if sent > answered && last_answer.elapsed() > SILENCE_MAX {
-                return Err(ClientError::Protocol(format!("no answer to order {answered} for {SILENCE_MAX:?}")));
-            }
-        }
-        let reached = (sent - 1) as f64 * 1e9 / last_send_ns.max(1) as f64;
-        if reached < 0.99 * f64::from(rate) {
-            return Err(ClientError::MissedRate { wanted: rate, reached });
-        }
-        Ok(())
     }
 
     pub fn encode_order(&mut self, buffer: &mut [u8; 512], comp_ids: (&str, &str)) -> usize {
@@ -283,13 +202,21 @@ impl Client {
         if let Some(length) = self.whole()? {
             return Ok(Some(length));
         }
+        self.fill(BUFFER_BYTES)?;
+        self.whole()
+    }
+
+    /// Reads once, so many bytes at most; whether there may be more.
+    #[inline]
+    fn fill(&mut self, bytes_max: usize) -> Result<bool, ClientError> {
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         } else if self.received.len() - self.end < BUFFER_BYTES / 4 {
             self.received.copy_within(self.start..self.end, 0);
             (self.start, self.end) = (0, self.end - self.start);
         }
-        let space = &mut self.received[self.end..];
+        let bytes_max = bytes_max.min(self.received.len() - self.end);
+        let space = &mut self.received[self.end..][..bytes_max];
         let read = if self.notes_arrivals {
             arrival::read(&self.stream, space).map(|(count, arrival_ns)| {
                 self.arrival_ns = arrival_ns;
@@ -302,9 +229,9 @@ impl Client {
             Ok(0) => Err(ClientError::Protocol("the server closed the connection".into())),
             Ok(count) => {
                 self.end += count;
-                self.whole()
+                Ok(count == bytes_max)
             }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(false),
             Err(error) => Err(error.into()),
         }
     }

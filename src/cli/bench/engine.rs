@@ -2,9 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
 
 use super::machine::Placement;
 
@@ -21,55 +23,78 @@ pub(super) struct EngineSettings<'a> {
     pub segments: u64,
 }
 
+/// Where an engine's files are, over starts and ends of its process.
+pub(super) struct EngineHome {
+    directory: PathBuf,
+    rings: PathBuf,
+    /// Gone with the home.
+    _shared_memory: Option<TempDir>,
+}
+
+impl EngineHome {
+    /// In a directory that is there.
+    pub fn new(directory: &Path) -> io::Result<Self> {
+        // The ring lies beside the data unless shared memory can be had: it goes with the directory in either case.
+        let beside = directory.join("rings");
+        std::fs::create_dir(&beside)?;
+        let shared_memory = tempfile::tempdir_in("/dev/shm").ok();
+        let rings = shared_memory.as_ref().map_or(beside, |directory| directory.path().to_owned());
+        Ok(Self { directory: directory.to_owned(), rings, _shared_memory: shared_memory })
+    }
+}
+
 /// An exchange for any FIX.4.4 CompIDs, killed when dropped.
 pub(super) struct EngineProcess {
     pub child: Child,
     pub address: SocketAddr,
     control: SocketAddr,
-    /// The rings, gone with the process.
-    _shared_memory: Option<tempfile::TempDir>,
+    /// Where nobody else keeps it.
+    _home: Option<EngineHome>,
 }
 
 impl EngineProcess {
     pub fn start(directory: &Path, placement: Placement, settings: &EngineSettings<'_>) -> io::Result<Self> {
+        let home = EngineHome::new(directory)?;
+        let mut engine = Self::start_in(&home, &[placement.server_core], placement.housekeeping_core, settings)?;
+        engine._home = Some(home);
+        Ok(engine)
+    }
+
+    /// With a worker on each of the cores, over what an earlier process has left.
+    pub fn start_in(
+        home: &EngineHome,
+        cores: &[usize],
+        housekeeping: usize,
+        settings: &EngineSettings<'_>,
+    ) -> io::Result<Self> {
         let (address, control) = (free_port()?, free_port()?);
-        // The ring lies beside the data unless shared memory can be had: it goes with the directory in either case.
-        let rings = directory.join("rings");
-        std::fs::create_dir(&rings)?;
-        let shared_memory = tempfile::tempdir_in("/dev/shm").ok();
-        let ring_dir = shared_memory.as_ref().map_or(rings.as_path(), |directory| directory.path());
         let EngineSettings { mode, wait, sessions_max, segments } = settings;
         let config = format!(
-            "[engine]\ndata_dir = {data:?}\ncores = [{core}]\nhousekeeping_cores = [{housekeeping}]\nwait = \"{wait}\"\n\
+            "[engine]\ndata_dir = {data:?}\ncores = {cores:?}\nhousekeeping_cores = [{housekeeping}]\nwait = \"{wait}\"\n\
              application = \"exchange\"\ntemplate_sessions_max = {sessions_max}\npending_connections_max = 16\n\
              connections_max = {sessions_max}\n\
              [persistence]\nallow_tmpfs = true\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nsegments = {segments}\nflush_interval = \"{FLUSH_INTERVAL_US}us\"\nflush_method = \"fdatasync\"\n\
              [control]\nlisten = \"{control}\"\n[[acceptor]]\nlisten = \"{address}\"\n\
              [[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"*\"\ntarget_comp_id = \"*\"\n",
-            data = directory.join("data"),
-            core = placement.server_core,
-            housekeeping = placement.housekeeping_core,
+            data = home.directory.join("data"),
+            ring_dir = home.rings,
         );
-        let path = directory.join("fixring.toml");
+        let path = home.directory.join("fixring.toml");
         std::fs::write(&path, config)?;
-        let log = std::fs::File::create(directory.join("engine.log"))?;
+        let log = std::fs::File::create(home.directory.join("engine.log"))?;
         let child = Command::new(std::env::current_exe()?)
             .args(["run", "--log-level", "warn", "--config"])
             .arg(&path)
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()?;
-        let mut engine = Self { child, address, control, _shared_memory: shared_memory };
-        let deadline = Instant::now() + READY_TIMEOUT;
-        while std::net::TcpStream::connect(address).is_err() {
-            let ended = engine.child.try_wait()?.is_some();
-            if ended || Instant::now() > deadline {
-                let log = std::fs::read_to_string(directory.join("engine.log")).unwrap_or_default();
-                return Err(io::Error::other(format!("the engine did not start: {}", log.trim())));
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
-        Ok(engine)
+        let mut engine = Self { child, address, control, _home: None };
+        wait_until_it_listens(&mut engine.child, address)
+            .map_err(|error| {
+                let log = std::fs::read_to_string(home.directory.join("engine.log")).unwrap_or_default();
+                io::Error::other(format!("the engine did not start: {error}: {}", log.trim()))
+            })
+            .map(|()| engine)
     }
 
     /// `None` where the kernel does not tell.
@@ -79,6 +104,11 @@ impl EngineProcess {
 
     /// The sum of a metric over its labels. `None` where it cannot be had.
     pub fn metric(&self, name: &str) -> Option<f64> {
+        self.metrics(name).map(|values| values.iter().sum())
+    }
+
+    /// A metric by its labels, in the order in which they are served. `None` where it cannot be had.
+    pub fn metrics(&self, name: &str) -> Option<Vec<f64>> {
         let mut stream = std::net::TcpStream::connect(self.control).ok()?;
         stream.set_read_timeout(Some(Duration::from_secs(2))).ok()?;
         stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").ok()?;
@@ -90,7 +120,7 @@ impl EngineProcess {
             rest.rsplit(' ').next().filter(|_| is_whole)?.parse::<f64>().ok()
         };
         let values: Vec<f64> = text.lines().filter_map(value).collect();
-        (!values.is_empty()).then(|| values.iter().sum())
+        (!values.is_empty()).then_some(values)
     }
 
     /// Written to the volume since the start, caches included (write_bytes of proc(5)). `None` where the kernel does not tell.
@@ -113,7 +143,22 @@ impl Drop for EngineProcess {
     }
 }
 
-fn free_port() -> io::Result<SocketAddr> {
+/// Until a server takes connections.
+pub(super) fn wait_until_it_listens(child: &mut Child, address: SocketAddr) -> io::Result<()> {
+    let deadline = Instant::now() + READY_TIMEOUT;
+    while std::net::TcpStream::connect(address).is_err() {
+        if let Some(status) = child.try_wait()? {
+            return Err(io::Error::other(format!("it ended ({status})")));
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::other(format!("nothing listens on {address} after {READY_TIMEOUT:?}")));
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+pub(super) fn free_port() -> io::Result<SocketAddr> {
     std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }
 

@@ -66,8 +66,49 @@ impl Placement {
     }
 }
 
+impl Placement {
+    /// A core for each of so many workers: first the server's, then those that nothing else has, then those that housekeeping and the
+    /// client are on. `None`: there are not so many.
+    pub fn worker_cores(self, workers: usize) -> Option<Vec<usize>> {
+        let mut order = vec![self.server_core];
+        order.extend(cores().into_iter().rev());
+        order.extend([self.housekeeping_core, self.client_core]);
+        self.choose(order, workers)
+    }
+
+    fn choose(self, mut order: Vec<usize>, workers: usize) -> Option<Vec<usize>> {
+        let is_taken = |core: &usize| [self.housekeeping_core, self.client_core].contains(core);
+        // Stable: what is taken comes last, in its order.
+        order.sort_by_key(is_taken);
+        let mut chosen: Vec<usize> = Vec::new();
+        for core in order {
+            if !chosen.contains(&core) {
+                chosen.push(core);
+            }
+        }
+        (workers <= chosen.len()).then(|| chosen[..workers].to_vec())
+    }
+}
+
 pub(super) fn pin(core: usize) {
     if !core_affinity::set_for_current(core_affinity::CoreId { id: core }) {
         tracing::warn!(core, "cannot pin to the core: the figures are those of a wandering thread");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_come_to_free_cores_first_and_never_two_to_one() {
+        let of = |client, housekeeping, cores: &[usize], workers| {
+            let placement = Placement { server_core: cores[0], client_core: client, housekeeping_core: housekeeping };
+            placement.choose(cores.to_vec(), workers)
+        };
+        assert_eq!(of(0, 0, &[1, 0, 0, 0], 2), Some(vec![1, 0]));
+        assert_eq!(of(0, 0, &[1, 0, 0, 0], 3), None);
+        assert_eq!(of(2, 0, &[3, 3, 2, 1, 0, 0, 2], 3), Some(vec![3, 1, 2]));
+        assert_eq!(of(2, 0, &[3, 3, 2, 1, 0, 0, 2], 1), Some(vec![3]));
     }
 }

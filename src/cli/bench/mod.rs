@@ -4,17 +4,23 @@ mod append;
 mod client;
 mod engine;
 mod floor;
+mod goal;
 mod machine;
+mod page;
+mod plot;
 mod recovery;
 mod resend;
-mod saturation;
+mod stalls;
+mod stats;
 mod storage;
+mod table;
 mod volume;
 mod wire;
 
 use std::path::Path;
 
 use client::ClientError;
+use goal::verdict;
 use machine::{Machine, Placement};
 use tempfile::TempDir;
 
@@ -56,11 +62,6 @@ fn on_two_cores(name: &str, volume: Option<&Path>, run: impl FnOnce(Place) -> Re
             Exit::Failed
         }
     }
-}
-
-/// What a line about a goal ends with.
-fn verdict(holds: bool) -> &'static str {
-    if holds { "holds" } else { "does not hold" }
 }
 
 pub(super) fn bench(bench: &Bench) -> Exit {

@@ -7,12 +7,12 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::html::{head, legend};
-use super::plan::{Load, MODES, ReleaseMode, thousands};
+use super::page::{head, legend};
+use super::plan::{Load, MODES, ReleaseMode};
 use super::plot::{Decades, Line, chart};
 use super::report::{Cell, Raw, Report, SCHEMA, SCHEMA_VERSION};
-use super::stats::{Distribution, time_in_words};
-use super::text::table;
+use super::stats::{Distribution, thousands, time_in_words};
+use super::table::table;
 use super::{BenchError, print};
 use crate::certify::html::escaped;
 

@@ -8,11 +8,9 @@ mod compare;
 mod drive;
 mod housekeeping;
 mod html;
-mod plan;
-mod plot;
-mod raw;
+pub(super) mod plan;
+pub(super) mod raw;
 mod report;
-mod stats;
 mod text;
 
 use std::fmt;
@@ -30,6 +28,7 @@ use tempfile::TempDir;
 
 use super::machine::{Machine, Placement, pin};
 use super::volume::Volume;
+use super::{goal, page, plot, stats, table};
 use crate::cli::Exit;
 use crate::config::format_bytes;
 use crate::journal::{Geometry, OpenError, StorageError};

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cli::bench::stats::thousands;
 use crate::journal::{FlushMethod, Mode};
 
 /// When a message is released; [`Mode`] with a form in JSON.
@@ -19,7 +20,7 @@ pub(super) enum ReleaseMode {
 /// How bytes come to stable media; [`FlushMethod`] with a form in JSON.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Method {
+pub(in crate::cli::bench) enum Method {
     Fdatasync,
     Dsync,
     Msync,
@@ -157,19 +158,6 @@ impl fmt::Display for Load {
     }
 }
 
-/// 1234567 as 1,234,567.
-pub(super) fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,11 +178,5 @@ mod tests {
         // What remains is for the files' zeros and the check at the end.
         assert!(plan.duration(3) < Duration::from_secs(195), "{:?}", plan.duration(3));
         assert!(Plan::new(&METHODS, 0.3, true).duration(3) < Duration::from_secs(25));
-    }
-
-    #[test]
-    fn numbers_are_grouped_in_threes() {
-        let of = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
-        assert!(of.iter().all(|(number, text)| thousands(*number) == *text));
     }
 }

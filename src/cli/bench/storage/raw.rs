@@ -22,7 +22,7 @@ const BIG_BYTES: usize = 1 << 20;
 const BIG_WRITES_PER_SYNC: u64 = 8;
 
 /// One method's file.
-pub(super) struct RawFloor {
+pub(in crate::cli::bench) struct RawFloor {
     way: Way,
     page: AlignedBytes,
     /// Writes of one page until it is full.

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::plan::{CellPlan, GOAL_RATE, GOAL_SESSIONS, Load, MODES, Method, ReleaseMode, thousands};
-use super::stats::{Distribution, time_in_words};
+use super::goal::Goal;
+use super::plan::{CellPlan, GOAL_RATE, GOAL_SESSIONS, Load, MODES, Method, ReleaseMode};
+use super::stats::{Distribution, thousands, time_in_words};
 use crate::cli::bench::machine::Machine;
 use crate::cli::bench::volume::Volume;
 
@@ -94,14 +95,6 @@ pub(super) struct Cell {
 pub(super) struct Floor {
     pub method: Method,
     pub latency: Distribution,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Goal {
-    pub what: String,
-    /// `None` where it was not measured.
-    pub holds: Option<bool>,
-    pub found: String,
 }
 
 impl Report {
@@ -350,20 +343,6 @@ impl Cell {
     /// Beside it, the raw method that was fastest.
     pub fn best_floor(&self) -> Option<&Floor> {
         self.floors.iter().filter(|floor| floor.latency.count > 0).min_by_key(|floor| floor.latency.p50_ns)
-    }
-}
-
-impl Goal {
-    fn unknown(what: String) -> Self {
-        Self { what, holds: None, found: "not measured".into() }
-    }
-
-    pub fn verdict(&self) -> &'static str {
-        match self.holds {
-            Some(true) => "holds",
-            Some(false) => "does not hold",
-            None => "not measured",
-        }
     }
 }
 

@@ -2,11 +2,10 @@
 
 use std::fmt::Write as _;
 
-use comfy_table::{CellAlignment, Table};
-
-use super::plan::{MODES, thousands};
+use super::plan::MODES;
 use super::report::Report;
-use super::stats::{Distribution, time_in_words};
+use super::stats::{Distribution, thousands, time_in_words};
+use super::table::table;
 
 pub(super) fn text(report: &Report) -> String {
     let mut text = String::new();
@@ -85,23 +84,10 @@ pub(super) fn text(report: &Report) -> String {
         let _ = writeln!(text, "{line}");
     }
     for goal in &report.goals {
-        let _ = writeln!(text, "{}: {}: {}", goal.what, goal.found, goal.verdict());
+        let _ = writeln!(text, "{}", goal.line());
     }
     let _ = writeln!(text, "{}", report.verdict);
     text
-}
-
-/// The first column is text, as is one that is called "method".
-pub(super) fn table(header: &[&str]) -> Table {
-    let mut rows = Table::new();
-    rows.load_preset(comfy_table::presets::UTF8_BORDERS_ONLY);
-    rows.set_header(header);
-    for (at, name) in header.iter().enumerate().skip(1) {
-        if let Some(column) = rows.column_mut(at).filter(|_| *name != "method") {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
-    rows
 }
 
 fn times(distribution: &Distribution) -> impl Iterator<Item = String> + use<> {

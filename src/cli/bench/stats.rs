@@ -93,6 +93,19 @@ pub(super) fn time_in_words(ns: u64) -> String {
     }
 }
 
+/// 1234567 as 1,234,567.
+pub(super) fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 fn three_digits(number: f64) -> String {
     match number {
         ..9.995 => format!("{number:.2}"),
@@ -135,5 +148,11 @@ mod tests {
     fn times_have_three_digits() {
         let of = [(7, "7 ns"), (1_500, "1.50 µs"), (12_345, "12.3 µs"), (999_000, "999 µs"), (2_100_000_000, "2.10 s")];
         assert!(of.iter().all(|(ns, text)| time_in_words(*ns) == *text));
+    }
+
+    #[test]
+    fn numbers_are_grouped_in_threes() {
+        let of = [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567")];
+        assert!(of.iter().all(|(number, text)| thousands(*number) == *text));
     }
 }
