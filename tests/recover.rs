@@ -228,7 +228,7 @@ fn the_next_number_comes_from_the_peers_logout_also_after_a_restart() {
     engine.terminate();
     assert_eq!(engine.until_ended().0.code(), Some(0));
 
-    let mut engine = place.start_ready();
+    let engine = place.start_ready();
     let answer = desk.connect(place.port);
     assert_eq!(answer.msg_type(), "A");
     let (expected, received) = (desk.expected, answer.number(34));
