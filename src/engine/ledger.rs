@@ -11,7 +11,7 @@ use crossbeam_utils::CachePadded;
 use super::link::{Link, LinkOutbox};
 use crate::application::{Application, Delivery, SessionNumber};
 use crate::control::SessionCounters;
-use crate::fix::{Encoder, Message, Overflow, ParseError, tags};
+use crate::fix::{Encoder, FieldIndex, Framing, Message, Overflow, ParseError, frame, parse, tags};
 use crate::journal::{
     Kind, Mode, NUMBERS_BYTES, NewRecord, Room, SessionState, StoredNumbers, Writer, flags, record_bytes,
 };
@@ -224,6 +224,30 @@ impl<A: Application> Ledger<A> {
         }
         self.close();
         Ok(())
+    }
+
+    /// Walks the way of the session's last message once more, up to the commit that is not made: see [`Session::rehearse`].
+    pub fn rehearse(&mut self, now: Now, session: u32, index: &mut FieldIndex, scratch: &mut Vec<u8>) {
+        let Slot { session, link, .. } = &mut self.slots[session as usize];
+        if self.stopped || !self.writer.is_in_ring(link.last_in) {
+            return;
+        }
+        scratch.clear();
+        scratch.extend_from_slice(self.writer.payload(link.last_in));
+        if self.writer.begin(self.commit_bytes_max) != Room::Ready {
+            return;
+        }
+        let record = NewRecord::internal(Kind::Inbound, now.utc.unix_ns);
+        if let Framing::Complete(_) = frame(scratch, u32::MAX)
+            && let Ok(message) = parse(scratch, index)
+        {
+            let _ = self.writer.append_bytes(record, message.bytes());
+            let _ = self.writer.append(record, |space| {
+                session.rehearse(now, &message, space);
+                Err::<usize, Overflow>(Overflow)
+            });
+        }
+        self.writer.abandon();
     }
 
     /// A framed message whose fields cannot be read.

@@ -132,13 +132,11 @@ pub(crate) fn run_worker<T: Transport, A: Application>(
             thread::yield_now();
             continue;
         }
+        // Without a pause where it spins: a turn is a call of the operating system at least, and a message waits for half of it.
         timeout = sleeps.then(|| {
             let bound = if worker.awaits_stager() { SLEEP_AWAITING } else { SLEEP_MAX };
             bound.min(Duration::from_nanos(worker.idle_ns(now)))
         });
-        if !sleeps {
-            std::hint::spin_loop();
-        }
     }
 }
 

@@ -22,6 +22,7 @@ mod inbound;
 mod logon;
 mod outbound;
 mod outcome;
+mod rehearsal;
 mod resend;
 mod schedule;
 mod settings;

@@ -142,6 +142,8 @@ pub struct Worker<T: Transport, A> {
     timers: Timers,
     index: FieldIndex,
     held: Vec<u8>,
+    /// Whose message came last, by ledger and session.
+    last_message: Option<(u32, u32)>,
     next_token: u64,
     turns: u64,
     last_turn_ns: u64,
@@ -193,6 +195,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             timers: Timers::with_capacity(4 * limits.connections_max + 64),
             index: FieldIndex::with_capacity(fields_max),
             held: Vec::with_capacity(limits.message_bytes_max as usize),
+            last_message: None,
             next_token: 0,
             turns: 0,
             last_turn_ns: now.monotonic_ns,
@@ -233,6 +236,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         work += self.resend(now);
         work += self.stop_turn(now);
+        if work == 0 && self.was_busy {
+            self.rehearse(now);
+        }
         self.publish(now, work);
         if work > 0 {
             // The next message comes from a kernel that has been through the caches since.
@@ -336,6 +342,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn key(&self, ledger: u32, session: u32) -> SessionKey {
         SessionKey { journal: self.desks[ledger as usize].journal, number: session }
+    }
+
+    /// In the first turn that finds nothing: the next message meets warm caches.
+    fn rehearse(&mut self, now: Now) {
+        if let Some((ledger, session)) = self.last_message {
+            let ledger = &mut self.desks[ledger as usize].ledger;
+            ledger.rehearse(now, session, &mut self.index, &mut self.held);
+        }
     }
 
     fn publish(&mut self, now: Now, work: u32) {

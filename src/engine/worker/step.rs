@@ -182,6 +182,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     /// A framed message for an attached session, and what it sets off.
     pub(super) fn step_inbound(&mut self, now: Now, ledger: u32, session: u32, bytes: &[u8]) -> Result<(), Full> {
         self.counters.messages_in.add(1);
+        self.last_message = Some((ledger, session));
         let desk = &mut self.desks[ledger as usize];
         let mut said = None;
         match parse(bytes, &mut self.index) {

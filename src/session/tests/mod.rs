@@ -7,6 +7,7 @@ mod from_peer;
 mod logon;
 mod numbers;
 mod options;
+mod rehearsal;
 mod resend;
 mod schedule;
 mod timers;
