@@ -2,13 +2,16 @@
 
 mod append;
 mod client;
+mod desk;
 mod engine;
 mod floor;
 mod machine;
 mod recovery;
 mod resend;
 mod saturation;
+mod sessions;
 mod storage;
+mod storm;
 mod volume;
 mod wire;
 
@@ -27,6 +30,8 @@ pub(super) enum Bench {
     Resend(resend::ResendOptions),
     Recovery(recovery::RecoveryOptions),
     Storage(storage::StorageOptions),
+    Storm(storm::StormOptions),
+    Sessions(sessions::SessionsOptions),
     #[command(hide = true)]
     Floor(floor::FloorOptions),
 }
@@ -70,6 +75,8 @@ pub(super) fn bench(bench: &Bench) -> Exit {
         Bench::Resend(options) => resend::resend(options),
         Bench::Recovery(options) => recovery::recovery(options),
         Bench::Storage(options) => storage::storage(options),
+        Bench::Storm(options) => storm::storm(options),
+        Bench::Sessions(options) => sessions::sessions(options),
         Bench::Floor(options) => floor::floor(options),
     }
 }
