@@ -418,3 +418,40 @@ fn a_storage_benchmark_that_cannot_be_made_says_what_to_mend_and_touches_nothing
     }
     assert_eq!(std::fs::read_dir(path).unwrap().count(), 1);
 }
+
+fn bench(name: &str, arguments: &[&str]) -> Value {
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_fixring")).args(["bench", name, "--json"]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+#[test]
+fn a_session_is_measured_beside_each_kind_of_peer_that_misbehaves() {
+    if !has_two_cores() {
+        return;
+    }
+    let _alone = alone();
+    let report = bench("storm", &["--orders", "100", "--runs", "1", "--rate", "1000", "--messages", "500"]);
+    let disturbed = report["disturbed"].as_array().unwrap();
+    let names: Vec<_> = disturbed.iter().map(|row| row["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["stuck", "dead", "resends", "logons", "flood"]);
+    for row in disturbed {
+        let ratio = row["p99_ns"].as_f64().unwrap() / report["undisturbed"]["p99_ns"].as_f64().unwrap();
+        assert!((row["p99_ratio"].as_f64().unwrap() - ratio).abs() < 1e-9, "{report}");
+        assert!(row["per_s"].as_f64().is_some_and(|per_s| per_s > 0.0), "{report}");
+    }
+}
+
+#[test]
+fn a_crowd_of_sessions_logs_on_twice_and_is_measured() {
+    if !has_two_cores() {
+        return;
+    }
+    let _alone = alone();
+    let report = bench("sessions", &["--sessions", "200", "--orders", "200", "--wait", "park"]);
+    assert_eq!((&report["cold"]["sessions"], &report["again"]["sessions"]), (&199.into(), &200.into()), "{report}");
+    let active: Vec<_> = report["round_trips"].as_array().unwrap().iter().map(|row| row["active"].as_u64()).collect();
+    assert_eq!(active, [Some(1), Some(1), Some(10), Some(100)], "{report}");
+    assert!(report["bytes_per_session"].as_u64().is_some_and(|bytes| bytes > 0), "{report}");
+}

@@ -93,6 +93,7 @@ fn the_template_documents_every_key_and_no_other() {
         "persistence.archive_command",
         "session.connect",
         "session.dictionary",
+        "session.journal",
         "session.mode",
         "session.password",
         "session.password_env",
@@ -763,4 +764,13 @@ fn a_check_is_known_by_quickfix_s_name_too() {
     assert!(unknown.contains("session[0].validation.comp_id is not a key: did you mean comp_ids?"), "{unknown}");
     let no_table = fault(&of_dictionaries("FIX.4.4", "validation = true"));
     assert!(no_table.contains("is not a table"), "{no_table}");
+}
+
+#[test]
+fn a_session_may_name_its_journal_which_is_a_small_number() {
+    let with = |value: &str| INITIATOR.replace("role =", &format!("journal = {value}\nrole ="));
+    assert_eq!(parse(INITIATOR).sessions[0].journal, None);
+    assert_eq!(parse(&with("3")).sessions[0].journal, Some(3));
+    let fault = fault(&with("5000"));
+    assert!(fault.contains("session[0].journal") && fault.contains("use 0 to 255"), "{fault}");
 }

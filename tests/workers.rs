@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fixring::application::Exchange;
 use fixring::config::Config;
-use fixring::engine::Engine;
+use fixring::engine::{Engine, StartError};
 use fixring::fix::{Encoder, FieldIndex, Framing, Precision, UtcTimestamp, frame, parse};
 use fixring::journal::journal_of;
 use fixring::session::Identity;
@@ -112,15 +112,19 @@ impl Desk {
 }
 
 fn engine(directory: &Path, workers: u32) -> Engine {
+    start(directory, workers, "").unwrap()
+}
+
+fn start(directory: &Path, workers: u32, sessions: &str) -> Result<Engine, StartError> {
     let config = format!(
         "[engine]\ndata_dir = {data:?}\nworkers = {workers}\nwait = \"park\"\nmessage_bytes_max = \"16KiB\"\n\
          commit_bytes_max = \"64KiB\"\n\
          [persistence]\nallow_tmpfs = true\nring_dir = {data:?}\nring_bytes = \"1MiB\"\nsegment_bytes = \"1MiB\"\nsegments = 3\nflush_method = \"fdatasync\"\n\
-         [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"127.0.0.1:0\"\n",
+         [control]\nlisten = \"off\"\n[[acceptor]]\nlisten = \"127.0.0.1:0\"\n{sessions}",
         data = directory
     );
     let config = Config::parse(&config, "test").unwrap();
-    Engine::start(&config, |environment| Exchange::new(environment.snapshot_bytes_max)).unwrap()
+    Engine::start(&config, |environment| Exchange::new(environment.snapshot_bytes_max))
 }
 
 #[test]
@@ -143,4 +147,42 @@ fn sessions_live_in_their_journals_whatever_the_number_of_workers() {
         engine.wait().unwrap();
     }
     assert!(desks.iter().all(|desk| desk.next_in == 3 * (1 + 1 + 20 + 1) + 1));
+}
+
+#[test]
+fn a_session_lives_in_the_journal_that_it_names_and_no_later_start_moves_it() {
+    let session = |number: u32, journal: &str| {
+        format!(
+            "[[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"DESK{number}\"\n{journal}\n"
+        )
+    };
+    let all = |journal: &str| (0..DESKS).map(|number| session(number, journal)).collect::<String>();
+    let directory = tempfile::tempdir().unwrap();
+    let mut desks: Vec<Desk> = (0..DESKS).map(Desk::new).collect();
+    assert!(desks.iter().any(|desk| desk.journal(2) == 0), "a hash would spread them");
+    for workers in [2, 1] {
+        let engine = start(directory.path(), workers, &all("journal = 1")).unwrap();
+        for desk in &mut desks {
+            desk.log_on(engine.acceptors()[0]);
+        }
+        let sessions = engine.shared().sessions.sessions();
+        assert_eq!(sessions.len(), DESKS as usize);
+        assert!(sessions.iter().all(|session| session.counters.journal.value() == 1));
+        engine.stop();
+        desks.iter_mut().for_each(Desk::expect_logout);
+        engine.wait().unwrap();
+    }
+    for moved in [all("journal = 0"), all("")] {
+        let Err(error) = start(directory.path(), 2, &moved) else { panic!("a session was moved") };
+        assert!(matches!(error, StartError::LivesElsewhere { configured: 0, journal: 1, .. }), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("VENUE->DESK") && text.contains("set journal = 1 in its [[session]]"), "{text}");
+    }
+    let Err(error) = start(directory.path(), 3, &all("journal = 2")) else { panic!("there is no such journal") };
+    let text = error.to_string();
+    assert!(
+        text.starts_with("test:") && text.contains("session[0].journal = 2: the data directory has journals 0 to 1"),
+        "{text}"
+    );
+    drop(start(directory.path(), 2, &all("journal = 1")).unwrap());
 }

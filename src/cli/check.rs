@@ -8,6 +8,7 @@
 mod journals;
 mod machine;
 mod retention;
+mod spread;
 
 use std::io::{self, IsTerminal, Write};
 use std::path::Path;
@@ -16,6 +17,7 @@ use super::Exit;
 use crate::config::{Config, SessionRole};
 
 pub use machine::check_machine;
+pub(in crate::cli) use machine::files_needed;
 
 /// One line of the report.
 #[derive(Clone, PartialEq, Eq, Debug)]

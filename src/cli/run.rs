@@ -8,6 +8,7 @@ use std::time::Duration;
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::Exit;
+use super::check::files_needed;
 use super::held::wait_until_freed;
 use crate::application::{Application, Delivery, Direction, Echo, Exchange, Handle, RestoreError, SessionNumber};
 use crate::config::{BuiltInApplication, Config, ConfigErrors};
@@ -17,6 +18,7 @@ use crate::fix::Message;
 use crate::journal::OpenError;
 use crate::sys::bus_error::{Ending, end_on_bus_error};
 use crate::sys::memory::{Locked, lock_all};
+use crate::sys::open_files;
 
 /// How often the main thread looks whether a signal came or the engine ended.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_millis(20);
@@ -40,6 +42,7 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
         eprintln!("cannot catch SIGBUS: {error}");
         return Exit::Internal;
     }
+    raise_open_files(&config);
     let engine = loop {
         match Engine::start(&config, |environment| BuiltIn::new(config.engine.application, environment)) {
             Ok(engine) => break engine,
@@ -85,6 +88,20 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
     }
 }
 
+/// A connection is an open file, and a connection too many is one that is not accepted.
+fn raise_open_files(config: &Config) {
+    let needed = files_needed(config);
+    match open_files::raise() {
+        Ok(allowed) if allowed < needed => tracing::warn!(
+            needed,
+            allowed,
+            "engine.connections_max does not fit the limit of open files: beyond it no connection is accepted. Raise the hard limit (ulimit -Hn, LimitNOFILE of systemd), or lower connections_max"
+        ),
+        Ok(allowed) => tracing::debug!(needed, allowed, "open files"),
+        Err(error) => tracing::warn!(%error, needed, "the limit of open files cannot be raised"),
+    }
+}
+
 /// How the process ends when a ring's memory is gone.
 fn ring_lost(config: &Config) -> Ending {
     let ring_dir = &config.persistence.ring_dir;
@@ -123,7 +140,11 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
         StartError::Listen { .. } | StartError::Control { error: ControlError::PortTaken { .. }, .. } => {
             Exit::PortTaken
         }
-        StartError::Control { .. } | StartError::Cores { .. } | StartError::Sessions { .. } => Exit::Configuration,
+        StartError::Control { .. }
+        | StartError::Cores { .. }
+        | StartError::Sessions { .. }
+        | StartError::NoSuchJournal { .. }
+        | StartError::LivesElsewhere { .. } => Exit::Configuration,
         StartError::Application { .. } => Exit::DataDirectory,
         StartError::Storage(_) => Exit::Storage,
         StartError::Thread(_) => Exit::Internal,

@@ -64,6 +64,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "role",
             "connect",
             "heartbeat_seconds",
+            "journal",
             "mode",
             "sequence_gap_max",
             "reset_on_logon",

@@ -196,6 +196,8 @@ pub struct SessionConfig {
     pub connect: Vec<Endpoint>,
     /// Proposed in HeartBtInt(108) by an initiator. An acceptor follows its peer.
     pub heartbeat_seconds: u32,
+    /// The journal that it lives in, and with that its worker. `None`: chosen by a hash of its identity.
+    pub journal: Option<u16>,
     /// Its own, or that of `[persistence]`.
     pub mode: PersistenceMode,
     /// How many MsgSeqNum(34) at most may be passed over after a loss; its own, or that of `[persistence]`.
@@ -370,7 +372,17 @@ impl Config {
     /// The `[[session]]` that a Logon with this identity belongs to: a single session before a template, and among
     /// those the one that names more SubIDs and LocationIDs. The configuration refuses two that tie.
     pub fn session_for(&self, role: SessionRole, identity: IdentityValues<'_>) -> Option<usize> {
-        (0..self.sessions.len())
+        self.session_among(0..self.sessions.len(), role, identity)
+    }
+
+    /// The same of these `[[session]]`s alone.
+    pub(crate) fn session_among(
+        &self,
+        candidates: impl Iterator<Item = usize>,
+        role: SessionRole,
+        identity: IdentityValues<'_>,
+    ) -> Option<usize> {
+        candidates
             .filter(|&index| self.sessions[index].role == role && self.sessions[index].identity.matches(identity))
             .max_by_key(|&index| self.sessions[index].identity.specificity())
     }
@@ -476,6 +488,7 @@ impl Default for SessionConfig {
             role: SessionRole::Acceptor,
             connect: Vec::new(),
             heartbeat_seconds: 30,
+            journal: None,
             mode: PersistenceMode::Buffered,
             sequence_gap_max: SEQUENCE_GAP_MAX,
             reset_on_logon: false,

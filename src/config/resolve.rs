@@ -57,6 +57,7 @@ const RING_BYTES_MIN: u64 = 64 << 10;
 const RING_BYTES_MAX: u64 = 2 << 30;
 const SEGMENT_BYTES_MAX: u64 = 64 << 30;
 /// One that is written, one that is ready, one that is recycled.
+const JOURNAL_MAX: u32 = crate::journal::JOURNALS_MAX as u32 - 1;
 const SEGMENTS_MIN: u32 = 3;
 const SEGMENTS_MAX: u32 = 65_536;
 /// A ring holds the commit that is open, the one before it and what the flusher has not carried yet.
@@ -278,6 +279,7 @@ fn session(
         role,
         connect: section.parsed_list(reader, "connect", parse_endpoint).unwrap_or_default(),
         heartbeat_seconds: section.number(reader, "heartbeat_seconds", 1..=3600, default.heartbeat_seconds),
+        journal: section.has("journal").then(|| section.number(reader, "journal", 0..=JOURNAL_MAX, 0) as u16),
         mode: section.choice(reader, "mode", &MODES, persistence.mode),
         sequence_gap_max: section.number(reader, "sequence_gap_max", SEQUENCE_GAPS_MAX, persistence.sequence_gap_max),
         reset_on_logon: section.flag(reader, "reset_on_logon", default.reset_on_logon),

@@ -23,6 +23,8 @@ pub(crate) struct Connection {
     pub readable: bool,
     /// In the list of connections that this turn looks at.
     pub listed: bool,
+    /// The peer has closed, or the connection has failed: reading goes on to the end, of which readiness does not tell again.
+    pub ended: bool,
     /// The transport took less than offered and has not said since that there is room.
     pub socket_full: bool,
     pub last_bytes_turn: u64,

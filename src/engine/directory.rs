@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::validators::Compiled;
 use crate::config::{Config, IdentityPattern, IdentityValues, Pattern, PersistenceMode, SessionConfig, SessionRole};
-use crate::journal::Mode;
+use crate::journal::{Mode, journal_of};
 use crate::schedule::Schedule;
 use crate::session::{Identity, Role, Settings, Validators};
 
@@ -21,6 +21,10 @@ pub struct SessionSpec {
     pub reconnect_min_ns: u64,
     pub reconnect_max_ns: u64,
     pub is_template: bool,
+    /// The journal that its sessions live in, where it names one.
+    pub journal: Option<u16>,
+    /// Its place among the configuration's sessions.
+    pub index: usize,
     pub schedule: Option<Arc<Schedule>>,
     pattern: IdentityPattern,
 }
@@ -33,15 +37,31 @@ pub struct Directory {
     specs: Vec<SessionSpec>,
     /// Sessions without a pattern in their identity.
     exact: HashMap<Identity, usize>,
+    /// The same by BeginString(8) and both CompIDs alone: a Logon may say SubIDs that nobody configured. Without this a stranger's
+    /// Logon would be compared with ten thousand sessions.
+    by_comp_ids: HashMap<Box<[u8]>, Vec<usize>>,
+    templates: Vec<usize>,
+}
+
+/// BeginString(8) and both CompIDs as one key; none of them holds a SOH.
+fn comp_ids(identity: &Identity) -> Box<[u8]> {
+    [&identity.begin_string[..], &identity.sender_comp_id, &identity.target_comp_id].join(&1).into()
 }
 
 impl Directory {
     pub fn new(config: &Config) -> Self {
         let mut compiled = Compiled::default();
-        let specs = config.sessions.iter().map(|session| SessionSpec::new(config, session, compiled.of(session)));
+        let sessions = config.sessions.iter().enumerate();
+        let specs = sessions.map(|(index, session)| SessionSpec::new(config, index, session, compiled.of(session)));
         let specs: Vec<_> = specs.collect();
-        let exact = specs.iter().enumerate().filter_map(|(at, spec)| Some((spec.identity()?, at))).collect();
-        Self { config: config.clone(), specs, exact }
+        let exact: HashMap<_, _> =
+            specs.iter().enumerate().filter_map(|(at, spec)| Some((identity_of(&spec.pattern)?, at))).collect();
+        let mut by_comp_ids: HashMap<_, Vec<usize>> = HashMap::new();
+        for (identity, at) in &exact {
+            by_comp_ids.entry(comp_ids(identity)).or_default().push(*at);
+        }
+        let templates = (0..specs.len()).filter(|at| specs[*at].is_template).collect();
+        Self { config: config.clone(), specs, exact, by_comp_ids, templates }
     }
 
     /// The configured sessions, in a stable order, so that a new data directory numbers them the same each time.
@@ -72,7 +92,9 @@ impl Directory {
             Role::Acceptor => SessionRole::Acceptor,
             Role::Initiator => SessionRole::Initiator,
         };
-        let spec = &self.specs[self.config.session_for(role, values)?];
+        let with_comp_ids = self.by_comp_ids.get(&comp_ids(named)).into_iter().flatten();
+        let candidates = with_comp_ids.chain(&self.templates).copied();
+        let spec = &self.specs[self.config.session_among(candidates, role, values)?];
         let pattern = &spec.pattern;
         let identity = Identity {
             sender_sub_id: pattern.sender_sub_id.as_bytes().into(),
@@ -97,7 +119,12 @@ impl Directory {
 }
 
 impl SessionSpec {
-    fn new(config: &Config, session: &SessionConfig, validators: Validators) -> Self {
+    /// The journal that a session of these lives in, of so many.
+    pub fn journal_of(&self, identity: &Identity, journals: u16) -> u16 {
+        self.journal.unwrap_or_else(|| journal_of(&identity.to_bytes(), journals))
+    }
+
+    fn new(config: &Config, index: usize, session: &SessionConfig, validators: Validators) -> Self {
         let ns = |duration: std::time::Duration| u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
         let settings = Settings {
             role: match session.role {
@@ -137,28 +164,46 @@ impl SessionSpec {
             reconnect_min_ns: ns(session.reconnect_min),
             reconnect_max_ns: ns(session.reconnect_max),
             is_template: session.is_template(),
+            journal: session.journal,
+            index,
             schedule: session.schedule.clone(),
             pattern: session.identity.clone(),
         }
     }
+}
 
-    /// The identity, unless a part of it is a pattern.
-    fn identity(&self) -> Option<Identity> {
-        let exactly = |pattern: &Pattern| match pattern {
-            Pattern::Any => None,
-            Pattern::Exactly(value) => Some(Box::from(value.as_bytes())),
-        };
-        let pattern = &self.pattern;
-        Some(Identity {
-            begin_string: exactly(&pattern.begin_string)?,
-            sender_comp_id: exactly(&pattern.sender_comp_id)?,
-            sender_sub_id: pattern.sender_sub_id.as_bytes().into(),
-            sender_location_id: pattern.sender_location_id.as_bytes().into(),
-            target_comp_id: exactly(&pattern.target_comp_id)?,
-            target_sub_id: pattern.target_sub_id.as_bytes().into(),
-            target_location_id: pattern.target_location_id.as_bytes().into(),
-        })
-    }
+/// The identity that a pattern stands for, unless a part of it is "*".
+fn identity_of(pattern: &IdentityPattern) -> Option<Identity> {
+    let exactly = |pattern: &Pattern| match pattern {
+        Pattern::Any => None,
+        Pattern::Exactly(value) => Some(Box::from(value.as_bytes())),
+    };
+    Some(Identity {
+        begin_string: exactly(&pattern.begin_string)?,
+        sender_comp_id: exactly(&pattern.sender_comp_id)?,
+        sender_sub_id: pattern.sender_sub_id.as_bytes().into(),
+        sender_location_id: pattern.sender_location_id.as_bytes().into(),
+        target_comp_id: exactly(&pattern.target_comp_id)?,
+        target_sub_id: pattern.target_sub_id.as_bytes().into(),
+        target_location_id: pattern.target_location_id.as_bytes().into(),
+    })
+}
+
+/// A session that the configuration names in full.
+pub(crate) struct Identified {
+    pub identity_bytes: usize,
+    pub journal: u16,
+}
+
+/// All of them, and in which of so many journals they live.
+pub(crate) fn identified(config: &Config, journals: u16) -> Vec<Identified> {
+    let named =
+        config.sessions.iter().filter_map(|session| Some((identity_of(&session.identity)?.to_bytes(), session)));
+    let in_journal = named.map(|(identity, session)| Identified {
+        identity_bytes: identity.len(),
+        journal: session.journal.unwrap_or_else(|| journal_of(&identity, journals)),
+    });
+    in_journal.collect()
 }
 
 pub(crate) fn mode_of(mode: PersistenceMode) -> Mode {
@@ -196,5 +241,42 @@ mod tests {
         assert!(directory.resolve(&desk1, Role::Acceptor).is_none(), "nor with a SubID that nobody configured");
         let desk2 = Identity::new(b"FIX.4.4", b"VENUE", b"DESK2");
         assert!(directory.resolve(&desk2, Role::Acceptor).is_some_and(|(_, spec)| spec.is_template));
+    }
+
+    #[test]
+    fn a_logon_with_sub_ids_finds_the_session_that_names_most_of_them_or_none_or_a_template() {
+        let text = r#"
+            [[session]]
+            begin_string = "FIX.4.4"
+            sender_comp_id = "VENUE"
+            target_comp_id = "DESK1"
+            [[session]]
+            begin_string = "FIX.4.4"
+            sender_comp_id = "VENUE"
+            target_comp_id = "DESK1"
+            target_sub_id = "ALGO"
+            journal = 1
+            [[session]]
+            begin_string = "*"
+            sender_comp_id = "VENUE"
+            target_comp_id = "*"
+            journal = 2
+        "#;
+        let directory = Directory::new(&Config::parse(text, "test").unwrap());
+        let mut named = Identity::new(b"FIX.4.4", b"VENUE", b"DESK1");
+        let journal = |named: &Identity| {
+            let (identity, spec) = directory.resolve(named, Role::Acceptor)?;
+            assert_eq!(directory.spec_of(&identity).map(|spec| spec.index), Some(spec.index));
+            Some((spec.index, spec.journal_of(&identity, 1)))
+        };
+        assert_eq!(journal(&named), Some((0, 0)), "by the hash");
+        named.target_sub_id = Box::from(&b"DESK"[..]);
+        assert_eq!(journal(&named), Some((0, 0)));
+        named.target_sub_id = Box::from(&b"ALGO"[..]);
+        assert_eq!(journal(&named), Some((1, 1)));
+        named.target_comp_id = Box::from(&b"DESK2"[..]);
+        assert_eq!(journal(&named), Some((2, 2)));
+        named.sender_comp_id = Box::from(&b"OTHER"[..]);
+        assert_eq!(journal(&named), None);
     }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use crate::application::RestoreError;
 use crate::control::ControlError;
-use crate::journal::{OpenError, StorageError};
+use crate::journal::{OpenError, StorageError, ring_for};
 
 /// Why an engine does not start. Each says its mend; nothing was changed that the next start would not do as well.
 #[derive(Debug)]
@@ -35,6 +35,19 @@ pub enum StartError {
         sessions: usize,
         bytes: u64,
         bytes_max: u64,
+    },
+    /// A session is to live in a journal that the data directory does not have.
+    NoSuchJournal {
+        place: String,
+        journal: u16,
+        journals: u16,
+    },
+    /// A session is to live in another journal than the one that holds it.
+    LivesElsewhere {
+        place: String,
+        session: String,
+        configured: u16,
+        journal: u16,
     },
     /// The application cannot read its snapshot.
     Application {
@@ -70,7 +83,17 @@ impl fmt::Display for StartError {
             }
             Self::Sessions { journal, sessions, bytes, bytes_max } => write!(
                 f,
-                "journal {journal}: {sessions} sessions need {bytes} bytes at a segment's head, {bytes_max} are theirs (an eighth of persistence.ring_bytes); configure fewer, or a larger ring in a new data directory"
+                "journal {journal}: {sessions} sessions need {bytes} bytes at a segment's head, {bytes_max} are theirs (an eighth of persistence.ring_bytes); configure fewer or spread them over more journals, or choose a ring of at least {} bytes, and with it segment_bytes, for a new data directory",
+                ring_for(*bytes)
+            ),
+            Self::NoSuchJournal { place, journal, journals } => write!(
+                f,
+                "{place} = {journal}: the data directory has journals 0 to {} for its life, one for each worker that it was created with; use one of them, or a new engine.data_dir with more engine.workers",
+                journals.saturating_sub(1)
+            ),
+            Self::LivesElsewhere { place, session, configured, journal } => write!(
+                f,
+                "{place}: {session} is to live in journal {configured}, and its numbers and messages are in journal {journal} for the life of the data directory; set journal = {journal} in its [[session]], or name a new engine.data_dir"
             ),
             Self::Application { journal, error } => write!(
                 f,

@@ -13,6 +13,7 @@ mod errors;
 mod event;
 mod fence;
 pub(crate) mod flushing;
+mod hot;
 mod hours;
 mod initiate;
 mod lease;
@@ -31,6 +32,7 @@ mod worker;
 
 pub use clock::{Clock, SystemClock};
 pub use directory::{Directory, SessionSpec};
+pub(crate) use directory::{Identified, identified};
 pub use errors::{EngineError, StartError};
 pub use event::{Event, EventSink, events};
 pub(crate) use flushing::monotonic_ns;

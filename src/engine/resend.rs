@@ -133,7 +133,8 @@ impl Share {
     }
 }
 
-/// What a turn may still send again.
+/// What may still be done in a turn.
+#[derive(Clone, Copy)]
 pub(crate) struct Budget {
     pub messages: u32,
     pub bytes: usize,

@@ -123,6 +123,7 @@ impl Engine {
         }
 
         let directory = Arc::new(directory);
+        check_journal_keys(config, journals)?;
         let signals = Arc::new(Signals::default());
         let limits = limits(config);
         let strong = config.sessions.iter().any(|session| mode_of(session.mode) != Mode::Buffered);
@@ -135,6 +136,7 @@ impl Engine {
         for journal in opened.journals {
             tracing::info!(journal = journal.number, "{}", journal.recovered.report);
             check_recovered(journal.number, &journal.recovered.sessions)?;
+            check_journal(config, &directory, journal.number, journals, &journal.recovered.sessions)?;
             check_sessions(
                 journal.number,
                 journals,
@@ -520,6 +522,40 @@ fn check_recovered(journal: u16, recovered: &[RecoveredSession]) -> Result<(), S
     Err(StartError::Journal(OpenError::Damaged { journal, why }))
 }
 
+/// Whether each `journal = N` names a journal that the data directory has.
+fn check_journal_keys(config: &Config, journals: u16) -> Result<(), StartError> {
+    let named = config.sessions.iter().enumerate().filter_map(|(index, session)| Some((index, session.journal?)));
+    match named.into_iter().find(|(_, journal)| *journal >= journals) {
+        Some((index, journal)) => Err(StartError::NoSuchJournal {
+            place: config.place_of(&format!("session[{index}].journal")),
+            journal,
+            journals,
+        }),
+        None => Ok(()),
+    }
+}
+
+/// Whether the configuration has a journal's sessions where they live. Their messages could not be sent again from another.
+fn check_journal(
+    config: &Config,
+    directory: &Directory,
+    journal: u16,
+    journals: u16,
+    recovered: &[RecoveredSession],
+) -> Result<(), StartError> {
+    for session in recovered {
+        let Some(identity) = Identity::from_bytes(&session.identity) else { continue };
+        let Some(spec) = directory.spec_of(&identity) else { continue };
+        let configured = spec.journal_of(&identity, journals);
+        if configured != journal {
+            let place = config.place_of(&format!("session[{}].journal", spec.index));
+            let session = identity.to_string();
+            return Err(StartError::LivesElsewhere { place, session, configured, journal });
+        }
+    }
+    Ok(())
+}
+
 /// Whether the states of a journal's sessions, recovered and configured, fit a segment's head.
 fn check_sessions(
     journal: u16,
@@ -529,9 +565,10 @@ fn check_sessions(
     directory: &Directory,
 ) -> Result<(), StartError> {
     let known: HashSet<&[u8]> = recovered.iter().map(|session| &*session.identity).collect();
-    let configured = directory.configured().into_iter().map(|(identity, _)| identity.to_bytes());
-    let new = configured.filter(|identity| journal::journal_of(identity, journals) == journal);
-    let new: Vec<_> = new.filter(|identity| !known.contains(&identity[..])).collect();
+    let configured = directory.configured().into_iter();
+    let ours = configured.filter(|(identity, spec)| spec.journal_of(identity, journals) == journal);
+    let new: Vec<_> =
+        ours.map(|(identity, _)| identity.to_bytes()).filter(|identity| !known.contains(&identity[..])).collect();
     let lengths = known.iter().map(|identity| identity.len()).chain(new.iter().map(Vec::len));
     let bytes = lengths.map(SessionState::bytes).sum();
     let bytes_max = geometry.sessions_bytes_max();

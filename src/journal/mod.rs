@@ -130,6 +130,15 @@ pub const RING_BYTES_MAX: u64 = 1 << 31;
 pub const SEGMENTS_MAX: u32 = 100_000;
 pub const JOURNALS_MAX: u16 = 256;
 
+/// The smallest ring in which states of so many bytes fit a segment's head.
+pub fn ring_for(states_bytes: u64) -> u64 {
+    let fits = |ring_bytes: &u64| {
+        Geometry { journals: 1, ring_bytes: *ring_bytes, segment_bytes: *ring_bytes, segments: 3 }.sessions_bytes_max()
+            >= states_bytes
+    };
+    (crate::sys::ring::RING_BYTES_MIN.ilog2()..u64::BITS - 1).map(|bits| 1 << bits).find(fits).unwrap_or(u64::MAX)
+}
+
 impl Geometry {
     /// The most that one commit may take: a quarter of the ring, so that a segment's end, a head and a commit fit it together.
     pub const fn commit_bytes_max(&self) -> u64 {

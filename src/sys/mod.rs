@@ -12,6 +12,7 @@ pub mod cores;
 pub mod file;
 pub mod mapped_file;
 pub mod memory;
+pub mod open_files;
 pub mod prefetch;
 pub mod process;
 pub mod ring;

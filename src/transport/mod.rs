@@ -21,8 +21,9 @@ pub struct ConnectionId(pub u32);
 pub enum Ready {
     /// A listener has connections to accept.
     Acceptable,
-    /// Bytes, an end of stream or an error may be read, or room to send has come back, or a connect has ended.
-    Connection { id: ConnectionId, readable: bool, writable: bool },
+    /// Bytes, an end of stream or an error may be read, or room to send has come back, or a connect has ended. Where the stream
+    /// may have `ended` it has to be read until it says so; otherwise a read that brings less than it has room for has brought all.
+    Connection { id: ConnectionId, readable: bool, writable: bool, ended: bool },
 }
 
 /// The answer of [`Transport::receive`].

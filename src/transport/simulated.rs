@@ -24,6 +24,8 @@ pub struct SimulatedNetwork(Rc<RefCell<State>>);
 
 struct State {
     random: fastrand::Rng,
+    /// Bytes come in pieces of random size.
+    cuts: bool,
     listeners: BTreeMap<SocketAddr, Host>,
     /// Connections that a host has not accepted yet: the end that is theirs.
     backlog: BTreeMap<Host, VecDeque<(EndId, SocketAddr)>>,
@@ -45,11 +47,17 @@ impl SimulatedNetwork {
     pub fn new(seed: u64) -> Self {
         Self(Rc::new(RefCell::new(State {
             random: fastrand::Rng::with_seed(seed),
+            cuts: true,
             listeners: BTreeMap::new(),
             backlog: BTreeMap::new(),
             ends: BTreeMap::new(),
             next_end: 0,
         })))
+    }
+
+    /// Bytes come as they are sent from now on, as far as there is room: for tests that count turns.
+    pub fn cut_nothing(&self) {
+        self.0.borrow_mut().cuts = false;
     }
 
     /// A transport for `host` that listens on `addresses`.
@@ -129,7 +137,9 @@ impl Transport for SimulatedTransport {
         }
         for (slot, end) in self.slots.iter().enumerate() {
             if end.is_some() {
-                ready.push(Ready::Connection { id: ConnectionId(slot as u32), readable: true, writable: true });
+                // It says so of each at each time, so that it need not know whose readiness is new.
+                let id = ConnectionId(slot as u32);
+                ready.push(Ready::Connection { id, readable: true, writable: true, ended: true });
             }
         }
         Ok(())
@@ -167,7 +177,7 @@ impl Transport for SimulatedTransport {
             return if end.ended { Receive::End } else { Receive::Nothing };
         }
         let count = end.received.len().min(buffer.len());
-        let count = if state.random.u8(..) < 64 { state.random.usize(1..=count) } else { count };
+        let count = if state.cuts && state.random.u8(..) < 64 { state.random.usize(1..=count) } else { count };
         for (target, byte) in buffer.iter_mut().zip(end.received.drain(..count)) {
             *target = byte;
         }
@@ -181,7 +191,7 @@ impl Transport for SimulatedTransport {
             Some(end) if !end.ended => end.peer,
             _ => return Send::Failed(io::ErrorKind::BrokenPipe.into()),
         };
-        let cut = state.random.u8(..) < 16;
+        let cut = state.cuts && state.random.u8(..) < 16;
         let chunk = state.random.usize(1..=64);
         let Some(peer) = state.ends.get_mut(&peer) else { return Send::Failed(io::ErrorKind::BrokenPipe.into()) };
         let room = PIPE_BYTES_MAX - peer.received.len();

@@ -13,8 +13,9 @@ use super::{Connect, ConnectionId, Ready, Receive, Send, Transport};
 const LISTENER_TOKEN: usize = usize::MAX / 2;
 /// Readiness events taken from the kernel a poll, at most. What is left over comes with the next poll.
 const EVENTS_MAX: usize = 256;
-/// The kernel's queue of connections that are not accepted yet.
-const LISTEN_BACKLOG: i32 = 1024;
+/// The kernel's queue of connections that are not accepted yet, as long as net.core.somaxconn allows (listen(2)): after a restart all
+/// counterparties come at once, and one that finds no place waits a second for its next try.
+const LISTEN_BACKLOG: i32 = 65_535;
 
 pub struct KernelTcp {
     poll: Poll,
@@ -98,6 +99,7 @@ impl Transport for KernelTcp {
                     id: ConnectionId(slot as u32),
                     readable: event.is_readable() || event.is_read_closed() || event.is_error(),
                     writable: event.is_writable() || event.is_error(),
+                    ended: event.is_read_closed() || event.is_error(),
                 },
                 _ => Ready::Acceptable,
             });

@@ -2,6 +2,7 @@
 
 mod append;
 mod client;
+mod desk;
 mod engine;
 mod floor;
 mod goal;
@@ -10,9 +11,11 @@ mod page;
 mod plot;
 mod recovery;
 mod resend;
+mod sessions;
 mod stalls;
 mod stats;
 mod storage;
+mod storm;
 mod table;
 mod volume;
 mod wire;
@@ -33,6 +36,8 @@ pub(super) enum Bench {
     Resend(resend::ResendOptions),
     Recovery(recovery::RecoveryOptions),
     Storage(storage::StorageOptions),
+    Storm(storm::StormOptions),
+    Sessions(sessions::SessionsOptions),
     #[command(hide = true)]
     Floor(floor::FloorOptions),
 }
@@ -71,6 +76,8 @@ pub(super) fn bench(bench: &Bench) -> Exit {
         Bench::Resend(options) => resend::resend(options),
         Bench::Recovery(options) => recovery::recovery(options),
         Bench::Storage(options) => storage::storage(options),
+        Bench::Storm(options) => storm::storm(options),
+        Bench::Sessions(options) => sessions::sessions(options),
         Bench::Floor(options) => floor::floor(options),
     }
 }

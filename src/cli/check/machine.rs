@@ -12,8 +12,9 @@ use super::{Finding, Level};
 use crate::config::{Config, Placement, Wait, format_bytes};
 use crate::journal::{Allowed, Filesystem, mount_of};
 use crate::sys::file::{effective_user, space};
+use crate::sys::open_files::limits;
 
-/// Files that the process needs beside its connections: segments, rings, sockets that listen, logs.
+/// Files that the process needs beside its connections and journals: sockets that listen, logs, health and metrics.
 const OTHER_FILES: u64 = 128;
 /// How many entries of the data directory are looked at for the space that it holds already.
 const ENTRIES_MAX: usize = 100_000;
@@ -28,6 +29,7 @@ pub fn check_machine(config: &Config) -> Vec<Finding> {
     findings.ring_dir();
     findings.retention();
     findings.archive();
+    findings.spread();
     findings.ports();
     findings.found
 }
@@ -105,22 +107,22 @@ impl<'c> Findings<'c> {
         }
     }
 
+    /// The hard limit counts: `fixring run` raises the soft one to it.
     fn open_files(&mut self) {
         const KEY: &str = "engine.connections_max";
-        let needed = u64::from(self.config.engine.connections_max) + OTHER_FILES;
-        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
-        let Some(limit) = open_files_max(&limits) else {
-            self.warning(KEY, "the limit of open files cannot be told", format!("see that {needed} are allowed"));
-            return;
-        };
-        if limit < needed {
-            self.warning(
+        let needed = files_needed(self.config);
+        match limits() {
+            Err(error) => self.warning(
                 KEY,
-                format!("{needed} open files may be needed and {limit} are allowed"),
-                format!("raise the limit (ulimit -n {needed}), or lower connections_max"),
-            );
-        } else {
-            self.ok(KEY, format!("{needed} open files may be needed and are allowed"));
+                format!("the limit of open files cannot be told: {error}"),
+                format!("see that {needed} are allowed"),
+            ),
+            Ok(limit) if limit.hard < needed => self.warning(
+                KEY,
+                format!("{needed} open files may be needed and {} are allowed", limit.hard),
+                format!("raise the hard limit (ulimit -Hn {needed}, LimitNOFILE={needed} of systemd), or lower connections_max"),
+            ),
+            Ok(_) => self.ok(KEY, format!("{needed} open files may be needed and are allowed")),
         }
     }
 
@@ -368,13 +370,11 @@ fn allocated_bytes(directory: &Path) -> u64 {
     bytes
 }
 
-/// The soft limit of open files in the text of `/proc/self/limits`.
-fn open_files_max(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    match line.split_whitespace().next()? {
-        "unlimited" => Some(u64::MAX),
-        number => number.parse().ok(),
-    }
+/// Open files that an engine may come to need: each worker's connections, each journal's segments for its flusher and for resends.
+pub(in crate::cli) fn files_needed(config: &Config) -> u64 {
+    let workers = u64::from(config.engine.placement.worker_count());
+    let connections = u64::from(config.engine.connections_max);
+    workers * (connections + 2 * u64::from(config.persistence.segments)) + OTHER_FILES
 }
 
 /// Free space is rarely a round number; whole MiB are enough to compare by eye.
@@ -569,13 +569,16 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_limit_of_open_files_is_read_from_proc() {
-        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
-                    Max open files            1024                 524288               files     \n";
-        assert_eq!(open_files_max(text), Some(1024));
-        assert_eq!(open_files_max("Max open files  unlimited unlimited files"), Some(u64::MAX));
-        assert_eq!(open_files_max(""), None);
-        assert!(open_files_max(&fs::read_to_string("/proc/self/limits").unwrap()).is_some());
+    fn more_connections_than_files_may_be_open_are_a_warning_with_the_limit_to_raise() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config = fitting(&directory, "");
+        config.engine.placement = Placement::Workers(3);
+        assert_eq!(files_needed(&config), 3 * (300 + 2 * 3) + OTHER_FILES);
+        config.persistence.segments = u32::MAX;
+        let mut findings = Findings::new(&config);
+        findings.open_files();
+        let [finding] = &findings.found[..] else { panic!("{:#?}", findings.found) };
+        assert!(finding.level == Level::Warning && finding.mend.contains("ulimit -Hn"), "{finding:#?}");
     }
 
     #[test]

@@ -7,13 +7,14 @@
 
 mod connect;
 mod hours;
+mod newcomers;
 mod receive;
 mod resend;
 mod send;
 mod step;
 mod stop;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,7 @@ use rtrb::{Consumer, Producer};
 use super::connection::{Connection, ReceiveBuffer, Stage};
 use super::directory::Directory;
 use super::event::{Event, EventSink, SessionKey};
+use super::hot::Hot;
 use super::initiate::{ResolveRequest, Resolved};
 use super::ledger::{Ledger, Slot};
 use super::resend::Resends;
@@ -36,16 +38,14 @@ use crate::session::{Identity, Now};
 use crate::transport::{ConnectionId, Ready, Transport};
 use stop::Stop;
 
-/// Connections that are asked for bytes in each turn without waiting for readiness.
-const HOT_MAX: usize = 4;
 /// A hot connection that brought nothing for so many turns is left to readiness.
 const HOT_TURNS_MAX: u64 = 20_000;
 /// While there are hot connections, readiness of the others is asked for every so many turns.
 const POLL_TURNS: u64 = 16;
-/// Connections taken from a listener a turn, at most.
-const ACCEPTS_PER_TURN_MAX: u32 = 32;
-/// Due timers worked off a turn, at most.
-const TIMERS_PER_TURN_MAX: u32 = 64;
+/// And before more than so many messages, give or take a turn: turns that work are longer than turns that look.
+const MESSAGES_PER_POLL_MAX: u32 = 16;
+/// Due timers worked off a turn, at most. Each may be a heartbeat, with a call of the operating system.
+const TIMERS_PER_TURN_MAX: u32 = 8;
 
 /// The bounds that the configuration sets.
 #[derive(Clone, Copy, Debug)]
@@ -131,9 +131,16 @@ pub struct Worker<T: Transport, A> {
     next_serial: u64,
     /// Buffers of closed connections.
     spare_buffers: Vec<ReceiveBuffer>,
-    /// Connections that may have bytes, each at most once.
-    readable: Vec<ConnectionId>,
-    hot: Vec<ConnectionId>,
+    /// Connections that may have bytes, each at most once; whose turn it is comes first.
+    readable: VecDeque<ConnectionId>,
+    /// The same of connections without a session.
+    newcomers: VecDeque<ConnectionId>,
+    hot: Hot,
+    /// What may still be taken in this turn, of all connections together.
+    messages_left: u32,
+    /// Since readiness was asked for.
+    messages_unpolled: u32,
+    polled_turn: u64,
     acceptable: bool,
     /// A timer will make it so, after a failure.
     accept_is_due: bool,
@@ -187,8 +194,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
             connections_pending: 0,
             next_serial: 0,
             spare_buffers: Vec::new(),
-            readable: Vec::with_capacity(limits.connections_max as usize),
-            hot: Vec::with_capacity(HOT_MAX),
+            readable: VecDeque::with_capacity(limits.connections_max as usize),
+            newcomers: VecDeque::with_capacity(limits.pending_connections_max as usize),
+            hot: Hot::new(),
+            messages_left: 0,
+            messages_unpolled: 0,
+            polled_turn: 0,
             acceptable: false,
             accept_is_due: false,
             ready: Vec::with_capacity(limits.connections_max as usize + 1),
@@ -215,9 +226,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.turns += 1;
         let mut work = self.take_mail(now);
         work += self.look_for_readiness(timeout);
-        if self.acceptable {
-            work += self.accept(now);
-        }
         work += self.read(now);
         // Answers leave before anything else is looked after.
         for desk in 0..self.desks.len() as u32 {
@@ -235,6 +243,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             work += self.send_queued(now, desk as u32);
         }
         work += self.resend(now);
+        work += self.newcomers(now);
         work += self.stop_turn(now);
         if work == 0 && self.was_busy {
             self.rehearse(now);
@@ -288,22 +297,21 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.resolved(now, resolved);
             work += 1;
         }
-        for from in 0..self.mailbox.handed_over.len() {
-            while let Ok(hand_over) = self.mailbox.handed_over[from].pop() {
-                self.take_over(now, hand_over);
-                work += 1;
-            }
-        }
         work
     }
 
     fn look_for_readiness(&mut self, timeout: Option<Duration>) -> u32 {
-        let skip = !self.hot.is_empty() && timeout.is_none() && !self.turns.is_multiple_of(POLL_TURNS);
+        let skip = self.hot.len() > 0
+            && timeout.is_none()
+            && self.turns - self.polled_turn < POLL_TURNS
+            && self.messages_unpolled < MESSAGES_PER_POLL_MAX;
         if skip {
             return 0;
         }
+        (self.polled_turn, self.messages_unpolled) = (self.turns, 0);
         // What is known to be readable does not wait for more.
-        let timeout = if self.readable.is_empty() && !self.acceptable { timeout } else { None };
+        let is_idle = self.readable.is_empty() && self.newcomers.is_empty() && !self.acceptable;
+        let timeout = if is_idle { timeout } else { None };
         if let Err(error) = self.transport.poll(timeout, &mut self.ready) {
             self.mailbox.events.push(Event::PollFailed { error: error.kind() });
         }
@@ -312,27 +320,25 @@ impl<T: Transport, A: Application> Worker<T, A> {
         for what in ready.drain(..) {
             match what {
                 Ready::Acceptable => self.acceptable = true,
-                Ready::Connection { id, readable, writable } => self.connection_ready(id, readable, writable),
+                Ready::Connection { id, readable, writable, ended } => {
+                    self.connection_ready(id, readable, writable, ended);
+                }
             }
         }
         self.ready = ready;
         work
     }
 
-    fn connection_ready(&mut self, id: ConnectionId, readable: bool, writable: bool) {
+    fn connection_ready(&mut self, id: ConnectionId, readable: bool, writable: bool, ended: bool) {
         let Some(connection) = self.connections.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
-        if readable || (writable && matches!(connection.stage, Stage::Connecting { .. })) {
-            connection.readable = true;
-            if !connection.listed {
-                connection.listed = true;
-                self.readable.push(id);
-            }
+        connection.ended |= ended;
+        let stage = connection.stage;
+        let was_full = writable && std::mem::replace(&mut connection.socket_full, false);
+        if readable || (writable && matches!(stage, Stage::Connecting { .. })) {
+            self.list(id);
         }
-        if writable && connection.socket_full {
-            connection.socket_full = false;
-            if let Stage::Attached { ledger, session } | Stage::Closing { ledger, session } = connection.stage {
-                self.queue_send(ledger, session);
-            }
+        if was_full && let Stage::Attached { ledger, session } | Stage::Closing { ledger, session } = stage {
+            self.queue_send(ledger, session);
         }
     }
 

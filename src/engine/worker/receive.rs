@@ -2,24 +2,26 @@
 
 use std::net::SocketAddr;
 
-use super::{ACCEPTS_PER_TURN_MAX, HOT_MAX, HOT_TURNS_MAX, HandOver, Worker};
+use super::{HOT_TURNS_MAX, HandOver, Worker};
 use crate::application::Application;
 use crate::engine::connection::{Connection, ReceiveBuffer, Stage};
 use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
+use crate::engine::hot::HOT_MAX;
 use crate::engine::ledger::Full;
+use crate::engine::resend::Budget;
 use crate::engine::timers::Timer;
 use crate::fix::{Framing, Garbled, frame, parse};
-use crate::journal::journal_of;
 use crate::session::{Identity, Now, Role, State};
 use crate::transport::{Connect, ConnectionId, Receive, Transport};
 
 /// Reads of one connection a turn, at most: others have their turn too.
 const READS_PER_TURN_MAX: u32 = 4;
-/// Messages of one connection a turn, at most. Without it a peer that floods would have its reads' worth of the smallest
-/// messages, thousands of steps, before anybody else's turn.
+/// Messages of all connections a turn, at most: what was answered waits for the turn's end.
 const MESSAGES_PER_TURN_MAX: u32 = 64;
-/// The pause after a failure to accept.
-const ACCEPT_RETRY_NS: u64 = 100_000_000;
+/// Messages and bytes of one connection a turn, at most and give or take a message, while others are active. Without that a peer
+/// that floods would have its reads' worth of the smallest messages, thousands of steps, before anybody else's turn.
+const MESSAGES_AMONG_OTHERS_MAX: u32 = 8;
+const BYTES_AMONG_OTHERS_MAX: usize = 16 * 1024;
 /// Buffers of closed connections that are kept for the next ones.
 const SPARE_BUFFERS_MAX: usize = 64;
 
@@ -34,30 +36,7 @@ enum Next {
 }
 
 impl<T: Transport, A: Application> Worker<T, A> {
-    pub(super) fn accept(&mut self, now: Now) -> u32 {
-        for count in 0..ACCEPTS_PER_TURN_MAX {
-            match self.transport.accept() {
-                Ok(Some((id, peer))) => self.accepted(now, id, peer),
-                Ok(None) => {
-                    self.acceptable = false;
-                    return count;
-                }
-                Err(error) => {
-                    // Out of descriptors, or the peer was gone before we came. Readiness is told once, and others may
-                    // wait behind this one: the listener is asked again, after a pause.
-                    self.mailbox.events.push(Event::AcceptFailed { error: error.kind() });
-                    self.acceptable = false;
-                    if !std::mem::replace(&mut self.accept_is_due, true) {
-                        self.timers.push(now.monotonic_ns + ACCEPT_RETRY_NS, Timer::Accept);
-                    }
-                    return count;
-                }
-            }
-        }
-        ACCEPTS_PER_TURN_MAX
-    }
-
-    fn accepted(&mut self, now: Now, id: ConnectionId, peer: SocketAddr) {
+    pub(super) fn accepted(&mut self, now: Now, id: ConnectionId, peer: SocketAddr) {
         self.counters.connections_accepted.add(1);
         if self.let_in(now, id, peer) {
             self.mailbox.events.push(Event::Accepted { peer });
@@ -109,8 +88,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
             stage,
             deadline_ns: u64::MAX,
             buffer,
-            readable: true,
-            listed: true,
+            readable: false,
+            listed: false,
+            ended: false,
             socket_full: false,
             last_bytes_turn: self.turns,
         };
@@ -119,7 +99,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.connections.resize_with(slot + 1, || None);
         }
         self.connections[slot] = Some(connection);
-        self.readable.push(id);
+        self.list(id);
         self.connections_open += 1;
         self.connections_pending += u32::from(stage == Stage::LogonAwaited);
         // For an initiator too: the operating system would try a host that does not answer for two minutes.
@@ -145,9 +125,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn forget(&mut self, connection: &mut Connection) {
         let id = connection.id;
-        self.hot.retain(|hot| *hot != id);
+        self.hot.remove(id);
         if connection.listed {
             self.readable.retain(|listed| *listed != id);
+            self.newcomers.retain(|listed| *listed != id);
         }
         self.connections_open -= 1;
         if matches!(connection.stage, Stage::LogonAwaited | Stage::Challenging { .. }) {
@@ -166,45 +147,76 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.connections[id.0 as usize].as_mut().expect("the connection is in the table")
     }
 
-    /// Reads from hot connections, then from those that readiness named.
+    /// Reads from hot connections, then from those that readiness named, each in its turn.
     pub(super) fn read(&mut self, now: Now) -> u32 {
         let mut work = 0;
+        self.messages_left = MESSAGES_PER_TURN_MAX;
+        let budget = if self.is_one_alone() { Budget::alone() } else { Budget::among_others() };
         for at in (0..self.hot.len()).rev() {
             // A connection that closes takes itself out of the list.
-            let Some(id) = self.hot.get(at).copied() else { continue };
+            let Some(id) = self.hot.get(at) else { continue };
             let idle_turns = self.turns - self.connection(id).last_bytes_turn;
             if idle_turns > HOT_TURNS_MAX {
-                self.hot.remove(at);
+                self.hot.remove(id);
                 self.list(id);
             } else if !self.connection(id).listed {
-                work += self.read_connection(now, id);
+                work += self.read_within(now, id, budget);
             }
         }
-        let mut at = 0;
-        while let Some(id) = self.readable.get(at).copied() {
-            work += self.read_connection(now, id);
-            let Some(connection) = self.connections[id.0 as usize].as_mut() else { continue };
-            if connection.readable || self.readable.get(at) != Some(&id) {
-                at += 1;
-            } else {
-                connection.listed = false;
-                self.readable.swap_remove(at);
+        for _ in 0..self.readable.len() {
+            if self.messages_left == 0 {
+                break;
             }
+            let Some(id) = self.readable.pop_front() else { break };
+            work += self.read_within(now, id, budget);
+            self.list_again(id);
         }
         work
+    }
+
+    /// At most one connection is known to be active.
+    fn is_one_alone(&self) -> bool {
+        match (self.hot.len(), self.readable.len()) {
+            (0, 0 | 1) | (1, 0) => !self.hot.is_crowded(),
+            (1, 1) => self.hot.get(0) == self.readable.front().copied(),
+            _ => false,
+        }
+    }
+
+    /// Reads from a connection as far as its budget and what is left of the turn's go.
+    fn read_within(&mut self, now: Now, id: ConnectionId, budget: Budget) -> u32 {
+        let given = budget.messages.min(self.messages_left);
+        let mut budget = Budget { messages: given, ..budget };
+        let work = self.read_connection(now, id, &mut budget);
+        let taken = given - budget.messages;
+        self.messages_left -= taken;
+        self.messages_unpolled += taken;
+        work + taken
     }
 
     /// The connection is looked at in the next turn, whether or not readiness names it.
     pub(super) fn list(&mut self, id: ConnectionId) {
         let connection = self.connection(id);
         connection.readable = true;
-        if !connection.listed {
-            connection.listed = true;
-            self.readable.push(id);
+        if !std::mem::replace(&mut connection.listed, true) {
+            match connection.stage {
+                Stage::LogonAwaited | Stage::Challenging { .. } => self.newcomers.push_back(id),
+                _ => self.readable.push_back(id),
+            }
         }
     }
 
-    fn read_connection(&mut self, now: Now, id: ConnectionId) -> u32 {
+    /// A connection was taken from its list and looked at: behind the others, if there may be more of it.
+    pub(super) fn list_again(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections[id.0 as usize].as_mut() else { return };
+        connection.listed = false;
+        if connection.readable {
+            self.list(id);
+        }
+    }
+
+    /// Reads and works off whole messages, as far as the budget goes. Answers how often bytes came.
+    pub(super) fn read_connection(&mut self, now: Now, id: ConnectionId, budget: &mut Budget) -> u32 {
         let connection = self.connection(id);
         if let Stage::Connecting { ledger, session } = connection.stage {
             connection.readable = false;
@@ -219,29 +231,27 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
             return 1;
         }
-        let mut budget = MESSAGES_PER_TURN_MAX;
         // What an earlier turn left in the buffer comes first.
         let is_empty = connection.buffer.filled().is_empty();
-        let mut next = if is_empty { Next::Message } else { self.consume(now, id, &mut budget) };
-        let mut work = MESSAGES_PER_TURN_MAX - budget;
+        let mut next = if is_empty { Next::Message } else { self.consume(now, id, budget) };
+        let mut work = 0;
         for _ in 0..READS_PER_TURN_MAX {
             if next != Next::Message {
                 break;
             }
             let connection = self.connections[id.0 as usize].as_mut().expect("the connection is in the table");
             let space = connection.buffer.space();
-            let wanted = space.len();
-            match self.transport.receive(id, space) {
+            let wanted = space.len().min(budget.bytes);
+            match self.transport.receive(id, &mut space[..wanted]) {
                 Receive::Bytes(count) => {
                     connection.buffer.received(count);
                     connection.last_bytes_turn = self.turns;
                     self.counters.bytes_in.add(count as u64);
                     work += 1;
                     self.prove_alive(id);
-                    next = self.consume(now, id, &mut budget);
+                    next = self.consume(now, id, budget);
                     if next == Next::Message && count < wanted {
-                        // Most likely all: the next turn, or readiness, brings the rest.
-                        self.warm(id);
+                        self.drained(id);
                         return work;
                     }
                 }
@@ -262,28 +272,36 @@ impl<T: Transport, A: Application> Worker<T, A> {
         work
     }
 
-    /// Makes the connection one of those that are read in every turn.
-    fn warm(&mut self, id: ConnectionId) {
-        if self.hot.contains(&id) {
+    /// The connection brought bytes, and all that there were: the next turn's try, or readiness, brings more.
+    fn drained(&mut self, id: ConnectionId) {
+        let connection = self.connection(id);
+        connection.readable = connection.ended;
+        if !matches!(connection.stage, Stage::Attached { .. }) {
             return;
         }
-        if self.hot.len() == HOT_MAX {
-            let coldest = (0..HOT_MAX)
-                .min_by_key(|at| self.connections[self.hot[*at].0 as usize].as_ref().map(|hot| hot.last_bytes_turn));
-            let evicted = self.hot.swap_remove(coldest.unwrap_or(0));
+        let was_crowded = self.hot.is_crowded();
+        let evicted = self.hot.brought(id);
+        if was_crowded {
+            return;
+        }
+        if let Some(evicted) = evicted {
             self.list(evicted);
         }
-        self.hot.push(id);
+        if self.hot.is_crowded() {
+            for at in 0..HOT_MAX {
+                self.hot.get(at).into_iter().for_each(|id| self.list(id));
+            }
+        }
     }
 
     /// Works off the whole messages in the connection's buffer, as far as the budget goes.
-    fn consume(&mut self, now: Now, id: ConnectionId, budget: &mut u32) -> Next {
+    fn consume(&mut self, now: Now, id: ConnectionId, budget: &mut Budget) -> Next {
         // The buffer is out of the table while its messages are worked on.
         let mut buffer = std::mem::take(&mut self.connection(id).buffer);
         let serial = self.connection(id).serial;
         let mut next = Next::Message;
         while next == Next::Message {
-            if *budget == 0 {
+            if budget.is_spent() {
                 next = Next::Later;
                 break;
             }
@@ -292,13 +310,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     let length = frame.length as usize;
                     next = self.message(now, id, &buffer.filled()[..length], &buffer);
                     if next == Next::Message {
-                        *budget -= 1;
+                        budget.spend(length);
                         buffer.consume(length);
                     }
                 }
                 Framing::Incomplete => break,
                 Framing::Invalid { skip, why } => {
-                    *budget -= 1;
+                    budget.spend(skip as usize);
                     next = self.garbled(now, id, why);
                     buffer.consume(skip as usize);
                 }
@@ -379,7 +397,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.refuse(id, RefusedWhy::UnknownSession);
             return Next::Gone;
         };
-        let journal = journal_of(&identity.to_bytes(), self.worker_of_journal.len() as u16);
+        let journal = spec.journal_of(&identity, self.worker_of_journal.len() as u16);
         let Some(ledger) = self.desk_of_journal[usize::from(journal)] else {
             return self.hand_over(id, self.worker_of_journal[usize::from(journal)], buffer);
         };
@@ -487,5 +505,16 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.counters.back_pressure.add(1);
             self.mailbox.events.push(Event::BackPressure { journal });
         }
+    }
+}
+
+impl Budget {
+    /// Of a connection that has the turn for itself.
+    fn alone() -> Self {
+        Self { messages: MESSAGES_PER_TURN_MAX, bytes: usize::MAX }
+    }
+
+    pub(super) fn among_others() -> Self {
+        Self { messages: MESSAGES_AMONG_OTHERS_MAX, bytes: BYTES_AMONG_OTHERS_MAX }
     }
 }

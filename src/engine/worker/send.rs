@@ -6,7 +6,7 @@ use super::Worker;
 use crate::application::Application;
 use crate::engine::connection::Stage;
 use crate::engine::event::DisconnectedWhy;
-use crate::engine::link::Flushed;
+use crate::engine::link::{Flushed, Sent};
 use crate::session::Now;
 use crate::transport::Transport;
 
@@ -74,7 +74,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let ledger_ref = &mut self.desks[ledger as usize].ledger;
         let link = &mut ledger_ref.slots[session as usize].link;
         let Some(id) = link.connection else { return (0, false) };
-        let (sent, flushed) = link.flush(&ledger_ref.writer, &mut self.transport);
+        // Readiness says when it takes more: until then each report to a peer that does not read would cost a call for nothing.
+        let is_full = self.connections[id.0 as usize].as_ref().is_some_and(|connection| connection.socket_full);
+        let (sent, flushed) = match is_full {
+            false => link.flush(&ledger_ref.writer, &mut self.transport),
+            true if link.fell_behind(&ledger_ref.writer) => (Sent::default(), Flushed::FellBehind),
+            true => return (0, false),
+        };
         let bytes = sent.bytes;
         if bytes > 0 {
             self.counters.bytes_out.add(bytes as u64);

@@ -82,7 +82,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.desks[ledger as usize].ledger.start().expect("a recovered journal has room");
         let journals = self.worker_of_journal.len() as u16;
         for (identity, spec) in directory.configured() {
-            if crate::journal::journal_of(&identity.to_bytes(), journals) != journal {
+            if spec.journal_of(identity, journals) != journal {
                 continue;
             }
             let defined = self.find_or_define(now, ledger, identity, spec);

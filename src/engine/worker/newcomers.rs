@@ -1,0 +1,91 @@
+//! Connections that have no session yet: accepted, handed over, and their first messages read, a step a turn.
+//!
+//! To accept a connection, to read its Logon, to refuse or to close it each takes as long as several messages of those that
+//! are logged on. So live traffic goes first, and a turn takes one such step after it: whoever comes in thousands, or comes, is
+//! refused and comes again, adds no more than that to anybody's turn. A worker that has nothing else to do turns fast enough for some
+//! ten thousand steps a second.
+
+use super::Worker;
+use crate::application::Application;
+use crate::engine::event::Event;
+use crate::engine::resend::Budget;
+use crate::engine::timers::Timer;
+use crate::session::Now;
+use crate::transport::Transport;
+
+/// Steps of connections without a session a turn, at most.
+const STEPS_PER_TURN_MAX: u32 = 1;
+/// Connections that have brought nothing after all are looked at without a step, so many a turn at most.
+const LOOKS_PER_TURN_MAX: usize = 4;
+/// The pause after a failure to accept.
+const ACCEPT_RETRY_NS: u64 = 100_000_000;
+
+impl<T: Transport, A: Application> Worker<T, A> {
+    /// The turn's steps of connections without a session. Answers how many there were.
+    pub(super) fn newcomers(&mut self, now: Now) -> u32 {
+        let mut steps = 0;
+        while steps < STEPS_PER_TURN_MAX {
+            // By turns, so that neither a crowd at the door nor one inside that trickles keeps the other out.
+            let accepts_first = self.turns.is_multiple_of(2);
+            let step = self.take_handed_over(now)
+                || (accepts_first && self.accept(now))
+                || self.read_newcomer(now)
+                || (!accepts_first && self.accept(now));
+            if !step {
+                break;
+            }
+            steps += 1;
+        }
+        steps
+    }
+
+    fn take_handed_over(&mut self, now: Now) -> bool {
+        for from in 0..self.mailbox.handed_over.len() {
+            if let Ok(hand_over) = self.mailbox.handed_over[from].pop() {
+                self.take_over(now, hand_over);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn accept(&mut self, now: Now) -> bool {
+        if !self.acceptable {
+            return false;
+        }
+        match self.transport.accept() {
+            Ok(Some((id, peer))) => {
+                self.accepted(now, id, peer);
+                true
+            }
+            Ok(None) => {
+                self.acceptable = false;
+                false
+            }
+            Err(error) => {
+                // Out of descriptors, or the peer was gone before we came. Readiness is told once, and others may
+                // wait behind this one: the listener is asked again, after a pause.
+                self.mailbox.events.push(Event::AcceptFailed { error: error.kind() });
+                self.acceptable = false;
+                if !std::mem::replace(&mut self.accept_is_due, true) {
+                    self.timers.push(now.monotonic_ns + ACCEPT_RETRY_NS, Timer::Accept);
+                }
+                true
+            }
+        }
+    }
+
+    fn read_newcomer(&mut self, now: Now) -> bool {
+        for _ in 0..self.newcomers.len().min(LOOKS_PER_TURN_MAX) {
+            let Some(id) = self.newcomers.pop_front() else { return false };
+            // Its Logon. What has come behind waits for the next turn.
+            let mut budget = Budget { messages: 1, ..Budget::among_others() };
+            let work = self.read_connection(now, id, &mut budget);
+            self.list_again(id);
+            if work > 0 || budget.messages == 0 {
+                return true;
+            }
+        }
+        false
+    }
+}
