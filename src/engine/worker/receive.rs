@@ -15,9 +15,10 @@ use crate::transport::{Connect, ConnectionId, Receive, Transport};
 
 /// Reads of one connection a turn, at most: others have their turn too.
 const READS_PER_TURN_MAX: u32 = 4;
-/// Messages of one connection a turn, at most. Without it a peer that floods would have its reads' worth of the smallest
+/// Messages of one connection a turn, at most: what was answered waits for the turn's end, and a peer that keeps a window of messages open
+/// would wait for a turn's answers while we wait for its next messages. A turn of so many is some 10 µs. Without it a peer that floods would have its reads' worth of the smallest
 /// messages, thousands of steps, before anybody else's turn.
-const MESSAGES_PER_TURN_MAX: u32 = 64;
+const MESSAGES_PER_TURN_MAX: u32 = 16;
 /// The pause after a failure to accept.
 const ACCEPT_RETRY_NS: u64 = 100_000_000;
 /// Buffers of closed connections that are kept for the next ones.
