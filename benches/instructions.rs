@@ -26,7 +26,7 @@ const TIMES_MAX: u64 = 20_000;
 /// Runs so many times.
 type Routine = fn(u64);
 
-const ROUTINES: [(&str, Routine); 7] = [
+const ROUTINES: [(&str, Routine); 8] = [
     ("decode_new_order_single", |times| decode(messages::new_order_single, times)),
     ("decode_execution_report", |times| decode(messages::execution_report, times)),
     ("encode_new_order_single", |times| encode(messages::new_order_single, times)),
@@ -34,6 +34,7 @@ const ROUTINES: [(&str, Routine); 7] = [
     ("session_order_to_report", session),
     ("journal_append_200_bytes", append),
     ("engine_turn_order_to_report", turn::order_to_report),
+    ("engine_turn_idle", turn::idle),
 ];
 
 type Composer = fn(&mut [u8], &[u8]) -> usize;

@@ -17,6 +17,9 @@ use crate::journal::{
 };
 use crate::session::{BusinessRejectReason, Disposition, Identity, Now, Numbers, Received, SendError, Session, State};
 
+/// The longest message that is rehearsed, in time that none may wait for.
+const REHEARSED_BYTES_MAX: usize = 1_024;
+
 pub(crate) struct Slot {
     pub session: Session,
     pub link: Link,
@@ -232,8 +235,12 @@ impl<A: Application> Ledger<A> {
         if self.stopped || !self.writer.is_in_ring(link.last_in) {
             return;
         }
+        let bytes = self.writer.payload(link.last_in);
+        if bytes.len() > REHEARSED_BYTES_MAX.min(scratch.capacity()) {
+            return;
+        }
         scratch.clear();
-        scratch.extend_from_slice(self.writer.payload(link.last_in));
+        scratch.extend_from_slice(bytes);
         if self.writer.begin(self.commit_bytes_max) != Room::Ready {
             return;
         }

@@ -40,7 +40,7 @@ pub struct Flusher<S: Storage> {
     incarnation: u32,
     flush_interval_ns: u64,
     flush_interval_min_ns: u64,
-    /// When the last write of what was appended began; `None` before the first.
+    /// When the flusher last looked at what is appended, and wrote it; `None` before the first.
     last_write_ns: Option<u64>,
     /// The same of any write, zeros included.
     last_device_ns: Option<u64>,
@@ -252,8 +252,11 @@ impl<S: Storage> Flusher<S> {
     fn carry_all(&mut self, now_ns: u64) -> Result<u32, StorageError> {
         let appended = if self.is_wanted() { self.gather() } else { self.ring.appended() };
         let mut work = 0;
+        // Where there is nothing, too: a flusher that never sleeps would look in each of its turns, and the worker fetch that cache line
+        // back for each commit.
+        self.last_write_ns = Some(now_ns);
         if appended > self.ring.synced() {
-            (self.last_write_ns, self.last_device_ns) = (Some(now_ns), Some(now_ns));
+            self.last_device_ns = Some(now_ns);
         }
         // A turn crosses at most the ring's length, hence at most one segment's end.
         while self.ring.synced() < appended {
