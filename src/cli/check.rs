@@ -7,6 +7,7 @@
 
 mod journals;
 mod machine;
+mod memory;
 mod retention;
 
 use std::io::{self, IsTerminal, Write};

@@ -10,7 +10,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use super::Exit;
 use super::held::wait_until_freed;
 use crate::application::{Application, Delivery, Direction, Echo, Exchange, Handle, RestoreError, SessionNumber};
-use crate::config::{BuiltInApplication, Config, ConfigErrors};
+use crate::config::{BuiltInApplication, Config, ConfigErrors, LockMemory};
 use crate::control::ControlError;
 use crate::engine::{Engine, EngineError, Environment, StartError};
 use crate::fix::Message;
@@ -54,9 +54,12 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             }
         }
     };
-    match lock_all() {
-        Locked::All => tracing::debug!("all memory is locked as it comes into use"),
-        not_locked => tracing::warn!("{not_locked}"),
+    // Where it is required, the start has done it.
+    if config.engine.lock_memory == LockMemory::Auto {
+        match lock_all() {
+            Locked::All => tracing::debug!("all memory is locked as it comes into use"),
+            not_locked => tracing::warn!("{not_locked}"),
+        }
     }
     let listening: Vec<String> = engine.acceptors().iter().map(ToString::to_string).collect();
     let control = engine.control().map_or_else(|| "off".into(), |address| address.to_string());
@@ -123,7 +126,10 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
         StartError::Listen { .. } | StartError::Control { error: ControlError::PortTaken { .. }, .. } => {
             Exit::PortTaken
         }
-        StartError::Control { .. } | StartError::Cores { .. } | StartError::Sessions { .. } => Exit::Configuration,
+        StartError::Control { .. }
+        | StartError::Cores { .. }
+        | StartError::Memory { .. }
+        | StartError::Sessions { .. } => Exit::Configuration,
         StartError::Application { .. } => Exit::DataDirectory,
         StartError::Storage(_) => Exit::Storage,
         StartError::Thread(_) => Exit::Internal,

@@ -12,6 +12,7 @@ use super::initiate::Initiator;
 use super::lease::Lease;
 use super::ledger::Commit;
 use super::resend::ResendJob;
+use crate::control::{Stage, WorkerTrace};
 use crate::fix::Overflow;
 use crate::journal::{Kind, Mode, NONE, NewRecord, StoredNumbers, Writer, flags};
 use crate::session::{BackPressure, Now, Numbers, Outbox, Outgoing, OutgoingKind};
@@ -147,7 +148,7 @@ impl Link {
     }
 
     /// Sends what is released, as far as the connection takes it. Answers what it sent and why it stopped.
-    pub fn flush<T: Transport>(&mut self, writer: &Writer, transport: &mut T) -> (Sent, Flushed) {
+    pub fn flush<T: Transport>(&mut self, writer: &Writer, transport: &mut T, trace: &WorkerTrace) -> (Sent, Flushed) {
         let mut total = Sent::default();
         let Some(connection) = self.connection else { return (total, Flushed::Everything) };
         if let Some(position) = self.waits_for {
@@ -182,6 +183,7 @@ impl Link {
                 let why = if self.queue.head.is_some() { Flushed::AwaitingRelease } else { Flushed::Everything };
                 return (total, why);
             }
+            trace.at(Stage::Send);
             let sent = match transport.send(connection, &slices[..count]) {
                 Send::Bytes(sent) => sent,
                 Send::Full => return (total, Flushed::SocketFull),
@@ -299,6 +301,8 @@ impl Outbox for LinkOutbox<'_> {
         let sends = self.link.connection.is_some() && outgoing.kind != OutgoingKind::Deferred;
         let mut record = self.record(kind, outgoing.msg_seq_num, sends);
         let mut secret = None;
+        let caller = self.commit.trace.stage();
+        self.commit.trace.at(Stage::Encode);
         let appended = if outgoing.kind == OutgoingKind::Logon {
             // A Logon is made beside the journal, so that its secrets are not there for a moment even.
             let mut clear = vec![0; LOGON_BYTES_MAX];
@@ -314,13 +318,18 @@ impl Outbox for LinkOutbox<'_> {
                 Ok::<_, Overflow>(length)
             })
         } else {
-            self.writer.append(record, encode)
+            self.writer.append(record, |space| {
+                let length = encode(space);
+                self.commit.trace.at(Stage::JournalOut);
+                length
+            })
         };
         let position = appended.map_err(|_| BackPressure)?;
         if let Some(clear) = secret {
             self.link.secret_logon = Some((position, clear));
         }
         self.appended(position, kind, outgoing.msg_seq_num, sends);
+        self.commit.trace.at(caller);
         Ok(())
     }
 
@@ -445,11 +454,11 @@ mod tests {
             link.queue.head = link.queue.head.or(Some(position));
             link.queue.tail = Some(position);
         }
-        let mut transport = Bottomless { received: 0 };
-        let (sent, flushed) = link.flush(&writer, &mut transport);
+        let (mut transport, trace) = (Bottomless { received: 0 }, WorkerTrace::default());
+        let (sent, flushed) = link.flush(&writer, &mut transport, &trace);
         assert!(matches!(flushed, Flushed::TurnIsOver), "{flushed:?}");
         assert!((SEND_BYTES_PER_TURN_MAX..MESSAGES * MESSAGE_BYTES).contains(&sent.bytes), "{sent:?}");
-        let (rest, flushed) = link.flush(&writer, &mut transport);
+        let (rest, flushed) = link.flush(&writer, &mut transport, &trace);
         assert!(matches!(flushed, Flushed::Everything), "{flushed:?}");
         assert_eq!((sent.bytes + rest.bytes, transport.received), (MESSAGES * MESSAGE_BYTES, MESSAGES * MESSAGE_BYTES));
         assert_eq!((sent.messages + rest.messages) as usize, MESSAGES);

@@ -12,6 +12,8 @@ pub mod cores;
 pub mod file;
 pub mod mapped_file;
 pub mod memory;
+pub mod prefault;
 pub mod process;
 pub mod ring;
 pub mod simd;
+pub mod tsc;

@@ -29,7 +29,7 @@ use super::ledger::{Ledger, Slot};
 use super::resend::Resends;
 use super::timers::Timers;
 use crate::application::Application;
-use crate::control::{JournalCounters, Shared, WorkerCounters};
+use crate::control::{self, JournalCounters, Shared, WorkerCounters, WorkerTrace};
 use crate::fix::FieldIndex;
 use crate::journal::StagerPort;
 use crate::session::{Identity, Now};
@@ -121,6 +121,7 @@ pub struct Worker<T: Transport, A> {
     limits: Limits,
     mailbox: Mailbox<T::Detached>,
     counters: Arc<CachePadded<WorkerCounters>>,
+    trace: Arc<CachePadded<WorkerTrace>>,
 
     connections: Vec<Option<Connection>>,
     connections_open: u32,
@@ -173,6 +174,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             desk_of_journal,
             worker_of_journal,
             directory,
+            trace: shared.trace(number as usize),
             shared,
             limits,
             mailbox,
@@ -207,12 +209,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
     /// wait. Answers the work done: 0 means that the shell may wait.
     pub fn turn(&mut self, now: Now, timeout: Option<Duration>) -> u32 {
         self.turns += 1;
+        self.trace.begin_turn();
         let mut work = self.take_mail(now);
         work += self.look_for_readiness(timeout);
         if self.acceptable {
             work += self.accept(now);
         }
         work += self.read(now);
+        self.trace.at(control::Stage::Timers);
         work += self.fire_timers(now);
         for desk in 0..self.desks.len() {
             let has_room = self.desks[desk].ledger.application_turn(now);
@@ -222,9 +226,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
             work += self.desks[desk].ledger.renew_leases(now);
             work += self.send(now, desk as u32);
         }
+        self.trace.at(control::Stage::Resend);
         work += self.resend(now);
         work += self.stop_turn(now);
         self.publish(now, work);
+        self.trace.at(control::Stage::Idle);
         work
     }
 
@@ -250,6 +256,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    pub fn trace(&self) -> &WorkerTrace {
+        &self.trace
     }
 
     /// The ledger's application, for tests.
@@ -285,6 +295,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         // What is known to be readable does not wait for more.
         let timeout = if self.readable.is_empty() && !self.acceptable { timeout } else { None };
+        self.trace.at(control::Stage::Poll);
         if let Err(error) = self.transport.poll(timeout, &mut self.ready) {
             self.mailbox.events.push(Event::PollFailed { error: error.kind() });
         }
@@ -336,7 +347,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         // From a busy turn's clock to the next: what a message that came at the wrong moment had to wait. After an idle
         // turn the thread may have slept on purpose.
         if self.was_busy {
-            self.counters.longest_turn_ns.raise(now.monotonic_ns.saturating_sub(self.last_turn_ns));
+            self.trace.took(&self.counters, self.turns - 1, now.monotonic_ns.saturating_sub(self.last_turn_ns));
         }
         self.was_busy = work > 0;
         self.last_turn_ns = now.monotonic_ns;

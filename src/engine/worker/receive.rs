@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{ACCEPTS_PER_TURN_MAX, HOT_MAX, HOT_TURNS_MAX, HandOver, Worker};
 use crate::application::Application;
+use crate::control;
 use crate::engine::connection::{Connection, ReceiveBuffer, Stage};
 use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
 use crate::engine::ledger::Full;
@@ -20,6 +21,8 @@ const READS_PER_TURN_MAX: u32 = 4;
 const MESSAGES_PER_TURN_MAX: u32 = 64;
 /// The pause after a failure to accept.
 const ACCEPT_RETRY_NS: u64 = 100_000_000;
+/// A connection's buffer is faulted in while there are fewer: with thousands, most of them idle, they would be the most of the memory.
+const FAULTED_IN_MAX: u32 = 64;
 /// Buffers of closed connections that are kept for the next ones.
 const SPARE_BUFFERS_MAX: usize = 64;
 
@@ -102,6 +105,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
             // Out of memory or of mappings: the first read finds no room, which closes the connection.
             None => ReceiveBuffer::new(self.limits.message_bytes_max).unwrap_or_default(),
         };
+        if self.connections_open < FAULTED_IN_MAX {
+            buffer.fault_in();
+        }
         let connection = Connection {
             id,
             serial,
@@ -231,6 +237,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             let connection = self.connections[id.0 as usize].as_mut().expect("the connection is in the table");
             let space = connection.buffer.space();
             let wanted = space.len();
+            self.trace.at(control::Stage::Receive);
             match self.transport.receive(id, space) {
                 Receive::Bytes(count) => {
                     connection.buffer.received(count);
@@ -283,6 +290,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let serial = self.connection(id).serial;
         let mut next = Next::Message;
         while next == Next::Message {
+            self.trace.at(control::Stage::Frame);
             if *budget == 0 {
                 next = Next::Later;
                 break;

@@ -2,6 +2,7 @@
 
 use super::Worker;
 use crate::application::Application;
+use crate::control;
 use crate::engine::connection::Stage;
 use crate::engine::event::DisconnectedWhy;
 use crate::engine::link::Flushed;
@@ -55,10 +56,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// Answers the bytes sent, and whether the session waits for a release or its next turn: a full socket is told by readiness instead.
     fn send_session(&mut self, now: Now, ledger: u32, session: u32) -> (usize, bool) {
+        self.trace.at(control::Stage::Release);
+        self.trace.of(self.desks[ledger as usize].journal, session);
         let ledger_ref = &mut self.desks[ledger as usize].ledger;
         let link = &mut ledger_ref.slots[session as usize].link;
         let Some(id) = link.connection else { return (0, false) };
-        let (sent, flushed) = link.flush(&ledger_ref.writer, &mut self.transport);
+        let (sent, flushed) = link.flush(&ledger_ref.writer, &mut self.transport, &self.trace);
         let bytes = sent.bytes;
         if bytes > 0 {
             self.counters.bytes_out.add(bytes as u64);
