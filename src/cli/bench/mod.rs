@@ -8,6 +8,7 @@ mod machine;
 mod recovery;
 mod resend;
 mod saturation;
+mod stages;
 mod storage;
 mod volume;
 mod wire;
@@ -24,6 +25,7 @@ use super::Exit;
 pub(super) enum Bench {
     Append(append::AppendOptions),
     Wire(wire::WireOptions),
+    Stages(stages::StagesOptions),
     Resend(resend::ResendOptions),
     Recovery(recovery::RecoveryOptions),
     Storage(storage::StorageOptions),
@@ -67,6 +69,7 @@ pub(super) fn bench(bench: &Bench) -> Exit {
     match bench {
         Bench::Append(options) => append::append(options),
         Bench::Wire(options) => wire::wire(options),
+        Bench::Stages(options) => stages::stages(options),
         Bench::Resend(options) => resend::resend(options),
         Bench::Recovery(options) => recovery::recovery(options),
         Bench::Storage(options) => storage::storage(options),
