@@ -39,12 +39,14 @@ pub enum Stage {
     Release,
     Send,
     Resend,
+    /// Counters are published, and what the next message will need is made ready.
+    Publish,
     /// The worker has come to its end.
     Ended,
 }
 
 /// In the order of their numbers.
-pub const STAGES: [Stage; 18] = [
+pub const STAGES: [Stage; 19] = [
     Stage::Idle,
     Stage::Turn,
     Stage::Poll,
@@ -62,6 +64,7 @@ pub const STAGES: [Stage; 18] = [
     Stage::Release,
     Stage::Send,
     Stage::Resend,
+    Stage::Publish,
     Stage::Ended,
 ];
 
@@ -86,6 +89,7 @@ impl Stage {
             Self::Release => "release",
             Self::Send => "send",
             Self::Resend => "resend",
+            Self::Publish => "publish",
             Self::Ended => "ended",
         }
     }

@@ -229,6 +229,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.trace.at(control::Stage::Resend);
         work += self.resend(now);
         work += self.stop_turn(now);
+        self.trace.at(control::Stage::Publish);
         self.publish(now, work);
         self.trace.at(control::Stage::Idle);
         work
