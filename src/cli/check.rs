@@ -7,6 +7,7 @@
 
 mod journals;
 mod machine;
+mod memory;
 mod retention;
 mod spread;
 

@@ -95,6 +95,10 @@ pub fn main() -> Exit {
         // The client's attempts to connect while the venue is down are the demo's very subject, not news.
         cli.log.level_unless_given("error");
     }
+    if matches!(cli.command, Command::Bench(bench::Bench::Stages(_))) {
+        // Its engine runs in this process: what it logs in order is no news beside the figures.
+        cli.log.level_unless_given("error");
+    }
     if let Err(error) = logging::init(&cli.log) {
         eprintln!("{error}");
         return Exit::Configuration;

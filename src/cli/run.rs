@@ -11,7 +11,7 @@ use super::Exit;
 use super::check::files_needed;
 use super::held::wait_until_freed;
 use crate::application::{Application, Delivery, Direction, Echo, Exchange, Handle, RestoreError, SessionNumber};
-use crate::config::{BuiltInApplication, Config, ConfigErrors};
+use crate::config::{BuiltInApplication, Config, ConfigErrors, LockMemory};
 use crate::control::ControlError;
 use crate::engine::{Engine, EngineError, Environment, StartError};
 use crate::fix::Message;
@@ -57,9 +57,12 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             }
         }
     };
-    match lock_all() {
-        Locked::All => tracing::debug!("all memory is locked as it comes into use"),
-        not_locked => tracing::warn!("{not_locked}"),
+    // Where it is required, the start has done it.
+    if config.engine.lock_memory == LockMemory::Auto {
+        match lock_all() {
+            Locked::All => tracing::debug!("all memory is locked as it comes into use"),
+            not_locked => tracing::warn!("{not_locked}"),
+        }
     }
     let listening: Vec<String> = engine.acceptors().iter().map(ToString::to_string).collect();
     let control = engine.control().map_or_else(|| "off".into(), |address| address.to_string());
@@ -142,6 +145,7 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
         }
         StartError::Control { .. }
         | StartError::Cores { .. }
+        | StartError::Memory { .. }
         | StartError::Sessions { .. }
         | StartError::NoSuchJournal { .. }
         | StartError::LivesElsewhere { .. } => Exit::Configuration,

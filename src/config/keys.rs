@@ -24,6 +24,10 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "logout_timeout",
             "probe_timeout",
             "lock_timeout",
+            "lock_memory",
+            "stall_alarm",
+            "long_turn",
+            "trace_stages",
         ],
     ),
     (

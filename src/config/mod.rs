@@ -87,6 +87,23 @@ pub struct EngineConfig {
     pub probe_timeout: Duration,
     /// How long a start waits for a dead process to let go of the data directory.
     pub lock_timeout: Duration,
+    pub lock_memory: LockMemory,
+    /// A worker that does not finish a turn for so long is said to stall.
+    pub stall_alarm: Duration,
+    /// Busy turns that take longer are counted.
+    pub long_turn: Duration,
+    /// Stamp every stage of a turn.
+    pub trace_stages: bool,
+}
+
+/// Whether the process' memory is kept from being swapped or dropped.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LockMemory {
+    /// Where it is permitted; said once where it is not.
+    Auto,
+    /// Or the engine does not start.
+    Always,
+    Never,
 }
 
 /// `workers` or `cores`: how many workers there are and where they run.
@@ -431,6 +448,10 @@ impl Default for EngineConfig {
             logout_timeout: Duration::from_secs(5),
             probe_timeout: Duration::from_secs(2),
             lock_timeout: Duration::from_secs(60),
+            lock_memory: LockMemory::Auto,
+            stall_alarm: Duration::from_millis(100),
+            long_turn: Duration::from_millis(1),
+            trace_stages: false,
         }
     }
 }

@@ -305,6 +305,16 @@ impl<'a, 'i> Section<'a, 'i> {
         default
     }
 
+    /// A truth value, or `"auto"` (`None`).
+    pub fn flag_or_auto(&self, reader: &mut Reader<'_>, key: &str) -> Option<bool> {
+        match self.find(key)?.get_ref() {
+            DeValue::Boolean(flag) => return Some(*flag),
+            DeValue::String(text) if text == "auto" => {}
+            _ => self.blame(reader, key, "is not known", "use \"auto\", or true or false without quotes"),
+        }
+        None
+    }
+
     /// A truth value that other engines know by another name too.
     pub fn flag_or_alias(&self, reader: &mut Reader<'_>, key: &str, default: bool) -> bool {
         let set = ALIASES

@@ -23,7 +23,7 @@ use super::texts::{
 };
 use super::values::{Wrong, parse_endpoint, parse_listen, parse_retention_age};
 use super::{
-    AcceptorConfig, BuiltInApplication, Config, ControlConfig, EngineConfig, IdentityPattern, Pattern,
+    AcceptorConfig, BuiltInApplication, Config, ControlConfig, EngineConfig, IdentityPattern, LockMemory, Pattern,
     PersistenceConfig, PersistenceMode, Placement, SEQUENCE_GAP_MIN, Secret, SessionConfig, SessionRole,
     ValidationConfig, Wait, read_bounded,
 };
@@ -202,6 +202,25 @@ fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {
         logout_timeout: section.duration(reader, "logout_timeout", timeouts.clone(), default.logout_timeout),
         probe_timeout: section.duration(reader, "probe_timeout", timeouts.clone(), default.probe_timeout),
         lock_timeout: section.duration(reader, "lock_timeout", timeouts, default.lock_timeout),
+        lock_memory: match section.flag_or_auto(reader, "lock_memory") {
+            None => LockMemory::Auto,
+            Some(true) => LockMemory::Always,
+            Some(false) => LockMemory::Never,
+        },
+        // A worker that sleeps wakes every 10 ms, see `engine::threads`.
+        stall_alarm: section.duration(
+            reader,
+            "stall_alarm",
+            Duration::from_millis(20)..=Duration::from_secs(60),
+            default.stall_alarm,
+        ),
+        long_turn: section.duration(
+            reader,
+            "long_turn",
+            Duration::from_micros(1)..=Duration::from_secs(60),
+            default.long_turn,
+        ),
+        trace_stages: section.flag(reader, "trace_stages", default.trace_stages),
     }
 }
 

@@ -92,6 +92,7 @@ counters! {
         turns: Counter, "Turns of the worker's loop; stands still when the worker hangs";
         busy_turns: Counter, "Turns that found work";
         longest_turn_ns: GaugeNs, "The longest turn since the start";
+        long_turns: Counter, "Busy turns that took longer than engine.long_turn";
         messages_in: Counter, "Whole FIX messages received";
         messages_out: Counter, "FIX messages released to the wire";
         bytes_in: Counter, "Bytes received";
@@ -116,6 +117,15 @@ counters! {
         back_pressure: Counter, "Sends or reads put off because the ring had no room";
         slow_consumer_disconnects: Counter, "Connections closed because the peer read too slowly";
         heartbeat_disconnects: Counter, "Connections closed because the peer fell silent";
+    }
+}
+
+counters! {
+    /// Written by the thread that watches the workers.
+    StallCounters {
+        stalls: Counter, "Times that the worker did not finish a turn within engine.stall_alarm";
+        stalled_ns: GaugeNs, "How long the turn that is beyond engine.stall_alarm has taken so far; 0 where none is";
+        longest_stall_ns: GaugeNs, "The longest such turn since the start";
     }
 }
 

@@ -8,12 +8,16 @@ use crossbeam_utils::CachePadded;
 
 use super::counters::{
     ArchiveCounters, FlusherCounters, JournalCounters, RecoveryCounters, RecycleCounters, SessionRegistry,
-    StorageCounters, WorkerCounters,
+    StallCounters, StorageCounters, WorkerCounters,
 };
+use super::trace::{Stage, WorkerTrace};
 
 /// A worker whose loop has not turned for so long is taken for hung. Even a parked worker turns several times a
 /// second, for its timers.
 pub const WORKER_SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// Room for the name of nearly every session.
+const SESSION_NAME_BYTES: usize = 256;
 
 /// Where the process is between start and stop.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,6 +40,8 @@ pub enum Phase {
 pub struct Shared {
     phase: AtomicU8,
     workers: Vec<Arc<CachePadded<WorkerCounters>>>,
+    traces: Vec<Arc<CachePadded<WorkerTrace>>>,
+    stalls: Vec<Arc<CachePadded<StallCounters>>>,
     journals: Vec<Arc<CachePadded<JournalCounters>>>,
     flushers: Vec<Arc<CachePadded<FlusherCounters>>>,
     recyclings: Vec<Arc<CachePadded<RecycleCounters>>>,
@@ -45,6 +51,25 @@ pub struct Shared {
     pub sessions: SessionRegistry,
     /// Housekeeping alone: what the last look at the workers saw.
     pulse: Mutex<Vec<Pulse>>,
+    /// Housekeeping alone: what each worker's longest turn was spent on.
+    blames: Mutex<Vec<Blame>>,
+}
+
+/// What a worker's longest turn was spent on.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Blame {
+    /// Zero before the first turn that did something.
+    pub took: Duration,
+    /// `None` where nobody looked while it lasted: it was short, and stamps are off.
+    pub stage: Option<Stage>,
+    /// As people write it; empty where it was no session's.
+    pub session: String,
+}
+
+impl Default for Blame {
+    fn default() -> Self {
+        Self { took: Duration::ZERO, stage: None, session: String::with_capacity(SESSION_NAME_BYTES) }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +84,8 @@ impl Shared {
         Arc::new(Shared {
             phase: AtomicU8::new(Phase::Starting as u8),
             workers: (0..worker_count).map(|_| Arc::default()).collect(),
+            traces: (0..worker_count).map(|_| Arc::default()).collect(),
+            stalls: (0..worker_count).map(|_| Arc::default()).collect(),
             journals: (0..journal_count).map(|_| Arc::default()).collect(),
             flushers: (0..journal_count).map(|_| Arc::default()).collect(),
             recyclings: (0..journal_count).map(|_| Arc::default()).collect(),
@@ -67,12 +94,37 @@ impl Shared {
             recoveries: (0..journal_count).map(|_| Arc::default()).collect(),
             sessions: SessionRegistry::default(),
             pulse: Mutex::new(vec![Pulse { turns: 0, moved }; worker_count]),
+            blames: Mutex::new((0..worker_count).map(|_| Blame::default()).collect()),
         })
     }
 
     /// For the worker itself to keep.
     pub fn worker(&self, index: usize) -> Arc<CachePadded<WorkerCounters>> {
         Arc::clone(&self.workers[index])
+    }
+
+    /// For the worker itself to keep, and for who watches it.
+    pub fn trace(&self, index: usize) -> Arc<CachePadded<WorkerTrace>> {
+        Arc::clone(&self.traces[index])
+    }
+
+    /// For the thread that watches the workers to keep.
+    pub fn stall(&self, index: usize) -> Arc<CachePadded<StallCounters>> {
+        Arc::clone(&self.stalls[index])
+    }
+
+    /// For the thread that watches the workers to say. `session` is as people write it, empty where it was no session's.
+    pub fn set_blame(&self, worker: usize, took: Duration, stage: Option<Stage>, session: &str) {
+        let blame = &mut self.blames.lock().unwrap_or_else(PoisonError::into_inner)[worker];
+        (blame.took, blame.stage) = (took, stage);
+        // Into the memory that is there: beside the message path nothing allocates either.
+        blame.session.clear();
+        blame.session.push_str(session);
+    }
+
+    /// One a worker, in the same order.
+    pub fn blames(&self) -> Vec<Blame> {
+        self.blames.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// For the journal's worker to keep.
@@ -102,6 +154,16 @@ impl Shared {
 
     pub fn workers(&self) -> &[Arc<CachePadded<WorkerCounters>>] {
         &self.workers
+    }
+
+    /// One a worker, in the same order.
+    pub fn traces(&self) -> &[Arc<CachePadded<WorkerTrace>>] {
+        &self.traces
+    }
+
+    /// One a worker, in the same order.
+    pub fn stalls(&self) -> &[Arc<CachePadded<StallCounters>>] {
+        &self.stalls
     }
 
     pub fn journals(&self) -> &[Arc<CachePadded<JournalCounters>>] {

@@ -18,9 +18,10 @@ use prometheus_client::registry::Registry;
 
 use super::counters::{
     ArchiveCounters, CounterKind, CounterRow, FlusherCounters, JournalCounters, RecoveryCounters, RecycleCounters,
-    SessionCounters, StorageCounters, WorkerCounters,
+    SessionCounters, StallCounters, StorageCounters, WorkerCounters,
 };
 use super::health::{Phase, Shared};
+use super::trace::STAGES;
 
 /// What [`encode`] writes, for the Content-Type header.
 pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -86,6 +87,8 @@ impl Collector for EngineCollector {
         )?)?;
 
         table(&mut encoder, "worker", "worker", WorkerCounters::TABLE, &numbered(shared.workers()))?;
+        table(&mut encoder, "worker", "worker", StallCounters::TABLE, &numbered(shared.stalls()))?;
+        stages(&mut encoder, shared)?;
         table(&mut encoder, "journal", "journal", JournalCounters::TABLE, &numbered(shared.journals()))?;
         table(&mut encoder, "journal", "journal", FlusherCounters::TABLE, &numbered(shared.flushers()))?;
         table(&mut encoder, "recycle", "journal", RecycleCounters::TABLE, &numbered(shared.recyclings()))?;
@@ -109,6 +112,39 @@ impl Collector for EngineCollector {
         table(&mut encoder, "session", "session", SessionCounters::TABLE, &sessions)?;
         at_risk(&mut encoder, shared, &sessions)
     }
+}
+
+/// What each worker's longest turn was spent on; and with stamps, what each stage has taken in all.
+fn stages(encoder: &mut DescriptorEncoder<'_>, shared: &Shared) -> Result<(), fmt::Error> {
+    let blames = shared.blames();
+    let mut blamed = blames.iter().enumerate().filter(|(_, blame)| !blame.took.is_zero()).peekable();
+    if blamed.peek().is_some() {
+        let name = "worker_longest_turn_blame_seconds";
+        let help = "The longest turn since the start, labelled with the stage and the session of its longest stretch";
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        for (worker, blame) in blamed {
+            let worker = worker.to_string();
+            let stage = blame.stage.map_or("unknown", |stage| stage.name());
+            let labels = [("worker", worker.as_str()), ("stage", stage), ("session", blame.session.as_str())];
+            ConstGauge::new(blame.took.as_secs_f64()).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    let stamped: Vec<_> =
+        shared.traces().iter().enumerate().filter_map(|(at, trace)| Some((at, trace.stamps()?))).collect();
+    if stamped.is_empty() {
+        return Ok(());
+    }
+    let help = "Time spent in each stage of a turn (engine.trace_stages)";
+    let mut family = encoder.encode_descriptor("worker_stage_seconds", help, None, MetricType::Counter)?;
+    for (worker, stamps) in stamped {
+        let worker = worker.to_string();
+        for stage in STAGES {
+            let labels = [("worker", worker.as_str()), ("stage", stage.name())];
+            let spent = Duration::from_nanos(stamps.total_ns(stage)).as_secs_f64();
+            ConstCounter::new(spent).encode(family.encode_family(&labels)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the death of the node would take of each session.

@@ -7,9 +7,12 @@ pub mod counters;
 mod health;
 mod metrics;
 mod server;
+pub mod trace;
 
 pub use counters::{
-    Counter, JournalCounters, PublishedState, SessionCounters, SessionRegistry, StorageCounters, WorkerCounters,
+    Counter, JournalCounters, PublishedState, SessionCounters, SessionRegistry, StallCounters, StorageCounters,
+    WorkerCounters,
 };
-pub use health::{Phase, Shared, WORKER_SILENCE_MAX};
+pub use health::{Blame, Phase, Shared, WORKER_SILENCE_MAX};
 pub use server::{ControlError, ControlServer};
+pub use trace::{Stage, WorkerTrace};

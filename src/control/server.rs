@@ -281,9 +281,11 @@ mod tests {
     use std::net::TcpStream as StdStream;
 
     use super::super::counters::{
-        CounterKind, FlusherCounters, JournalCounters, PublishedState, SessionCounters, StorageCounters, WorkerCounters,
+        CounterKind, FlusherCounters, JournalCounters, PublishedState, SessionCounters, StallCounters, StorageCounters,
+        WorkerCounters,
     };
     use super::super::health::Phase;
+    use super::super::trace::Stage;
     use super::*;
 
     /// Far beyond [`CONNECTION_TIME_MAX`], so that only a server that never answers fails by it.
@@ -371,11 +373,13 @@ mod tests {
         shared.storage(0).slow.set(1);
         session.unsynced_messages.set(3);
         session.unsynced_end.set(4001);
+        shared.stall(0).stalls.add(2);
         let server = start(&shared);
 
         let (status, body) = request(&server, "/metrics");
         assert_eq!(status, 200);
         let samples = samples(&body);
+        assert_eq!(value(&samples, "fixring_worker_stalls_total{worker=\"0\"}"), 2.0);
         assert_eq!(value(&samples, "fixring_worker_messages_in_total{worker=\"0\"}"), 0.0);
         assert_eq!(value(&samples, "fixring_worker_messages_in_total{worker=\"1\"}"), 42.0);
         assert_eq!(value(&samples, "fixring_journal_unsynced_bytes{journal=\"0\"}"), 96.0);
@@ -394,11 +398,16 @@ mod tests {
         assert_eq!(of("fixring_storage_"), StorageCounters::TABLE.len());
         // What the journal has synced meanwhile is at risk no more.
         shared.flusher(0).synced_bytes.set(4001);
+        shared.set_blame(1, Duration::from_micros(1_500), Some(Stage::JournalIn), "FIX.4.4:VENUE->DESK\"1");
+        shared.trace(0).start_stamps();
         let samples = self::samples(&request(&server, "/metrics").1);
         assert_eq!(value(&samples, "fixring_session_unsynced_messages{session=\"FIX.4.4:VENUE->DESK\\\"1\"}"), 0.0);
+        let blamed = "{worker=\"1\",stage=\"journal_in\",session=\"FIX.4.4:VENUE->DESK\\\"1\"}";
+        assert_eq!(value(&samples, &format!("fixring_worker_longest_turn_blame_seconds{blamed}")), 0.0015);
+        assert_eq!(value(&samples, "fixring_worker_stage_seconds_total{worker=\"0\",stage=\"encode\"}"), 0.0);
     }
 
-    const WORKER_ROWS: usize = WorkerCounters::TABLE.len();
+    const WORKER_ROWS: usize = WorkerCounters::TABLE.len() + StallCounters::TABLE.len();
     const JOURNAL_ROWS: usize = JournalCounters::TABLE.len() + FlusherCounters::TABLE.len() + 1;
 
     #[test]

@@ -9,6 +9,8 @@ use crate::transport::ConnectionId;
 
 /// Room beyond the longest message, so that one read can bring several.
 const READ_AHEAD_BYTES: usize = 16 * 1024;
+/// Of one buffer: all of it, with messages of the usual greatest length.
+const FAULTED_IN_BYTES_MAX: usize = 128 * 1024;
 
 pub(crate) struct Connection {
     pub id: ConnectionId,
@@ -69,6 +71,14 @@ impl ReceiveBuffer {
     pub fn new(message_bytes_max: u32) -> io::Result<Self> {
         let bytes = MmapMut::map_anon(message_bytes_max as usize + READ_AHEAD_BYTES)?;
         Ok(Self { bytes: Some(bytes), start: 0, end: 0 })
+    }
+
+    /// Touches what an ordinary burst fills, so that its bytes meet no page fault.
+    pub fn fault_in(&self) {
+        if let Some(bytes) = &self.bytes {
+            // An older kernel refuses, and then it is touched when bytes come.
+            let _ = bytes.advise_range(memmap2::Advice::PopulateWrite, 0, bytes.len().min(FAULTED_IN_BYTES_MAX));
+        }
     }
 
     pub fn has_memory(&self) -> bool {

@@ -29,6 +29,11 @@ pub enum StartError {
         wanted: Vec<usize>,
         available: Vec<usize>,
     },
+    /// `lock_memory = true`, and it cannot be done.
+    Memory {
+        place: String,
+        why: String,
+    },
     /// More sessions than a journal's ring can state at a segment's head.
     Sessions {
         journal: u16,
@@ -80,6 +85,9 @@ impl fmt::Display for StartError {
             Self::Control { place, error } => write!(f, "{place}: {error}"),
             Self::Cores { place, wanted, available } => {
                 write!(f, "{place} = {wanted:?}: this process may use cores {available:?} only; choose from them")
+            }
+            Self::Memory { place, why } => {
+                write!(f, "{place} = true: {why}; or set it to \"auto\", to run without")
             }
             Self::Sessions { journal, sessions, bytes, bytes_max } => write!(
                 f,

@@ -10,7 +10,7 @@ use crossbeam_utils::CachePadded;
 
 use super::link::{Link, LinkOutbox};
 use crate::application::{Application, Delivery, SessionNumber};
-use crate::control::SessionCounters;
+use crate::control::{SessionCounters, Stage, WorkerTrace};
 use crate::fix::{Encoder, FieldIndex, Framing, Message, Overflow, ParseError, frame, parse, tags};
 use crate::journal::{
     Kind, Mode, NUMBERS_BYTES, NewRecord, Room, SessionState, StoredNumbers, Writer, flags, record_bytes,
@@ -38,11 +38,13 @@ pub(crate) struct Commit {
     /// Sessions whose lease is to be looked at when the turn ends, each at most once.
     pub leases: Vec<u32>,
     pub appended: bool,
+    pub trace: Arc<CachePadded<WorkerTrace>>,
 }
 
 impl Commit {
-    fn new() -> Self {
+    fn new(trace: Arc<CachePadded<WorkerTrace>>) -> Self {
         Self {
+            trace,
             open: false,
             mode: Mode::Buffered,
             touched: Vec::with_capacity(256),
@@ -73,8 +75,15 @@ pub(crate) struct Ledger<A> {
 pub(crate) struct Full;
 
 impl<A: Application> Ledger<A> {
-    pub fn new(writer: Writer, slots: Vec<Slot>, application: A, incarnation: u32, commit_bytes_max: u32) -> Self {
-        let mut commit = Commit::new();
+    pub fn new(
+        writer: Writer,
+        slots: Vec<Slot>,
+        application: A,
+        incarnation: u32,
+        commit_bytes_max: u32,
+        trace: Arc<CachePadded<WorkerTrace>>,
+    ) -> Self {
+        let mut commit = Commit::new(trace);
         commit.leases.reserve(slots.len());
         Self {
             states_bytes: slots.iter().map(Slot::state_bytes).sum(),
@@ -99,6 +108,7 @@ impl<A: Application> Ledger<A> {
                 Room::Ready => break,
                 Room::Full => return Err(Full),
                 Room::RollDue => {
+                    self.commit.trace.at(Stage::Roll);
                     self.snapshot.clear();
                     self.application.snapshot(&mut self.snapshot);
                     let states = self.slots.iter().map(Slot::state);
@@ -119,6 +129,7 @@ impl<A: Application> Ledger<A> {
 
     /// Ends the commit. What it sent is released when its mode's watermark has passed its end.
     pub fn close(&mut self) {
+        self.commit.trace.at(Stage::Commit);
         self.commit.open = false;
         if self.commit.appended {
             self.writer.commit(self.commit.mode);
@@ -204,15 +215,18 @@ impl<A: Application> Ledger<A> {
 
     /// One inbound message: stored, processed, its answers stored, in one commit.
     pub fn inbound(&mut self, now: Now, session: u32, message: &Message<'_>) -> Result<(), Full> {
+        self.commit.trace.at(Stage::JournalIn);
         self.open()?;
         let msg_seq_num = message.uint(tags::MSG_SEQ_NUM).flatten().unwrap_or(0);
         // A UserRequest(BE) carries Password(554) and NewPassword(925) as a Logon(A) does.
         let has_secrets = matches!(message.msg_type(), b"A" | b"BE");
         let position = self.append_inbound(now, session, msg_seq_num, message.bytes(), has_secrets);
+        self.commit.trace.at(Stage::Session);
         let mut received = self.step_in_commit(now, session, |session, out| session.receive(now, message, out));
         match received.disposition {
             Disposition::Done => {}
             Disposition::Deliver { poss_dup, poss_resend } => {
+                self.commit.trace.at(Stage::Application);
                 let mut handle =
                     handle(&mut self.slots, &mut self.writer, &mut self.commit, now, self.incarnation, session);
                 self.application.on_message(&mut handle, message, Delivery { poss_dup, poss_resend });
@@ -283,6 +297,7 @@ impl<A: Application> Ledger<A> {
         }
         // Nothing can be sent before the Logon is answered.
         self.commit.open = false;
+        self.commit.trace.at(Stage::Application);
         let mut handle = handle(&mut self.slots, &mut self.writer, &mut self.commit, now, self.incarnation, session);
         let verdict = self.application.on_logon(&mut handle, logon);
         self.commit.open = true;
@@ -327,6 +342,7 @@ impl<A: Application> Ledger<A> {
     /// Calls the application with a session's handle. Where the journal has no room, its sends answer back-pressure.
     pub fn call(&mut self, now: Now, session: u32, call: impl FnOnce(&mut A, &mut Handle<'_>)) {
         let opened = self.open();
+        self.commit.trace.at(Stage::Application);
         let mut handle = handle(&mut self.slots, &mut self.writer, &mut self.commit, now, self.incarnation, session);
         call(&mut self.application, &mut handle);
         if opened.is_ok() {
@@ -337,6 +353,8 @@ impl<A: Application> Ledger<A> {
     /// The application's own turn. Answers whether the journal had room for what it might send.
     pub fn application_turn(&mut self, now: Now) -> bool {
         let opened = self.open();
+        self.commit.trace.of_no_session();
+        self.commit.trace.at(Stage::Application);
         let mut sessions = Sessions {
             slots: &mut self.slots,
             writer: &mut self.writer,

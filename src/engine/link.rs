@@ -12,6 +12,7 @@ use super::initiate::Initiator;
 use super::lease::Lease;
 use super::ledger::Commit;
 use super::resend::ResendJob;
+use crate::control::{Stage, WorkerTrace};
 use crate::fix::Overflow;
 use crate::journal::{Kind, Mode, NONE, NewRecord, Sendable, StoredNumbers, Writer, flags};
 use crate::session::{BackPressure, Now, Numbers, Outbox, Outgoing, OutgoingKind};
@@ -152,7 +153,7 @@ impl Link {
     }
 
     /// Sends what is released, as far as the connection takes it. Answers what it sent and why it stopped.
-    pub fn flush<T: Transport>(&mut self, writer: &Writer, transport: &mut T) -> (Sent, Flushed) {
+    pub fn flush<T: Transport>(&mut self, writer: &Writer, transport: &mut T, trace: &WorkerTrace) -> (Sent, Flushed) {
         let mut total = Sent::default();
         let Some(connection) = self.connection else { return (total, Flushed::Everything) };
         if let Some(position) = self.waits_for {
@@ -172,6 +173,7 @@ impl Link {
                 Sendable::Gone => return (total, Flushed::FellBehind),
             };
             let second = self.after(writer, head);
+            trace.at(Stage::Send);
             let (offered, sending) = match second {
                 // One answer to one message: most sends of a session that is not flooded.
                 None => (first.len(), transport.send(connection, &[IoSlice::new(first)])),
@@ -332,6 +334,8 @@ impl Outbox for LinkOutbox<'_> {
         let sends = self.link.connection.is_some() && outgoing.kind != OutgoingKind::Deferred;
         let mut record = self.record(kind, outgoing.msg_seq_num, sends);
         let mut secret = None;
+        let caller = self.commit.trace.stage();
+        self.commit.trace.at(Stage::Encode);
         let appended = if outgoing.kind == OutgoingKind::Logon {
             // A Logon is made beside the journal, so that its secrets are not there for a moment even.
             let mut clear = vec![0; LOGON_BYTES_MAX];
@@ -347,13 +351,18 @@ impl Outbox for LinkOutbox<'_> {
                 Ok::<_, Overflow>(length)
             })
         } else {
-            self.writer.append(record, encode)
+            self.writer.append(record, |space| {
+                let length = encode(space);
+                self.commit.trace.at(Stage::JournalOut);
+                length
+            })
         };
         let position = appended.map_err(|_| BackPressure)?;
         if let Some(clear) = secret {
             self.link.secret_logon = Some((position, clear));
         }
         self.appended(position, kind, outgoing.msg_seq_num, sends);
+        self.commit.trace.at(caller);
         Ok(())
     }
 
@@ -478,10 +487,10 @@ mod tests {
             link.queue.head = link.queue.head.or(Some(position));
             link.queue.tail = Some(position);
         }
-        let mut transport = Bottomless { received: 0 };
+        let (mut transport, trace) = (Bottomless { received: 0 }, WorkerTrace::default());
         let mut total = Sent::default();
         for turn in 1.. {
-            let (sent, flushed) = link.flush(&writer, &mut transport);
+            let (sent, flushed) = link.flush(&writer, &mut transport, &trace);
             (total.bytes, total.messages) = (total.bytes + sent.bytes, total.messages + sent.messages);
             if matches!(flushed, Flushed::Everything) {
                 assert!(turn > 2, "{total:?} in {turn} turns");

@@ -128,7 +128,7 @@ impl EventLog {
         }
     }
 
-    fn name(&self, session: SessionKey) -> &str {
+    pub fn name(&self, session: SessionKey) -> &str {
         self.names.get(&session).map_or("unknown", String::as_str)
     }
 }

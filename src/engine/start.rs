@@ -17,11 +17,12 @@ use super::event::{SessionKey, events};
 use super::fence::Fence;
 use super::flushing::{monotonic_ns, never_sleeps, run_flusher};
 use super::log::EventLog;
+use super::stall_watch::StallWatch;
 use super::storage_watch::StorageWatch;
 use super::threads::{FatalOnPanic, Signals, run_resolver, run_stagers, run_worker, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
 use crate::application::{Application, Direction, RestoreError, SessionNumber};
-use crate::config::{Config, Placement};
+use crate::config::{Config, LockMemory, Placement};
 use crate::control::{ControlServer, Phase, Shared};
 use crate::fix::{FieldIndex, parse};
 use crate::journal::{
@@ -91,6 +92,7 @@ impl Engine {
             }
             None => None,
         };
+        super::memory::lock_if_required(config)?;
         shared.set_phase(Phase::Recovering);
         let began = Instant::now();
         let waiting = |pid: Option<u32>| {
@@ -240,11 +242,13 @@ impl Engine {
         })?;
         engine.resolver = engine.others.pop();
         let log_signals = Arc::clone(&engine.signals);
+        let mut stalls = StallWatch::new(config.engine.stall_alarm, &engine.shared);
         let log = spawn("fixring-log".into(), &placement.housekeeping, move || {
             loop {
                 // Read first: what was said before the end is still logged.
                 let ends = log_signals.log_ends.load(Ordering::Acquire);
                 watch.turn(monotonic_ns());
+                stalls.turn(monotonic_ns(), |session| log.name(session));
                 if log.turn(&mut event_rings) == 0 {
                     if ends {
                         return;
@@ -255,6 +259,12 @@ impl Engine {
         });
         engine.log = Some(log.map_err(StartError::Thread)?);
 
+        for trace in engine.shared.traces() {
+            trace.set_long_turn_ns(config.engine.long_turn.as_nanos() as u64);
+            if config.engine.trace_stages {
+                trace.start_stamps();
+            }
+        }
         // All listeners are the first worker's: a connection goes to the worker of its session once its Logon names it.
         let mut listeners = Some(acceptors);
         for (number, (mailbox, adopted)) in mailboxes.into_iter().zip(adopted).enumerate() {
@@ -264,6 +274,7 @@ impl Engine {
             let directory = Arc::clone(&directory);
             let worker_of_journal = worker_of_journal.clone();
             let wait = config.engine.wait;
+            let prefaults = config.engine.lock_memory != LockMemory::Never;
             let body = move || {
                 let mut clock = SystemClock::new();
                 let transport = KernelTcp::new(limits.connections_max).and_then(|mut transport| {
@@ -285,6 +296,9 @@ impl Engine {
                     counters,
                     now,
                 );
+                if prefaults {
+                    super::memory::fault_in(number);
+                }
                 run_worker(&mut worker, &mut clock, wait, &signals);
             };
             let thread = spawn(format!("fixring-worker-{number}"), &placement.workers[number], body);

@@ -19,6 +19,7 @@ use super::initiate::{ResolveRequest, Resolved};
 use super::worker::Worker;
 use crate::application::Application;
 use crate::config::Wait;
+use crate::control::Stage;
 use crate::journal::{Stager, Storage, StorageError};
 use crate::sys::cores::run_on;
 use crate::transport::Transport;
@@ -113,6 +114,7 @@ pub(crate) fn run_worker<T: Transport, A: Application>(
         }
         let work = worker.turn(now, timeout);
         if worker.is_fenced() {
+            worker.trace().at(Stage::Ended);
             return signals.fail(&fenced("the ring"));
         }
         if work > 0 {
@@ -138,6 +140,7 @@ pub(crate) fn run_worker<T: Transport, A: Application>(
             bound.min(Duration::from_nanos(worker.idle_ns(now)))
         });
     }
+    worker.trace().at(Stage::Ended);
 }
 
 /// Serves resends until the workers are done, looks after what they and the archive keep from being overwritten, and now and then

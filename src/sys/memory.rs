@@ -15,11 +15,10 @@ pub enum Locked {
     Refused(io::Error),
 }
 
-/// Locks all present and future memory of the process, where RLIMIT_MEMLOCK is unlimited or CAP_IPC_LOCK exceeds it.
+/// Whether [`lock_all`] may lock what it will come to: RLIMIT_MEMLOCK is unlimited, or CAP_IPC_LOCK exceeds it. [`Locked::All`] says so.
 ///
-/// A finite limit is left alone even if it would do now: with MCL_FUTURE, each later `mmap` beyond it fails. Pages are
-/// locked as they come into use (MCL_ONFAULT, mlockall(2)): a thousand idle sessions' buffers stay untouched.
-pub fn lock_all() -> Locked {
+/// A finite limit is left alone even if it would do now: with MCL_FUTURE, each later `mmap` beyond it fails.
+pub fn may_lock_all() -> Locked {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live rlimit of ours.
     let status = unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut limit) };
@@ -28,6 +27,16 @@ pub fn lock_all() -> Locked {
     }
     if limit.rlim_cur != libc::RLIM_INFINITY && !has_ipc_lock() {
         return Locked::LimitTooLow { limit_bytes: limit.rlim_cur };
+    }
+    Locked::All
+}
+
+/// Locks all present and future memory of the process, where [`may_lock_all`] says that it may. Pages are locked as they come into use (MCL_ONFAULT,
+/// mlockall(2)): a thousand idle sessions' buffers stay untouched.
+pub fn lock_all() -> Locked {
+    match may_lock_all() {
+        Locked::All => {}
+        not_permitted => return not_permitted,
     }
     // SAFETY: takes no pointers; it changes residency, not contents.
     let status = unsafe { libc::mlockall(libc::MCL_CURRENT | libc::MCL_FUTURE | libc::MCL_ONFAULT) };

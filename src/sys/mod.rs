@@ -13,6 +13,7 @@ pub mod file;
 pub mod mapped_file;
 pub mod memory;
 pub mod open_files;
+pub mod prefault;
 pub mod prefetch;
 pub mod process;
 pub mod ring;

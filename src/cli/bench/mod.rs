@@ -12,6 +12,7 @@ mod plot;
 mod recovery;
 mod resend;
 mod sessions;
+mod stages;
 mod stalls;
 mod stats;
 mod storage;
@@ -33,6 +34,7 @@ use super::Exit;
 pub(super) enum Bench {
     Append(append::AppendOptions),
     Wire(wire::WireOptions),
+    Stages(stages::StagesOptions),
     Resend(resend::ResendOptions),
     Recovery(recovery::RecoveryOptions),
     Storage(storage::StorageOptions),
@@ -73,6 +75,7 @@ pub(super) fn bench(bench: &Bench) -> Exit {
     match bench {
         Bench::Append(options) => append::append(options),
         Bench::Wire(options) => wire::wire(options),
+        Bench::Stages(options) => stages::stages(options),
         Bench::Resend(options) => resend::resend(options),
         Bench::Recovery(options) => recovery::recovery(options),
         Bench::Storage(options) => storage::storage(options),

@@ -24,6 +24,7 @@ pub fn check_machine(config: &Config) -> Vec<Finding> {
     let mut findings = Findings::new(config);
     findings.cores();
     findings.open_files();
+    findings.memory();
     findings.inline_passwords();
     findings.data_dir();
     findings.ring_dir();

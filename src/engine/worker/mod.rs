@@ -31,7 +31,7 @@ use super::ledger::{Ledger, Slot};
 use super::resend::Resends;
 use super::timers::Timers;
 use crate::application::Application;
-use crate::control::{JournalCounters, Shared, WorkerCounters};
+use crate::control::{self, JournalCounters, Shared, WorkerCounters, WorkerTrace};
 use crate::fix::FieldIndex;
 use crate::journal::StagerPort;
 use crate::session::{Identity, Now};
@@ -124,6 +124,7 @@ pub struct Worker<T: Transport, A> {
     limits: Limits,
     mailbox: Mailbox<T::Detached>,
     counters: Arc<CachePadded<WorkerCounters>>,
+    trace: Arc<CachePadded<WorkerTrace>>,
 
     connections: Vec<Option<Connection>>,
     connections_open: u32,
@@ -185,6 +186,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             desk_of_journal,
             worker_of_journal,
             directory,
+            trace: shared.trace(number as usize),
             shared,
             limits,
             mailbox,
@@ -224,6 +226,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     /// wait. Answers the work done: 0 means that the shell may wait.
     pub fn turn(&mut self, now: Now, timeout: Option<Duration>) -> u32 {
         self.turns += 1;
+        self.trace.begin_turn();
         let mut work = self.take_mail(now);
         work += self.look_for_readiness(timeout);
         work += self.read(now);
@@ -231,6 +234,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         for desk in 0..self.desks.len() as u32 {
             work += self.send(now, desk);
         }
+        self.trace.at(control::Stage::Timers);
         work += self.fire_timers(now);
         for desk in 0..self.desks.len() {
             if self.desks[desk].full || self.desks[desk].ledger.application.has_turn() {
@@ -242,17 +246,20 @@ impl<T: Transport, A: Application> Worker<T, A> {
             work += self.desks[desk].ledger.renew_leases(now);
             work += self.send_queued(now, desk as u32);
         }
+        self.trace.at(control::Stage::Resend);
         work += self.resend(now);
         work += self.newcomers(now);
         work += self.stop_turn(now);
         if work == 0 && self.was_busy {
             self.rehearse(now);
         }
+        self.trace.at(control::Stage::Publish);
         self.publish(now, work);
         if work > 0 {
             // The next message comes from a kernel that has been through the caches since.
             self.desks.iter_mut().for_each(|desk| desk.ledger.writer.warm());
         }
+        self.trace.at(control::Stage::Idle);
         work
     }
 
@@ -278,6 +285,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     pub fn number(&self) -> u32 {
         self.number
+    }
+
+    pub fn trace(&self) -> &WorkerTrace {
+        &self.trace
     }
 
     /// The ledger's application, for tests.
@@ -312,6 +323,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         // What is known to be readable does not wait for more.
         let is_idle = self.readable.is_empty() && self.newcomers.is_empty() && !self.acceptable;
         let timeout = if is_idle { timeout } else { None };
+        self.trace.at(control::Stage::Poll);
         if let Err(error) = self.transport.poll(timeout, &mut self.ready) {
             self.mailbox.events.push(Event::PollFailed { error: error.kind() });
         }
@@ -369,7 +381,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         // From a busy turn's clock to the next: what a message that came at the wrong moment had to wait. After an idle
         // turn the thread may have slept on purpose.
         if self.was_busy {
-            self.counters.longest_turn_ns.raise(now.monotonic_ns.saturating_sub(self.last_turn_ns));
+            self.trace.took(&self.counters, self.turns - 1, now.monotonic_ns.saturating_sub(self.last_turn_ns));
         }
         self.was_busy = work > 0;
         self.last_turn_ns = now.monotonic_ns;

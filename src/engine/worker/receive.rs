@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use super::{HOT_TURNS_MAX, HandOver, Worker};
 use crate::application::Application;
+use crate::control;
 use crate::engine::connection::{Connection, ReceiveBuffer, Stage};
 use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
 use crate::engine::hot::HOT_MAX;
@@ -25,6 +26,8 @@ const MESSAGES_ALONE_MAX: u32 = 16;
 /// that floods would have its reads' worth of the smallest messages, thousands of steps, before anybody else's turn.
 const MESSAGES_AMONG_OTHERS_MAX: u32 = 8;
 const BYTES_AMONG_OTHERS_MAX: usize = 16 * 1024;
+/// A connection's buffer is faulted in while there are fewer: with thousands, most of them idle, they would be the most of the memory.
+const FAULTED_IN_MAX: u32 = 64;
 /// Buffers of closed connections that are kept for the next ones.
 const SPARE_BUFFERS_MAX: usize = 64;
 
@@ -84,6 +87,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
             // Out of memory or of mappings: the first read finds no room, which closes the connection.
             None => ReceiveBuffer::new(self.limits.message_bytes_max).unwrap_or_default(),
         };
+        if self.connections_open < FAULTED_IN_MAX {
+            buffer.fault_in();
+        }
         let connection = Connection {
             id,
             serial,
@@ -245,6 +251,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             let connection = self.connections[id.0 as usize].as_mut().expect("the connection is in the table");
             let space = connection.buffer.space();
             let wanted = space.len().min(budget.bytes);
+            self.trace.at(control::Stage::Receive);
             match self.transport.receive(id, &mut space[..wanted]) {
                 Receive::Bytes(count) => {
                     connection.buffer.received(count);
@@ -304,6 +311,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let serial = self.connection(id).serial;
         let mut next = Next::Message;
         while next == Next::Message {
+            self.trace.at(control::Stage::Frame);
             if budget.is_spent() {
                 next = Next::Later;
                 break;

@@ -4,6 +4,7 @@
 
 use super::Worker;
 use crate::application::Application;
+use crate::control;
 use crate::engine::connection::Stage;
 use crate::engine::event::DisconnectedWhy;
 use crate::engine::link::{Flushed, Sent};
@@ -71,13 +72,15 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// Answers the bytes sent, and whether the session waits for a release or its next turn: a full socket is told by readiness instead.
     fn send_session(&mut self, now: Now, ledger: u32, session: u32) -> (usize, bool) {
+        self.trace.at(control::Stage::Release);
+        self.trace.of(self.desks[ledger as usize].journal, session);
         let ledger_ref = &mut self.desks[ledger as usize].ledger;
         let link = &mut ledger_ref.slots[session as usize].link;
         let Some(id) = link.connection else { return (0, false) };
         // Readiness says when it takes more: until then each report to a peer that does not read would cost a call for nothing.
         let is_full = self.connections[id.0 as usize].as_ref().is_some_and(|connection| connection.socket_full);
         let (sent, flushed) = match is_full {
-            false => link.flush(&ledger_ref.writer, &mut self.transport),
+            false => link.flush(&ledger_ref.writer, &mut self.transport, &self.trace),
             true if link.fell_behind(&ledger_ref.writer) => (Sent::default(), Flushed::FellBehind),
             true => return (0, false),
         };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Adopted, Desk, TIMERS_PER_TURN_MAX, Worker};
 use crate::application::Application;
-use crate::control::PublishedState;
+use crate::control::{self, PublishedState};
 use crate::engine::at_risk::AtRisk;
 use crate::engine::connection::{Connection, Stage};
 use crate::engine::directory::SessionSpec;
@@ -62,7 +62,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let known: Vec<(u32, Identity)> =
             slots.iter().map(|slot| (slot.link.number, slot.session.identity().clone())).collect();
         self.desks.push(Desk {
-            ledger: Ledger::new(writer, slots, application, incarnation, commit_bytes_max),
+            ledger: Ledger::new(writer, slots, application, incarnation, commit_bytes_max, Arc::clone(&self.trace)),
             journal,
             staging,
             resends: Resends::with_capacity(queued.len() + 64),
@@ -183,7 +183,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn step_inbound(&mut self, now: Now, ledger: u32, session: u32, bytes: &[u8]) -> Result<(), Full> {
         self.counters.messages_in.add(1);
         self.last_message = Some((ledger, session));
+        self.trace.at(control::Stage::Decode);
         let desk = &mut self.desks[ledger as usize];
+        self.trace.of(desk.journal, session);
         let mut said = None;
         match parse(bytes, &mut self.index) {
             Ok(message) => {
@@ -325,6 +327,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     fn session_timer(&mut self, now: Now, due_ns: u64, ledger: u32, session: u32) {
+        self.trace.of(self.desks[ledger as usize].journal, session);
         let slot = self.slot(ledger, session);
         if slot.link.timer_ns != due_ns {
             // An earlier deadline took this entry's place; its own entry looks after the session.

@@ -1,0 +1,27 @@
+//! Whether the process' memory may be kept resident.
+
+use super::machine::Findings;
+use crate::config::LockMemory;
+use crate::sys::memory::{Locked, may_lock_all};
+
+const KEY: &str = "engine.lock_memory";
+
+impl Findings<'_> {
+    pub(super) fn memory(&mut self) {
+        let wanted = self.config.engine.lock_memory;
+        if wanted == LockMemory::Never {
+            return self.ok(KEY, "false: of the process' memory the rings alone are locked, where they may be");
+        }
+        // What is found is said by the limit or the error, with the mend.
+        match (may_lock_all(), wanted) {
+            (Locked::All, _) => self.ok(KEY, "all memory may be locked"),
+            (not_permitted, LockMemory::Always) => {
+                self.wrong(KEY, not_permitted.to_string(), "or set it to \"auto\", to run without")
+            }
+            (not_permitted, _) => {
+                let mend = "without it a page that the kernel has dropped or swapped makes a message wait for a disk";
+                self.warning(KEY, not_permitted.to_string(), mend)
+            }
+        }
+    }
+}
