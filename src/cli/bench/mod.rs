@@ -2,6 +2,7 @@
 
 mod append;
 mod client;
+mod codec;
 mod engine;
 mod floor;
 mod machine;
@@ -23,6 +24,7 @@ use super::Exit;
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Bench {
     Append(append::AppendOptions),
+    Codec(codec::CodecOptions),
     Wire(wire::WireOptions),
     Resend(resend::ResendOptions),
     Recovery(recovery::RecoveryOptions),
@@ -66,6 +68,7 @@ fn verdict(holds: bool) -> &'static str {
 pub(super) fn bench(bench: &Bench) -> Exit {
     match bench {
         Bench::Append(options) => append::append(options),
+        Bench::Codec(options) => codec::codec(options),
         Bench::Wire(options) => wire::wire(options),
         Bench::Resend(options) => resend::resend(options),
         Bench::Recovery(options) => recovery::recovery(options),
