@@ -99,19 +99,20 @@ impl FieldIndex {
             let taken = found.min(*fields_max - count);
             let mut stop = Ok(None);
             let (free_tags, free_spans) = (&mut tags[count..], &mut spans[count..]);
-            let read = short_keys(bytes, ends, taken, free_tags, free_spans, &LENGTH_TAGS_OF_THREE_DIGITS, &mut |number| {
-                let (start, end) = (ends[number].wrapping_add(1), ends[number + 1]);
-                let (start, end) = (start as usize, end as usize);
-                match field_at(bytes, start, end) {
-                    Ok((tag, offset, data_end)) => {
-                        let field = (tag, Span { offset: offset as u32, end: end as u32 });
-                        let Some(data_end) = data_end else { return Some(field) };
-                        stop = Ok(Some((field, data_end)));
+            let read =
+                short_keys(bytes, ends, taken, free_tags, free_spans, &LENGTH_TAGS_OF_THREE_DIGITS, &mut |number| {
+                    let (start, end) = (ends[number].wrapping_add(1), ends[number + 1]);
+                    let (start, end) = (start as usize, end as usize);
+                    match field_at(bytes, start, end) {
+                        Ok((tag, offset, data_end)) => {
+                            let field = (tag, Span { offset: offset as u32, end: end as u32 });
+                            let Some(data_end) = data_end else { return Some(field) };
+                            stop = Ok(Some((field, data_end)));
+                        }
+                        Err(error) => stop = Err(error),
                     }
-                    Err(error) => stop = Err(error),
-                }
-                None
-            });
+                    None
+                });
             count += read;
             if let Some(((tag, span), data_end)) = stop? {
                 // The delimiters in the data are none.

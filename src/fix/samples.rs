@@ -65,17 +65,23 @@ pub const ALL: [Sample; 3] = [
     Sample {
         name: "NewOrderSingle",
         encode: new_order_single,
-        encode_from_template: |buffer, template, number| from_template(buffer, template, b"D", number, new_order_single_body),
+        encode_from_template: |buffer, template, number| {
+            from_template(buffer, template, b"D", number, new_order_single_body)
+        },
     },
     Sample {
         name: "ExecutionReport",
         encode: execution_report,
-        encode_from_template: |buffer, template, number| from_template(buffer, template, b"8", number, execution_report_body),
+        encode_from_template: |buffer, template, number| {
+            from_template(buffer, template, b"8", number, execution_report_body)
+        },
     },
     Sample {
         name: "MarketDataIncrementalRefresh",
         encode: market_data,
-        encode_from_template: |buffer, template, number| from_template(buffer, template, b"X", number, market_data_body),
+        encode_from_template: |buffer, template, number| {
+            from_template(buffer, template, b"X", number, market_data_body)
+        },
     },
 ];
 

@@ -113,9 +113,9 @@ impl ShortNumber {
         // Halves of four digits, then pairs, then digits: the quotient of each lane, and its remainder in the lane above it.
         let high = number / 10_000;
         let halves = (number << 32) - high * ((10_000 << 32) - 1);
-        let hundreds = (halves * 5_243 >> 19) & 0x7f_0000_007f;
+        let hundreds = ((halves * 5_243) >> 19) & 0x7f_0000_007f;
         let pairs = (halves << 16) - hundreds * ((100 << 16) - 1);
-        let tens = (pairs * 103 >> 10) & 0x000f_000f_000f_000f;
+        let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
         let digits = (pairs << 8) - tens * ((10 << 8) - 1);
         // The last digit counts in any case.
         let unused_bits = (digits | 1 << 56).trailing_zeros() & !7;

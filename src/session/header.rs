@@ -155,7 +155,8 @@ impl HeaderLayout {
     #[inline(always)]
     fn is_of(&self, tags: &[u32; HEADER_FIELDS_MAX]) -> bool {
         let differences = (0..HEADER_FIELDS_MAX).map(|at| (tags[at] ^ self.tags[at]) & self.counts[at]);
-        differences.fold(0, |all, difference| all | difference) == 0 && !is_of_header(tags[self.body % HEADER_FIELDS_MAX])
+        differences.fold(0, |all, difference| all | difference) == 0
+            && !is_of_header(tags[self.body % HEADER_FIELDS_MAX])
     }
 
     #[inline(always)]
@@ -165,7 +166,8 @@ impl HeaderLayout {
             bytes.get(span.offset as usize..span.end as usize)
         };
         let flag = |place: u8| value(place).and_then(bool_of).unwrap_or(false);
-        let [begin_string, msg_type, number, poss_dup, poss_resend, sender, target, sending_time, original] = self.places;
+        let [begin_string, msg_type, number, poss_dup, poss_resend, sender, target, sending_time, original] =
+            self.places;
         Header {
             begin_string: value(begin_string).unwrap_or_default(),
             msg_type: value(msg_type).unwrap_or_default(),

@@ -175,8 +175,8 @@ fn run<const ROUTINES: usize>(routines: &mut [&mut dyn FnMut(u32); ROUTINES]) ->
     });
     let mut slices = vec![[0.0; ROUTINES]; SLICES];
     for slice in &mut slices {
-        for at in 0..ROUTINES {
-            slice[at] = time(routines[at], times[at]) as f64 / f64::from(times[at]);
+        for ((place, routine), times) in slice.iter_mut().zip(routines.iter_mut()).zip(times) {
+            *place = time(*routine, times) as f64 / f64::from(times);
         }
     }
     std::array::from_fn(|at| median(&mut slices.iter().map(|slice| slice[at]).collect::<Vec<_>>()))

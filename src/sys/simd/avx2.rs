@@ -1,13 +1,14 @@
 //! AVX2, and what bit operations every processor has that has it.
 
 use std::arch::x86_64::{
-    __m256i, _mm_add_epi64, _mm_cvtsi128_si64, _mm_unpackhi_epi64, _mm256_add_epi8, _mm256_add_epi32, _mm256_and_si256,
-    _mm256_andnot_si256, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmpeq_epi8, _mm256_cmpeq_epi32,
-    _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_min_epu32,
-    _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_or_si256, _mm256_permute2x128_si256, _mm256_sad_epu8, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_setr_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8,
-    _mm256_slli_epi32, _mm256_sllv_epi32, _mm256_srli_epi32, _mm256_storeu_si256, _mm256_sub_epi32, _mm256_subs_epu8,
-    _mm256_unpackhi_epi32, _mm256_unpacklo_epi32, _mm256_xor_si256, _mm256_broadcastsi128_si256, _mm_loadu_si128,
+    __m256i, _mm_add_epi64, _mm_cvtsi128_si64, _mm_loadu_si128, _mm_unpackhi_epi64, _mm256_add_epi8, _mm256_add_epi32,
+    _mm256_and_si256, _mm256_andnot_si256, _mm256_broadcastsi128_si256, _mm256_castsi256_ps, _mm256_castsi256_si128,
+    _mm256_cmpeq_epi8, _mm256_cmpeq_epi32, _mm256_extracti128_si256, _mm256_loadu_si256, _mm256_madd_epi16,
+    _mm256_maddubs_epi16, _mm256_min_epu32, _mm256_movemask_epi8, _mm256_movemask_ps, _mm256_or_si256,
+    _mm256_permute2x128_si256, _mm256_sad_epu8, _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32,
+    _mm256_setr_epi32, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_slli_epi32, _mm256_sllv_epi32,
+    _mm256_srli_epi32, _mm256_storeu_si256, _mm256_sub_epi32, _mm256_subs_epu8, _mm256_unpackhi_epi32,
+    _mm256_unpacklo_epi32, _mm256_xor_si256,
 };
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -206,17 +207,14 @@ impl Steps<'_> {
                 let word = unsafe { bytes.get_unchecked(offset..offset + size_of::<u32>()) };
                 word.first_chunk().map_or(0, |word| i32::from_le_bytes(*word))
             };
-            let words =
-                _mm256_setr_epi32(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7));
+            let words = _mm256_setr_epi32(word(0), word(1), word(2), word(3), word(4), word(5), word(6), word(7));
             // All bits of the bytes before the first `=`, of which there may be none.
             let equal = _mm256_cmpeq_epi8(words, equals);
             let before_equal = _mm256_andnot_si256(equal, _mm256_add_epi32(equal, all_ones));
             let digits = _mm256_and_si256(_mm256_xor_si256(words, _mm256_set1_epi8(b'0' as i8)), before_equal);
             // How many they are, less than zero: each byte of all ones is -1.
-            let minus_count = _mm256_madd_epi16(
-                _mm256_maddubs_epi16(_mm256_set1_epi8(1), before_equal),
-                _mm256_set1_epi16(1),
-            );
+            let minus_count =
+                _mm256_madd_epi16(_mm256_maddubs_epi16(_mm256_set1_epi8(1), before_equal), _mm256_set1_epi16(1));
             // The last digit in the top byte.
             let shift = _mm256_add_epi32(_mm256_slli_epi32::<3>(minus_count), _mm256_set1_epi32(32));
             let aligned = _mm256_sllv_epi32(digits, shift);
@@ -246,7 +244,11 @@ impl Steps<'_> {
             let ends = load_numbers(ends);
             let low = _mm256_unpacklo_epi32(offsets, ends);
             let high = _mm256_unpackhi_epi32(offsets, ends);
-            store_spans(spans, _mm256_permute2x128_si256::<0x20>(low, high), _mm256_permute2x128_si256::<0x31>(low, high));
+            store_spans(
+                spans,
+                _mm256_permute2x128_si256::<0x20>(low, high),
+                _mm256_permute2x128_si256::<0x31>(low, high),
+            );
 
             let doubts = !right & (1u32 << (count - at).min(KEYS_A_STEP)).wrapping_sub(1);
             if doubts != 0 {

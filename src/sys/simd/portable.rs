@@ -25,9 +25,8 @@ pub(super) fn first_equal(numbers: &[u32; LANES], wanted: u32) -> Option<usize> 
 }
 
 pub(super) fn digits_and_points(window: &[u8; WINDOW_BYTES]) -> (u16, u16) {
-    let mask = |is_one: fn(&u8) -> bool| {
-        window.iter().rev().fold(0, |mask: u16, byte| mask << 1 | u16::from(is_one(byte)))
-    };
+    let mask =
+        |is_one: fn(&u8) -> bool| window.iter().rev().fold(0, |mask: u16, byte| mask << 1 | u16::from(is_one(byte)));
     (mask(u8::is_ascii_digit), mask(|byte| *byte == b'.'))
 }
 
