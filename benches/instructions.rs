@@ -5,42 +5,52 @@
 //!
 //! `cargo bench --bench instructions -- --count ROUTINE TIMES` runs one; `-- --list` names them.
 
-mod messages;
 mod turn;
 
 use std::hint::black_box;
 use std::sync::Arc;
 
-use fixring::fix::{Encoder, FieldIndex, Framing, Message, Overflow, checksum, frame, parse, tags};
+use fixring::dictionary::{Checks, Validator, Version, built_in};
+use fixring::fix::samples::{self, Sample};
+use fixring::fix::{Encoder, FieldIndex, Framing, Message, Overflow, SOH, checksum, frame, parse, tags};
 use fixring::journal::simulated::SimulatedStorage;
 use fixring::journal::{self, Geometry, Kind, Mode, NewRecord, Room, record_bytes};
 use fixring::session::{
     BackPressure, Disposition, Identity, Now, Numbers, Outbox, Outgoing, Role, Session, Settings, State,
 };
 use fixring::sys::ring::RingMemory;
+use fixring::sys::simd::count_and_sum;
 
 const MESSAGE_BYTES_MAX: u32 = 64 * 1024;
+const FIELDS_MAX: u32 = 2_048;
 /// More than are ever asked for: the journal must not run out of room that nobody flushes.
 const TIMES_MAX: u64 = 20_000;
 
 /// Runs so many times.
 type Routine = fn(u64);
 
-const ROUTINES: [(&str, Routine); 8] = [
-    ("decode_new_order_single", |times| decode(messages::new_order_single, times)),
-    ("decode_execution_report", |times| decode(messages::execution_report, times)),
-    ("encode_new_order_single", |times| encode(messages::new_order_single, times)),
-    ("encode_execution_report", |times| encode(messages::execution_report, times)),
+const ROUTINES: [(&str, Routine); 17] = [
+    ("decode_new_order_single", |times| decode(&samples::ALL[0], times)),
+    ("decode_execution_report", |times| decode(&samples::ALL[1], times)),
+    ("decode_market_data", |times| decode(&samples::ALL[2], times)),
+    ("validate_new_order_single", |times| validate(&samples::ALL[0], times)),
+    ("validate_execution_report", |times| validate(&samples::ALL[1], times)),
+    ("validate_market_data", |times| validate(&samples::ALL[2], times)),
+    ("encode_new_order_single", |times| encode(&samples::ALL[0], times)),
+    ("encode_execution_report", |times| encode(&samples::ALL[1], times)),
+    ("encode_market_data", |times| encode(&samples::ALL[2], times)),
+    ("template_new_order_single", |times| template(&samples::ALL[0], times)),
+    ("template_execution_report", |times| template(&samples::ALL[1], times)),
+    ("template_market_data", |times| template(&samples::ALL[2], times)),
+    ("floor_new_order_single", |times| floor(&samples::ALL[0], times)),
     ("session_order_to_report", session),
     ("journal_append_200_bytes", append),
     ("engine_turn_order_to_report", turn::order_to_report),
     ("engine_turn_idle", turn::idle),
 ];
 
-type Composer = fn(&mut [u8], &[u8]) -> usize;
-
-fn composed(compose: Composer) -> Vec<u8> {
-    let mut buffer = vec![0; 1024];
+fn composed(compose: impl Fn(&mut [u8], &[u8]) -> usize) -> Vec<u8> {
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX as usize];
     let length = compose(&mut buffer, b"FIX.4.4");
     buffer.truncate(length);
     buffer
@@ -53,21 +63,57 @@ fn read<'a>(bytes: &'a [u8], index: &'a mut FieldIndex) -> Message<'a> {
     }
 }
 
-fn decode(compose: Composer, times: u64) {
-    let bytes = composed(compose);
-    let mut index = FieldIndex::with_capacity(256);
+fn decode(sample: &Sample, times: u64) {
+    let bytes = composed(sample.encode);
+    let mut index = FieldIndex::with_capacity(FIELDS_MAX);
     for _ in 0..times {
         assert!(black_box(read(black_box(&bytes), &mut index)).fields().len() > 18);
     }
 }
 
-fn encode(compose: Composer, times: u64) {
-    let expected = composed(compose);
-    let mut buffer = vec![0; 1024];
+/// What the dictionary takes of a message that has been read.
+fn validate(sample: &Sample, times: u64) {
+    let bytes = composed(sample.encode);
+    let mut index = FieldIndex::with_capacity(FIELDS_MAX);
+    let message = read(&bytes, &mut index);
+    let validator = Validator::new(built_in(Version::Fix44), Checks::default()).expect("the built-in dictionary fits");
     for _ in 0..times {
-        assert_eq!(compose(black_box(&mut buffer), b"FIX.4.4"), expected.len());
+        assert_eq!(validator.validate(black_box(&message)), Ok(()));
+    }
+}
+
+fn encode(sample: &Sample, times: u64) {
+    let expected = composed(sample.encode);
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX as usize];
+    for _ in 0..times {
+        assert_eq!((sample.encode)(black_box(&mut buffer), b"FIX.4.4"), expected.len());
     }
     assert_eq!(buffer[..expected.len()], expected);
+}
+
+/// The same behind a session's header.
+fn template(sample: &Sample, times: u64) {
+    let expected = composed(sample.encode);
+    let mut buffer = vec![0; MESSAGE_BYTES_MAX as usize];
+    let mut template = samples::template(b"FIX.4.4");
+    for number in samples::MSG_SEQ_NUM..samples::MSG_SEQ_NUM + times {
+        let length = (sample.encode_from_template)(black_box(&mut buffer), black_box(&mut template), number);
+        assert_eq!(length, expected.len());
+    }
+    let number = (samples::MSG_SEQ_NUM + times - 1).to_string();
+    let mut index = FieldIndex::with_capacity(FIELDS_MAX);
+    assert_eq!(read(&buffer, &mut index).field(tags::MSG_SEQ_NUM), Some(number.as_bytes()));
+}
+
+/// What no reader of a message can do without.
+fn floor(sample: &Sample, times: u64) {
+    let bytes = composed(sample.encode);
+    let mut index = FieldIndex::with_capacity(FIELDS_MAX);
+    let fields = read(&bytes, &mut index).fields().len();
+    for _ in 0..times {
+        let (delimiters, _) = count_and_sum(black_box(&bytes), SOH);
+        assert_eq!(delimiters as usize, fields);
+    }
 }
 
 /// Where a session's messages go: nowhere but to be looked at.
@@ -91,12 +137,12 @@ impl Outbox for Flat {
 
 /// An order read, checked by the session and answered with a report.
 fn session(times: u64) {
-    let now = Now { monotonic_ns: 1, utc: messages::SENDING_TIME };
+    let now = Now { monotonic_ns: 1, utc: samples::SENDING_TIME };
     let settings = Settings { role: Role::Acceptor, message_bytes_max: MESSAGE_BYTES_MAX, ..Settings::default() };
     let identity = Identity::new(b"FIX.4.4", b"VENUE", b"DESK1");
     let mut session = Session::new(Arc::new(settings), identity, Numbers::default());
     let mut out = Flat { buffer: vec![0; MESSAGE_BYTES_MAX as usize], length: 0 };
-    let mut index = FieldIndex::with_capacity(256);
+    let mut index = FieldIndex::with_capacity(FIELDS_MAX);
     session.connected(now, &mut out);
     let logon = composed(logon);
     let logon = read(&logon, &mut index);
@@ -105,7 +151,7 @@ fn session(times: u64) {
     while session.poll().is_some() {}
     assert_eq!(session.state(), State::Established);
 
-    let mut order = composed(messages::new_order_single);
+    let mut order = composed(samples::ALL[0].encode);
     let number_at = order.windows(4).position(|window| window == b"\x0134=").expect("an order has a number") + 4;
     for time in 0..times {
         number(&mut order, number_at, time + 2);
@@ -125,7 +171,7 @@ fn logon(buffer: &mut [u8], begin_string: &[u8]) -> usize {
         .bytes(tags::SENDER_COMP_ID, b"DESK1")
         .bytes(tags::TARGET_COMP_ID, b"VENUE")
         .uint(tags::MSG_SEQ_NUM, 1)
-        .timestamp(tags::SENDING_TIME, messages::SENDING_TIME, fixring::fix::Precision::Millis)
+        .timestamp(tags::SENDING_TIME, samples::SENDING_TIME, fixring::fix::Precision::Millis)
         .uint(tags::ENCRYPT_METHOD, 0)
         .uint(tags::HEART_BT_INT, 30);
     logon.finish().expect("the buffer is large enough")

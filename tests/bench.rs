@@ -296,6 +296,27 @@ fn a_window_is_spread_over_few_sessions_and_moves_over_many() {
 }
 
 #[test]
+fn the_codec_is_measured_beside_a_vector_scan() {
+    let _alone = alone();
+    let output =
+        Command::new(env!("CARGO_BIN_EXE_fixring")).args(["bench", "codec", "--json", "--runs", "1"]).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let messages = report["messages"].as_array().unwrap();
+    let sizes: Vec<_> = messages.iter().map(|row| (row["bytes"].as_u64(), row["fields"].as_u64())).collect();
+    assert_eq!(sizes[..2], [(Some(200), Some(19)), (Some(269), Some(25))], "{report}");
+    assert_eq!(sizes[2].1, Some(1_410), "{report}");
+    for row in messages {
+        let ns = |routine: &str| row[routine]["ns"].as_f64().unwrap();
+        for routine in ["floor", "decode", "decode_and_validate", "encode", "encode_from_template"] {
+            assert!(ns(routine) > 0.0, "{routine}: {row}");
+            let ratio = row[routine]["ratio_to_floor"].as_f64().unwrap();
+            assert!((ratio - ns(routine) / ns("floor")).abs() < 1e-9, "{routine}: {row}");
+        }
+    }
+}
+
+#[test]
 fn an_append_is_measured_in_every_way_and_beside_its_floor() {
     if !has_two_cores() {
         return;

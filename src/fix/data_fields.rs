@@ -3,6 +3,8 @@
 //! The pairs are those of FIX.4.0 to FIX.5.0SP2 and FIXT.1.1. A pair is the same in every version that has it, so one
 //! table serves all.
 
+use crate::sys::simd::ShortKeySet;
+
 /// Each length field with the data field that it announces, in ascending order of the length fields.
 #[rustfmt::skip]
 const PAIRS: &[(u32, u32)] = &[
@@ -33,6 +35,35 @@ static LENGTH_TAGS: [u64; WORDS] = {
     words
 };
 
+/// The length fields below 1000 by their digits, a class a line: of each place's digits, those that its tags have there.
+const CLASSES: [[&[u8]; 3]; 8] = [
+    [&[0], &[9], &[0, 3, 5]],
+    [&[2], &[1], &[2]],
+    [&[3], &[4], &[8]],
+    [&[3], &[5], &[0, 2, 4, 6, 8]],
+    [&[3], &[6], &[0, 2, 4]],
+    [&[4], &[4], &[5]],
+    [&[6], &[1], &[8]],
+    [&[6], &[2], &[1]],
+];
+
+/// The same for [`crate::sys::simd::short_keys`].
+pub(super) static LENGTH_TAGS_OF_THREE_DIGITS: ShortKeySet = {
+    let mut set = [[0; 16]; 3];
+    let mut number = 0;
+    while number < CLASSES.len() * 3 {
+        let (class, place) = (number / 3, number % 3);
+        let digits = CLASSES[class][place];
+        let mut at = 0;
+        while at < digits.len() {
+            set[place][digits[at] as usize] |= 1 << class;
+            at += 1;
+        }
+        number += 1;
+    }
+    set
+};
+
 #[inline(always)]
 pub(super) fn is_length_tag(tag: u32) -> bool {
     LENGTH_TAGS.get(tag as usize / 64).is_some_and(|word| word >> (tag % 64) & 1 == 1)
@@ -57,6 +88,11 @@ mod tests {
     fn the_bits_and_the_table_say_the_same() {
         for tag in (0..50_000).chain([u32::MAX]) {
             assert_eq!(is_length_tag(tag), data_tag_of_length(tag).is_some(), "tag {tag}");
+            if tag < 1_000 {
+                let [hundreds, tens, ones] = LENGTH_TAGS_OF_THREE_DIGITS;
+                let [first, second, third] = [tag / 100, tag / 10 % 10, tag % 10].map(|digit| digit as usize);
+                assert_eq!(hundreds[first] & tens[second] & ones[third] != 0, is_length_tag(tag), "tag {tag}");
+            }
         }
     }
 

@@ -1,7 +1,7 @@
 //! Writes one message into the caller's buffer, BodyLength(9) and CheckSum(10) patched in at the end.
 
-use super::value::{digit_count, put_digits};
-use super::{Decimal, Precision, SOH, UtcTimestamp, checksum, is_data_tag};
+use super::value::{SecondText, ShortNumber, TIMESTAMP_BYTES_MAX, digit_count, put_digits, write_uint};
+use super::{Decimal, HeaderTemplate, Precision, SOH, UtcTimestamp, checksum, is_data_tag, tags};
 
 /// The buffer was too small for the message. Nothing of it may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub struct Overflow;
 /// A field whose value is empty is left out: FIX knows no empty value. A value that contains the delimiter would
 /// become two fields, and is our own fault, since a parsed value cannot contain it: debug builds assert. Only data
 /// fields may, after their length field; [`Encoder::data`] writes both.
+///
+/// What of the buffer lies behind the message may have been written over.
 #[derive(Debug)]
 pub struct Encoder<'b> {
     buffer: &'b mut [u8],
@@ -22,19 +24,42 @@ pub struct Encoder<'b> {
     length_offset: usize,
     body_offset: usize,
     overflowed: bool,
+    second: SecondText,
 }
 
 /// BodyLength(9) is written with as many digits as it needs; most messages need three, others are moved.
 const LENGTH_DIGITS_EXPECTED: usize = 3;
+/// What stands in their place until then, and what comes before and after it.
+pub(super) const LENGTH_FIELD: &[u8; 6] = b"9=000\x01";
+const LENGTH_DIGITS_OFFSET: usize = 2;
 
 impl<'b> Encoder<'b> {
     pub fn begin(buffer: &'b mut [u8], begin_string: &[u8], msg_type: &[u8]) -> Self {
-        let mut encoder = Self { buffer, at: 0, length_offset: 0, body_offset: 0, overflowed: false };
-        encoder.field(8, begin_string).raw(b"9=");
-        encoder.length_offset = encoder.at;
-        encoder.raw(b"000\x01");
+        let mut encoder =
+            Self { buffer, at: 0, length_offset: 0, body_offset: 0, overflowed: false, second: SecondText::new() };
+        encoder.long(Name::of(tags::BEGIN_STRING), begin_string);
+        encoder.length_offset = encoder.at + LENGTH_DIGITS_OFFSET;
+        encoder.raw(LENGTH_FIELD);
         encoder.body_offset = encoder.at;
-        encoder.field(35, msg_type);
+        encoder.long(Name::of(tags::MSG_TYPE), msg_type);
+        encoder
+    }
+
+    /// Begins a message with the whole header of a session: MsgType(35), MsgSeqNum(34), SendingTime(52), and what the template has.
+    #[inline]
+    pub fn begin_from(
+        buffer: &'b mut [u8],
+        template: &mut HeaderTemplate,
+        msg_type: &[u8],
+        msg_seq_num: u64,
+        sending_time: UtcTimestamp,
+    ) -> Self {
+        template.set(msg_type, msg_seq_num, sending_time);
+        let body_offset = template.body_offset();
+        let length_offset = body_offset - LENGTH_FIELD.len() + LENGTH_DIGITS_OFFSET;
+        let mut encoder =
+            Self { buffer, at: 0, length_offset, body_offset, overflowed: false, second: template.second() };
+        encoder.raw(template.bytes());
         encoder
     }
 
@@ -47,48 +72,94 @@ impl<'b> Encoder<'b> {
     }
 
     /// A field of any type whose bytes are at hand.
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&mut self, tag: u32, value: &[u8]) -> &mut Self {
         debug_assert!(!value.contains(&SOH) || is_data_tag(tag), "a value of field {tag} contains the delimiter");
-        if value.is_empty() { self } else { self.field(tag, value) }
+        self.named_bytes(Name::of(tag), value)
     }
 
-    #[inline]
+    // Apart from the tag, which the caller mostly knows when it is compiled, as of all fields below.
+    fn named_bytes(&mut self, name: Name, value: &[u8]) -> &mut Self {
+        match value.len() {
+            0 => self,
+            1..=COPIED_BYTES_MAX => self.quick(name, value, |room, value| {
+                copy(room, value);
+                value.len()
+            }),
+            _ => self.long(name, value),
+        }
+    }
+
+    #[inline(always)]
     pub fn uint(&mut self, tag: u32, number: u64) -> &mut Self {
-        let digits = digit_count(number);
-        self.put(tag, digits, |value| put_digits(value, number))
+        self.named_uint(Name::of(tag), number)
+    }
+
+    fn named_uint(&mut self, name: Name, number: u64) -> &mut Self {
+        match ShortNumber::of(number) {
+            Some(number) => self.quick(name, number, |room, number| {
+                room[..ShortNumber::DIGITS_MAX].copy_from_slice(&number.last(number.count()));
+                number.count()
+            }),
+            None => self.long_uint(name, number),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn long_uint(&mut self, name: Name, number: u64) -> &mut Self {
+        let mut digits = [0; 20];
+        let count = write_uint(&mut digits, number);
+        self.long(name, &digits[..count])
     }
 
     #[inline]
     pub fn int(&mut self, tag: u32, number: i64) -> &mut Self {
         let (sign, magnitude) = (usize::from(number < 0), number.unsigned_abs());
-        self.put(tag, sign + digit_count(magnitude), |value| {
-            value[0] = b'-';
-            put_digits(&mut value[sign..], magnitude);
+        let mut text = [b'-'; 21];
+        let count = digit_count(magnitude);
+        put_digits(&mut text[sign..sign + count], magnitude);
+        self.long(Name::of(tag), &text[..sign + count])
+    }
+
+    #[inline(always)]
+    pub fn char(&mut self, tag: u32, value: u8) -> &mut Self {
+        debug_assert!(value != SOH, "the value of field {tag} is the delimiter");
+        self.named_char(Name::of(tag), value)
+    }
+
+    fn named_char(&mut self, name: Name, value: u8) -> &mut Self {
+        self.quick(name, value, |room, value| {
+            room[0] = value;
+            1
         })
     }
 
-    #[inline]
-    pub fn char(&mut self, tag: u32, value: u8) -> &mut Self {
-        debug_assert!(value != SOH, "the value of field {tag} is the delimiter");
-        self.put(tag, 1, |room| room[0] = value)
-    }
-
-    #[inline]
+    #[inline(always)]
     pub fn bool(&mut self, tag: u32, value: bool) -> &mut Self {
         self.char(tag, if value { b'Y' } else { b'N' })
     }
 
+    #[inline(always)]
     pub fn decimal(&mut self, tag: u32, value: Decimal) -> &mut Self {
-        let mut text = [0; 40];
-        let length = value.write(&mut text);
-        self.field(tag, &text[..length])
+        self.named_decimal(Name::of(tag), value)
     }
 
+    fn named_decimal(&mut self, name: Name, value: Decimal) -> &mut Self {
+        self.quick(name, value, |room, value| value.write(room))
+    }
+
+    #[inline(always)]
     pub fn timestamp(&mut self, tag: u32, value: UtcTimestamp, precision: Precision) -> &mut Self {
-        let mut text = [0; 27];
-        let length = value.write(&mut text, precision);
-        self.field(tag, &text[..length])
+        self.named_timestamp(Name::of(tag), value, precision)
+    }
+
+    fn named_timestamp(&mut self, name: Name, value: UtcTimestamp, precision: Precision) -> &mut Self {
+        let text = *self.second.text(value, precision);
+        self.quick(name, text, |room, text| {
+            room[..TIMESTAMP_BYTES_MAX].copy_from_slice(&text);
+            precision.length()
+        })
     }
 
     /// A data field with its length field before it. It may contain any bytes; where it has none, both are left out.
@@ -96,7 +167,7 @@ impl<'b> Encoder<'b> {
         if value.is_empty() {
             return self;
         }
-        self.uint(length_tag, value.len() as u64).field(tag, value)
+        self.uint(length_tag, value.len() as u64).long(Name::of(tag), value)
     }
 
     /// Patches BodyLength(9), appends CheckSum(10) and answers the message's length, from the buffer's start.
@@ -105,6 +176,21 @@ impl<'b> Encoder<'b> {
             return Err(Overflow);
         }
         let body_length = self.at - self.body_offset;
+        if let 100..1_000 = body_length
+            && let Some(places) = self.buffer.get_mut(self.length_offset..self.length_offset + LENGTH_DIGITS_EXPECTED)
+        {
+            put_digits(places, body_length as u64);
+        } else {
+            self.move_body(body_length)?;
+        }
+        let sum = checksum(&self.buffer[..self.at]);
+        self.raw(&[b'1', b'0', b'=', b'0' + sum / 100, b'0' + sum / 10 % 10, b'0' + sum % 10, SOH]);
+        if self.overflowed { Err(Overflow) } else { Ok(self.at) }
+    }
+
+    /// Makes as much room for BodyLength(9) as it needs, and fills it.
+    #[cold]
+    fn move_body(&mut self, body_length: usize) -> Result<(), Overflow> {
         let count = digit_count(body_length as u64);
         if count != LENGTH_DIGITS_EXPECTED {
             let body_offset = self.length_offset + count + 1;
@@ -117,9 +203,7 @@ impl<'b> Encoder<'b> {
             self.buffer[body_offset - 1] = SOH;
         }
         put_digits(&mut self.buffer[self.length_offset..self.body_offset - 1], body_length as u64);
-        let sum = checksum(&self.buffer[..self.at]);
-        self.raw(&[b'1', b'0', b'=', b'0' + sum / 100, b'0' + sum / 10 % 10, b'0' + sum % 10, SOH]);
-        if self.overflowed { Err(Overflow) } else { Ok(self.at) }
+        Ok(())
     }
 
     /// The next `length` bytes of the buffer, now used.
@@ -133,24 +217,106 @@ impl<'b> Encoder<'b> {
         room
     }
 
+    /// One field whose value `write` puts at the front of more room than it needs, so that it need not count before it writes; it
+    /// answers the value's length. One look at the buffer's end a field; near it the value is written elsewhere and copied.
     #[inline(always)]
-    fn field(&mut self, tag: u32, value: &[u8]) -> &mut Self {
-        self.put(tag, value.len(), |room| room.copy_from_slice(value))
+    fn quick<T>(&mut self, name: Name, value: T, write: impl Fn(&mut [u8; VALUE_BYTES_MAX], T) -> usize) -> &mut Self {
+        if let Some(room) = self.buffer[self.at..].first_chunk_mut::<FIELD_BYTES_MAX>()
+            && let front @ 1..=SHORT_NAME_BYTES_MAX = name.length
+        {
+            // What is behind the name in its word is written over by the value.
+            room[..SHORT_NAME_BYTES_MAX].copy_from_slice(&name.text.to_le_bytes());
+            let Some(value_room) = room[front..].first_chunk_mut() else { return self };
+            let end = front + write(value_room, value).min(VALUE_BYTES_MAX);
+            room[end] = SOH;
+            self.at += end + 1;
+            return self;
+        }
+        let mut room = [0; VALUE_BYTES_MAX];
+        let length = write(&mut room, value);
+        self.long(name, &room[..length])
     }
 
-    /// One field whose value, of `length` bytes, `write` puts in its place. One look at the buffer's end a field.
-    #[inline(always)]
-    fn put(&mut self, tag: u32, length: usize, write: impl FnOnce(&mut [u8])) -> &mut Self {
-        let digits = digit_count(u64::from(tag));
-        if let Some(room) = self.room(digits + length + 2)
-            && let Some((head, rest)) = room.split_at_mut_checked(digits)
-            && let [equals, value @ .., end] = rest
+    /// One field of any length, with no byte behind it touched.
+    #[inline(never)]
+    fn long(&mut self, name: Name, value: &[u8]) -> &mut Self {
+        let mut digits = [0; 20];
+        let short = name.text.to_le_bytes();
+        let name = match name.length {
+            length @ 1..=SHORT_NAME_BYTES_MAX => &short[..length],
+            _ => {
+                let count = write_uint(&mut digits, name.text);
+                digits[count] = b'=';
+                &digits[..=count]
+            }
+        };
+        if let Some(room) = self.room(name.len() + value.len() + 1)
+            && let Some((head, rest)) = room.split_at_mut_checked(name.len())
+            && let [value_room @ .., end] = rest
         {
-            put_digits(head, u64::from(tag));
-            (*equals, *end) = (b'=', SOH);
-            write(value);
+            head.copy_from_slice(name);
+            value_room.copy_from_slice(value);
+            *end = SOH;
         }
         self
+    }
+}
+
+/// The longest value that [`Encoder::quick`] writes, a decimal.
+const VALUE_BYTES_MAX: usize = 40;
+const SHORT_NAME_BYTES_MAX: usize = 8;
+const FIELD_BYTES_MAX: usize = SHORT_NAME_BYTES_MAX + VALUE_BYTES_MAX + 16;
+/// Of a value that is copied without a call of the C library.
+const COPIED_BYTES_MAX: usize = 32;
+const _: () = assert!(COPIED_BYTES_MAX <= VALUE_BYTES_MAX);
+
+/// A tag and its `=` as one word, which is a constant where the tag is. A tag of more than seven digits, which nobody has, is its
+/// number, with a length of 0.
+#[derive(Clone, Copy)]
+struct Name {
+    text: u64,
+    length: usize,
+}
+
+impl Name {
+    #[inline(always)]
+    fn of(tag: u32) -> Self {
+        if tag >= 10_000_000 {
+            return Self { text: u64::from(tag), length: 0 };
+        }
+        let (mut text, mut length, mut rest) = (u64::from(b'='), 1, tag);
+        loop {
+            text = text << 8 | u64::from(b'0' + (rest % 10) as u8);
+            length += 1;
+            rest /= 10;
+            if rest == 0 {
+                return Self { text, length };
+            }
+        }
+    }
+}
+
+/// Most values are shorter than what a call of the C library is worth: two words that may overlap are enough for them.
+#[inline(always)]
+fn copy(room: &mut [u8; VALUE_BYTES_MAX], value: &[u8]) {
+    match value.len() {
+        4..8 => copy_two::<4>(room, value),
+        8..=16 => copy_two::<8>(room, value),
+        17..=32 => copy_two::<16>(room, value),
+        _ => {
+            for (place, byte) in room.iter_mut().zip(value).take(3) {
+                *place = *byte;
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn copy_two<const BYTES: usize>(room: &mut [u8; VALUE_BYTES_MAX], value: &[u8]) {
+    if let (Some(front), Some(back)) = (value.first_chunk::<BYTES>(), value.last_chunk::<BYTES>()) {
+        let back_offset = (value.len() - BYTES).min(VALUE_BYTES_MAX - BYTES);
+        room[..BYTES].copy_from_slice(front);
+        room[back_offset..][..BYTES].copy_from_slice(back);
     }
 }
 

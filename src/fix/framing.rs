@@ -3,6 +3,7 @@
 //! A frame is `8=…|9=<n>|` + n bytes of body + `10=ccc|`. "Not yet there" and "never will be" are different answers:
 //! a garbled message is skipped without using a sequence number (FIX session layer, "garbled messages").
 
+use super::message::short_number_at;
 use super::{SOH, checksum};
 
 /// One complete message at the front of the buffer, its length and check sum verified.
@@ -77,6 +78,18 @@ pub fn frame(bytes: &[u8], message_bytes_max: u32) -> Framing {
 }
 
 fn frame_at_front(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Frame>, (Garbled, usize)> {
+    if let Some(Extent { body_offset, length, stated }) = usual_extent(bytes, message_bytes_max)
+        && stated == checksum(&bytes[..length - TRAILER_BYTES])
+    {
+        return Ok(Some(Frame { length: length as u32, body_offset: body_offset as u32 }));
+    }
+    unusual_frame(bytes, message_bytes_max)
+}
+
+/// Byte by byte, for what is not as nearly all messages are.
+#[cold]
+#[inline(never)]
+fn unusual_frame(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Frame>, (Garbled, usize)> {
     let extent =
         extent(bytes, message_bytes_max).map_err(|Fault { why, end }| (why, bytes_to_next_start(bytes, end)))?;
     let Some(Extent { body_offset, length, stated }) = extent else {
@@ -87,6 +100,43 @@ fn frame_at_front(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Frame
         return Err((Garbled::CheckSum { stated, computed }, length));
     }
     Ok(Some(Frame { length: length as u32, body_offset: body_offset as u32 }))
+}
+
+/// The extent of a whole message of FIX.4.x or FIXT.1.x whose length is as nearly all peers write it: by words instead of bytes. What
+/// is not one is for [`extent`] to judge, which says the same of those that are.
+#[inline(always)]
+fn usual_extent(bytes: &[u8], message_bytes_max: usize) -> Option<Extent> {
+    // No message is shorter.
+    let head: &[u8; 24] = bytes.first_chunk()?;
+    let word = |at: usize| u32::from_le_bytes([head[at], head[at + 1], head[at + 2], head[at + 3]]);
+    const FIX: u64 = u64::from_le_bytes(*b"8=FIX.4.");
+    const FIXT: u64 = u64::from_le_bytes(*b"8=FIXT.1");
+    let front = u64::from_le_bytes(*head.first_chunk()?);
+    let (digit, field, at) = match front {
+        FIX => (head[8], word(9), 12),
+        FIXT => (head[9], if head[8] == b'.' { word(10) } else { 0 }, 13),
+        _ => return None,
+    };
+    // `|9=` and the length's first digit.
+    let is_in_place = digit.is_ascii_digit() && field & 0x00ff_ffff == u32::from_le_bytes(*b"\x019=\0");
+    let (body_length, body_offset) = short_number_at(bytes, at, SOH).filter(|_| is_in_place)?;
+    let length = body_offset + body_length as usize + TRAILER_BYTES;
+    if length > message_bytes_max || (body_length as usize) < BODY_BYTES_MIN {
+        return None;
+    }
+    let end = u64::from_le_bytes(*bytes.get(..length)?.last_chunk()?);
+    let msg_type = u32::from_le_bytes(*bytes[body_offset..].first_chunk()?);
+    // The delimiter before the trailer, its name, three digits and the last delimiter.
+    const DIGITS: u64 = 0x000f_0f0f_0000_0000;
+    const TRAILER: u64 = u64::from_le_bytes(*b"\x0110=000\x01");
+    let digits = (end ^ TRAILER) & DIGITS;
+    let is_trailer = (end ^ TRAILER) == digits && msg_type & 0x00ff_ffff == u32::from_le_bytes(*b"35=\0");
+    let [_, _, _, _, hundreds, tens, ones, _] = digits.to_le_bytes();
+    let stated = u32::from(hundreds) * 100 + u32::from(tens) * 10 + u32::from(ones);
+    // What stands above 9 in a digit's place is no digit.
+    let is_number = hundreds <= 2 && tens <= 9 && ones <= 9;
+    let stated = u8::try_from(stated).ok().filter(|_| is_trailer && is_number)?;
+    Some(Extent { body_offset, length, stated })
 }
 
 /// A message whose first three fields and trailer are in their places.

@@ -1,8 +1,11 @@
 //! A framed message, indexed in place: where each field's value lies, in the order of the wire.
 
-use super::data_fields::{data_tag_of_length, is_length_tag};
-use super::delimiters::{Delimiters, TAGS_A_STEP, position_of_tag};
+pub(crate) use crate::sys::simd::Span;
+
+use super::data_fields::{LENGTH_TAGS_OF_THREE_DIGITS, data_tag_of_length, is_length_tag};
+use super::delimiters::{TAGS_A_STEP, position_of_tag};
 use super::{Decimal, SOH, UtcTimestamp, bool_of, char_of, int_of, tags, uint_of};
+use crate::sys::simd::{KEYS_A_STEP, Positions, SCAN_BYTES, positions, short_keys};
 
 /// One field. The value borrows from the receive buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,30 +14,29 @@ pub struct Field<'a> {
     pub value: &'a [u8],
 }
 
-/// Where a field's value lies in the message's bytes.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Span {
-    pub offset: u32,
-    pub end: u32,
-}
-
 /// The reusable memory of [`parse`]: one a worker, made at start.
 ///
 /// Tags lie apart from the places of the values, because a look-up compares many tags and reads one place.
 #[derive(Debug)]
 pub struct FieldIndex {
-    /// A multiple of [`TAGS_A_STEP`] long. What lies beyond the fields of the latest message is of earlier ones.
+    /// What lies beyond the fields of the latest message is of earlier ones.
     tags: Box<[u32]>,
-    /// As many as a message may have fields.
     spans: Box<[Span]>,
+    fields_max: usize,
+    /// Of the delimiters of a part of the message.
+    ends: Box<Positions>,
 }
 
 impl FieldIndex {
     pub fn with_capacity(fields_max: u32) -> Self {
         let fields_max = fields_max as usize;
+        // A step of either kind may begin with the last field.
+        let places = fields_max.next_multiple_of(TAGS_A_STEP) + KEYS_A_STEP;
         Self {
-            tags: vec![0; fields_max.next_multiple_of(TAGS_A_STEP)].into(),
-            spans: vec![Span::default(); fields_max].into(),
+            tags: vec![0; places].into(),
+            spans: vec![Span::default(); places].into(),
+            fields_max,
+            ends: Box::new([0; size_of::<Positions>() / size_of::<u32>()]),
         }
     }
 }
@@ -80,37 +82,64 @@ pub fn raw_field(bytes: &[u8], tag: u32) -> Option<&[u8]> {
 
 impl FieldIndex {
     /// Indexes all fields; answers how many they are.
+    ///
+    /// Delimiters are looked for in one part of the message after the other, and then the tags before them are read. So
+    /// what follows a data field, whose delimiters are none, is looked at twice, but no more of it than a part.
     fn fill(&mut self, bytes: &[u8]) -> Result<usize, ParseError> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(ParseError::InvalidTag { offset: u32::MAX });
         }
-        let fields_max = self.spans.len();
-        // Of one length, so that one check a field is enough for both.
-        let (tags, spans) = (&mut self.tags[..fields_max], &mut self.spans[..fields_max]);
-        let mut delimiters = Delimiters::new(bytes);
-        let (mut count, mut start) = (0, 0);
-        while let Some(end) = delimiters.next() {
-            let (tag, offset) = match short_tag_at(bytes, start) {
-                Some(found) => found,
-                None => tag_at(bytes, start)?,
-            };
-            if count >= fields_max {
-                return Err(ParseError::TooManyFields { fields_max: fields_max as u32 });
-            }
-            tags[count] = tag;
-            // Fewer than 2^32, as all offsets here.
-            spans[count] = Span { offset: offset as u32, end: end as u32 };
-            count += 1;
-            start = end + 1;
-            if is_length_tag(tag)
-                && let Some(end) = data_end(bytes, tag, &bytes[offset..end], start)?
-            {
+        let Self { tags, spans, fields_max, ends } = self;
+        // Of the next field, and of what has not been looked at.
+        let (mut count, mut start, mut scanned) = (0, 0, 0);
+        while scanned < bytes.len() {
+            ends[0] = (start as u32).wrapping_sub(1);
+            let found = positions(bytes, scanned, SOH, ends);
+            scanned = bytes.len().min(scanned + SCAN_BYTES);
+            let taken = found.min(*fields_max - count);
+            let mut stop = Ok(None);
+            let (free_tags, free_spans) = (&mut tags[count..], &mut spans[count..]);
+            let read =
+                short_keys(bytes, ends, taken, free_tags, free_spans, &LENGTH_TAGS_OF_THREE_DIGITS, &mut |number| {
+                    let (start, end) = (ends[number].wrapping_add(1), ends[number + 1]);
+                    let (start, end) = (start as usize, end as usize);
+                    match field_at(bytes, start, end) {
+                        Ok((tag, offset, data_end)) => {
+                            let field = (tag, Span { offset: offset as u32, end: end as u32 });
+                            let Some(data_end) = data_end else { return Some(field) };
+                            stop = Ok(Some((field, data_end)));
+                        }
+                        Err(error) => stop = Err(error),
+                    }
+                    None
+                });
+            count += read;
+            if let Some(((tag, span), data_end)) = stop? {
                 // The delimiters in the data are none.
-                delimiters = Delimiters::from(bytes, end);
+                (tags[count], spans[count]) = (tag, span);
+                count += 1;
+                (start, scanned) = (span.end as usize + 1, data_end);
+            } else if taken < found {
+                field_at(bytes, ends[taken].wrapping_add(1) as usize, ends[taken + 1] as usize)?;
+                return Err(ParseError::TooManyFields { fields_max: *fields_max as u32 });
+            } else {
+                start = ends[found].wrapping_add(1) as usize;
             }
         }
         if start == bytes.len() { Ok(count) } else { Err(ParseError::InvalidTag { offset: start as u32 }) }
     }
+}
+
+/// The tag of the field from `start` to `end`, where its value begins, and where the data field behind it ends if it announces
+/// one.
+#[inline]
+fn field_at(bytes: &[u8], start: usize, end: usize) -> Result<(u32, usize, Option<usize>), ParseError> {
+    let (tag, offset) = match short_number_at(bytes, start, b'=') {
+        Some(found) => found,
+        None => tag_at(bytes, start)?,
+    };
+    let data_end = if is_length_tag(tag) { data_end(bytes, tag, &bytes[offset..end], end + 1)? } else { None };
+    Ok((tag, offset, data_end))
 }
 
 /// Where the field at `start` ends, if it is the data field that `length_tag` announces.
@@ -134,21 +163,21 @@ fn data_end(bytes: &[u8], length_tag: u32, length: &[u8], start: usize) -> Resul
 
 const TAG_DIGITS_MAX: usize = 9;
 
-/// The tag at `start` and where its value begins, where the tag has at most four digits and eight bytes can be read
-/// at once. `None` is for [`tag_at`] to decide.
+/// The number at `start` and what comes behind `terminator`, where the number has at most four digits, no zero before them, and
+/// eight bytes can be read at once. `None` is for a slower reader to decide.
 #[inline(always)]
-fn short_tag_at(bytes: &[u8], start: usize) -> Option<(u32, usize)> {
+pub(super) fn short_number_at(bytes: &[u8], start: usize, terminator: u8) -> Option<(u32, usize)> {
     const ONES: u32 = 0x0101_0101;
     let text = u64::from_le_bytes(*bytes.get(start..)?.first_chunk()?);
-    // The digits after the first as numbers, and a bit at the first `=` among the bytes that follow.
+    // The digits after the first as numbers, and a bit at the first terminator among the bytes that follow.
     let tail = (text >> 8) as u32;
-    let difference = tail ^ (u32::from(b'=') * ONES);
-    let equals = difference.wrapping_sub(ONES) & !difference & (0x80 * ONES);
-    if equals == 0 {
+    let difference = tail ^ (u32::from(terminator) * ONES);
+    let terminators = difference.wrapping_sub(ONES) & !difference & (0x80 * ONES);
+    if terminators == 0 {
         return None;
     }
     // Eight times the number of digits after the first.
-    let tail_bits = equals.trailing_zeros() & 24;
+    let tail_bits = terminators.trailing_zeros() & 24;
     // Digits as numbers 0 to 9, the last one in the top byte, zeros below the first.
     let digits = (text as u32 ^ (u32::from(b'0') * ONES)) << (24 - tail_bits);
     // A byte's top bit for each that is more than 9. A carry out of a byte comes only from one that has it anyway.
@@ -158,8 +187,8 @@ fn short_tag_at(bytes: &[u8], start: usize) -> Option<(u32, usize)> {
     }
     // Pairs, then all four, each in the top part of its lane.
     let pairs = (digits.wrapping_mul(10 << 8 | 1) >> 8) & 0x00ff_00ff;
-    let tag = pairs.wrapping_mul(100 << 16 | 1) >> 16;
-    Some((tag, start + tail_bits as usize / 8 + 2))
+    let number = pairs.wrapping_mul(100 << 16 | 1) >> 16;
+    Some((number, start + tail_bits as usize / 8 + 2))
 }
 
 /// The tag at `start` and where its value begins, byte by byte.

@@ -14,7 +14,10 @@ mod framing;
 mod message;
 #[doc(hidden)]
 pub mod oracle;
+#[doc(hidden)]
+pub mod samples;
 pub mod tags;
+mod template;
 mod value;
 
 pub use data_fields::{data_tag_of_length, is_data_tag};
@@ -23,6 +26,7 @@ pub use encoder::{Encoder, Overflow};
 pub use framing::{Frame, Framing, Garbled, frame};
 pub(crate) use message::Span;
 pub use message::{Field, FieldIndex, Group, Groups, Message, ParseError, parse, raw_field};
+pub use template::HeaderTemplate;
 pub use value::{Decimal, Precision, UtcTimestamp, bool_of, char_of, int_of, uint_of, write_uint};
 
 /// The field delimiter, ASCII "start of heading".

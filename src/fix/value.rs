@@ -92,6 +92,49 @@ pub(super) fn put_digits(places: &mut [u8], mut number: u64) {
     }
 }
 
+/// Up to eight digits in a register, as most numbers of a message have.
+#[derive(Clone, Copy)]
+pub(super) struct ShortNumber {
+    /// Eight digits as text, the first in the lowest byte, zeros before the first that counts.
+    text: u64,
+    /// Eight times how many do not count.
+    unused_bits: u32,
+}
+
+impl ShortNumber {
+    pub const DIGITS_MAX: usize = 8;
+
+    /// None where more digits are needed.
+    #[inline(always)]
+    pub fn of(number: u64) -> Option<Self> {
+        if number >= 100_000_000 {
+            return None;
+        }
+        // Halves of four digits, then pairs, then digits: the quotient of each lane, and its remainder in the lane above it.
+        let high = number / 10_000;
+        let halves = (number << 32) - high * ((10_000 << 32) - 1);
+        let hundreds = ((halves * 5_243) >> 19) & 0x7f_0000_007f;
+        let pairs = (halves << 16) - hundreds * ((100 << 16) - 1);
+        let tens = ((pairs * 103) >> 10) & 0x000f_000f_000f_000f;
+        let digits = (pairs << 8) - tens * ((10 << 8) - 1);
+        // The last digit counts in any case.
+        let unused_bits = (digits | 1 << 56).trailing_zeros() & !7;
+        Some(Self { text: digits | 0x3030_3030_3030_3030, unused_bits })
+    }
+
+    /// How many digits count; 0 has one.
+    #[inline(always)]
+    pub fn count(self) -> usize {
+        Self::DIGITS_MAX - (self.unused_bits / 8) as usize
+    }
+
+    /// The last one to eight digits, whatever follows them.
+    #[inline(always)]
+    pub fn last(self, count: usize) -> [u8; Self::DIGITS_MAX] {
+        self.text.wrapping_shr(64 - 8 * count as u32).to_le_bytes()
+    }
+}
+
 /// What an i64 surely holds.
 const DIGITS_MAX: u32 = 18;
 
@@ -139,7 +182,36 @@ impl Decimal {
 
     /// Writes the number at the front of `buffer`; answers its length. Places beyond the 37th after the point, which
     /// no market has and the buffer could not hold, are cut off.
+    #[inline(always)]
     pub fn write(self, buffer: &mut [u8; 40]) -> usize {
+        match ShortNumber::of(self.mantissa.unsigned_abs()) {
+            Some(number) if usize::from(self.scale) < ShortNumber::DIGITS_MAX => self.write_short(number, buffer),
+            _ => self.write_long(buffer),
+        }
+    }
+
+    /// Whole words are written over what comes next, which is written after them.
+    #[inline(always)]
+    fn write_short(self, number: ShortNumber, buffer: &mut [u8; 40]) -> usize {
+        let scale = usize::from(self.scale);
+        let sign = usize::from(self.mantissa < 0);
+        // At least one digit before the point.
+        let digits = number.count().max(scale + 1);
+        buffer[0] = b'-';
+        buffer[sign..][..8].copy_from_slice(&number.last(digits));
+        if scale == 0 {
+            return sign + digits;
+        }
+        // At most eight digits.
+        let point = sign + ((digits - scale) & 0xf);
+        buffer[point] = b'.';
+        buffer[point + 1..][..8].copy_from_slice(&number.last(scale));
+        sign + digits + 1
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn write_long(self, buffer: &mut [u8; 40]) -> usize {
         let excess = u32::from(self.scale.saturating_sub(SCALE_WRITTEN_MAX));
         let magnitude = self.mantissa.unsigned_abs();
         // Nineteen digits and more leave nothing.
@@ -231,27 +303,77 @@ impl UtcTimestamp {
 
     /// Writes the timestamp at the front of `buffer`; answers its length: 17, 21, 24 or 27.
     pub fn write(self, buffer: &mut [u8; 27], precision: Precision) -> usize {
-        let seconds = self.unix_s();
-        let (year, month, day) = civil_from_days(seconds / SECONDS_PER_DAY);
-        let of_day = seconds % SECONDS_PER_DAY;
-        let fraction_ns = self.unix_ns % NS_PER_SECOND;
-        put_digits(&mut buffer[..4], year);
-        put_digits(&mut buffer[4..6], month);
-        put_digits(&mut buffer[6..8], day);
-        buffer[8] = b'-';
-        put_digits(&mut buffer[9..11], of_day / 3_600);
-        buffer[11] = b':';
-        put_digits(&mut buffer[12..14], of_day / 60 % 60);
-        buffer[14] = b':';
-        put_digits(&mut buffer[15..17], of_day % 60);
-        buffer[17] = b'.';
-        match precision {
-            Precision::Seconds => return 17,
-            Precision::Millis => put_digits(&mut buffer[18..21], fraction_ns / 1_000_000),
-            Precision::Micros => put_digits(&mut buffer[18..24], fraction_ns / 1_000),
-            Precision::Nanos => put_digits(&mut buffer[18..27], fraction_ns),
+        let length = precision.length();
+        buffer[..length].copy_from_slice(&SecondText::new().text(self, precision)[..length]);
+        length
+    }
+}
+
+/// `YYYYMMDD-HH:MM:SS`
+const SECOND_BYTES: usize = 17;
+pub(super) const TIMESTAMP_BYTES_MAX: usize = 27;
+
+/// The latest UTCTimestamp that was written: consecutive ones mostly share date and second, and those of one message are
+/// mostly the same.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SecondText {
+    /// Of the latest precision.
+    text: [u8; TIMESTAMP_BYTES_MAX],
+    precision: Precision,
+    unix_s: u64,
+    unix_ns: u64,
+}
+
+impl SecondText {
+    pub const fn new() -> Self {
+        Self { text: *b"19700101-00:00:00.000000000", precision: Precision::Seconds, unix_s: 0, unix_ns: 0 }
+    }
+
+    /// The timestamp, in as many of the bytes as the precision has.
+    #[inline(always)]
+    pub fn text(&mut self, time: UtcTimestamp, precision: Precision) -> &[u8; TIMESTAMP_BYTES_MAX] {
+        if time.unix_ns != self.unix_ns || precision != self.precision {
+            self.set(time, precision);
         }
-        precision.length()
+        &self.text
+    }
+
+    #[inline(always)]
+    fn set(&mut self, time: UtcTimestamp, precision: Precision) {
+        let unix_s = time.unix_ns / NS_PER_SECOND;
+        let fraction_ns = time.unix_ns - unix_s * NS_PER_SECOND;
+        if unix_s != self.unix_s {
+            self.render(unix_s);
+        }
+        (self.unix_ns, self.precision) = (time.unix_ns, precision);
+        let digits = &mut self.text[SECOND_BYTES + 1..];
+        match precision {
+            Precision::Seconds => {}
+            Precision::Millis => {
+                let millis = fraction_ns / 1_000_000;
+                digits[0] = b'0' + (millis / 100) as u8;
+                digits[1..3].copy_from_slice(&DIGIT_PAIRS[(millis % 100) as usize]);
+            }
+            Precision::Micros => put_digits(&mut digits[..6], fraction_ns / 1_000),
+            Precision::Nanos => put_digits(&mut digits[..9], fraction_ns),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn render(&mut self, unix_s: u64) {
+        self.unix_s = unix_s;
+        let (year, month, day) = civil_from_days(unix_s / SECONDS_PER_DAY);
+        let of_day = unix_s % SECONDS_PER_DAY;
+        let mut whole = [0; SECOND_BYTES];
+        let [c1, c2, y1, y2, m1, m2, d1, d2, dash, hours @ .., colon, i1, i2, other_colon, s1, s2] = &mut whole;
+        let pair = |number: u64| DIGIT_PAIRS[(number % 100) as usize];
+        ([*c1, *c2], [*y1, *y2]) = (pair(year / 100), pair(year));
+        ([*m1, *m2], [*d1, *d2]) = (pair(month), pair(day));
+        (*dash, *colon, *other_colon) = (b'-', b':', b':');
+        *hours = pair(of_day / 3_600);
+        ([*i1, *i2], [*s1, *s2]) = (pair(of_day / 60 % 60), pair(of_day % 60));
+        self.text[..SECOND_BYTES].copy_from_slice(&whole);
     }
 }
 

@@ -33,7 +33,7 @@ impl Session {
     }
 
     fn receive_in_session(&mut self, now: Now, message: &Message<'_>, out: &mut impl Outbox) -> Received {
-        let header = Header::of(message);
+        let header = self.layout.read(message);
         let taken = std::mem::take(&mut self.taken);
         if taken.is_none() {
             self.heard(now);

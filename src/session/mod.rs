@@ -44,9 +44,9 @@ use std::sync::Arc;
 
 use crate::fix::UtcTimestamp;
 use gap::Gap;
-use header::SendingTimeParser;
+use header::{HeaderLayout, SendingTimeParser};
 use held::Held;
-use outbound::{OutboundHeader, SendingTimeText, precision_of};
+use outbound::{OutboundHeader, precision_of};
 use outcome::{Actions, SessionStatus};
 use resend::Streaming;
 use schedule::Resetting;
@@ -113,9 +113,9 @@ pub struct Session {
     /// The highest number of a message beyond a gap that found no room to be held; 0 where none has.
     overflowed: u64,
     resetting: Resetting,
+    layout: HeaderLayout,
     sending_time: SendingTimeParser,
     header: OutboundHeader,
-    sending_time_text: SendingTimeText,
     validator: Option<Arc<MessageValidator>>,
     /// The DefaultApplVerID(1137) of the peer's Logon, FIXT.1.1 alone.
     peer_appl_ver_id: &'static [u8],
@@ -170,9 +170,9 @@ impl Session {
             taken: None,
             overflowed: 0,
             resetting: Resetting::No,
+            layout: HeaderLayout::default(),
             sending_time: SendingTimeParser::new(),
-            header: OutboundHeader::of(&identity),
-            sending_time_text: SendingTimeText::new(precision_of(version, settings.precision)),
+            header: OutboundHeader::of(&identity, precision_of(version, settings.precision)),
             validator: settings.validators.of(version),
             peer_appl_ver_id: b"",
             writes_last_processed: settings.last_msg_seq_num_processed && version.has_last_msg_seq_num_processed(),

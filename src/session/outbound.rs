@@ -7,7 +7,7 @@ use super::{
     BackPressure, BusinessRejectReason, DisconnectReason, Identity, Notice, Now, Outbox, Outgoing, OutgoingKind,
     RejectReason, Role, SendError, Session, SessionStatus, State, Version,
 };
-use crate::fix::{Encoder, Message, Precision, UtcTimestamp, raw_field, tags};
+use crate::fix::{Encoder, HeaderTemplate, Message, Precision, UtcTimestamp, raw_field, tags};
 
 /// Text(58), at most. What we are given to say is cut there.
 const TEXT_BYTES_MAX: usize = 256;
@@ -16,24 +16,61 @@ const REF_MSG_TYPE_BYTES_MAX: usize = 16;
 /// TestReqID(112) of our TestRequests. Any message answers one, so that a constant does.
 const TEST_REQ_ID: &[u8] = b"TEST";
 
-/// The constant parts of the header, rendered once.
+/// The header that is ours, rendered once.
 #[derive(Debug)]
 pub(super) struct OutboundHeader {
+    template: HeaderTemplate,
     /// SenderCompID(49) and SenderSubID(50).
     sender: Box<[u8]>,
     /// TargetCompID(56) and TargetSubID(57).
     target: Box<[u8]>,
     /// SenderLocationID(142) and TargetLocationID(143).
     locations: Box<[u8]>,
+    precision: Precision,
 }
 
 impl OutboundHeader {
-    pub fn of(identity: &Identity) -> Self {
-        Self {
-            sender: rendered([(49, &identity.sender_comp_id), (50, &identity.sender_sub_id)]),
-            target: rendered([(56, &identity.target_comp_id), (57, &identity.target_sub_id)]),
-            locations: rendered([(142, &identity.sender_location_id), (143, &identity.target_location_id)]),
-        }
+    pub fn of(identity: &Identity, precision: Precision) -> Self {
+        let sender = rendered([(49, &identity.sender_comp_id), (50, &identity.sender_sub_id)]);
+        let target = rendered([(56, &identity.target_comp_id), (57, &identity.target_sub_id)]);
+        let locations = rendered([(142, &identity.sender_location_id), (143, &identity.target_location_id)]);
+        let behind = [&*target, &*locations].concat();
+        let template = HeaderTemplate::new(&identity.begin_string, &sender, &behind, precision);
+        Self { template, sender, target, locations, precision }
+    }
+
+    /// Begins a message. The header's fields after MsgType(35) are in the order of their tags, as the open-source
+    /// engines write them.
+    #[inline]
+    fn begin<'b>(
+        &mut self,
+        buffer: &'b mut [u8],
+        msg_type: &[u8],
+        msg_seq_num: u64,
+        sending_time: UtcTimestamp,
+    ) -> Encoder<'b> {
+        Encoder::begin_from(buffer, &mut self.template, msg_type, msg_seq_num, sending_time)
+    }
+
+    /// Begins a message that is sent again.
+    fn begin_replay<'b>(
+        &self,
+        buffer: &'b mut [u8],
+        version: Version,
+        msg_type: &[u8],
+        msg_seq_num: u64,
+        sending_time: UtcTimestamp,
+        replay: Replay<'_>,
+    ) -> Encoder<'b> {
+        let mut encoder = Encoder::begin(buffer, version.begin_string(), msg_type);
+        encoder.uint(tags::MSG_SEQ_NUM, msg_seq_num).bool(tags::POSS_DUP_FLAG, true).raw(&self.sender);
+        encoder.timestamp(tags::SENDING_TIME, sending_time, self.precision).raw(&self.target);
+        match replay.orig_sending_time {
+            Some(text) => encoder.bytes(tags::ORIG_SENDING_TIME, text),
+            None => encoder.timestamp(tags::ORIG_SENDING_TIME, sending_time, self.precision),
+        };
+        encoder.raw(&self.locations);
+        encoder
     }
 }
 
@@ -47,50 +84,6 @@ fn rendered(fields: [(u32, &[u8]); 2]) -> Box<[u8]> {
     }
     bytes.into_boxed_slice()
 }
-
-/// SendingTime(52) as text. Date and second are rendered anew only when they change: most messages share them.
-#[derive(Debug)]
-pub(super) struct SendingTimeText {
-    text: [u8; 27],
-    length: usize,
-    fraction_digits: usize,
-    /// What the last digit of the fraction is worth.
-    digit_ns: u64,
-    whole_s: u64,
-}
-
-impl SendingTimeText {
-    pub fn new(precision: Precision) -> Self {
-        let mut text = [0; 27];
-        let length = UtcTimestamp::from_unix_ns(0).write(&mut text, precision);
-        let fraction_digits = length.saturating_sub(FRACTION_OFFSET);
-        let digit_ns = NS_PER_S / 10u64.pow(fraction_digits as u32);
-        Self { text, length, fraction_digits, digit_ns, whole_s: 0 }
-    }
-
-    fn set(&mut self, time: UtcTimestamp) {
-        let whole_s = time.unix_s();
-        if whole_s != self.whole_s {
-            self.whole_s = whole_s;
-            let mut whole = [0; 27];
-            let length = UtcTimestamp::from_unix_ns(whole_s * NS_PER_S).write(&mut whole, Precision::Seconds);
-            self.text[..length].copy_from_slice(&whole[..length]);
-        }
-        let mut fraction = time.unix_ns % NS_PER_S / self.digit_ns;
-        for digit in self.text[self.length - self.fraction_digits..self.length].iter_mut().rev() {
-            *digit = b'0' + (fraction % 10) as u8;
-            fraction /= 10;
-        }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        &self.text[..self.length]
-    }
-}
-
-const NS_PER_S: u64 = 1_000_000_000;
-/// `YYYYMMDD-HH:MM:SS.`
-const FRACTION_OFFSET: usize = 18;
 
 /// A short text composed on the stack.
 pub(super) struct Text {
@@ -228,8 +221,7 @@ impl Session {
         Ok(())
     }
 
-    /// Writes a message. The header's fields after MsgType(35) are in the order of their tags, as the open-source
-    /// engines write them.
+    /// Writes a message.
     #[inline]
     pub(super) fn write(
         &mut self,
@@ -240,25 +232,18 @@ impl Session {
         out: &mut impl Outbox,
         body: impl FnOnce(&mut Encoder<'_>),
     ) -> Result<(), SendError> {
-        let begin_string = self.version.begin_string();
-        self.sending_time_text.set(now.utc);
-        let (header, sending_time) = (&self.header, self.sending_time_text.bytes());
+        let (version, header) = (self.version, &mut self.header);
         let message_bytes_max = self.settings.message_bytes_max as usize;
         let last_processed = self.writes_last_processed.then(|| self.numbers.next_in - 1);
         let mut too_long = false;
         let appended = out.append(outgoing, |buffer| {
             let roomy = buffer.len() >= message_bytes_max;
             let room = buffer.len().min(message_bytes_max);
-            let mut encoder = Encoder::begin(&mut buffer[..room], begin_string, msg_type);
-            encoder.uint(tags::MSG_SEQ_NUM, outgoing.msg_seq_num);
-            if replay.is_some() {
-                encoder.bool(tags::POSS_DUP_FLAG, true);
-            }
-            encoder.raw(&header.sender).bytes(tags::SENDING_TIME, sending_time).raw(&header.target);
-            if let Some(Replay { orig_sending_time }) = replay {
-                encoder.bytes(tags::ORIG_SENDING_TIME, orig_sending_time.unwrap_or(sending_time));
-            }
-            encoder.raw(&header.locations);
+            let (buffer, msg_seq_num) = (&mut buffer[..room], outgoing.msg_seq_num);
+            let mut encoder = match replay {
+                None => header.begin(buffer, msg_type, msg_seq_num, now.utc),
+                Some(replay) => header.begin_replay(buffer, version, msg_type, msg_seq_num, now.utc, replay),
+            };
             if let Some(last_processed) = last_processed {
                 encoder.uint(tags::LAST_MSG_SEQ_NUM_PROCESSED, last_processed);
             }
@@ -485,24 +470,10 @@ mod tests {
     }
 
     #[test]
-    fn a_remembered_second_is_rendered_as_a_fresh_one_would_be() {
-        for precision in [Precision::Seconds, Precision::Millis, Precision::Micros, Precision::Nanos] {
-            let mut rendered = SendingTimeText::new(precision);
-            for unix_ns in [0, 5, 999_999_999, 1_000_000_000, 1_767_614_400_000_000_000, 1_767_614_400_123_456_789, 7] {
-                let time = UtcTimestamp::from_unix_ns(unix_ns);
-                rendered.set(time);
-                let mut fresh = [0; 27];
-                let length = time.write(&mut fresh, precision);
-                assert_eq!(rendered.bytes(), &fresh[..length]);
-            }
-        }
-    }
-
-    #[test]
     fn the_header_is_rendered_in_the_order_of_tags_and_without_what_is_not_configured() {
         let mut identity = Identity::new(b"FIX.4.4", b"US", b"THEM");
         identity.target_sub_id = Box::from(&b"SUB"[..]);
-        let header = OutboundHeader::of(&identity);
+        let header = OutboundHeader::of(&identity, Precision::Millis);
         assert_eq!(&*header.sender, b"49=US\x01");
         assert_eq!(&*header.target, b"56=THEM\x0157=SUB\x01");
         assert!(header.locations.is_empty());

@@ -2,6 +2,7 @@
 
 mod append;
 mod client;
+mod codec;
 mod desk;
 mod engine;
 mod floor;
@@ -33,6 +34,7 @@ use super::Exit;
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Bench {
     Append(append::AppendOptions),
+    Codec(codec::CodecOptions),
     Wire(wire::WireOptions),
     Stages(stages::StagesOptions),
     Resend(resend::ResendOptions),
@@ -74,6 +76,7 @@ fn on_two_cores(name: &str, volume: Option<&Path>, run: impl FnOnce(Place) -> Re
 pub(super) fn bench(bench: &Bench) -> Exit {
     match bench {
         Bench::Append(options) => append::append(options),
+        Bench::Codec(options) => codec::codec(options),
         Bench::Wire(options) => wire::wire(options),
         Bench::Stages(options) => stages::stages(options),
         Bench::Resend(options) => resend::resend(options),
