@@ -16,7 +16,7 @@ mod stop;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 use rtrb::{Consumer, Producer};
@@ -143,6 +143,8 @@ pub struct Worker<T: Transport, A> {
     next_token: u64,
     turns: u64,
     last_turn_ns: u64,
+    /// Of this turn, on purpose.
+    slept_ns: u64,
     was_busy: bool,
     stop: Stop,
     is_fenced: bool,
@@ -195,6 +197,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             next_token: 0,
             turns: 0,
             last_turn_ns: now.monotonic_ns,
+            slept_ns: 0,
             was_busy: false,
             stop: Stop::default(),
             is_fenced: false,
@@ -296,9 +299,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         // What is known to be readable does not wait for more.
         let timeout = if self.readable.is_empty() && !self.acceptable { timeout } else { None };
-        self.trace.at(control::Stage::Poll);
+        let asleep = timeout.map(|_| Instant::now());
+        self.trace.at(if asleep.is_some() { control::Stage::Sleep } else { control::Stage::Poll });
         if let Err(error) = self.transport.poll(timeout, &mut self.ready) {
             self.mailbox.events.push(Event::PollFailed { error: error.kind() });
+        }
+        if let Some(since) = asleep {
+            self.slept_ns = since.elapsed().as_nanos() as u64;
+            self.trace.at(control::Stage::Poll);
         }
         let mut ready = std::mem::take(&mut self.ready);
         let work = ready.len() as u32;
@@ -346,11 +354,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
         }
         // From a busy turn's clock to the next: what a message that came at the wrong moment had to wait. After an idle
-        // turn the thread may have slept on purpose.
+        // turn the thread may have slept on purpose, as at the beginning of one that found work then.
         if self.was_busy {
             self.trace.took(&self.counters, self.turns - 1, now.monotonic_ns.saturating_sub(self.last_turn_ns));
         }
         self.was_busy = work > 0;
-        self.last_turn_ns = now.monotonic_ns;
+        self.last_turn_ns = now.monotonic_ns + std::mem::take(&mut self.slept_ns);
     }
 }
