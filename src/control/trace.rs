@@ -244,6 +244,7 @@ impl WorkerTrace {
 }
 
 /// 0 for none.
+#[inline]
 fn pack(session: Option<TracedSession>) -> u64 {
     session.map_or(0, |(journal, number)| 1 << 63 | u64::from(journal) << 32 | u64::from(number))
 }
