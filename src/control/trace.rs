@@ -21,8 +21,10 @@ pub enum Stage {
     Idle = 0,
     /// Mail of other threads, connections to accept.
     Turn,
-    /// The operating system is asked which sockets are ready; without work a worker also sleeps here.
+    /// The operating system is asked which sockets are ready.
     Poll,
+    /// The same, where there was nothing to do: the thread sleeps until one is, or a timer is due.
+    Sleep,
     Receive,
     Frame,
     Decode,
@@ -46,10 +48,11 @@ pub enum Stage {
 }
 
 /// In the order of their numbers.
-pub const STAGES: [Stage; 19] = [
+pub const STAGES: [Stage; 20] = [
     Stage::Idle,
     Stage::Turn,
     Stage::Poll,
+    Stage::Sleep,
     Stage::Receive,
     Stage::Frame,
     Stage::Decode,
@@ -75,6 +78,7 @@ impl Stage {
             Self::Idle => "idle",
             Self::Turn => "turn",
             Self::Poll => "poll",
+            Self::Sleep => "sleep",
             Self::Receive => "receive",
             Self::Frame => "frame",
             Self::Decode => "decode",
@@ -240,6 +244,7 @@ impl WorkerTrace {
 }
 
 /// 0 for none.
+#[inline]
 fn pack(session: Option<TracedSession>) -> u64 {
     session.map_or(0, |(journal, number)| 1 << 63 | u64::from(journal) << 32 | u64::from(number))
 }
@@ -335,7 +340,7 @@ impl Stamps {
             let spent = now.saturating_sub(last);
             set(&self.spent[stage as usize], get(&self.spent[stage as usize]) + spent);
             self.totals[stage as usize].add(spent);
-            if spent >= get(&self.longest_stretch) {
+            if spent >= get(&self.longest_stretch) && stage != Stage::Sleep {
                 set(&self.longest_stretch, spent);
                 self.longest_stage.store(stage as u8, Ordering::Relaxed);
                 set(&self.longest_session, session);

@@ -357,7 +357,10 @@ impl Outbox for LinkOutbox<'_> {
                 length
             })
         };
-        let position = appended.map_err(|_| BackPressure)?;
+        let Ok(position) = appended else {
+            self.commit.trace.at(caller);
+            return Err(BackPressure);
+        };
         if let Some(clear) = secret {
             self.link.secret_logon = Some((position, clear));
         }

@@ -17,7 +17,7 @@ mod stop;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
 use rtrb::{Consumer, Producer};
@@ -155,6 +155,8 @@ pub struct Worker<T: Transport, A> {
     next_token: u64,
     turns: u64,
     last_turn_ns: u64,
+    /// Of this turn, on purpose.
+    slept_ns: u64,
     was_busy: bool,
     stop: Stop,
     is_fenced: bool,
@@ -212,6 +214,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             next_token: 0,
             turns: 0,
             last_turn_ns: now.monotonic_ns,
+            slept_ns: 0,
             was_busy: false,
             stop: Stop::default(),
             is_fenced: false,
@@ -323,9 +326,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
         // What is known to be readable does not wait for more.
         let is_idle = self.readable.is_empty() && self.newcomers.is_empty() && !self.acceptable;
         let timeout = if is_idle { timeout } else { None };
-        self.trace.at(control::Stage::Poll);
+        let asleep = timeout.map(|_| Instant::now());
+        self.trace.at(if asleep.is_some() { control::Stage::Sleep } else { control::Stage::Poll });
         if let Err(error) = self.transport.poll(timeout, &mut self.ready) {
             self.mailbox.events.push(Event::PollFailed { error: error.kind() });
+        }
+        if let Some(since) = asleep {
+            self.slept_ns = since.elapsed().as_nanos() as u64;
+            self.trace.at(control::Stage::Poll);
         }
         let mut ready = std::mem::take(&mut self.ready);
         let work = ready.len() as u32;
@@ -379,11 +387,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
         }
         // From a busy turn's clock to the next: what a message that came at the wrong moment had to wait. After an idle
-        // turn the thread may have slept on purpose.
+        // turn the thread may have slept on purpose, as at the beginning of one that found work then.
         if self.was_busy {
             self.trace.took(&self.counters, self.turns - 1, now.monotonic_ns.saturating_sub(self.last_turn_ns));
         }
         self.was_busy = work > 0;
-        self.last_turn_ns = now.monotonic_ns;
+        self.last_turn_ns = now.monotonic_ns + std::mem::take(&mut self.slept_ns);
     }
 }
