@@ -36,6 +36,7 @@ use crate::fix::FieldIndex;
 use crate::journal::StagerPort;
 use crate::session::{Identity, Now};
 use crate::transport::{ConnectionId, Ready, Transport};
+use send::Waiting;
 use stop::Stop;
 
 /// A hot connection that brought nothing for so many turns is left to readiness.
@@ -104,6 +105,7 @@ struct Desk<A> {
     /// Sessions with records to send, or waiting for their release. Each at most once: see `queued`.
     to_send: Vec<u32>,
     queued: Vec<bool>,
+    waiting: Waiting,
     /// A message that came found no room in the ring, and there has been none since.
     full: bool,
 }

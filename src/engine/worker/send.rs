@@ -5,8 +5,27 @@ use crate::application::Application;
 use crate::engine::connection::Stage;
 use crate::engine::event::DisconnectedWhy;
 use crate::engine::link::{Flushed, Sent};
+use crate::journal::Mode;
 use crate::session::Now;
 use crate::transport::Transport;
+
+/// Sessions that stand first in the list and wait for a mark of the journal. Until one moves none of them has anything to send: with hundreds in
+/// `sync`, or hundreds of Logons whose epoch is on its way to the volume, each turn would walk over all of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Waiting {
+    count: usize,
+    /// Where the oldest begins of what they wait with.
+    from: u64,
+    /// `written` and `synced` when they were looked at.
+    marks: [u64; 2],
+}
+
+impl Waiting {
+    /// How many need not be looked at, and from where on the ring is kept for them.
+    fn still(self, marks: [u64; 2]) -> (usize, u64) {
+        if self.count > 0 && self.marks == marks { (self.count, self.from) } else { (0, u64::MAX) }
+    }
+}
 
 impl<T: Transport, A: Application> Worker<T, A> {
     /// The session is looked at in the next sending pass.
@@ -33,15 +52,19 @@ impl<T: Transport, A: Application> Worker<T, A> {
             return 0;
         }
         let mut work = 0;
-        let mut at = 0;
+        let writer = &self.desks[ledger as usize].ledger.writer;
+        let marks = [Mode::Flush, Mode::Sync].map(|mode| writer.watermark(mode));
+        let (mut at, waiting_from) = self.desks[ledger as usize].waiting.still(marks);
+        let mut is_settled = true;
         // What waits for its release must not be overwritten as soon as it is released, before it could be sent: the peer is not slow.
-        let mut kept = self.desks[ledger as usize].ledger.writer.appended();
+        let mut kept = writer.appended().min(waiting_from);
         while let Some(session) = self.desks[ledger as usize].to_send.get(at).copied() {
             let (bytes, waits) = self.send_session(now, ledger, session);
             work += u32::from(bytes > 0);
             if waits {
                 let unsent = self.slot(ledger, session).link.unsent_from();
                 kept = kept.min(unsent.unwrap_or(u64::MAX));
+                is_settled &= bytes == 0;
                 at += 1;
                 continue;
             }
@@ -49,7 +72,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
             desk.queued[session as usize] = false;
             desk.to_send.swap_remove(at);
         }
-        self.desks[ledger as usize].ledger.writer.keep_from(kept);
+        let desk = &mut self.desks[ledger as usize];
+        desk.waiting = Waiting { count: if is_settled { at } else { 0 }, from: kept, marks };
+        desk.ledger.writer.keep_from(kept);
         work
     }
 
