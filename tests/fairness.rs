@@ -173,3 +173,46 @@ fn a_crowd_that_comes_back_after_a_crash_is_let_in_whole() {
         world.engine = world.node.start(world.clock.now(), &world.network, &world.wire, host, make).unwrap();
     }
 }
+
+#[test]
+fn sessions_that_wait_for_the_volume_are_served_as_soon_as_it_moves_and_a_new_connection_does_not_wait_with_them() {
+    let config = CONFIG
+        .replace("\"DESK0\"", "\"DESK0\"\nmode = \"sync\"")
+        .replace("template_sessions_max = 2", "template_sessions_max = 64")
+        .replace("sender_comp_id = \"HALL\"", "mode = \"sync\"\nsender_comp_id = \"HALL\"")
+        .replace("ring_bytes = \"64KiB\"", "ring_bytes = \"4MiB\"")
+        .replace("segment_bytes = \"128KiB\"", "segment_bytes = \"4MiB\"");
+    let mut world = World::with_config(&config);
+    world.network.cut_nothing();
+    let mut buffered = world.warmed_up("DESK1");
+    let mut synced: Vec<Peer> = (0..40)
+        .map(|desk| {
+            let mut peer = world.peer(&format!("DESK{desk}"), "HALL");
+            peer.connect();
+            peer.logon();
+            world.pass_ms(5);
+            assert_eq!(types(&peer.receive()), "A");
+            peer
+        })
+        .collect();
+    world.flushes = false;
+    for peer in &mut synced {
+        let order = peer.order("waits");
+        peer.send_bytes(&order);
+    }
+    world.pass_ms(3);
+    assert!(synced.iter_mut().all(|peer| peer.receive().is_empty()), "nothing leaves that is not synced");
+    let order = buffered.order("goes");
+    buffered.send_bytes(&order);
+    world.pass_ms(1);
+    assert_eq!(types(&buffered.receive()), "8", "one that waits for nothing does not wait with them");
+    buffered.disconnect();
+    world.pass_ms(1);
+    buffered.connect();
+    buffered.logon();
+    world.pass_ms(3);
+    assert_eq!(types(&buffered.receive()), "A", "nor does its next connection");
+    world.flushes = true;
+    world.pass_ms(1);
+    assert!(synced.iter_mut().all(|peer| types(&peer.receive()) == "8"));
+}

@@ -36,6 +36,7 @@ use crate::fix::FieldIndex;
 use crate::journal::StagerPort;
 use crate::session::{Identity, Now};
 use crate::transport::{ConnectionId, Ready, Transport};
+use send::Waiting;
 use stop::Stop;
 
 /// A hot connection that brought nothing for so many turns is left to readiness.
@@ -103,10 +104,8 @@ struct Desk<A> {
     template_sessions: u32,
     /// Sessions with records to send, or waiting for their release. Each at most once: see `queued`.
     to_send: Vec<u32>,
-    /// How many of them this turn has looked at already, and where the oldest begins that waits of these.
-    looked_at: usize,
-    kept: u64,
     queued: Vec<bool>,
+    waiting: Waiting,
     /// A message that came found no room in the ring, and there has been none since.
     full: bool,
 }

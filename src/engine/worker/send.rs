@@ -8,8 +8,38 @@ use crate::control;
 use crate::engine::connection::Stage;
 use crate::engine::event::DisconnectedWhy;
 use crate::engine::link::{Flushed, Sent};
+use crate::journal::Mode;
 use crate::session::Now;
 use crate::transport::Transport;
+
+/// Sessions that stand first in the list of those to send to, which this turn has looked at and which wait. Where all of them wait for a mark of
+/// the journal, later turns leave them until one moves: with hundreds in `sync`, or hundreds of Logons whose epoch is on its way to the
+/// volume, each turn would walk over all of them.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    count: usize,
+    /// Where the oldest begins of what they wait with.
+    from: u64,
+    /// `written` and `synced` when they were looked at.
+    marks: [u64; 2],
+    /// None waits for its next turn only.
+    is_settled: bool,
+}
+
+impl Default for Waiting {
+    fn default() -> Self {
+        Self { count: 0, from: u64::MAX, marks: [0; 2], is_settled: false }
+    }
+}
+
+impl Waiting {
+    /// A turn's first look.
+    fn begin(&mut self, marks: [u64; 2]) {
+        if !self.is_settled || self.marks != marks {
+            *self = Self { marks, is_settled: true, ..Self::default() };
+        }
+    }
+}
 
 impl<T: Transport, A: Application> Worker<T, A> {
     /// The session is looked at in the next sending pass.
@@ -37,7 +67,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.is_fenced = true;
             return 0;
         }
-        (desk.looked_at, desk.kept) = (0, u64::MAX);
+        if desk.to_send.is_empty() {
+            // The marks are in a line that the flusher writes.
+            desk.waiting = Waiting::default();
+        } else {
+            let writer = &desk.ledger.writer;
+            desk.waiting.begin([Mode::Flush, Mode::Sync].map(|mode| writer.watermark(mode)));
+        }
         self.send_queued(now, ledger)
     }
 
@@ -46,27 +82,27 @@ impl<T: Transport, A: Application> Worker<T, A> {
         if self.is_fenced {
             return 0;
         }
-        let desk = &self.desks[ledger as usize];
-        let (mut work, mut at) = (0, desk.looked_at);
-        // What waits for its release must not be overwritten as soon as it is released, before it could be sent: the peer is not slow.
-        let mut kept = desk.kept;
-        while let Some(session) = self.desks[ledger as usize].to_send.get(at).copied() {
+        let mut work = 0;
+        let mut waiting = self.desks[ledger as usize].waiting;
+        while let Some(session) = self.desks[ledger as usize].to_send.get(waiting.count).copied() {
             let (bytes, waits) = self.send_session(now, ledger, session);
             work += u32::from(bytes > 0);
             if waits {
                 let unsent = self.slot(ledger, session).link.unsent_from();
-                kept = kept.min(unsent.unwrap_or(u64::MAX));
-                at += 1;
+                waiting.from = waiting.from.min(unsent.unwrap_or(u64::MAX));
+                waiting.is_settled &= bytes == 0;
+                waiting.count += 1;
                 continue;
             }
             let desk = &mut self.desks[ledger as usize];
             desk.queued[session as usize] = false;
-            desk.to_send.swap_remove(at);
+            desk.to_send.swap_remove(waiting.count);
         }
         let desk = &mut self.desks[ledger as usize];
-        (desk.looked_at, desk.kept) = (at, kept);
+        desk.waiting = waiting;
         let writer = &mut desk.ledger.writer;
-        writer.keep_from(kept.min(writer.appended()));
+        // What waits for its release must not be overwritten as soon as it is released, before it could be sent: the peer is not slow.
+        writer.keep_from(waiting.from.min(writer.appended()));
         work
     }
 

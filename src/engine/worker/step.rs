@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::send::Waiting;
 use super::{Adopted, Desk, TIMERS_PER_TURN_MAX, Worker};
 use crate::application::Application;
 use crate::control::{self, PublishedState};
@@ -69,9 +70,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
             counters,
             template_sessions,
             to_send: Vec::with_capacity(queued.len() + 64),
-            looked_at: 0,
-            kept: u64::MAX,
             queued,
+            waiting: Waiting::default(),
             full: false,
             by_identity: known.iter().map(|(number, identity)| (identity.clone(), *number)).collect(),
         });
@@ -164,6 +164,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.begin_period_if_due(now, ledger, session)?;
         let was_pending = matches!(self.connection(id).stage, Stage::LogonAwaited);
         self.slot(ledger, session).link.attach(id);
+        // What it waited for was its last connection's.
+        self.desks[ledger as usize].waiting = Waiting::default();
         if let Err(full) = self.step_session(now, ledger, session, |session, out| session.connected(now, out)) {
             self.slot(ledger, session).link.detach();
             return Err(full);
