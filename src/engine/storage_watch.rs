@@ -75,7 +75,8 @@ impl Watched {
         // `synced` last: read the other way round, a flush in between would show less than there is.
         let as_of_ns = self.flusher.synced_as_of_ns.load(Ordering::Acquire);
         let synced = self.marks.synced();
-        let age_ns = if self.marks.appended() > synced { now_ns.saturating_sub(as_of_ns) } else { 0 };
+        let is_at_risk = as_of_ns > 0 && self.marks.appended() > synced;
+        let age_ns = if is_at_risk { now_ns.saturating_sub(as_of_ns) } else { 0 };
         self.published.unsynced_age_ns.set(age_ns);
         self.published.unsynced_age_max_ns.raise(age_ns);
         self.published.unsynced_age_max_ns.raise(self.flusher.unsynced_age_ns_max.load(Ordering::Relaxed));
@@ -119,9 +120,11 @@ mod tests {
             (published.slow.value(), published.in_flight_ns.value() / MS, published.unsynced_age_ns.value() / MS)
         };
         assert_eq!(look(10), (0, 0, 0));
+        // What the start has written, nothing of which is released before it is synced.
+        writer.publish(64);
+        assert_eq!(look(15), (0, 0, 0));
         // Everything up to 20 ms was synced; then a write begins at 30 and hangs.
         flusher.synced_as_of_ns.store(20 * MS, Ordering::Relaxed);
-        writer.publish(64);
         flusher.in_flight_since_ns.store(30 * MS, Ordering::Relaxed);
         assert_eq!(look(80), (0, 50, 60));
         assert_eq!(look(81), (1, 51, 61));

@@ -69,7 +69,8 @@ pub struct FlusherCounters {
     pub incarnation: AtomicU32,
     /// When the write began that is under way, by the journal's clock; 0 where none is. It tells of one that does not return.
     pub in_flight_since_ns: AtomicU64,
-    /// Everything that was appended before this moment of the journal's clock is synced.
+    /// Everything that was appended before this moment of the journal's clock is synced; 0 until everything was for the first time,
+    /// before which nothing of this process is released.
     pub synced_as_of_ns: AtomicU64,
     /// The greatest age that anything appended had reached when it was synced, at most.
     pub unsynced_age_ns_max: AtomicU64,
@@ -184,7 +185,6 @@ impl<S: Storage> Flusher<S> {
     pub(super) fn new(ring: RingReader, carry: Carry<S>, wanted: Arc<CachePadded<Wanted>>) -> Self {
         let counters = FlusherCounters::default();
         counters.incarnation.store(carry.incarnation, Ordering::Relaxed);
-        counters.synced_as_of_ns.store((carry.clock)(), Ordering::Relaxed);
         counters.segments_unzeroed.store(carry.unzeroed.len() as u32, Ordering::Relaxed);
         Self {
             storage: carry.storage,
@@ -272,8 +272,8 @@ impl<S: Storage> Flusher<S> {
         }
         if self.ring.synced() == appended {
             // What is new since was appended after the look before this one, at the earliest.
-            if work > 0 {
-                let as_of_ns = self.counters.synced_as_of_ns.load(Ordering::Relaxed);
+            let as_of_ns = self.counters.synced_as_of_ns.load(Ordering::Relaxed);
+            if work > 0 && as_of_ns > 0 {
                 let age_ns = (self.clock)().saturating_sub(as_of_ns);
                 self.counters.unsynced_age_ns_max.fetch_max(age_ns, Ordering::Relaxed);
             }

@@ -11,6 +11,9 @@ use tempfile::TempDir;
 use super::machine::Placement;
 
 pub(super) const FLUSH_INTERVAL_US: u64 = 1_000;
+/// An engine that writes nothing for so long has done with its start.
+const QUIET: Duration = Duration::from_millis(300);
+const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What differs between the benchmarks.
@@ -95,6 +98,20 @@ impl EngineProcess {
                 io::Error::other(format!("the engine did not start: {error}: {}", log.trim()))
             })
             .map(|()| engine)
+    }
+
+    /// A new engine fills its segments with zeros beside its work, and nobody is to be measured beside that.
+    pub fn wait_until_quiet(&self) {
+        let start = Instant::now();
+        let mut written = self.written_bytes();
+        while start.elapsed() < QUIET_TIMEOUT {
+            std::thread::sleep(QUIET);
+            let now = self.written_bytes();
+            if now == written {
+                return;
+            }
+            written = now;
+        }
     }
 
     /// `None` where the kernel does not tell.

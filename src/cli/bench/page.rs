@@ -26,7 +26,8 @@ figcaption { display: flex; justify-content: space-between; gap: 1rem; align-ite
 figcaption span { color: var(--dim); font-size: .85rem; text-align: right; }
 svg { width: 100%; height: auto; display: block; } svg text { font: 11px system-ui, sans-serif; fill: var(--dim); }
 svg text.y { text-anchor: end; } svg text.x { text-anchor: middle; } .grid { stroke: var(--line); stroke-width: 1; }
-.charts.large { grid-template-columns: repeat(auto-fit, minmax(min(100%, 34rem), 1fr)); }
+.charts.large { grid-template-columns: minmax(0, 60rem); } .large path { vector-effect: non-scaling-stroke; }
+@media (min-width: 50rem) { .large svg text { font-size: 6px; } .large .grid { stroke-width: .5; } }
 path { fill: none; stroke-width: 2; stroke-linejoin: round; }
 .fdatasync { stroke: var(--fdatasync); } .dsync { stroke: var(--dsync); } .msync { stroke: var(--msync); }
 .a { stroke: var(--a); } .b { stroke: var(--b); }

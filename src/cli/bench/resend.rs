@@ -69,9 +69,6 @@ const SLOW_TIMEOUT: Duration = Duration::from_secs(10);
 /// A server that says nothing for so long has failed.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 const MEMORY_INTERVAL: Duration = Duration::from_millis(10);
-/// An engine that writes nothing for so long has done with its start.
-const QUIET: Duration = Duration::from_millis(300);
-const QUIET_TIMEOUT: Duration = Duration::from_secs(60);
 const HISTOGRAM_NS_MAX: u64 = 60_000_000_000;
 /// Bytes of the journal for an order and its report, and for a report that is sent again; from above.
 const STORED_BYTES: u64 = 640;
@@ -179,7 +176,7 @@ fn measure(options: &ResendOptions, place: Place) -> Result<Report, ClientError>
     c.store(SMALL_RESEND_MESSAGES.min(options.messages))?;
     a.store(options.messages)?;
     let stored_in_s = start.elapsed().as_secs_f64();
-    wait_until_quiet(&engine);
+    engine.wait_until_quiet();
 
     let before = engine.memory();
     let mut most = before;
@@ -284,20 +281,6 @@ fn slow_beside(a: &mut Peer, c: &mut Peer, bytes_per_s: u64) -> Result<Slow, Cli
     }
     let served_ms = c.is_served().then(|| asked.elapsed().as_secs_f64() * 1e3);
     Ok(Slow { bytes_per_s, messages: c.stored, served_ms })
-}
-
-/// A new engine fills its segments with zeros beside its work, and nobody is to be measured beside that.
-fn wait_until_quiet(engine: &EngineProcess) {
-    let start = Instant::now();
-    let mut written = engine.written_bytes();
-    while start.elapsed() < QUIET_TIMEOUT {
-        std::thread::sleep(QUIET);
-        let now = engine.written_bytes();
-        if now == written {
-            return;
-        }
-        written = now;
-    }
 }
 
 /// A session of the benchmark and what it knows of the messages that the engine has sent it.

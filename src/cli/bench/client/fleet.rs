@@ -24,6 +24,8 @@ const READ_IN_TURN_BYTES: usize = 4 * 1024;
 pub(in crate::cli::bench) const CLIENT_STALL_NS: u64 = 20_000;
 /// Of the rate that is asked for.
 const REACHED_MIN: f64 = 0.99;
+/// So late may the last answer be after the last order was due, whatever the rate: a stall is no missed rate.
+const BEHIND_NS_MAX: u64 = 50_000_000;
 
 /// How the load of a saturation is kept up.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +65,7 @@ pub(in crate::cli::bench) struct OpenLoop {
 }
 
 impl OpenLoop {
-    /// The client could not keep the rate: the figures are of another load.
+    /// Client or server could not keep the rate: the figures are of another load.
     pub fn missed(&self) -> Option<ClientError> {
         let (wanted, reached) = (self.wanted_per_second, self.reached_per_second);
         (reached < REACHED_MIN * f64::from(wanted)).then_some(ClientError::MissedRate { wanted, reached })
@@ -175,7 +177,10 @@ impl Fleet {
             reached_per_second: f64::INFINITY,
         };
         let mut watch = Watch::start();
-        let (mut sent, mut answered, mut last_send_ns) = (0, 0, 0);
+        let (mut sent, mut answered) = (0, 0);
+        if orders == 0 {
+            return Ok(found);
+        }
         while answered < orders {
             let now_ns = watch.now_ns();
             // The first is due at once.
@@ -191,7 +196,7 @@ impl Fleet {
                         watch.now_ns();
                     }
                 }
-                (sent, last_send_ns) = (sent + due, now_ns);
+                sent += due;
             }
             answered += self.receive(READ_IN_TURN_BYTES, |at, number| {
                 let now_ns = watch.now_ns();
@@ -204,8 +209,10 @@ impl Fleet {
             })?;
             watch.heard(sent > answered, answered)?;
         }
-        if sent > 1 {
-            found.reached_per_second = (sent - 1) as f64 * 1e9 / last_send_ns.max(1) as f64;
+        if orders > 1 {
+            // What is not sent in time is not answered in time either.
+            let answered_ns = watch.last_ns.saturating_sub(BEHIND_NS_MAX).max(1);
+            found.reached_per_second = (orders - 1) as f64 * 1e9 / answered_ns as f64;
         }
         Ok(found)
     }
@@ -361,5 +368,38 @@ impl Watch {
             return Err(ClientError::Protocol(format!("no answer to order {answered} for {SILENCE_MAX:?}")));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_missed_below_a_hundredth_of_it_and_not_above() {
+        let of = |reached_per_second: f64| {
+            let open = OpenLoop {
+                latencies: latencies(),
+                undisturbed: latencies(),
+                wanted_per_second: 1_000,
+                reached_per_second,
+            };
+            open.missed().map(|missed| missed.to_string())
+        };
+        assert_eq!((of(990.0), of(f64::INFINITY)), (None, None));
+        assert!(of(989.0).is_some_and(|missed| missed.contains("989 a second") && missed.contains("lower --rate")));
+    }
+
+    #[test]
+    fn what_the_client_did_itself_is_no_stall_and_silence_is_told_only_where_an_answer_is_awaited() {
+        let mut watch = Watch::start();
+        watch.last_ns = watch.start.elapsed().as_nanos() as u64;
+        assert!(watch.heard(true, 1).is_ok());
+        std::thread::sleep(Duration::from_millis(1));
+        let now_ns = watch.now_ns();
+        assert!(watch.stalled_until_ns >= now_ns + 1_000_000, "a millisecond's sleep is one");
+        watch.last_ns += 2 * SILENCE_MAX.as_nanos() as u64;
+        assert!(watch.heard(true, 1).is_err());
+        assert!(watch.heard(false, 1).is_ok() && watch.heard(true, 1).is_ok());
     }
 }

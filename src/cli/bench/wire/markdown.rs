@@ -84,7 +84,7 @@ fn of(reports: &[Report]) -> String {
     }
     headers.iter().for_each(|line| _ = writeln!(text, "{}  ", line.replace('|', "/")));
     text.push_str(
-        "\n| engine | p50 µs | p99 µs | p50, × bare TCP | answered a second | p50, × first | p99, × first | answered, first's by it |\n|---|---|---|---|---|---|---|---|\n",
+        "\n| engine | p50 µs | p99 µs | p50, × bare TCP | answered a second | first's p50 ÷ its | first's p99 ÷ its | first's answered ÷ its |\n|---|---|---|---|---|---|---|---|\n",
     );
     let first = rows.first().map(|first| (first.trips, first.answered_per_second)).unwrap_or_default();
     for row in &rows {
@@ -101,8 +101,8 @@ fn of(reports: &[Report]) -> String {
         match row.trips.zip(first.0) {
             None => columns.extend([const { String::new() }; 2]),
             Some((trips, first)) => columns.extend([
-                format!("{:.2}", trips.p50_ns as f64 / first.p50_ns.max(1) as f64),
-                format!("{:.2}", trips.p99_ns as f64 / first.p99_ns.max(1) as f64),
+                format!("{:.2}", first.p50_ns as f64 / trips.p50_ns.max(1) as f64),
+                format!("{:.2}", first.p99_ns as f64 / trips.p99_ns.max(1) as f64),
             ]),
         }
         let share = row.answered_per_second.zip(first.1).map(|(rate, first)| first / rate.max(f64::MIN_POSITIVE));

@@ -25,6 +25,9 @@ const ANSWERED_MIN: f64 = 500_000.0;
 const SHARE_MIN: f64 = 1.0 / 3.0;
 const LAPS_MIN: f64 = 20.0;
 const HALF_LOAD_RATIO_MAX: f64 = 3.0;
+/// Where stalls meet more than these parts of the orders, what is left says nothing of the tail.
+const CLIENT_SHARE_MAX: f64 = 0.5;
+const MACHINE_SHARE_MAX: f64 = 0.05;
 /// From here on the client is named as what sets the pace.
 const CLIENT_BUSY_MAX: f64 = 0.95;
 
@@ -381,14 +384,19 @@ fn half_load_goal(half: &Latency, is_whole: bool) -> Goal {
     let what =
         format!("p99.9 at half of saturation at most {HALF_LOAD_RATIO_MAX:.0} × p50, without the machine's stalls");
     let Some(without) = &half.without_stalls else { return Goal::unknown(what) };
+    let (client, machine) = (without.client_share * 100.0, without.machine_share * 100.0);
+    if without.client_share > CLIENT_SHARE_MAX || without.machine_share > MACHINE_SHARE_MAX {
+        let found = format!("stalls meet {client:.1} % of the orders at the client and {machine:.1} % at the worker");
+        return Goal { what, holds: None, found };
+    }
+    let ratio_without = ratio(without.p999_ns, without.p50_ns);
     let found = format!(
-        "{:.1} × ({} by {}; {:.1} × with them)",
-        ratio(without.p999_ns, without.p50_ns),
+        "{ratio_without:.1} × ({} by {}; left out {client:.2} % for the client, {machine:.2} % for the worker's core; {:.1} × with all)",
         time_in_words(without.p999_ns),
         time_in_words(without.p50_ns),
         ratio(half.p999_ns, half.p50_ns)
     );
-    Goal::new(what, found, is_whole && ratio(without.p999_ns, without.p50_ns) <= HALF_LOAD_RATIO_MAX)
+    Goal::new(what, found, is_whole && ratio_without <= HALF_LOAD_RATIO_MAX)
 }
 
 impl Header {
@@ -586,6 +594,20 @@ pub(super) mod tests {
         assert!(without.p999_ns < latency.p999_ns && latency.rate_per_second == Some(1_000.0), "{without:?}");
         let all = Latency::of_open(&[open(around(10_000))], &Stalls::default());
         assert_eq!(all.without_stalls.unwrap().p999_ns, all.p999_ns);
+    }
+
+    #[test]
+    fn half_load_is_judged_only_where_stalls_leave_enough_to_judge() {
+        let of = |p999_ns: u64, client_share: f64, machine_share: f64| {
+            let mut report = sample();
+            let without = WithoutStalls { p50_ns: 10, p99_ns: 20, p999_ns, client_share, machine_share };
+            let half = Latency { without_stalls: Some(without), ..Latency::default() };
+            report.cells[0].subjects[2].half_load = Some(half);
+            report.conclude();
+            report.goals[6].holds
+        };
+        assert_eq!((of(30, 0.5, 0.05), of(31, 0.0, 0.0)), (Some(true), Some(false)));
+        assert_eq!((of(30, 0.51, 0.0), of(30, 0.0, 0.06)), (None, None));
     }
 
     #[test]

@@ -149,7 +149,11 @@ impl Ground<'_> {
             1 => [sender.clone()].into_iter().map(log_on).collect(),
             sessions => (1..=sessions).map(|number| log_on(format!("{sender}{number}"))).collect(),
         };
-        Ok(Running { fleet: Fleet::new(active?)?, _idle: idle?, own, _other: other })
+        let running = Running { fleet: Fleet::new(active?)?, _idle: idle?, own, _other: other };
+        if let Some(own) = &running.own {
+            own.wait_until_quiet();
+        }
+        Ok(running)
     }
 }
 
