@@ -342,7 +342,11 @@ impl Outbox for LinkOutbox<'_> {
                 Ok::<_, Overflow>(length)
             })
         } else {
-            self.writer.append(record, encode)
+            let rehearses = self.commit.rehearses;
+            self.writer.append(record, |space| match encode(space) {
+                Ok(_) if rehearses => Err(Overflow),
+                written => written,
+            })
         };
         let position = appended.map_err(|_| BackPressure)?;
         if let Some(clear) = secret {
