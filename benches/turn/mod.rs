@@ -217,7 +217,11 @@ pub fn order_to_report(times: u64) {
         });
         venue.answer(&order);
     }
+    // The first of these walks the last order's way once more.
+    let sent = venue.wire.borrow().sent;
+    (0..3).for_each(|_| _ = venue.worker.turn(venue.now, None));
     assert_eq!(venue.worker.numbers(0, 0), (times + 2, times + 2), "each order has its report");
+    assert_eq!(venue.wire.borrow().sent, sent, "and one only");
 }
 
 fn message(msg_type: &[u8], number: u64, fill: impl FnOnce(&mut Encoder<'_>)) -> Vec<u8> {

@@ -77,6 +77,14 @@ pub trait Application: Send {
         true
     }
 
+    /// Called now and then when the worker has nothing to do, with the message of `session` that came last, which has been handled:
+    /// what is sent here is encoded as ever and then answered with [`SendError::BackPressure`]. To send what the next such message
+    /// would be answered with brings the code and data for it into the processor's caches. The application's state has to
+    /// stay as it is.
+    fn rehearse(&mut self, session: &mut Handle<'_>, message: &Message<'_>) {
+        let _ = (session, message);
+    }
+
     /// A node has died and may have taken the end of the journal with it: told of each session, before the first message after the
     /// start, and told again in its place among [`Application::on_replay`] where a later start reads it back.
     ///

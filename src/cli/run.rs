@@ -197,6 +197,13 @@ impl Application for BuiltIn {
         }
     }
 
+    fn rehearse(&mut self, session: &mut Handle<'_>, message: &Message<'_>) {
+        match self {
+            Self::Exchange(exchange) => exchange.rehearse(session, message),
+            Self::Echo(echo) => echo.rehearse(session, message),
+        }
+    }
+
     fn snapshot(&self, state: &mut Vec<u8>) {
         match self {
             Self::Exchange(exchange) => exchange.snapshot(state),

@@ -39,6 +39,8 @@ pub(crate) struct Commit {
     pub leases: Vec<u32>,
     pub appended: bool,
     pub trace: Arc<CachePadded<WorkerTrace>>,
+    /// What is sent is encoded, and finds no room.
+    pub rehearses: bool,
 }
 
 impl Commit {
@@ -51,6 +53,7 @@ impl Commit {
             asked: Vec::new(),
             leases: Vec::new(),
             appended: false,
+            rehearses: false,
         }
     }
 }
@@ -243,10 +246,12 @@ impl<A: Application> Ledger<A> {
         Ok(())
     }
 
-    /// Walks the way of the session's last message once more, up to the commit that is not made: see [`Session::rehearse`].
-    pub fn rehearse(&mut self, now: Now, session: u32, index: &mut FieldIndex, scratch: &mut Vec<u8>) {
-        let Slot { session, link, .. } = &mut self.slots[session as usize];
-        if self.stopped || !self.writer.is_in_ring(link.last_in) {
+    /// Walks the way of the session's last message once more, up to the commit that is not made: see [`Session::rehearse`] and
+    /// [`Application::rehearse`].
+    pub fn rehearse(&mut self, now: Now, number: u32, index: &mut FieldIndex, scratch: &mut Vec<u8>) {
+        let Slot { session, link, .. } = &self.slots[number as usize];
+        let is_established = session.state() == State::Established;
+        if self.stopped || !is_established || !self.writer.is_in_ring(link.last_in) {
             return;
         }
         let bytes = self.writer.payload(link.last_in);
@@ -258,15 +263,17 @@ impl<A: Application> Ledger<A> {
         if self.writer.begin(self.commit_bytes_max) != Room::Ready {
             return;
         }
-        let record = NewRecord::internal(Kind::Inbound, now.utc.unix_ns);
         if let Framing::Complete(_) = frame(scratch, u32::MAX)
             && let Ok(message) = parse(scratch, index)
         {
-            let _ = self.writer.append_bytes(record, message.bytes());
-            let _ = self.writer.append(record, |space| {
-                session.rehearse(now, &message, space);
-                Err::<usize, Overflow>(Overflow)
-            });
+            let _ = self.writer.append_bytes(NewRecord::internal(Kind::Inbound, now.utc.unix_ns), message.bytes());
+            session.rehearse(&message);
+            let counters = *session.counters();
+            (self.commit.open, self.commit.rehearses) = (true, true);
+            let mut handle = handle(&mut self.slots, &mut self.writer, &mut self.commit, now, self.incarnation, number);
+            self.application.rehearse(&mut handle, &message);
+            (self.commit.open, self.commit.rehearses) = (false, false);
+            self.slots[number as usize].session.end_rehearsal(counters);
         }
         self.writer.abandon();
     }
@@ -547,7 +554,7 @@ impl<'a> Handle<'a> {
 
     /// Starts an orderly end of the session.
     pub fn logout(&mut self, text: &str) {
-        if !self.sessions.commit.open {
+        if !self.sessions.commit.open || self.sessions.commit.rehearses {
             return;
         }
         let now = self.sessions.now;

@@ -351,10 +351,11 @@ impl Outbox for LinkOutbox<'_> {
                 Ok::<_, Overflow>(length)
             })
         } else {
+            let rehearses = self.commit.rehearses;
             self.writer.append(record, |space| {
                 let length = encode(space);
                 self.commit.trace.at(Stage::JournalOut);
-                length
+                if rehearses { Err(Overflow) } else { length }
             })
         };
         let Ok(position) = appended else {

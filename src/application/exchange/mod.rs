@@ -373,6 +373,18 @@ impl Application for Exchange {
         false
     }
 
+    fn rehearse(&mut self, session: &mut Handle<'_>, message: &Message<'_>) {
+        if message.msg_type() != b"D" {
+            return;
+        }
+        let Some(request) = request(session, message) else { return };
+        if let Some(order) = self.book.find(session.session(), request.cl_ord_id) {
+            let (order, last_id) = (order.clone(), self.last_id);
+            self.report(session, &order, Event::New, None);
+            self.last_id = last_id;
+        }
+    }
+
     fn snapshot(&self, state: &mut Vec<u8>) {
         self.book.write(state);
     }
