@@ -5,9 +5,11 @@ use std::sync::Arc;
 
 use crate::sys::ring::Watermarks;
 
+use super::record::header_at;
 use super::recycling::Recycling;
-use super::scan::{SegmentSource, record_at};
-use super::{Geometry, Kind, NONE, RecordHeader, Storage, StorageError};
+use super::scan::{SegmentSource, Source, WINDOW_BYTES, record_at};
+use super::state::read_head;
+use super::{Geometry, HEADER_BYTES, Kind, NONE, RecordHeader, Storage, StorageError};
 
 /// Requests that a stager works on side by side, a piece of each in turn.
 pub const JOBS_MAX: usize = 16;
@@ -72,7 +74,26 @@ pub struct Gone {
 
 impl StagedBatch {
     pub fn messages(&self) -> impl Iterator<Item = (StagedEntry, &[u8])> {
-        self.entries.iter().map(|entry| (*entry, &self.bytes[entry.offset as usize..][..entry.length as usize]))
+        self.entries.iter().map(|entry| (*entry, self.message(entry)))
+    }
+
+    /// Of one of the entries.
+    pub fn message(&self, entry: &StagedEntry) -> &[u8] {
+        &self.bytes[entry.offset as usize..][..entry.length as usize]
+    }
+
+    fn has_room(&self, payload: &[u8]) -> bool {
+        self.bytes.is_empty() || self.bytes.len() + payload.len() <= STAGED_BYTES_MAX
+    }
+
+    fn push(&mut self, header: &RecordHeader, payload: &[u8]) {
+        self.entries.push(StagedEntry {
+            msg_seq_num: header.msg_seq_num,
+            time_ns: header.time_ns,
+            offset: self.bytes.len() as u32,
+            length: payload.len() as u32,
+        });
+        self.bytes.extend_from_slice(payload);
     }
 }
 
@@ -84,6 +105,10 @@ const BATCHES_MAX: usize = JOBS_MAX * BATCHES_PER_JOB_MAX;
 const REQUESTS_MAX: usize = JOBS_MAX;
 /// Records that one turn walks back over.
 const WALK_RECORDS_MAX: u32 = 1024;
+/// Records that one turn passes over going forward.
+const FORWARD_RECORDS_MAX: u32 = 4096;
+/// Read at once by a job that goes forward and has the stager for itself.
+const FORWARD_BYTES: u64 = 1024 * 1024;
 
 /// The worker's end.
 pub struct StagerPort {
@@ -119,6 +144,10 @@ struct Job {
     begin: u64,
     /// Where the walk goes on; `None` while what was found is streamed.
     walk: Option<u64>,
+    /// Of more messages than are kept positions of: where to read on, forward, from before the first of them.
+    forward: Option<u64>,
+    /// The segments' heads were asked once where that is.
+    has_sought: bool,
     /// Number and position of messages to stream, the highest number first.
     found: VecDeque<(u64, u64)>,
     /// Of messages that did not fit: where to walk from for each later part, the lowest numbers last.
@@ -204,6 +233,8 @@ impl<S: Storage> Stager<S> {
                 request,
                 begin: request.begin,
                 walk: Some(request.last_out),
+                forward: None,
+                has_sought: false,
                 found: self.spare_found.pop().unwrap_or_default(),
                 parts: Vec::new(),
                 left_out: 0,
@@ -269,9 +300,12 @@ impl<S: Storage> Stager<S> {
             // What was read for another job may have been read before this one's records were written.
             self.source.forget();
         }
-        match job.walk {
-            Some(at) => self.walk(job, at),
-            None => self.stream(job),
+        let is_alone = self.jobs.is_empty();
+        self.source.read_ahead(if job.forward.is_some() && is_alone { FORWARD_BYTES } else { WINDOW_BYTES });
+        match (job.forward, job.walk) {
+            (Some(at), _) => self.forward(job, at),
+            (None, Some(at)) => self.walk(job, at),
+            (None, None) => self.stream(job),
         }
     }
 
@@ -303,10 +337,113 @@ impl<S: Storage> Stager<S> {
                     job.keep(header.msg_seq_num, at, self.found_max);
                 }
             }
+            if job.left_out > 0 && !std::mem::replace(&mut job.has_sought, true) {
+                if let Some(start) = self.seek(job, at)? {
+                    job.go_forward(start);
+                    return Ok(work + 1);
+                }
+            }
             at = header.previous;
         }
         job.walk = Some(at);
         Ok(WALK_RECORDS_MAX)
+    }
+
+    /// The start of the newest segment whose head says that nothing of what is asked for had been sent: before that segment there is
+    /// none of it. `None` where the heads do not say so.
+    fn seek(&mut self, job: &Job, before: u64) -> Result<Option<u64>, StorageError> {
+        let segment_bytes = self.geometry.segment_bytes;
+        let oldest = self.recycling.oldest_position().div_ceil(segment_bytes);
+        let (mut low, mut high) = (oldest, before / segment_bytes);
+        if low > high || !self.precedes(low, job)? {
+            return Ok(None);
+        }
+        while low < high {
+            let middle = high - (high - low) / 2;
+            if self.precedes(middle, job)? {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Ok(Some(low * segment_bytes))
+    }
+
+    fn precedes(&mut self, segment: u64, job: &Job) -> Result<bool, StorageError> {
+        let StageRequest { session, epoch, .. } = job.request;
+        let head = record_at(&mut self.source, &self.geometry, segment * self.geometry.segment_bytes)?;
+        let head = head.filter(|(header, _)| header.kind == Kind::State).and_then(|(_, payload)| read_head(payload));
+        Ok(head.is_some_and(|(sessions, _)| {
+            // One that is not there was defined later.
+            let state = sessions.iter().find(|state| state.number == session);
+            state.is_none_or(|state| state.epoch < epoch || (state.epoch == epoch && state.next_out <= job.begin))
+        }))
+    }
+
+    /// Fills one batch from what lies ahead, each record of the journal looked at once.
+    fn forward(&mut self, job: &mut Job, mut at: u64) -> Result<u32, StorageError> {
+        if job.batches_out == BATCHES_PER_JOB_MAX {
+            return Ok(0);
+        }
+        let mut batch = self.new_batch(job);
+        let mut work = 0;
+        while work < FORWARD_RECORDS_MAX {
+            job.is_over = at > job.request.last_out || job.begin > job.request.end;
+            if job.is_over {
+                break;
+            }
+            work += 1;
+            let lap_end = (at / self.geometry.ring_bytes + 1) * self.geometry.ring_bytes;
+            let mut header = header_at(self.source.bytes(at, HEADER_BYTES)?, at, lap_end);
+            let is_wanted = |header: &RecordHeader| {
+                is_of(header, &job.request) && (job.begin..=job.request.end).contains(&header.msg_seq_num)
+            };
+            if header.as_ref().is_some_and(is_wanted) {
+                let record = record_at(&mut self.source, &self.geometry, at)?;
+                header = record.map(|(header, _)| header);
+                if let Some((header, payload)) = record {
+                    if header.time_ns < job.request.not_before_ns {
+                        job.gone.aged += 1;
+                    } else if !batch.has_room(payload) {
+                        break;
+                    } else {
+                        batch.push(&header, payload);
+                    }
+                    job.begin = header.msg_seq_num + 1;
+                }
+            }
+            let Some(header) = header else {
+                // Overwritten meanwhile, or damaged: the links lead to whatever is left.
+                (job.walk, job.walked_to) = (Some(job.request.last_out), u64::MAX);
+                break;
+            };
+            at += header.padded_bytes();
+        }
+        job.lowest = at;
+        job.forward = job.walk.is_none().then_some(at);
+        if batch.entries.is_empty() && !job.is_over {
+            self.spare_batches.push(batch);
+            return Ok(work);
+        }
+        self.hand_over(job, batch);
+        Ok(work)
+    }
+
+    fn new_batch(&mut self, job: &Job) -> StagedBatch {
+        let spare = self.spare_batches.pop();
+        let mut batch = spare
+            .unwrap_or_else(|| StagedBatch { bytes: Vec::with_capacity(STAGED_BYTES_MAX), ..StagedBatch::default() });
+        batch.token = job.request.token;
+        batch.session = job.request.session;
+        batch
+    }
+
+    fn hand_over(&mut self, job: &mut Job, mut batch: StagedBatch) {
+        batch.outcome = if job.is_over { Outcome::Done } else { Outcome::More };
+        batch.gone = if job.is_over { job.gone } else { Gone::default() };
+        job.batches_out += 1;
+        // There are never more batches than the ring holds.
+        let _ = self.batches.push(batch);
     }
 
     /// Fills one batch.
@@ -314,28 +451,16 @@ impl<S: Storage> Stager<S> {
         if job.batches_out == BATCHES_PER_JOB_MAX {
             return Ok(0);
         }
-        let mut batch = self
-            .spare_batches
-            .pop()
-            .unwrap_or_else(|| StagedBatch { bytes: Vec::with_capacity(STAGED_BYTES_MAX), ..StagedBatch::default() });
-        batch.token = job.request.token;
-        batch.session = job.request.session;
+        let mut batch = self.new_batch(job);
         while let Some(&(msg_seq_num, position)) = job.found.back() {
             let record = record_at(&mut self.source, &self.geometry, position)?;
             // One that was overwritten since the walk is no longer in the journal.
             job.gone.recycled += u64::from(record.is_none());
             if let Some((header, payload)) = record.filter(|(header, _)| is_of(header, &job.request)) {
-                if !batch.bytes.is_empty() && batch.bytes.len() + payload.len() > STAGED_BYTES_MAX {
+                if !batch.has_room(payload) {
                     break;
                 }
-                let entry = StagedEntry {
-                    msg_seq_num: header.msg_seq_num,
-                    time_ns: header.time_ns,
-                    offset: batch.bytes.len() as u32,
-                    length: payload.len() as u32,
-                };
-                batch.bytes.extend_from_slice(payload);
-                batch.entries.push(entry);
+                batch.push(&header, payload);
             }
             job.found.pop_back();
             job.begin = msg_seq_num + 1;
@@ -345,12 +470,8 @@ impl<S: Storage> Stager<S> {
             (job.walk, job.left_out, job.walked_to) = (job.parts.pop(), 0, u64::MAX);
             job.is_over = job.walk.is_none();
         }
-        batch.outcome = if job.is_over { Outcome::Done } else { Outcome::More };
-        batch.gone = if job.is_over { job.gone } else { Gone::default() };
         let work = 1 + batch.entries.len() as u32;
-        job.batches_out += 1;
-        // There are never more batches than the ring holds.
-        let _ = self.batches.push(batch);
+        self.hand_over(job, batch);
         Ok(work)
     }
 }
@@ -360,6 +481,14 @@ impl Job {
     fn walk_was_cut(&mut self) {
         let met = self.walked_to.min(self.request.end.saturating_add(1));
         self.gone.recycled += met.saturating_sub(self.begin);
+    }
+
+    /// Instead of the walk, from a segment before all that is wanted.
+    fn go_forward(&mut self, start: u64) {
+        (self.walk, self.forward, self.lowest) = (None, Some(start), start);
+        (self.left_out, self.gone) = (0, Gone::default());
+        self.found.clear();
+        self.parts.clear();
     }
 
     fn end_walk(&mut self) {
