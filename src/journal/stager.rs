@@ -14,7 +14,7 @@ use super::{Geometry, HEADER_BYTES, Kind, NONE, RecordHeader, Storage, StorageEr
 /// Requests that a stager works on side by side, a piece of each in turn.
 pub const JOBS_MAX: usize = 16;
 /// Payload bytes of one batch, unless a single message is longer.
-pub const STAGED_BYTES_MAX: usize = 64 * 1024;
+pub const STAGED_BYTES_MAX: usize = 128 * 1024;
 
 /// The worker's wish: a session's stored messages with `begin <= msg_seq_num <= end`, of one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -337,11 +337,12 @@ impl<S: Storage> Stager<S> {
                     job.keep(header.msg_seq_num, at, self.found_max);
                 }
             }
-            if job.left_out > 0 && !std::mem::replace(&mut job.has_sought, true) {
-                if let Some(start) = self.seek(job, at)? {
-                    job.go_forward(start);
-                    return Ok(work + 1);
-                }
+            if job.left_out > 0
+                && !std::mem::replace(&mut job.has_sought, true)
+                && let Some(start) = self.seek(job, at)?
+            {
+                job.go_forward(start);
+                return Ok(work + 1);
             }
             at = header.previous;
         }
@@ -514,4 +515,111 @@ impl Job {
 
 fn is_of(header: &RecordHeader, request: &StageRequest) -> bool {
     header.kind == Kind::Outbound && header.session == request.session && header.epoch == request.epoch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated::SimulatedStorage;
+    use super::super::{FlushMethod, Journal, Mode, NewRecord, RecoveredSession, Room, Settings, open_over, prepare};
+    use super::*;
+    use crate::sys::ring::RingMemory;
+
+    const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 8 };
+    /// Of each of two sessions.
+    const MESSAGES: u64 = 120;
+    const KEPT: u32 = 10;
+
+    /// Two sessions whose messages alternate, over five segments. Answers where each message of the first lies.
+    fn journal() -> (Journal<SimulatedStorage>, SimulatedStorage, Vec<u64>) {
+        let storage = SimulatedStorage::new(GEOMETRY);
+        let settings = Settings {
+            data_dir: "simulated".into(),
+            ring_dir: "simulated".into(),
+            geometry: GEOMETRY,
+            flush_interval_ns: 0,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
+            message_bytes_max: 4 << 10,
+            resend_messages_max: KEPT,
+            clock: || 0,
+        };
+        let manifest = prepare(&storage, &settings).unwrap();
+        let ring = RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0;
+        let mut journal = open_over(&storage, manifest, vec![ring], &settings).unwrap().journals.remove(0);
+        let mut sessions = [0, 1].map(|number| RecoveredSession::new(number, &[number as u8]));
+        let mut positions = Vec::new();
+        for number in 1..=MESSAGES {
+            for session in [0, 1] {
+                while journal.writer.begin(4096) != Room::Ready {
+                    let states = sessions.iter().filter(|session| session.next_out > 1);
+                    let _ = journal.writer.roll(states.map(RecoveredSession::state), b"").unwrap();
+                    journal.flusher.drain(0).unwrap();
+                }
+                if number == 1 {
+                    journal.writer.append_session_defined(session, 0, &[session as u8]).unwrap();
+                }
+                let state = &mut sessions[session as usize];
+                let new = NewRecord { session, msg_seq_num: number, ..NewRecord::internal(Kind::Outbound, number) };
+                let new = NewRecord { previous: state.last_out, ..new };
+                let text = format!("{session}-{number}-{}", "x".repeat(1_000));
+                state.last_out = journal.writer.append_bytes(new, text.as_bytes()).unwrap();
+                state.next_out = number + 1;
+                if session == 0 {
+                    positions.push(state.last_out);
+                }
+                journal.writer.commit(Mode::Buffered);
+            }
+        }
+        journal.flusher.drain(0).unwrap();
+        (journal, storage, positions)
+    }
+
+    /// The numbers of what comes, each of which has its own text.
+    fn staged(journal: &mut Journal<SimulatedStorage>, begin: u64, end: u64, last_out: u64) -> (Vec<u64>, Gone) {
+        let request = StageRequest { token: 1, session: 0, begin, end, last_out, epoch: 0, not_before_ns: 0 };
+        journal.stager_port.request(request).unwrap();
+        let mut numbers = Vec::new();
+        for _ in 0..1_000 {
+            journal.stager.turn().unwrap();
+            while let Some(batch) = journal.stager_port.take() {
+                for (entry, bytes) in batch.messages() {
+                    assert!(bytes.starts_with(format!("0-{}-x", entry.msg_seq_num).as_bytes()));
+                    numbers.push(entry.msg_seq_num);
+                }
+                let (is_done, gone) = (batch.outcome == Outcome::Done, batch.gone);
+                journal.stager_port.recycle(batch);
+                if is_done {
+                    return (numbers, gone);
+                }
+            }
+        }
+        panic!("no end after {numbers:?}");
+    }
+
+    #[test]
+    fn messages_beyond_what_is_kept_positions_of_come_once_each_and_in_order() {
+        let (mut journal, _, positions) = journal();
+        let last_out = *positions.last().unwrap();
+        for (begin, end) in [(1, MESSAGES), (37, 90), (60, MESSAGES), (115, MESSAGES), (1, 1)] {
+            let (numbers, gone) = staged(&mut journal, begin, end, last_out);
+            assert_eq!((numbers, gone), ((begin..=end).collect(), Gone::default()));
+        }
+    }
+
+    /// One record that cannot be read is one number that is missing, not all that follow it.
+    #[test]
+    fn what_is_damaged_on_the_way_forward_is_left_out_alone() {
+        for damaged in [40, 41] {
+            let (mut journal, storage, positions) = journal();
+            let (slot, offset) = GEOMETRY.slot(0, positions[damaged - 1]);
+            // A byte of the payload, of which only the CRC tells, and the header's length.
+            let (at, bytes) = if damaged == 40 { (offset + 100, [0xff; 4]) } else { (offset, [0; 4]) };
+            storage.write(slot, at, &bytes).unwrap();
+            let (numbers, gone) = staged(&mut journal, 30, MESSAGES, *positions.last().unwrap());
+            let expected: Vec<u64> = (damaged as u64 + 1..=MESSAGES).collect();
+            assert!(numbers.ends_with(&expected), "{numbers:?}");
+            assert!(!numbers.contains(&(damaged as u64)));
+            assert!(gone.recycled > 0, "it is counted");
+        }
+    }
 }
