@@ -47,13 +47,12 @@ fn read_direct(segments: &[PathBuf]) -> io::Result<f64> {
     for path in segments {
         let file = file::open_private_direct(path, false)?;
         let mut offset = 0;
-        loop {
-            let count = file.read_at(&mut buffer, offset)?;
-            offset += count as u64;
-            total += count as u64;
-            if count == 0 || total >= READ_BYTES_MAX {
+        while total < READ_BYTES_MAX {
+            let count = file.read_at(&mut buffer, offset)? as u64;
+            if count == 0 {
                 break;
             }
+            (offset, total) = (offset + count, total + count);
         }
     }
     Ok(total as f64 / 1e6 / start.elapsed().as_secs_f64())
