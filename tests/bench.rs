@@ -233,6 +233,8 @@ fn a_resend_is_checked_and_measured_beside_another_session() {
     let kib = |when: &str| growth[when]["vm_rss_kib"].as_u64().unwrap();
     assert_eq!(growth["vm_rss_kib"].as_u64().unwrap(), kib("most") - kib("before"), "{report}");
     assert!(report["slow"]["served_ms"].as_f64().is_some_and(|ms| ms > 0.0), "{report}");
+    assert!(report["floors"]["loopback_mb_per_s"].as_f64().is_some_and(|rate| rate > 0.0), "{report}");
+    assert!(report["resend"]["journal_mb_per_s"].as_f64() > report["resend"]["megabytes_per_s"].as_f64(), "{report}");
 }
 
 #[test]

@@ -5,9 +5,16 @@ use std::collections::VecDeque;
 use crate::journal::{JOBS_MAX, StagedBatch};
 
 /// Stored messages that one turn sends again, at most, so that live sessions are not kept waiting.
-pub(crate) const RESENDS_PER_TURN_MAX: u32 = 16;
+pub(crate) const RESENDS_PER_TURN_MAX: u32 = 64;
 /// Their bytes, give or take one message.
 pub(crate) const RESEND_BYTES_PER_TURN_MAX: usize = 16 * 1024;
+/// What a message grows by when it is sent again: PossDupFlag(43), OrigSendingTime(122), one more digit of BodyLength(9), and a
+/// SendingTime(52) that was shorter.
+pub(crate) const RESENT_GROWTH_BYTES: u64 = 64;
+/// Of the gap fill that may go before a message, from above.
+pub(crate) const GAP_FILL_BYTES: u64 = 512;
+/// The messages sent again in one commit take at most so much of the ring, unless it is one.
+pub(crate) const RESEND_COMMIT_SHARE: u64 = 32;
 /// A session that has so many bytes to send already gets no more of its resend; less where the ring is small.
 pub(crate) const RESEND_UNSENT_BYTES_MAX: u64 = 256 * 1024;
 /// A resend whose peer does not read it makes room for one that waits, once it has been served for so long.

@@ -22,6 +22,7 @@ use crate::config::Wait;
 use crate::control::Stage;
 use crate::journal::{Stager, Storage, StorageError};
 use crate::sys::cores::run_on;
+use crate::sys::memory::set_timer_slack;
 use crate::transport::Transport;
 
 /// An adaptive worker turns for so long without work before it sleeps in the poller.
@@ -30,7 +31,10 @@ const ADAPTIVE_SPIN: Duration = Duration::from_micros(200);
 const SLEEP_MAX: Duration = Duration::from_millis(10);
 /// The same while a staged resend is awaited.
 const SLEEP_AWAITING: Duration = Duration::from_millis(1);
-const STAGER_NAP: Duration = Duration::from_micros(500);
+const STAGER_NAP_MAX: Duration = Duration::from_micros(500);
+/// The first nap after work, each further one twice as long: a worker that sends what is staged wants the next of it soon.
+const STAGER_NAP_MIN: Duration = Duration::from_micros(30);
+const STAGER_SLACK_NS: u64 = 5_000;
 const RESOLVER_NAP: Duration = Duration::from_millis(5);
 
 /// Flags that all threads of an engine see.
@@ -151,6 +155,9 @@ pub(crate) fn run_stagers<S: Storage>(
     fence: &mut Fence,
     signals: &Signals,
 ) {
+    // Without it the naps are longer by the default, 50 µs.
+    let _ = set_timer_slack(STAGER_SLACK_NS);
+    let mut nap = STAGER_NAP_MIN;
     while !signals.is_over() {
         if let Err(error) = fence.look(Instant::now()) {
             return signals.fail(&error);
@@ -168,7 +175,10 @@ pub(crate) fn run_stagers<S: Storage>(
             }
         }
         if work == 0 {
-            thread::sleep(STAGER_NAP);
+            thread::sleep(nap);
+            nap = (nap * 2).min(STAGER_NAP_MAX);
+        } else {
+            nap = STAGER_NAP_MIN;
         }
     }
 }

@@ -9,11 +9,11 @@ use super::record::{header_at, is_valid};
 use super::{Geometry, HEADER_BYTES, Kind, Manifest, Read, RecordHeader, Storage, StorageError, flags};
 
 /// Read from a segment in one call. A walk backwards finds the records before it in the same window.
-const WINDOW_BYTES: u64 = 256 * 1024;
+pub(super) const WINDOW_BYTES: u64 = 256 * 1024;
 /// The longest window; longer than a segment of the default geometry.
 const WINDOW_BYTES_MAX: u64 = 64 << 20;
 /// A long window is read in such pieces at the same time.
-const PIECE_BYTES: usize = 512 * 1024;
+const PIECE_BYTES: usize = 1024 * 1024;
 
 /// Bytes of a journal by position.
 pub(super) trait Source {
@@ -57,6 +57,11 @@ impl<S: Storage> SegmentSource<S> {
     pub fn up_to(&self, end: u64) -> Self {
         let window_bytes = self.window_bytes.min(end.saturating_sub(self.window_start) as usize);
         Self { ahead_bytes: WINDOW_BYTES, window_bytes, ..self.clone() }
+    }
+
+    /// How much is read at once, going forward.
+    pub fn read_ahead(&mut self, bytes: u64) {
+        self.ahead_bytes = bytes;
     }
 
     /// Forgets what was read, since the volume may have changed.

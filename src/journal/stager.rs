@@ -5,14 +5,16 @@ use std::sync::Arc;
 
 use crate::sys::ring::Watermarks;
 
+use super::record::header_at;
 use super::recycling::Recycling;
-use super::scan::{SegmentSource, record_at};
-use super::{Geometry, Kind, NONE, RecordHeader, Storage, StorageError};
+use super::scan::{SegmentSource, Source, WINDOW_BYTES, record_at};
+use super::state::read_head;
+use super::{Geometry, HEADER_BYTES, Kind, NONE, RecordHeader, Storage, StorageError};
 
 /// Requests that a stager works on side by side, a piece of each in turn.
 pub const JOBS_MAX: usize = 16;
 /// Payload bytes of one batch, unless a single message is longer.
-pub const STAGED_BYTES_MAX: usize = 64 * 1024;
+pub const STAGED_BYTES_MAX: usize = 128 * 1024;
 
 /// The worker's wish: a session's stored messages with `begin <= msg_seq_num <= end`, of one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +74,26 @@ pub struct Gone {
 
 impl StagedBatch {
     pub fn messages(&self) -> impl Iterator<Item = (StagedEntry, &[u8])> {
-        self.entries.iter().map(|entry| (*entry, &self.bytes[entry.offset as usize..][..entry.length as usize]))
+        self.entries.iter().map(|entry| (*entry, self.message(entry)))
+    }
+
+    /// Of one of the entries.
+    pub fn message(&self, entry: &StagedEntry) -> &[u8] {
+        &self.bytes[entry.offset as usize..][..entry.length as usize]
+    }
+
+    fn has_room(&self, payload: &[u8]) -> bool {
+        self.bytes.is_empty() || self.bytes.len() + payload.len() <= STAGED_BYTES_MAX
+    }
+
+    fn push(&mut self, header: &RecordHeader, payload: &[u8]) {
+        self.entries.push(StagedEntry {
+            msg_seq_num: header.msg_seq_num,
+            time_ns: header.time_ns,
+            offset: self.bytes.len() as u32,
+            length: payload.len() as u32,
+        });
+        self.bytes.extend_from_slice(payload);
     }
 }
 
@@ -84,6 +105,10 @@ const BATCHES_MAX: usize = JOBS_MAX * BATCHES_PER_JOB_MAX;
 const REQUESTS_MAX: usize = JOBS_MAX;
 /// Records that one turn walks back over.
 const WALK_RECORDS_MAX: u32 = 1024;
+/// Records that one turn passes over going forward.
+const FORWARD_RECORDS_MAX: u32 = 4096;
+/// Read at once by a job that goes forward and has the stager for itself.
+const FORWARD_BYTES: u64 = 1024 * 1024;
 
 /// The worker's end.
 pub struct StagerPort {
@@ -119,6 +144,10 @@ struct Job {
     begin: u64,
     /// Where the walk goes on; `None` while what was found is streamed.
     walk: Option<u64>,
+    /// Of more messages than are kept positions of: where to read on, forward, from before the first of them.
+    forward: Option<u64>,
+    /// The segments' heads were asked once where that is.
+    has_sought: bool,
     /// Number and position of messages to stream, the highest number first.
     found: VecDeque<(u64, u64)>,
     /// Of messages that did not fit: where to walk from for each later part, the lowest numbers last.
@@ -204,6 +233,8 @@ impl<S: Storage> Stager<S> {
                 request,
                 begin: request.begin,
                 walk: Some(request.last_out),
+                forward: None,
+                has_sought: false,
                 found: self.spare_found.pop().unwrap_or_default(),
                 parts: Vec::new(),
                 left_out: 0,
@@ -269,9 +300,12 @@ impl<S: Storage> Stager<S> {
             // What was read for another job may have been read before this one's records were written.
             self.source.forget();
         }
-        match job.walk {
-            Some(at) => self.walk(job, at),
-            None => self.stream(job),
+        let is_alone = self.jobs.is_empty();
+        self.source.read_ahead(if job.forward.is_some() && is_alone { FORWARD_BYTES } else { WINDOW_BYTES });
+        match (job.forward, job.walk) {
+            (Some(at), _) => self.forward(job, at),
+            (None, Some(at)) => self.walk(job, at),
+            (None, None) => self.stream(job),
         }
     }
 
@@ -303,10 +337,114 @@ impl<S: Storage> Stager<S> {
                     job.keep(header.msg_seq_num, at, self.found_max);
                 }
             }
+            if job.left_out > 0
+                && !std::mem::replace(&mut job.has_sought, true)
+                && let Some(start) = self.seek(job, at)?
+            {
+                job.go_forward(start);
+                return Ok(work + 1);
+            }
             at = header.previous;
         }
         job.walk = Some(at);
         Ok(WALK_RECORDS_MAX)
+    }
+
+    /// The start of the newest segment whose head says that nothing of what is asked for had been sent: before that segment there is
+    /// none of it. `None` where the heads do not say so.
+    fn seek(&mut self, job: &Job, before: u64) -> Result<Option<u64>, StorageError> {
+        let segment_bytes = self.geometry.segment_bytes;
+        let oldest = self.recycling.oldest_position().div_ceil(segment_bytes);
+        let (mut low, mut high) = (oldest, before / segment_bytes);
+        if low > high || !self.precedes(low, job)? {
+            return Ok(None);
+        }
+        while low < high {
+            let middle = high - (high - low) / 2;
+            if self.precedes(middle, job)? {
+                low = middle;
+            } else {
+                high = middle - 1;
+            }
+        }
+        Ok(Some(low * segment_bytes))
+    }
+
+    fn precedes(&mut self, segment: u64, job: &Job) -> Result<bool, StorageError> {
+        let StageRequest { session, epoch, .. } = job.request;
+        let head = record_at(&mut self.source, &self.geometry, segment * self.geometry.segment_bytes)?;
+        let head = head.filter(|(header, _)| header.kind == Kind::State).and_then(|(_, payload)| read_head(payload));
+        Ok(head.is_some_and(|(sessions, _)| {
+            // One that is not there was defined later.
+            let state = sessions.iter().find(|state| state.number == session);
+            state.is_none_or(|state| state.epoch < epoch || (state.epoch == epoch && state.next_out <= job.begin))
+        }))
+    }
+
+    /// Fills one batch from what lies ahead, each record of the journal looked at once.
+    fn forward(&mut self, job: &mut Job, mut at: u64) -> Result<u32, StorageError> {
+        if job.batches_out == BATCHES_PER_JOB_MAX {
+            return Ok(0);
+        }
+        let mut batch = self.new_batch(job);
+        let mut work = 0;
+        while work < FORWARD_RECORDS_MAX {
+            job.is_over = at > job.request.last_out || job.begin > job.request.end;
+            if job.is_over {
+                break;
+            }
+            work += 1;
+            let lap_end = (at / self.geometry.ring_bytes + 1) * self.geometry.ring_bytes;
+            let mut header = header_at(self.source.bytes(at, HEADER_BYTES)?, at, lap_end);
+            let is_wanted = |header: &RecordHeader| {
+                is_of(header, &job.request) && (job.begin..=job.request.end).contains(&header.msg_seq_num)
+            };
+            if header.as_ref().is_some_and(is_wanted) {
+                let record = record_at(&mut self.source, &self.geometry, at)?;
+                header = record.map(|(header, _)| header);
+                if let Some((header, payload)) = record {
+                    if header.time_ns < job.request.not_before_ns {
+                        job.gone.aged += 1;
+                    } else if !batch.has_room(payload) {
+                        break;
+                    } else {
+                        batch.push(&header, payload);
+                    }
+                    job.begin = header.msg_seq_num + 1;
+                }
+            }
+            let Some(header) = header else {
+                // Overwritten meanwhile, or damaged: the links lead to whatever is left.
+                (job.walk, job.walked_to) = (Some(job.request.last_out), u64::MAX);
+                break;
+            };
+            at += header.padded_bytes();
+        }
+        job.lowest = at;
+        job.forward = job.walk.is_none().then_some(at);
+        if batch.entries.is_empty() && !job.is_over {
+            self.spare_batches.push(batch);
+            return Ok(work);
+        }
+        self.hand_over(job, batch);
+        Ok(work)
+    }
+
+    fn new_batch(&mut self, job: &Job) -> StagedBatch {
+        let spare = self.spare_batches.pop();
+        let mut batch = spare
+            .unwrap_or_else(|| StagedBatch { bytes: Vec::with_capacity(STAGED_BYTES_MAX), ..StagedBatch::default() });
+        batch.token = job.request.token;
+        batch.session = job.request.session;
+        batch
+    }
+
+    fn hand_over(&mut self, job: &mut Job, mut batch: StagedBatch) {
+        batch.outcome = if job.is_over { Outcome::Done } else { Outcome::More };
+        batch.gone = if job.is_over { job.gone } else { Gone::default() };
+        job.batches_out += 1;
+        // There are never more batches than the ring holds.
+        let _ = self.batches.push(batch);
     }
 
     /// Fills one batch.
@@ -314,28 +452,16 @@ impl<S: Storage> Stager<S> {
         if job.batches_out == BATCHES_PER_JOB_MAX {
             return Ok(0);
         }
-        let mut batch = self
-            .spare_batches
-            .pop()
-            .unwrap_or_else(|| StagedBatch { bytes: Vec::with_capacity(STAGED_BYTES_MAX), ..StagedBatch::default() });
-        batch.token = job.request.token;
-        batch.session = job.request.session;
+        let mut batch = self.new_batch(job);
         while let Some(&(msg_seq_num, position)) = job.found.back() {
             let record = record_at(&mut self.source, &self.geometry, position)?;
             // One that was overwritten since the walk is no longer in the journal.
             job.gone.recycled += u64::from(record.is_none());
             if let Some((header, payload)) = record.filter(|(header, _)| is_of(header, &job.request)) {
-                if !batch.bytes.is_empty() && batch.bytes.len() + payload.len() > STAGED_BYTES_MAX {
+                if !batch.has_room(payload) {
                     break;
                 }
-                let entry = StagedEntry {
-                    msg_seq_num: header.msg_seq_num,
-                    time_ns: header.time_ns,
-                    offset: batch.bytes.len() as u32,
-                    length: payload.len() as u32,
-                };
-                batch.bytes.extend_from_slice(payload);
-                batch.entries.push(entry);
+                batch.push(&header, payload);
             }
             job.found.pop_back();
             job.begin = msg_seq_num + 1;
@@ -345,12 +471,8 @@ impl<S: Storage> Stager<S> {
             (job.walk, job.left_out, job.walked_to) = (job.parts.pop(), 0, u64::MAX);
             job.is_over = job.walk.is_none();
         }
-        batch.outcome = if job.is_over { Outcome::Done } else { Outcome::More };
-        batch.gone = if job.is_over { job.gone } else { Gone::default() };
         let work = 1 + batch.entries.len() as u32;
-        job.batches_out += 1;
-        // There are never more batches than the ring holds.
-        let _ = self.batches.push(batch);
+        self.hand_over(job, batch);
         Ok(work)
     }
 }
@@ -360,6 +482,14 @@ impl Job {
     fn walk_was_cut(&mut self) {
         let met = self.walked_to.min(self.request.end.saturating_add(1));
         self.gone.recycled += met.saturating_sub(self.begin);
+    }
+
+    /// Instead of the walk, from a segment before all that is wanted.
+    fn go_forward(&mut self, start: u64) {
+        (self.walk, self.forward, self.lowest) = (None, Some(start), start);
+        (self.left_out, self.gone) = (0, Gone::default());
+        self.found.clear();
+        self.parts.clear();
     }
 
     fn end_walk(&mut self) {
@@ -385,4 +515,111 @@ impl Job {
 
 fn is_of(header: &RecordHeader, request: &StageRequest) -> bool {
     header.kind == Kind::Outbound && header.session == request.session && header.epoch == request.epoch
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::simulated::SimulatedStorage;
+    use super::super::{FlushMethod, Journal, Mode, NewRecord, RecoveredSession, Room, Settings, open_over, prepare};
+    use super::*;
+    use crate::sys::ring::RingMemory;
+
+    const GEOMETRY: Geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 8 };
+    /// Of each of two sessions.
+    const MESSAGES: u64 = 120;
+    const KEPT: u32 = 10;
+
+    /// Two sessions whose messages alternate, over five segments. Answers where each message of the first lies.
+    fn journal() -> (Journal<SimulatedStorage>, SimulatedStorage, Vec<u64>) {
+        let storage = SimulatedStorage::new(GEOMETRY);
+        let settings = Settings {
+            data_dir: "simulated".into(),
+            ring_dir: "simulated".into(),
+            geometry: GEOMETRY,
+            flush_interval_ns: 0,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
+            message_bytes_max: 4 << 10,
+            resend_messages_max: KEPT,
+            clock: || 0,
+        };
+        let manifest = prepare(&storage, &settings).unwrap();
+        let ring = RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0;
+        let mut journal = open_over(&storage, manifest, vec![ring], &settings).unwrap().journals.remove(0);
+        let mut sessions = [0, 1].map(|number| RecoveredSession::new(number, &[number as u8]));
+        let mut positions = Vec::new();
+        for number in 1..=MESSAGES {
+            for session in [0, 1] {
+                while journal.writer.begin(4096) != Room::Ready {
+                    let states = sessions.iter().filter(|session| session.next_out > 1);
+                    let _ = journal.writer.roll(states.map(RecoveredSession::state), b"").unwrap();
+                    journal.flusher.drain(0).unwrap();
+                }
+                if number == 1 {
+                    journal.writer.append_session_defined(session, 0, &[session as u8]).unwrap();
+                }
+                let state = &mut sessions[session as usize];
+                let new = NewRecord { session, msg_seq_num: number, ..NewRecord::internal(Kind::Outbound, number) };
+                let new = NewRecord { previous: state.last_out, ..new };
+                let text = format!("{session}-{number}-{}", "x".repeat(1_000));
+                state.last_out = journal.writer.append_bytes(new, text.as_bytes()).unwrap();
+                state.next_out = number + 1;
+                if session == 0 {
+                    positions.push(state.last_out);
+                }
+                journal.writer.commit(Mode::Buffered);
+            }
+        }
+        journal.flusher.drain(0).unwrap();
+        (journal, storage, positions)
+    }
+
+    /// The numbers of what comes, each of which has its own text.
+    fn staged(journal: &mut Journal<SimulatedStorage>, begin: u64, end: u64, last_out: u64) -> (Vec<u64>, Gone) {
+        let request = StageRequest { token: 1, session: 0, begin, end, last_out, epoch: 0, not_before_ns: 0 };
+        journal.stager_port.request(request).unwrap();
+        let mut numbers = Vec::new();
+        for _ in 0..1_000 {
+            journal.stager.turn().unwrap();
+            while let Some(batch) = journal.stager_port.take() {
+                for (entry, bytes) in batch.messages() {
+                    assert!(bytes.starts_with(format!("0-{}-x", entry.msg_seq_num).as_bytes()));
+                    numbers.push(entry.msg_seq_num);
+                }
+                let (is_done, gone) = (batch.outcome == Outcome::Done, batch.gone);
+                journal.stager_port.recycle(batch);
+                if is_done {
+                    return (numbers, gone);
+                }
+            }
+        }
+        panic!("no end after {numbers:?}");
+    }
+
+    #[test]
+    fn messages_beyond_what_is_kept_positions_of_come_once_each_and_in_order() {
+        let (mut journal, _, positions) = journal();
+        let last_out = *positions.last().unwrap();
+        for (begin, end) in [(1, MESSAGES), (37, 90), (60, MESSAGES), (115, MESSAGES), (1, 1)] {
+            let (numbers, gone) = staged(&mut journal, begin, end, last_out);
+            assert_eq!((numbers, gone), ((begin..=end).collect(), Gone::default()));
+        }
+    }
+
+    /// One record that cannot be read is one number that is missing, not all that follow it.
+    #[test]
+    fn what_is_damaged_on_the_way_forward_is_left_out_alone() {
+        for damaged in [40, 41] {
+            let (mut journal, storage, positions) = journal();
+            let (slot, offset) = GEOMETRY.slot(0, positions[damaged - 1]);
+            // A byte of the payload, of which only the CRC tells, and the header's length.
+            let (at, bytes) = if damaged == 40 { (offset + 100, [0xff; 4]) } else { (offset, [0; 4]) };
+            storage.write(slot, at, &bytes).unwrap();
+            let (numbers, gone) = staged(&mut journal, 30, MESSAGES, *positions.last().unwrap());
+            let expected: Vec<u64> = (damaged as u64 + 1..=MESSAGES).collect();
+            assert!(numbers.ends_with(&expected), "{numbers:?}");
+            assert!(!numbers.contains(&(damaged as u64)));
+            assert!(gone.recycled > 0, "it is counted");
+        }
+    }
 }

@@ -6,7 +6,7 @@
 
 use super::outbound::Replay;
 use super::{Action, BackPressure, Notice, Now, Outbox, Outgoing, OutgoingKind, SendError, Session};
-use crate::fix::{Message, tags};
+use crate::fix::{SOH, tags, uint_of};
 
 /// How often the same ResendRequest(2) restarts a resend that is still being streamed. Further ones are ignored and
 /// counted, so that a peer that asks on every message does not keep the resend from ever ending.
@@ -54,29 +54,28 @@ impl Session {
     /// is still owed is skipped. After [`BackPressure`] the same message is offered again.
     ///
     /// A newer [`Action::Resend`] replaces the staging: messages staged for an older one must not be offered.
-    pub fn resend(&mut self, now: Now, stored: &Message<'_>, out: &mut impl Outbox) -> Result<(), BackPressure> {
+    pub fn resend(&mut self, now: Now, stored: &[u8], out: &mut impl Outbox) -> Result<(), BackPressure> {
         let Some(Streaming { next, end, .. }) = self.resend else { return Ok(()) };
-        let Some(number) = stored.uint(tags::MSG_SEQ_NUM).flatten().filter(|number| (next..=end).contains(number))
-        else {
+        // One that cannot be read is filled over.
+        let Some(stored) = Stored::of(stored).filter(|stored| (next..=end).contains(&stored.msg_seq_num)) else {
             return Ok(());
         };
+        let number = stored.msg_seq_num;
         // A ResendRequest(2) of ours begins a gap fill of its own. Peers process one ahead of its turn, as they do our
         // Logon(A), but not all count it: QuickFIX/C++ would then take a fill that began before it for a duplicate, and
         // wait for the number until something else came.
-        let is_admin = is_admin(stored.msg_type()) && !(self.settings.resend_rejects && stored.msg_type() == b"3");
-        if number > next && (!is_admin || stored.msg_type() == b"2") {
+        let is_admin = is_admin(stored.msg_type) && !(self.settings.resend_rejects && stored.msg_type == b"3");
+        if number > next && (!is_admin || stored.msg_type == b"2") {
             self.write_gap_fill(now, next, number, out)?;
             self.resend_reached(number);
         }
         if is_admin {
             return Ok(());
         }
-        let orig_sending_time = Some(stored.field(tags::SENDING_TIME).unwrap_or_default());
-        let body = body_of(stored);
         let outgoing = Outgoing { msg_seq_num: number, kind: OutgoingKind::Replay };
-        let replay = Some(Replay { orig_sending_time });
-        match self.write(now, outgoing, stored.msg_type(), replay, out, |message| {
-            message.raw(body);
+        let replay = Some(Replay { orig_sending_time: Some(stored.sending_time) });
+        match self.write(now, outgoing, stored.msg_type, replay, out, |message| {
+            message.raw(stored.body);
         }) {
             Ok(()) => {
                 self.counters.messages_resent += 1;
@@ -131,19 +130,52 @@ pub fn is_admin(msg_type: &[u8]) -> bool {
     matches!(msg_type, b"0" | b"1" | b"2" | b"3" | b"4" | b"5" | b"A")
 }
 
-/// Everything between the header that we wrote ourselves and CheckSum(10).
-fn body_of<'a>(stored: &Message<'a>) -> &'a [u8] {
-    let bytes = stored.bytes();
-    let end = bytes.len().saturating_sub(TRAILER_BYTES);
-    let mut at = 0;
-    for field in stored.fields() {
-        if !is_rewritten(field.tag) {
-            break;
+/// A message of ours as it is stored. Only its header is looked at, which we wrote ourselves: a million of them may be asked for.
+#[derive(Debug, PartialEq, Eq)]
+struct Stored<'a> {
+    msg_type: &'a [u8],
+    msg_seq_num: u64,
+    sending_time: &'a [u8],
+    /// Everything between that header and CheckSum(10).
+    body: &'a [u8],
+}
+
+impl<'a> Stored<'a> {
+    /// `None` where the header cannot be read, or has no number.
+    fn of(bytes: &'a [u8]) -> Option<Self> {
+        let end = bytes.len().checked_sub(TRAILER_BYTES)?;
+        let (mut msg_type, mut msg_seq_num, mut sending_time) = (&[][..], None, &[][..]);
+        let mut rest = &bytes[..end];
+        while let Some((tag, value, after)) = first_field(rest) {
+            match tag {
+                tags::MSG_TYPE => msg_type = value,
+                tags::MSG_SEQ_NUM => msg_seq_num = uint_of(value),
+                tags::SENDING_TIME => sending_time = value,
+                tag if is_rewritten(tag) => {}
+                _ => break,
+            }
+            rest = after;
         }
-        // Tags have no leading zeros, so that their length follows from their value.
-        at += field.tag.checked_ilog10().unwrap_or(0) as usize + 1 + 1 + field.value.len() + 1;
+        Some(Self { msg_type, msg_seq_num: msg_seq_num?, sending_time, body: rest })
     }
-    bytes.get(at..end).unwrap_or_default()
+}
+
+/// Tag and value of the first field, and what follows it.
+#[inline]
+fn first_field(bytes: &[u8]) -> Option<(u32, &[u8], &[u8])> {
+    let mut tag = 0_u32;
+    let mut at = 0;
+    loop {
+        match *bytes.get(at)? {
+            digit @ b'0'..=b'9' => tag = tag.checked_mul(10)?.checked_add(u32::from(digit - b'0'))?,
+            b'=' => break,
+            _ => return None,
+        }
+        at += 1;
+    }
+    let value = &bytes[at + 1..];
+    let length = value.iter().position(|byte| *byte == SOH)?;
+    Some((tag, &value[..length], &value[length + 1..]))
 }
 
 /// Header fields that `Session::write` renders anew.
@@ -154,20 +186,39 @@ fn is_rewritten(tag: u32) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fix::{FieldIndex, parse};
 
     #[test]
     fn the_body_is_what_follows_our_header_byte_for_byte() {
         let bytes = b"8=FIX.4.4\x019=5\x0135=D\x0134=2\x0149=A\x0152=t\x0156=B\x01142=L\x0197=Y\x0111=x\x0195=3\x0196=\x01=\x01\x0149=z\x0110=123\x01";
-        let mut index = FieldIndex::with_capacity(32);
-        let stored = parse(bytes, &mut index).unwrap();
-        assert_eq!(body_of(&stored), b"97=Y\x0111=x\x0195=3\x0196=\x01=\x01\x0149=z\x01");
+        let body = b"97=Y\x0111=x\x0195=3\x0196=\x01=\x01\x0149=z\x01";
+        assert_eq!(Stored::of(bytes), Some(Stored { msg_type: b"D", msg_seq_num: 2, sending_time: b"t", body }));
     }
 
     #[test]
     fn a_message_without_a_body_has_an_empty_one() {
         let bytes = b"8=FIX.4.4\x019=5\x0135=n\x0134=2\x0149=A\x0152=t\x0156=B\x0110=123\x01";
-        let mut index = FieldIndex::with_capacity(32);
-        assert_eq!(body_of(&parse(bytes, &mut index).unwrap()), b"");
+        assert_eq!(Stored::of(bytes).map(|stored| stored.body), Some(&b""[..]));
+    }
+
+    #[test]
+    fn whatever_is_stored_is_read_without_fault_and_nothing_has_a_number_that_does_not_say_one() {
+        let bytes = b"8=FIX.4.4\x019=5\x0135=n\x0134=2\x0149=A\x0110=123\x01";
+        for length in 0..bytes.len() {
+            let cut = &bytes[..length];
+            let shown = cut.len().saturating_sub(TRAILER_BYTES);
+            assert_eq!(
+                Stored::of(cut).is_some(),
+                cut[..shown].windows(6).any(|field| field == b"\x0134=2\x01"),
+                "{length}"
+            );
+        }
+        for bad in [
+            &b"34=\x0110=123\x01"[..],
+            b"99999999999=1\x0134=2\x0110=123\x01",
+            b"=\x01=\x0110=000\x01",
+            b"34x2\x0110=123\x01",
+        ] {
+            assert_eq!(Stored::of(bad), None);
+        }
     }
 }

@@ -203,13 +203,11 @@ impl Party {
 
     /// Feeds up to `messages` staged ones.
     pub fn stream(&mut self, now: Now, messages: usize) {
-        let mut index = FieldIndex::with_capacity(64);
         for _ in 0..messages {
             let Some(staging) = &mut self.staging else { return };
             match staging.pop_front() {
                 Some(bytes) => {
-                    let message = parse(&bytes, &mut index).unwrap();
-                    if self.session.resend(now, &message, &mut self.journal).is_err() {
+                    if self.session.resend(now, &bytes, &mut self.journal).is_err() {
                         staging.push_front(bytes);
                     }
                 }

@@ -1,13 +1,15 @@
 //! `fixring bench resend`: what one long resend costs in memory, and what it costs the other sessions of its worker.
 
+mod floors;
+
 use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use comfy_table::Table;
+use floors::Floors;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -17,6 +19,7 @@ use super::machine::{Machine, Placement, pin};
 use super::{Place, on_two_cores, verdict};
 use crate::cli::Exit;
 use crate::fix::{Message, tags};
+use crate::journal::record_bytes;
 
 /// Measure a long resend, and the round trip of another session meanwhile
 ///
@@ -25,7 +28,8 @@ use crate::fix::{Message, tags};
 /// PossDupFlag(43), OrigSendingTime(122) and the body. One client does it all, and reads for A between B's round trips.
 /// These count until the kernel has the report (SO_TIMESTAMPNS), so that they do not contain how long stager and flusher
 /// kept the client from a core that it shares with them. Then A asks again and reads slowly, and session C asks for a little: the time until C
-/// has it. Each percentile is the median of the runs.
+/// has it. Each percentile is the median of the runs. Floors, when the engine is gone: its segments read in order past the page cache,
+/// and as many bytes as were sent again from a file through a bare connection, on the same two cores.
 #[derive(clap::Args, Debug)]
 pub(crate) struct ResendOptions {
     /// Print JSON
@@ -77,6 +81,9 @@ const SEGMENT_BYTES: u64 = 16 << 20;
 
 const GROWTH_KIB_MAX: u64 = 64 * 1024;
 const P99_RATIO_MAX: f64 = 2.0;
+/// Of the volume's sequential read, or so many MB/s, whichever is less.
+const VOLUME_SHARE_MIN: f64 = 0.8;
+const MB_PER_S_MIN: f64 = 1_000.0;
 
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Percentiles {
@@ -102,7 +109,10 @@ struct Throughput {
     gap_fills: u64,
     seconds: f64,
     messages_per_s: f64,
+    /// On the wire.
     megabytes_per_s: f64,
+    /// Of the journal between the first and the last of them, as far as orders and reports make it: what the stager passes over.
+    journal_mb_per_s: f64,
 }
 
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -129,6 +139,9 @@ struct Goals {
     growth_holds: bool,
     p99_ratio_max: f64,
     p99_holds: bool,
+    mb_per_s_min: f64,
+    sent_holds: bool,
+    journal_holds: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -148,6 +161,7 @@ struct Report {
     meanwhile: Percentiles,
     ratio: Ratio,
     slow: Slow,
+    floors: Floors,
     goals: Goals,
 }
 
@@ -193,8 +207,13 @@ fn measure(options: &ResendOptions, place: Place) -> Result<Report, ClientError>
         meanwhile.push(histogram);
     }
     let slow = slow_beside(&mut a, &mut c, options.slow)?;
-
+    drop(engine);
     resends.sort_by(|one, other| one.seconds.total_cmp(&other.seconds));
+    let resend = resends[resends.len() / 2];
+    let sent_bytes = (resend.megabytes_per_s * 1e6 * resend.seconds) as u64;
+    let floors = floors::measure(&directory.path().join("data/journal-0"), placement, sent_bytes)?;
+    let mb_per_s_min =
+        floors.volume_mb_per_s.map_or(MB_PER_S_MIN, |volume| MB_PER_S_MIN.min(volume * VOLUME_SHARE_MIN));
     let growth = before.zip(most).map(|(before, most)| {
         let vm_rss_kib = most.vm_rss_kib.saturating_sub(before.vm_rss_kib);
         Growth { before, most, vm_rss_kib }
@@ -211,12 +230,16 @@ fn measure(options: &ResendOptions, place: Place) -> Result<Report, ClientError>
         messages: options.messages,
         report_bytes: a.client.answer_bytes,
         stored_in_s,
-        resend: resends[resends.len() / 2],
+        resend,
+        floors,
         goals: Goals {
             growth_kib_max: GROWTH_KIB_MAX,
             growth_holds: growth.is_some_and(|growth| growth.vm_rss_kib <= GROWTH_KIB_MAX),
             p99_ratio_max: P99_RATIO_MAX,
             p99_holds: ratio.p99 <= P99_RATIO_MAX,
+            mb_per_s_min,
+            sent_holds: resend.megabytes_per_s >= mb_per_s_min,
+            journal_holds: resend.journal_mb_per_s >= mb_per_s_min,
         },
         growth,
         idle,
@@ -255,6 +278,7 @@ fn resend_beside(
         seconds,
         messages_per_s: a.resent as f64 / seconds,
         megabytes_per_s: a.resent_bytes as f64 / 1e6 / seconds,
+        journal_mb_per_s: a.stored_bytes as f64 / 1e6 / seconds,
     })
 }
 
@@ -290,6 +314,8 @@ struct Peer {
     /// By MsgSeqNum(34), from 1 on: of the body and SendingTime(52) of an application message. `None` of any other.
     fingerprints: Vec<Option<u64>>,
     stored: u32,
+    /// What the orders and reports take in the journal.
+    stored_bytes: u64,
     /// The number that a resend has to go on with.
     next: u64,
     resent: u64,
@@ -307,6 +333,7 @@ impl Peer {
             comp_id,
             fingerprints: vec![None],
             stored: 0,
+            stored_bytes: 0,
             next: 2,
             resent: 0,
             resent_bytes: 0,
@@ -333,6 +360,7 @@ impl Peer {
                 for _ in 0..ORDERS_PER_WRITE.min(messages - sent) {
                     let mut order = [0; 512];
                     let length = self.client.encode_order(&mut order, (self.comp_id, TARGET_COMP_ID));
+                    self.stored_bytes += record_bytes(length as u64);
                     batch.extend_from_slice(&order[..length]);
                     sent += 1;
                 }
@@ -360,6 +388,7 @@ impl Peer {
         self.stored += u32::from(is_report);
         self.fingerprints.push(fingerprint);
         if is_report {
+            self.stored_bytes += record_bytes(answer as u64);
             self.client.answer_bytes = answer;
         }
         self.client.release(answer);
@@ -448,12 +477,11 @@ fn fingerprint(message: &Message<'_>, time: u32) -> u64 {
     // Tag, "=", value and SOH of each.
     let start: usize = header.map(|field| field.tag.ilog10() as usize + 3 + field.value.len()).sum();
     let bytes = message.bytes();
-    let mut hasher = DefaultHasher::new();
-    hasher.write(message.msg_type());
-    hasher.write(message.field(time).unwrap_or_default());
+    // Cheap, since the client shares the machine with what it measures: a few ns a message.
+    let crc = crc_fast::crc32_iscsi;
+    let head = crc(message.msg_type()).rotate_left(16) ^ crc(message.field(time).unwrap_or_default());
     // Without "10=ccc" and its SOH.
-    hasher.write(&bytes[start..bytes.len() - 7]);
-    hasher.finish()
+    u64::from(head) << 32 | u64::from(crc(&bytes[start..bytes.len() - 7]))
 }
 
 fn new_histogram() -> Histogram<u64> {
@@ -504,9 +532,32 @@ fn table(report: &Report) -> String {
     );
     let _ = writeln!(
         text,
-        "resend: {} messages and {} gap fills in {:.2} s: {:.0} messages/s, {:.1} MB/s; every number, time and body checked",
-        resend.messages, resend.gap_fills, resend.seconds, resend.messages_per_s, resend.megabytes_per_s,
+        "resend: {} messages and {} gap fills in {:.2} s: {:.0} messages/s, {:.3} GB/s sent; every number, time and body checked",
+        resend.messages,
+        resend.gap_fills,
+        resend.seconds,
+        resend.messages_per_s,
+        resend.megabytes_per_s / 1e3,
     );
+    let Floors { volume_mb_per_s, loopback_mb_per_s } = report.floors;
+    let volume = volume_mb_per_s.map_or("unknown".into(), |volume| format!("{:.3} GB/s", volume / 1e3));
+    let _ = writeln!(
+        text,
+        "floors: the volume read in order, past the page cache {volume}; a file through a bare connection {:.3} GB/s",
+        loopback_mb_per_s / 1e3,
+    );
+    for (what, mb_per_s, holds) in [
+        ("sent again", resend.megabytes_per_s, goals.sent_holds),
+        ("journal passed over, orders between the reports included,", resend.journal_mb_per_s, goals.journal_holds),
+    ] {
+        let _ = writeln!(
+            text,
+            "{what} {:.3} GB/s, goal at least {:.3} GB/s (80 % of the volume, at most 1): {}",
+            mb_per_s / 1e3,
+            goals.mb_per_s_min / 1e3,
+            verdict(holds),
+        );
+    }
     let mib = |kib: u64| format!("{:.1}", kib as f64 / 1024.0);
     if let Some(growth) = report.growth {
         let mut rows = Table::new();

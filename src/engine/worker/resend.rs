@@ -3,6 +3,8 @@
 //! A session that owes a resend waits in a queue, has one of the stager's places, or neither any more. Places are few; a peer
 //! that does not read keeps its own no longer than [`RESEND_SLICE_NS`] when others wait, and goes back to the queue.
 //!
+//! The messages that one turn sends again for a session are one commit, as if they were answers to one message.
+//!
 //! Each message sent again is journaled once more, many times faster than live ones come. So resends leave most of the ring
 //! to these (while the volume is the limit they append no more than everybody else together), and slow down while it holds bytes for a connection that takes none: it would be closed as a slow consumer in
 //! the time of one lap, which a resend at its full speed takes a tenth of a second for.
@@ -11,12 +13,13 @@ use super::Worker;
 use crate::application::Application;
 use crate::engine::event::Event;
 use crate::engine::ledger::Full;
+use crate::engine::link::LinkOutbox;
 use crate::engine::resend::{
-    Budget, RESEND_SLICE_NS, RESEND_UNSENT_BYTES_MAX, ResendJob, Resending, WAITING_LOOKS_PER_TURN_MAX,
+    Budget, GAP_FILL_BYTES, RESEND_COMMIT_SHARE, RESEND_SLICE_NS, RESEND_UNSENT_BYTES_MAX, RESENT_GROWTH_BYTES,
+    ResendJob, Resending, WAITING_LOOKS_PER_TURN_MAX,
 };
-use crate::fix::{FieldIndex, parse};
-use crate::journal::{Gone, JOBS_MAX, Mode, Outcome, StageRequest};
-use crate::session::Now;
+use crate::journal::{Gone, JOBS_MAX, Mode, Outcome, StageRequest, record_bytes};
+use crate::session::{Now, Session};
 use crate::transport::Transport;
 
 /// Why a resend does not go on in this turn.
@@ -150,7 +153,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 return Ok(Pause::Over);
             }
             let Some(batch) = job.batch() else { return Ok(Pause::AwaitsStager) };
-            let Some(entry) = batch.entries.get(job.next_entry) else {
+            if job.next_entry == batch.entries.len() {
                 if batch.outcome == Outcome::Done {
                     let gone = batch.gone;
                     return self.end_resend(now, ledger, session, gone);
@@ -159,30 +162,40 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     desk.staging.recycle(batch);
                 }
                 continue;
-            };
+            }
             if budget.is_spent() {
                 return Ok(Pause::BudgetSpent);
             }
             if self.lags(ledger, session) {
                 return Ok(Pause::Lags);
             }
-            let stored = &batch.bytes[entry.offset as usize..][..entry.length as usize];
-            budget.spend(stored.len());
-            // The index is ours again before the session takes another step.
-            let mut index = std::mem::replace(&mut self.index, FieldIndex::with_capacity(0));
-            let result = match parse(stored, &mut index) {
-                Ok(message) => {
-                    self.step_session(now, ledger, session, |session, out| session.resend(now, &message, out))
+            let ledger_ref = &self.desks[ledger as usize].ledger;
+            let share = ledger_ref.writer.geometry().ring_bytes / RESEND_COMMIT_SHARE;
+            let mut room_bytes = u64::from(ledger_ref.commit_bytes_max).min(share);
+            let entries = &batch.entries[job.next_entry..];
+            let step = |session: &mut Session, out: &mut LinkOutbox<'_>| {
+                let mut sent = 0;
+                for entry in entries {
+                    let bytes =
+                        record_bytes(u64::from(entry.length) + RESENT_GROWTH_BYTES) + record_bytes(GAP_FILL_BYTES);
+                    if budget.is_spent() || (sent > 0 && bytes > room_bytes) {
+                        break;
+                    }
+                    room_bytes = room_bytes.saturating_sub(bytes);
+                    budget.spend(entry.length as usize);
+                    if session.resend(now, batch.message(entry), out).is_err() {
+                        return (sent, true);
+                    }
+                    sent += 1;
                 }
-                // Stored by us, CRC verified: what cannot be parsed is gap-filled.
-                Err(_) => Ok(Ok(())),
+                (sent, false)
             };
-            self.index = index;
-            if result?.is_err() {
+            let (sent, is_full) = self.step_session(now, ledger, session, step)?;
+            self.counters.messages_resent.add(sent as u64);
+            job.next_entry += sent;
+            if is_full {
                 return Err(Full);
             }
-            self.counters.messages_resent.add(1);
-            job.next_entry += 1;
         }
     }
 

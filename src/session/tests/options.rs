@@ -25,8 +25,7 @@ fn a_resent_message_says_what_is_processed_now() {
     let (_, stored) = desk.tape.sent.pop().unwrap();
     desk.say("35=0|34=2");
     desk.say("35=2|34=3|7=2|16=0");
-    let mut index = FieldIndex::with_capacity(64);
-    desk.session.resend(desk.now, &parse(&stored, &mut index).unwrap(), &mut desk.tape).unwrap();
+    desk.session.resend(desk.now, &stored, &mut desk.tape).unwrap();
     assert_eq!(desk.heard(), ["35=D|34=2|43=Y|122=20260105-12:00:00.000|369=3|58=order"]);
 }
 
@@ -40,8 +39,7 @@ fn a_reject_is_filled_over_or_sent_again() {
         desk.say("35=1|34=2");
         let (_, stored) = desk.tape.sent.pop().unwrap();
         desk.say("35=2|34=3|7=2|16=2");
-        let mut index = FieldIndex::with_capacity(64);
-        desk.session.resend(desk.now, &parse(&stored, &mut index).unwrap(), &mut desk.tape).unwrap();
+        desk.session.resend(desk.now, &stored, &mut desk.tape).unwrap();
         desk.session.resend_done(desk.now, &mut desk.tape).unwrap();
         assert_eq!(desk.heard(), [resent]);
     }

@@ -15,10 +15,8 @@ fn asked(request: &str) -> (Desk, Vec<Vec<u8>>) {
 }
 
 fn stream(desk: &mut Desk, stored: &[Vec<u8>]) -> Result<(), BackPressure> {
-    let mut index = FieldIndex::with_capacity(64);
-    for bytes in stored {
-        let message = parse(bytes, &mut index).unwrap();
-        desk.session.resend(desk.now, &message, &mut desk.tape)?;
+    for message in stored {
+        desk.session.resend(desk.now, message, &mut desk.tape)?;
     }
     desk.session.resend_done(desk.now, &mut desk.tape)
 }
@@ -118,14 +116,12 @@ fn a_malformed_request_is_rejected() {
 #[test]
 fn back_pressure_in_a_resend_loses_and_repeats_nothing() {
     let (mut desk, stored) = asked("35=2|34=3|7=1|16=0");
-    let mut index = FieldIndex::with_capacity(64);
-    for bytes in &stored {
-        let message = parse(bytes, &mut index).unwrap();
+    for message in &stored {
         desk.tape.room = 0;
-        let refused = desk.session.resend(desk.now, &message, &mut desk.tape);
+        let refused = desk.session.resend(desk.now, message, &mut desk.tape);
         desk.tape.room = 4_096;
         if refused.is_err() {
-            desk.session.resend(desk.now, &message, &mut desk.tape).unwrap();
+            desk.session.resend(desk.now, message, &mut desk.tape).unwrap();
         }
     }
     desk.session.resend_done(desk.now, &mut desk.tape).unwrap();
@@ -141,13 +137,11 @@ fn a_gap_fill_that_found_room_is_not_repeated_when_its_message_found_none() {
     let (_, stored) = desk.tape.sent.pop().unwrap();
     desk.heard();
     desk.say("35=2|34=3|7=1|16=0");
-    let mut index = FieldIndex::with_capacity(64);
-    let message = parse(&stored, &mut index).unwrap();
     desk.tape.room = 300;
-    assert_eq!(desk.session.resend(desk.now, &message, &mut desk.tape), Err(BackPressure));
+    assert_eq!(desk.session.resend(desk.now, &stored, &mut desk.tape), Err(BackPressure));
     assert_eq!(desk.session.resending(), Some((3, 3)));
     desk.tape.room = 4_096;
-    desk.session.resend(desk.now, &message, &mut desk.tape).unwrap();
+    desk.session.resend(desk.now, &stored, &mut desk.tape).unwrap();
     let numbers: Vec<u64> = desk.tape.sent.iter().map(|(outgoing, _)| outgoing.msg_seq_num).collect();
     assert_eq!(numbers, [1, 3]);
 }
@@ -155,8 +149,7 @@ fn a_gap_fill_that_found_room_is_not_repeated_when_its_message_found_none() {
 #[test]
 fn a_newer_request_takes_over_what_an_unfinished_resend_owes() {
     let (mut desk, stored) = asked("35=2|34=3|7=2|16=5");
-    let mut index = FieldIndex::with_capacity(64);
-    desk.session.resend(desk.now, &parse(&stored[0], &mut index).unwrap(), &mut desk.tape).unwrap();
+    desk.session.resend(desk.now, &stored[0], &mut desk.tape).unwrap();
     desk.heard();
     desk.decisions();
     desk.say("35=2|34=4|7=6|16=0");
