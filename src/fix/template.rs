@@ -103,7 +103,7 @@ impl HeaderTemplate {
         let digits = self.image.get_mut(self.number_end.saturating_sub(NUMBER_DIGITS_MAX)..self.number_end);
         for digit in digits.unwrap_or_default().iter_mut().rev() {
             match *digit {
-                b'0'..b'9' => {
+                b'0'..=b'8' => {
                     *digit += 1;
                     self.number = number;
                     return true;
