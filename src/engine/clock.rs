@@ -124,7 +124,7 @@ impl<S: Sources> Steered<S> {
             return self.look();
         }
         // Within `hold_ticks` it cannot overflow, see `measure`.
-        self.tell(self.base.ns + (ticks * self.rate >> RATE_SHIFT))
+        self.tell(self.base.ns + ((ticks * self.rate) >> RATE_SHIFT))
     }
 
     #[inline]

@@ -43,7 +43,7 @@ fn is_invariant() -> bool {
     // CPUID 8000_0007H, EDX bit 8: Advanced Power Management Information, "invariant TSC".
     const EXTENDED: u32 = 0x8000_0000;
     const POWER_MANAGEMENT: u32 = 0x8000_0007;
-    __cpuid(EXTENDED).eax >= POWER_MANAGEMENT && __cpuid(POWER_MANAGEMENT).edx >> 8 & 1 == 1
+    __cpuid(EXTENDED).eax >= POWER_MANAGEMENT && __cpuid(POWER_MANAGEMENT).edx & (1 << 8) != 0
 }
 
 /// The generic timer of the Arm architecture is; elsewhere `ticks` is no counter of the processor's.

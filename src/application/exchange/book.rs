@@ -297,11 +297,11 @@ impl Book {
             product as u64 ^ (product >> 64) as u64
         };
         let (words, rest) = cl_ord_id.as_chunks::<8>();
-        let start = self.hash_key.rotate_left(32) ^ u64::from(session.0) << 32 ^ cl_ord_id.len() as u64;
+        let start = self.hash_key.rotate_left(32) ^ (u64::from(session.0) << 32) ^ cl_ord_id.len() as u64;
         let hash = words.iter().fold(start, |hash, word| fold(hash, u64::from_le_bytes(*word)));
-        let last = rest.iter().fold(0, |last: u64, byte| last << 8 | u64::from(*byte));
+        let last = rest.iter().fold(0, |last: u64, byte| (last << 8) | u64::from(*byte));
         let hash = fold(fold(hash, last), self.hash_key.rotate_left(17));
-        (hash ^ hash >> 32) as u32
+        (hash ^ (hash >> 32)) as u32
     }
 
     fn home(&self, hash: u32) -> usize {
@@ -387,7 +387,7 @@ mod tests {
         for number in 0..1024u32 {
             // Bits that a multiplication of 64 bits would drop or carry out at the top.
             let name =
-                [b'A' ^ (number << 5) as u8, b'0' + (number >> 3 & 7) as u8, 1, 2, 3, 4, 5, (number >> 2) as u8, 6];
+                [b'A' ^ (number << 5) as u8, b'0' + ((number >> 3) & 7) as u8, 1, 2, 3, 4, 5, (number >> 2) as u8, 6];
             let hash = book.hash_of(SessionNumber(1), &name);
             homes.insert(book.home(hash));
             alike += u32::from(hash == other.hash_of(SessionNumber(1), &name));
