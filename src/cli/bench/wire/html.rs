@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Cell, Kind, Latency, Report, Subject, sessions_in_words};
+use super::report::{Cell, Kind, Report, Subject, Which, sessions_in_words};
 use crate::certify::html::escaped;
 use crate::cli::bench::page::{goals, head, legend};
 use crate::cli::bench::plot::{Decades, Line, chart};
@@ -10,8 +10,6 @@ use crate::cli::bench::stats::{thousands, time_in_words};
 
 /// Colours of engines; more begin again.
 const ENGINE_CLASSES: [&str; 6] = ["e0", "e1", "e2", "e3", "e4", "e5"];
-
-type Which = fn(&Subject) -> Option<&Latency>;
 
 pub(super) fn page(report: &Report) -> String {
     let title = format!("Order → report: {}", report.header.loop_kind);

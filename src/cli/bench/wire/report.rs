@@ -97,6 +97,9 @@ pub(super) struct Subject {
     pub missed: Vec<String>,
 }
 
+/// One of a subject's latencies.
+pub(super) type Which = fn(&Subject) -> Option<&Latency>;
+
 /// What only our own engine tells.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(super) struct Own {
@@ -278,12 +281,7 @@ impl Cell {
     }
 
     /// p50 and p99 of an engine by the floors'; nothing of a floor.
-    pub fn ratios(
-        &self,
-        which: fn(&Subject) -> Option<&Latency>,
-        engine: &Subject,
-        machine: &Machine,
-    ) -> Option<(f64, f64)> {
+    pub fn ratios(&self, which: Which, engine: &Subject, machine: &Machine) -> Option<(f64, f64)> {
         let latency = which(engine).filter(|_| engine.kind == Kind::Engine)?;
         let p50 = which(self.floor()?)?.p50_ns;
         let p99 = which(self.tail_floor(machine)?)?.p99_ns;

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::report::{Cell, Kind, Latency, Report, Subject, sessions_in_words};
+use super::report::{Cell, Kind, Report, Which, sessions_in_words};
 use crate::cli::bench::stats::{thousands, time_in_words};
 use crate::cli::bench::table::table;
 
@@ -98,7 +98,7 @@ fn saturation_table(cell: &Cell, text: &mut String) {
 }
 
 fn latency_table(report: &Report, cell: &Cell, text: &mut String) {
-    let kinds: [(&str, fn(&Subject) -> Option<&Latency>); 2] =
+    let kinds: [(&str, Which); 2] =
         [("µs", |subject| subject.latency.as_ref()), ("µs at half load", |subject| subject.half_load.as_ref())];
     for (name, which) in kinds {
         let rows_of: Vec<_> =
