@@ -7,8 +7,9 @@ use peers::{CONFIG, Peer, World, types};
 
 /// A letter each, from the template.
 const SESSIONS: &str = "ABCDEFGHIJKLMNOPQRSTUVWX";
-/// As reports they are more than a connection and the share of the ring that a resend may fill hold together.
-const MANY: usize = 400;
+/// As reports they are more than a connection and the share of the ring that a resend may fill hold together, also where sixteen
+/// resends take turns of many messages.
+const MANY: usize = 600;
 
 /// A journal that has room for what the tests store, and for peers from the template.
 fn config() -> String {

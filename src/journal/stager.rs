@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use crate::sys::ring::Watermarks;
 
-use super::record::header_at;
 use super::recycling::Recycling;
-use super::scan::{SegmentSource, Source, WINDOW_BYTES, record_at};
+use super::scan::{SegmentSource, WINDOW_BYTES, record_at};
 use super::state::read_head;
-use super::{Geometry, HEADER_BYTES, Kind, NONE, RecordHeader, Storage, StorageError};
+use super::{Geometry, Kind, NONE, RecordHeader, Storage, StorageError};
 
 /// Requests that a stager works on side by side, a piece of each in turn.
 pub const JOBS_MAX: usize = 16;
 /// Payload bytes of one batch, unless a single message is longer.
-pub const STAGED_BYTES_MAX: usize = 128 * 1024;
+pub const STAGED_BYTES_MAX: usize = 64 * 1024;
 
 /// The worker's wish: a session's stored messages with `begin <= msg_seq_num <= end`, of one epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -394,30 +393,22 @@ impl<S: Storage> Stager<S> {
                 break;
             }
             work += 1;
-            let lap_end = (at / self.geometry.ring_bytes + 1) * self.geometry.ring_bytes;
-            let mut header = header_at(self.source.bytes(at, HEADER_BYTES)?, at, lap_end);
-            let is_wanted = |header: &RecordHeader| {
-                is_of(header, &job.request) && (job.begin..=job.request.end).contains(&header.msg_seq_num)
-            };
-            if header.as_ref().is_some_and(is_wanted) {
-                let record = record_at(&mut self.source, &self.geometry, at)?;
-                header = record.map(|(header, _)| header);
-                if let Some((header, payload)) = record {
-                    if header.time_ns < job.request.not_before_ns {
-                        job.gone.aged += 1;
-                    } else if !batch.has_room(payload) {
-                        break;
-                    } else {
-                        batch.push(&header, payload);
-                    }
-                    job.begin = header.msg_seq_num + 1;
-                }
-            }
-            let Some(header) = header else {
-                // Overwritten meanwhile, or damaged: the links lead to whatever is left.
+            // Each by its CRC, so that what has been overwritten or damaged is never read over.
+            let Some((header, payload)) = record_at(&mut self.source, &self.geometry, at)? else {
+                // The links lead to whatever is left.
                 (job.walk, job.walked_to) = (Some(job.request.last_out), u64::MAX);
                 break;
             };
+            if is_of(&header, &job.request) && (job.begin..=job.request.end).contains(&header.msg_seq_num) {
+                if header.time_ns < job.request.not_before_ns {
+                    job.gone.aged += 1;
+                } else if !batch.has_room(payload) {
+                    break;
+                } else {
+                    batch.push(&header, payload);
+                }
+                job.begin = header.msg_seq_num + 1;
+            }
             at += header.padded_bytes();
         }
         job.lowest = at;

@@ -21,7 +21,7 @@ const READS_PER_TURN_MAX: u32 = 4;
 const MESSAGES_PER_TURN_MAX: u32 = 64;
 /// Messages of a connection that is alone. A peer that keeps a window of messages open works on one turn's answers while we work on
 /// its next messages.
-const MESSAGES_ALONE_MAX: u32 = 16;
+const MESSAGES_ALONE_MAX: u32 = 64;
 /// Messages and bytes of one connection a turn, at most and give or take a message, while others are active. Without that a peer
 /// that floods would have its reads' worth of the smallest messages, thousands of steps, before anybody else's turn.
 const MESSAGES_AMONG_OTHERS_MAX: u32 = 8;

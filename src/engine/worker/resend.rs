@@ -57,7 +57,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             work += self.take_staged(ledger);
             let sent = self.send_staged(now, ledger);
             if sent > 0 {
-                self.send(now, ledger);
+                self.send_queued(now, ledger);
             }
             work += sent + self.ask_stager(now, ledger);
         }
