@@ -140,12 +140,6 @@ impl EngineProcess {
         (!values.is_empty()).then_some(values)
     }
 
-    /// Written to the volume since the start, caches included (write_bytes of proc(5)). `None` where the kernel does not tell.
-    pub fn volume_bytes(&self) -> Option<u64> {
-        let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).ok()?;
-        io.lines().find_map(|line| line.strip_prefix("write_bytes: "))?.parse().ok()
-    }
-
     /// Handed to write calls since the start (wchar of proc(5)). `None` where the kernel does not tell.
     pub fn written_bytes(&self) -> Option<u64> {
         let io = std::fs::read_to_string(format!("/proc/{}/io", self.child.id())).ok()?;

@@ -35,6 +35,7 @@ const PUBLISHED_WITHIN: Duration = Duration::from_millis(20);
 const SYNCED_WITHIN: Duration = Duration::from_secs(10);
 
 const METRIC_RING_FULL: &str = "fixring_journal_ring_full_total";
+const METRIC_APPENDED: &str = "fixring_journal_appended_bytes";
 const METRIC_UNSYNCED: &str = "fixring_journal_unsynced_bytes";
 const METRIC_AGE_MAX: &str = "fixring_storage_unsynced_age_max_seconds";
 const METRIC_MESSAGES_IN: &str = "fixring_worker_messages_in_total";
@@ -54,8 +55,32 @@ struct Runs {
     open: Vec<OpenLoop>,
     saturated: Vec<Answered>,
     own: Option<Own>,
-    volume_bytes: u64,
+    totals: Totals,
+}
+
+/// Sums of our own engine, over what was measured and not over what warmed it up.
+#[derive(Clone, Copy, Default)]
+struct Totals {
+    /// What it handed to write calls. Not write_bytes of proc(5): that counts whole folios where a page of one becomes dirty.
+    written_bytes: f64,
+    appended_bytes: f64,
     ring_full: f64,
+}
+
+impl Totals {
+    fn of(engine: &EngineProcess) -> Self {
+        Self {
+            written_bytes: engine.written_bytes().unwrap_or_default() as f64,
+            appended_bytes: engine.metric(METRIC_APPENDED).unwrap_or_default(),
+            ring_full: engine.metric(METRIC_RING_FULL).unwrap_or_default(),
+        }
+    }
+
+    fn add(&mut self, after: &Self, before: &Self) {
+        self.written_bytes += after.written_bytes - before.written_bytes;
+        self.appended_bytes += after.appended_bytes - before.appended_bytes;
+        self.ring_full += after.ring_full - before.ring_full;
+    }
 }
 
 pub(super) fn measure(options: &WireOptions, place: Place) -> Result<Report, ClientError> {
@@ -171,7 +196,7 @@ impl Bench<'_> {
             let half = engines[0].open.last().filter(|_| matches!(self.load, Load::Saturation { .. }));
             if let Some(half) = half {
                 let (rate, orders) = (half.wanted_per_second, half.latencies.len().min(u64::from(u32::MAX)) as u32);
-                let load = Load::Open { warm_up: 0, orders, rate };
+                let load = Load::Open { warm_up: WARM_UP_ORDERS_MAX, orders, rate };
                 self.run_floor(false, load, &mut floor)?;
                 self.run_floor(true, load, &mut synced_floor)?;
             }
@@ -219,34 +244,32 @@ impl Bench<'_> {
             }
             load => load,
         };
-        on_core(placement.client_core, || drive(&mut fleet, load, runs))
+        on_core(placement.client_core, || {
+            warm_up(&mut fleet, load)?;
+            drive(&mut fleet, load, runs)
+        })
     }
 
     fn run_engine(&mut self, number: usize, runs: &mut Runs) -> Result<(), ClientError> {
         let contenders = self.contenders;
         let mut running = self.ground.start(number, &contenders[number])?;
-        let before = running.own.as_ref().map(|own| (own.volume_bytes(), own.metric(METRIC_RING_FULL)));
         let (client_core, load) = (self.ground.placement.client_core, self.load);
         let Running { fleet, own, .. } = &mut running;
+        let totals = || own.as_ref().map(Totals::of).unwrap_or_default();
         on_core(client_core, || {
-            let written = || own.as_ref().and_then(EngineProcess::volume_bytes);
-            if let Load::Saturation { half_load_seconds: Some(seconds), window, seconds: saturation_seconds } = load {
-                let only = Load::Saturation { window, seconds: saturation_seconds, half_load_seconds: None };
-                drive(fleet, only, runs)?;
-                runs.volume_bytes +=
-                    written().zip(before.and_then(|before| before.0)).map_or(0, |(after, before)| after - before);
+            warm_up(fleet, load)?;
+            let before = totals();
+            drive(fleet, load, runs)?;
+            let after = totals();
+            runs.totals.add(&after, &before);
+            if let Load::Saturation { half_load_seconds: Some(seconds), .. } = load {
                 let reached = runs.saturated.last().map_or(0.0, Answered::per_second);
                 let rate = ((reached / 2.0) as u32).max(1);
-                return fleet.open_loop(rate, u64::from(rate) * seconds).map(|found| runs.open.push(found));
+                runs.open.push(fleet.open_loop(rate, u64::from(rate) * seconds)?);
             }
-            drive(fleet, load, runs)?;
-            runs.volume_bytes +=
-                written().zip(before.and_then(|before| before.0)).map_or(0, |(after, before)| after - before);
-            Ok(())
+            Ok::<_, ClientError>(())
         })?;
         if let Some(engine) = &running.own {
-            let full = engine.metric(METRIC_RING_FULL).zip(before.and_then(|before| before.1));
-            runs.ring_full += full.map_or(0.0, |(after, before)| after - before);
             note(engine, runs.own.get_or_insert_default());
         }
         Ok(())
@@ -273,10 +296,10 @@ impl Bench<'_> {
             let mut saturation = Saturation::of(&runs.saturated);
             if runs.own.is_some() {
                 let seconds: f64 = runs.saturated.iter().map(|run| run.elapsed.as_secs_f64()).sum();
-                let laps = runs.volume_bytes as f64 / RING_BYTES / runs.saturated.len() as f64;
-                saturation.volume_bytes_per_second = Some(runs.volume_bytes as f64 / seconds);
+                let laps = runs.totals.appended_bytes / RING_BYTES / runs.saturated.len() as f64;
+                saturation.volume_bytes_per_second = Some(runs.totals.written_bytes / seconds);
                 saturation.laps_of_the_ring_per_run = Some(laps / f64::from(self.ground.options.workers));
-                saturation.ring_full = Some(runs.ring_full);
+                saturation.ring_full = Some(runs.totals.ring_full);
             }
             subject.saturation = Some(saturation);
         }
@@ -285,16 +308,22 @@ impl Bench<'_> {
     }
 }
 
+/// Before a run of one server.
+fn warm_up(fleet: &mut Fleet, load: Load) -> Result<(), ClientError> {
+    match load {
+        Load::Closed { warm_up, .. } | Load::Open { warm_up, .. } => fleet.closed_loop(warm_up, 0).map(|_| ()),
+        Load::Saturation { window, .. } => {
+            fleet.saturate(Window { orders: window, duration: WARM_UP_TIME }).map(|_| ())
+        }
+    }
+}
+
 /// One run of one server.
 fn drive(fleet: &mut Fleet, load: Load, runs: &mut Runs) -> Result<(), ClientError> {
     match load {
-        Load::Closed { warm_up, orders } => runs.closed.push(fleet.closed_loop(warm_up, orders)?),
-        Load::Open { warm_up, orders, rate } => {
-            fleet.closed_loop(warm_up, 0)?;
-            runs.open.push(fleet.open_loop(rate, u64::from(orders))?);
-        }
+        Load::Closed { orders, .. } => runs.closed.push(fleet.closed_loop(0, orders)?),
+        Load::Open { orders, rate, .. } => runs.open.push(fleet.open_loop(rate, u64::from(orders))?),
         Load::Saturation { window, seconds, .. } => {
-            fleet.saturate(Window { orders: window, duration: WARM_UP_TIME })?;
             runs.saturated.push(fleet.saturate(Window { orders: window, duration: Duration::from_secs(seconds) })?);
         }
     }
