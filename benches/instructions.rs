@@ -5,8 +5,6 @@
 //!
 //! `cargo bench --bench instructions -- --count ROUTINE TIMES` runs one; `-- --list` names them.
 
-mod turn;
-
 use std::hint::black_box;
 use std::sync::Arc;
 
@@ -29,7 +27,7 @@ const TIMES_MAX: u64 = 20_000;
 /// Runs so many times.
 type Routine = fn(u64);
 
-const ROUTINES: [(&str, Routine); 17] = [
+const ROUTINES: [(&str, Routine); 15] = [
     ("decode_new_order_single", |times| decode(&samples::ALL[0], times)),
     ("decode_execution_report", |times| decode(&samples::ALL[1], times)),
     ("decode_market_data", |times| decode(&samples::ALL[2], times)),
@@ -45,8 +43,6 @@ const ROUTINES: [(&str, Routine); 17] = [
     ("floor_new_order_single", |times| floor(&samples::ALL[0], times)),
     ("session_order_to_report", session),
     ("journal_append_200_bytes", append),
-    ("engine_turn_order_to_report", turn::order_to_report),
-    ("engine_turn_idle", turn::idle),
 ];
 
 fn composed(compose: impl Fn(&mut [u8], &[u8]) -> usize) -> Vec<u8> {

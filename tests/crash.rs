@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use fixring::simulate::{Failure, Lie, Seen, run, run_over, run_traced};
 
-const SEEDS: u64 = 160;
+const SEEDS: u64 = 200;
 /// Below this a run proves too little.
 const CRASHES_MIN: u64 = 20_000;
 const THREADS: usize = 2;

@@ -27,6 +27,8 @@ use crate::transport::Transport;
 
 /// An adaptive worker turns for so long without work before it sleeps in the poller.
 const ADAPTIVE_SPIN: Duration = Duration::from_micros(200);
+/// So many times between two turns that found nothing the hot connections alone are looked at.
+const GLANCES: u32 = 7;
 /// The longest sleep of a worker: mail from other threads and the stop wait no longer.
 const SLEEP_MAX: Duration = Duration::from_millis(10);
 /// The same while a staged resend is awaited.
@@ -138,7 +140,19 @@ pub(crate) fn run_worker<T: Transport, A: Application>(
             thread::yield_now();
             continue;
         }
-        // Without a pause where it spins: a turn is a call of the operating system at least, and a message waits for half of it.
+        if !sleeps {
+            // Without a pause: each is a call of the operating system at least, and a message waits for half of it.
+            for _ in 0..GLANCES {
+                match worker.glance(clock.now()) {
+                    Some(0) => {}
+                    Some(_) => {
+                        idle_since = None;
+                        break;
+                    }
+                    None => break,
+                }
+            }
+        }
         timeout = sleeps.then(|| {
             let bound = if worker.awaits_stager() { SLEEP_AWAITING } else { SLEEP_MAX };
             bound.min(Duration::from_nanos(worker.idle_ns(now)))
