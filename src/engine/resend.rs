@@ -6,6 +6,10 @@ use crate::journal::{JOBS_MAX, StagedBatch};
 
 /// Stored messages that one turn sends again, at most, so that live sessions are not kept waiting.
 pub(crate) const RESENDS_PER_TURN_MAX: u32 = 64;
+/// The same while sessions that owe no resend have sent something lately: their messages wait for what is left of such a turn.
+pub(crate) const RESENDS_PER_LIVE_TURN_MAX: u32 = 20;
+/// How long a session counts as live after a message.
+pub(crate) const LIVE_NS: u64 = 5_000_000;
 /// Their bytes, give or take one message.
 pub(crate) const RESEND_BYTES_PER_TURN_MAX: usize = 16 * 1024;
 /// What a message grows by when it is sent again: PossDupFlag(43), OrigSendingTime(122), one more digit of BodyLength(9), and a
@@ -148,8 +152,9 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
-    pub fn of_a_turn() -> Self {
-        Self { messages: RESENDS_PER_TURN_MAX, bytes: RESEND_BYTES_PER_TURN_MAX }
+    pub fn of_a_turn(others_are_live: bool) -> Self {
+        let messages = if others_are_live { RESENDS_PER_LIVE_TURN_MAX } else { RESENDS_PER_TURN_MAX };
+        Self { messages, bytes: RESEND_BYTES_PER_TURN_MAX }
     }
 
     pub fn is_spent(&self) -> bool {

@@ -151,6 +151,8 @@ pub struct Worker<T: Transport, A> {
     held: Vec<u8>,
     /// Whose message came last, by ledger and session.
     last_message: Option<(u32, u32)>,
+    /// When a session that owes no resend has sent something.
+    live_ns: u64,
     next_token: u64,
     turns: u64,
     last_turn_ns: u64,
@@ -210,6 +212,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             index: FieldIndex::with_capacity(fields_max),
             held: Vec::with_capacity(limits.message_bytes_max as usize),
             last_message: None,
+            live_ns: 0,
             next_token: 0,
             turns: 0,
             last_turn_ns: now.monotonic_ns,

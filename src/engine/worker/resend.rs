@@ -15,8 +15,8 @@ use crate::engine::event::Event;
 use crate::engine::ledger::Full;
 use crate::engine::link::LinkOutbox;
 use crate::engine::resend::{
-    Budget, GAP_FILL_BYTES, RESEND_COMMIT_SHARE, RESEND_SLICE_NS, RESEND_UNSENT_BYTES_MAX, RESENT_GROWTH_BYTES,
-    ResendJob, Resending, WAITING_LOOKS_PER_TURN_MAX,
+    Budget, GAP_FILL_BYTES, LIVE_NS, RESEND_COMMIT_SHARE, RESEND_SLICE_NS, RESEND_UNSENT_BYTES_MAX,
+    RESENT_GROWTH_BYTES, ResendJob, Resending, WAITING_LOOKS_PER_TURN_MAX,
 };
 use crate::journal::{Gone, JOBS_MAX, Mode, Outcome, StageRequest, record_bytes};
 use crate::session::{Now, Session};
@@ -96,7 +96,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
             return 0;
         }
         let is_crowded = std::mem::take(&mut desk.resends.is_crowded);
-        let mut budget = Budget::of_a_turn();
+        let others_are_live = now.monotonic_ns.saturating_sub(self.live_ns) < LIVE_NS;
+        let mut budget = Budget::of_a_turn(others_are_live);
         let mut work = 0;
         for _ in 0..desk.resends.jobs.len() {
             let resends = &mut self.desks[ledger as usize].resends;

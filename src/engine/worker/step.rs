@@ -185,6 +185,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn step_inbound(&mut self, now: Now, ledger: u32, session: u32, bytes: &[u8]) -> Result<(), Full> {
         self.counters.messages_in.add(1);
         self.last_message = Some((ledger, session));
+        if self.slot(ledger, session).link.resend.is_none() {
+            self.live_ns = now.monotonic_ns;
+        }
         self.trace.at(control::Stage::Decode);
         let desk = &mut self.desks[ledger as usize];
         self.trace.of(desk.journal, session);
