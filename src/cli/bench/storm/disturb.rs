@@ -31,6 +31,10 @@ pub(super) trait Disturbance {
     fn drain(&mut self) -> Result<(), ClientError> {
         Ok(())
     }
+    /// Something it has asked for is not there yet.
+    fn is_owed(&self) -> bool {
+        false
+    }
     /// What it has done so far, in the unit that `unit` names. A run in which this stays 0 has measured nothing.
     fn done(&self) -> u64;
     fn unit(&self) -> &'static str;
@@ -193,6 +197,10 @@ impl Disturbance for ResendStorm {
 
     fn steps_max(&self) -> u32 {
         u32::MAX
+    }
+
+    fn is_owed(&self) -> bool {
+        self.desks.iter().any(|(_, is_asked)| *is_asked)
     }
 
     fn step(&mut self) -> Result<(), ClientError> {

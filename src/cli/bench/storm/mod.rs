@@ -220,9 +220,17 @@ fn drive(
     Ok(histogram)
 }
 
+/// How long it may take until what was asked for is there.
+const OWED_MAX: Duration = Duration::from_secs(30);
+
 /// Lets what is on its way come to its end. A peer that reads goes on reading meanwhile.
 fn settle(disturbance: &mut dyn Disturbance, measured: &mut Desk) -> Result<(), ClientError> {
     let reads = disturbance.steps_max() == u32::MAX;
+    let start = Instant::now();
+    // What a peer has asked for and does not read while another storm blows makes it slow, and it is disconnected.
+    while disturbance.is_owed() && start.elapsed() < OWED_MAX {
+        disturbance.drain()?;
+    }
     let start = Instant::now();
     while start.elapsed() < CALM {
         if reads && start.elapsed() < CALM / 2 {
