@@ -7,7 +7,7 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::Exit;
+use super::{Exit, print};
 use crate::certify::{Case, Feature, Report, Scenario, Target, VERSIONS, Verdict, library, play, script};
 use crate::dictionary::Version;
 
@@ -136,8 +136,7 @@ pub(super) fn certify(options: &CertifyOptions) -> Exit {
         when: format!("{}, by fixring {}", begun.strftime("%Y-%m-%d %H:%M:%S UTC"), env!("CARGO_PKG_VERSION")),
         outcomes,
     };
-    // A reader that has gone away (`| head`) changes nothing of the outcome.
-    let _ = std::io::stdout().lock().write_all(report.text().as_bytes());
+    print(&report.text());
     for (file, text) in [(&options.html, Report::html as fn(&Report) -> String), (&options.json, Report::json)] {
         if let Some(file) = file
             && let Err(error) = fs::write(file, text(&report))

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::Exit;
+use super::{Exit, print};
 use crate::config::import::{FILE_BYTES_MAX, import};
 
 #[derive(Subcommand, Debug)]
@@ -62,9 +62,8 @@ fn import_file(file: &Path, output: Option<&Path>) -> Exit {
         }
     };
     let exit = match output {
-        // A reader that has gone away (`| head`) changes nothing of the outcome.
         None => {
-            let _ = io::stdout().lock().write_all(imported.toml.as_bytes());
+            print(&imported.toml);
             Exit::Ok
         }
         Some(path) => write(path, &imported.toml),

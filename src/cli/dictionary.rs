@@ -5,7 +5,7 @@
 mod lookup;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self};
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
@@ -56,10 +56,10 @@ pub(super) fn dictionary(command: &DictionaryCommand) -> Exit {
 
 fn show(version: Version, what: Option<&str>) -> Exit {
     let Some(what) = what else {
-        return print(&lookup::summary(version));
+        return printed(&lookup::summary(version));
     };
     match lookup::find(version, what) {
-        Ok(text) => print(&text),
+        Ok(text) => printed(&text),
         Err(unknown) => {
             eprintln!("{unknown}");
             Exit::Configuration
@@ -70,7 +70,7 @@ fn show(version: Version, what: Option<&str>) -> Exit {
 fn export(version: Version, output: Option<&Path>) -> Exit {
     let xml = to_xml(built_in(version));
     match output {
-        None => print(&xml),
+        None => printed(&xml),
         Some(path) => write(path, xml.as_bytes()),
     }
 }
@@ -156,8 +156,7 @@ fn write(path: &Path, bytes: &[u8]) -> Exit {
     }
 }
 
-fn print(text: &str) -> Exit {
-    // A reader that has gone away (`| head`) changes nothing of the outcome.
-    let _ = io::stdout().lock().write_all(text.as_bytes());
+fn printed(text: &str) -> Exit {
+    super::print(text);
     Exit::Ok
 }

@@ -16,12 +16,18 @@ mod run;
 mod schedule;
 mod simulate;
 
+use std::io::{self, Write as _};
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
 pub use exit::Exit;
 use logging::LogOptions;
+
+/// To standard output. A reader that has gone away (`| head`) changes nothing of the outcome.
+fn print(text: &str) {
+    let _ = io::stdout().lock().write_all(text.as_bytes());
+}
 
 /// A FIX engine whose send buffer is a durable journal.
 #[derive(Parser, Debug)]

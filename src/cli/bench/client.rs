@@ -77,9 +77,7 @@ impl Client {
         let mut client = Self::connect(address, Peer::Engine { next_out: 1, index })?;
         let mut logon = [0; 512];
         let length = client.encode(&mut logon, b"A", comp_ids, |body| {
-            body.uint(tags::ENCRYPT_METHOD, 0)
-                .uint(tags::HEART_BT_INT, heart_bt_int_s)
-                .bool(tags::RESET_SEQ_NUM_FLAG, true);
+            logon_body(body, heart_bt_int_s);
         });
         client.write(&logon[..length])?;
         let answer = client.receive()?;
@@ -136,13 +134,7 @@ impl Client {
             return self.order_bytes;
         }
         let cl_ord_id = format!("{:08x}-{number:0width$}", self.run_id, width = CL_ORD_ID_DIGITS);
-        let now = utc_now();
-        let length = self.encode(buffer, b"D", comp_ids, |body| {
-            body.bytes(tags::CL_ORD_ID, cl_ord_id.as_bytes()).char(21, b'1').bytes(tags::SYMBOL, b"ACME");
-            body.char(tags::SIDE, b'1').timestamp(tags::TRANSACT_TIME, now, Precision::Millis);
-            body.uint(tags::ORDER_QTY, 100).char(tags::ORD_TYPE, b'2').decimal(tags::PRICE, Decimal::new(12_345, 2));
-            body.char(tags::TIME_IN_FORCE, b'0');
-        });
+        let length = self.encode(buffer, b"D", comp_ids, |body| order_body(body, &cl_ord_id));
         self.order_bytes = length;
         length
     }
@@ -151,18 +143,13 @@ impl Client {
         &mut self,
         buffer: &mut [u8; 512],
         msg_type: &[u8],
-        (sender, target): (&str, &str),
+        comp_ids: (&str, &str),
         fill: impl FnOnce(&mut Encoder<'_>),
     ) -> usize {
         let Peer::Engine { next_out, .. } = &mut self.peer else { return 0 };
-        let mut encoder = Encoder::begin(buffer, b"FIX.4.4", msg_type);
-        encoder.uint(tags::MSG_SEQ_NUM, *next_out).bytes(tags::SENDER_COMP_ID, sender.as_bytes());
-        encoder
-            .timestamp(tags::SENDING_TIME, utc_now(), Precision::Millis)
-            .bytes(tags::TARGET_COMP_ID, target.as_bytes());
-        fill(&mut encoder);
+        let number = *next_out;
         *next_out += 1;
-        encoder.finish().expect("the buffer holds every message that this client makes")
+        encode(buffer, msg_type, number, comp_ids, fill)
     }
 
     #[inline]
@@ -288,6 +275,37 @@ impl Client {
     pub fn text(&self, answer: usize) -> String {
         String::from_utf8_lossy(&self.received[self.start..][..answer]).replace('\x01', "|")
     }
+}
+
+/// A message with this MsgSeqNum(34) from sender to target. Answers its length.
+pub(super) fn encode(
+    buffer: &mut [u8; 512],
+    msg_type: &[u8],
+    number: u64,
+    (sender, target): (&str, &str),
+    fill: impl FnOnce(&mut Encoder<'_>),
+) -> usize {
+    let mut encoder = Encoder::begin(buffer, b"FIX.4.4", msg_type);
+    encoder
+        .uint(tags::MSG_SEQ_NUM, number)
+        .bytes(tags::SENDER_COMP_ID, sender.as_bytes())
+        .timestamp(tags::SENDING_TIME, utc_now(), Precision::Millis)
+        .bytes(tags::TARGET_COMP_ID, target.as_bytes());
+    fill(&mut encoder);
+    encoder.finish().expect("the buffer holds every message that this client makes")
+}
+
+/// Of a Logon(A) with which both numbers begin again.
+pub(super) fn logon_body(body: &mut Encoder<'_>, heart_bt_int_s: u64) {
+    body.uint(tags::ENCRYPT_METHOD, 0).uint(tags::HEART_BT_INT, heart_bt_int_s).bool(tags::RESET_SEQ_NUM_FLAG, true);
+}
+
+/// Of the NewOrderSingle(D) that is measured everywhere.
+pub(super) fn order_body(body: &mut Encoder<'_>, cl_ord_id: &str) {
+    body.bytes(tags::CL_ORD_ID, cl_ord_id.as_bytes()).char(21, b'1').bytes(tags::SYMBOL, b"ACME");
+    body.char(tags::SIDE, b'1').timestamp(tags::TRANSACT_TIME, utc_now(), Precision::Millis);
+    body.uint(tags::ORDER_QTY, 100).char(tags::ORD_TYPE, b'2').decimal(tags::PRICE, Decimal::new(12_345, 2));
+    body.char(tags::TIME_IN_FORCE, b'0');
 }
 
 pub(super) fn utc_now() -> UtcTimestamp {

@@ -6,14 +6,13 @@
 
 use std::fmt::Write as _;
 use std::hint::black_box;
-use std::io::{self, Write as _};
 use std::time::Instant;
 
 use comfy_table::Table;
 use serde::Serialize;
 
 use super::machine::{Machine, cores, pin};
-use super::verdict;
+use super::{print_report, verdict};
 use crate::cli::Exit;
 use crate::dictionary::{Checks, Validator, Version, built_in};
 use crate::fix::samples::{self, Sample};
@@ -93,13 +92,7 @@ pub(super) fn codec(options: &CodecOptions) -> Exit {
     let encode_ns_at_3_5_ghz = messages[0].encode_from_template.ns * clock_ghz / GOAL_GHZ;
     let vector_instructions = simd::instructions();
     let report = Report { machine, vector_instructions, clock_ghz, runs: options.runs, messages, encode_ns_at_3_5_ghz };
-    let text = if options.json {
-        serde_json::to_string_pretty(&report).expect("a report of numbers and texts") + "\n"
-    } else {
-        table(&report)
-    };
-    // A reader that has gone away changes nothing of the outcome.
-    let _ = io::stdout().write_all(text.as_bytes());
+    print_report(options.json, &report, table);
     Exit::Ok
 }
 

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
-use super::client::{ClientError, utc_now};
-use crate::fix::{Decimal, Encoder, Framing, Precision, frame, raw_field, tags};
+use super::client::{ClientError, encode, logon_body, order_body, utc_now};
+use crate::fix::{Encoder, Framing, frame, raw_field, tags};
 use crate::sys::arrival;
 
 pub(super) const TARGET_COMP_ID: &str = "VENUE";
@@ -70,22 +70,13 @@ impl Desk {
 
     /// A Logon(A) with which both numbers begin again.
     pub fn logon(&mut self, heart_bt_int_s: u64) {
-        self.message(b"A", |body| {
-            body.uint(tags::ENCRYPT_METHOD, 0)
-                .uint(tags::HEART_BT_INT, heart_bt_int_s)
-                .bool(tags::RESET_SEQ_NUM_FLAG, true);
-        });
+        self.message(b"A", |body| logon_body(body, heart_bt_int_s));
     }
 
     pub fn order(&mut self) {
         let cl_ord_id = self.cl_ord_id(self.next_order);
         self.next_order += 1;
-        self.message(b"D", |body| {
-            body.bytes(tags::CL_ORD_ID, cl_ord_id.as_bytes()).char(21, b'1').bytes(tags::SYMBOL, b"ACME");
-            body.char(tags::SIDE, b'1').timestamp(tags::TRANSACT_TIME, utc_now(), Precision::Millis);
-            body.uint(tags::ORDER_QTY, 100).char(tags::ORD_TYPE, b'2').decimal(tags::PRICE, Decimal::new(12_345, 2));
-            body.char(tags::TIME_IN_FORCE, b'0');
-        });
+        self.message(b"D", |body| order_body(body, &cl_ord_id));
     }
 
     fn cl_ord_id(&self, order: u64) -> String {
@@ -95,15 +86,8 @@ impl Desk {
     /// Adds a message to what is to be sent.
     pub fn message(&mut self, msg_type: &[u8], fill: impl FnOnce(&mut Encoder<'_>)) {
         let mut buffer = [0; 512];
-        let mut encoder = Encoder::begin(&mut buffer, b"FIX.4.4", msg_type);
-        encoder
-            .uint(tags::MSG_SEQ_NUM, self.next_out)
-            .bytes(tags::SENDER_COMP_ID, self.comp_id.as_bytes())
-            .timestamp(tags::SENDING_TIME, utc_now(), Precision::Millis)
-            .bytes(tags::TARGET_COMP_ID, TARGET_COMP_ID.as_bytes());
-        fill(&mut encoder);
+        let length = encode(&mut buffer, msg_type, self.next_out, (&self.comp_id, TARGET_COMP_ID), fill);
         self.next_out += 1;
-        let length = encoder.finish().expect("the buffer holds every message that this client makes");
         self.bytes(&buffer[..length]);
     }
 

@@ -124,6 +124,11 @@ impl EngineProcess {
         self.metrics(name).map(|values| values.iter().sum())
     }
 
+    /// Of the engine's workers; `None` where it cannot be had.
+    pub fn longest_turn_ms(&self) -> Option<f64> {
+        self.metric("fixring_worker_longest_turn_seconds").map(|seconds| seconds * 1e3)
+    }
+
     /// A metric by its labels, in the order in which they are served. `None` where it cannot be had.
     pub fn metrics(&self, name: &str) -> Option<Vec<f64>> {
         let mut stream = std::net::TcpStream::connect(self.control).ok()?;

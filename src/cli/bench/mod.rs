@@ -27,9 +27,10 @@ use std::path::Path;
 use client::ClientError;
 use goal::verdict;
 use machine::{Machine, Placement};
+use serde::Serialize;
 use tempfile::TempDir;
 
-use super::Exit;
+use super::{Exit, print};
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Bench {
@@ -71,6 +72,14 @@ fn on_two_cores(name: &str, volume: Option<&Path>, run: impl FnOnce(Place) -> Re
             Exit::Failed
         }
     }
+}
+
+fn as_json(report: &impl Serialize) -> String {
+    serde_json::to_string_pretty(report).expect("a report of numbers and texts") + "\n"
+}
+
+fn print_report<R: Serialize>(is_json: bool, report: &R, table: impl FnOnce(&R) -> String) {
+    print(&if is_json { as_json(report) } else { table(report) });
 }
 
 pub(super) fn bench(bench: &Bench) -> Exit {

@@ -1,7 +1,7 @@
 //! `fixring bench recovery`: how long a start takes over a large journal that a dead process has left.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead, BufReader, Read, Write as _};
+use std::io::{BufRead, BufReader, Read, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::client::{ClientError, utc_now};
 use super::machine::Machine;
-use super::verdict;
+use super::{print_report, verdict};
 use crate::cli::Exit;
 use crate::fix::{Decimal, Encoder, Precision, tags};
 use crate::journal::report::{REPORT_NAME, RecoveryFile};
@@ -129,13 +129,7 @@ struct Report {
 pub(super) fn recovery(options: &RecoveryOptions) -> Exit {
     match run(options) {
         Ok(report) => {
-            let text = if options.json {
-                serde_json::to_string_pretty(&report).expect("a report of numbers and texts") + "\n"
-            } else {
-                table(&report)
-            };
-            // A reader that has gone away changes nothing of the outcome.
-            let _ = io::stdout().write_all(text.as_bytes());
+            print_report(options.json, &report, table);
             Exit::Ok
         }
         Err(error) => {

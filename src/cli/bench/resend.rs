@@ -3,7 +3,6 @@
 mod floors;
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,7 +15,8 @@ use serde::Serialize;
 use super::client::{Client, ClientError};
 use super::engine::{EngineProcess, EngineSettings, Memory};
 use super::machine::{Machine, Placement, pin};
-use super::{Place, on_two_cores, verdict};
+use super::stats::median_at;
+use super::{Place, on_two_cores, print_report, verdict};
 use crate::cli::Exit;
 use crate::fix::{Message, tags};
 use crate::journal::record_bytes;
@@ -167,7 +167,7 @@ struct Report {
 
 pub(crate) fn resend(options: &ResendOptions) -> Exit {
     on_two_cores("resend", options.volume.as_deref(), |place| {
-        print(options, &measure(options, place)?);
+        print_report(options.json, &measure(options, place)?, table);
         Ok(())
     })
 }
@@ -489,11 +489,7 @@ fn new_histogram() -> Histogram<u64> {
 }
 
 fn median(runs: &[Histogram<u64>]) -> Percentiles {
-    let of = |quantile: f64| {
-        let mut values: Vec<u64> = runs.iter().map(|run| run.value_at_quantile(quantile)).collect();
-        values.sort_unstable();
-        values[values.len() / 2]
-    };
+    let of = |quantile| median_at(runs, quantile);
     Percentiles {
         p50_ns: of(0.5),
         p99_ns: of(0.99),
@@ -501,16 +497,6 @@ fn median(runs: &[Histogram<u64>]) -> Percentiles {
         max_ns: of(1.0),
         round_trips: runs.iter().map(Histogram::len).sum(),
     }
-}
-
-fn print(options: &ResendOptions, report: &Report) {
-    let text = if options.json {
-        serde_json::to_string_pretty(report).expect("a report of numbers and texts") + "\n"
-    } else {
-        table(report)
-    };
-    // A reader that has gone away changes nothing of the outcome.
-    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 fn table(report: &Report) -> String {

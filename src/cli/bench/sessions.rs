@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -15,7 +14,7 @@ use super::client::ClientError;
 use super::desk::{Came, Desk, HEART_BT_INT_S, is_of};
 use super::engine::{EngineProcess, EngineSettings};
 use super::machine::{Machine, Placement, pin};
-use super::{Place, on_two_cores};
+use super::{Place, on_two_cores, print_report};
 use crate::cli::Exit;
 use crate::sys::open_files;
 
@@ -92,13 +91,7 @@ struct Report {
 
 pub(crate) fn sessions(options: &SessionsOptions) -> Exit {
     on_two_cores("sessions", options.volume.as_deref(), |place| {
-        let report = measure(options, place)?;
-        let text = match options.json {
-            true => serde_json::to_string_pretty(&report).expect("a report of numbers and texts") + "\n",
-            false => table(&report),
-        };
-        // A reader that has gone away changes nothing of the outcome.
-        let _ = io::stdout().write_all(text.as_bytes());
+        print_report(options.json, &measure(options, place)?, table);
         Ok(())
     })
 }
@@ -150,7 +143,7 @@ fn measure(options: &SessionsOptions, place: Place) -> Result<Report, ClientErro
         again,
         bytes_per_session,
         round_trips,
-        longest_turn_ms: engine.metric("fixring_worker_longest_turn_seconds").map(|seconds| seconds * 1e3),
+        longest_turn_ms: engine.longest_turn_ms(),
     })
 }
 

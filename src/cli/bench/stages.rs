@@ -4,7 +4,6 @@
 //! processor's time counter. What the stamps themselves cost is in the figures: about one reading a stage.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use comfy_table::{CellAlignment, Table};
@@ -12,7 +11,7 @@ use serde::Serialize;
 
 use super::client::{Client, ClientError, Fleet};
 use super::machine::{Machine, Placement, pin};
-use super::{Place, on_two_cores, verdict};
+use super::{Place, on_two_cores, print, print_report, verdict};
 use crate::application::Exchange;
 use crate::cli::Exit;
 use crate::config::Config;
@@ -102,15 +101,10 @@ struct Report {
 
 pub(crate) fn stages(options: &StagesOptions) -> Exit {
     on_two_cores("stages", options.volume.as_deref(), |place| {
-        let text = match measure(options, place)? {
-            None => format!("{} orders answered, without stamps\n", options.orders),
-            Some(report) if options.json => {
-                serde_json::to_string_pretty(&report).expect("a report of numbers and texts") + "\n"
-            }
-            Some(report) => table(&report),
-        };
-        // A reader that has gone away changes nothing of the outcome.
-        let _ = io::stdout().write_all(text.as_bytes());
+        match measure(options, place)? {
+            None => print(&format!("{} orders answered, without stamps\n", options.orders)),
+            Some(report) => print_report(options.json, &report, table),
+        }
         Ok(())
     })
 }

@@ -17,6 +17,13 @@ pub(super) fn latencies() -> Latencies {
     Histogram::new_with_bounds(1, HISTOGRAM_NS_MAX, 3).expect("the bounds are in order")
 }
 
+/// The median of what the runs have at this quantile.
+pub(super) fn median_at(runs: &[Histogram<u64>], quantile: f64) -> u64 {
+    let mut values: Vec<u64> = runs.iter().map(|run| run.value_at_quantile(quantile)).collect();
+    values.sort_unstable();
+    values[values.len() / 2]
+}
+
 /// Percentiles in ns, and the curve through all of them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Distribution {

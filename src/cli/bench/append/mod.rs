@@ -9,7 +9,6 @@ mod journal;
 mod tiers;
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -20,7 +19,7 @@ use serde::Serialize;
 use super::client::ClientError;
 use super::machine::{Machine, pin};
 use super::volume::Volume;
-use super::{Place, on_two_cores, verdict};
+use super::{Place, on_two_cores, print_report, verdict};
 use crate::cli::Exit;
 
 /// Measure what an append costs the worker, for each way of its bytes to the volume, beside memcpy and CRC-32C
@@ -118,14 +117,7 @@ struct Report {
 
 pub(crate) fn append(options: &AppendOptions) -> Exit {
     on_two_cores("append", options.volume.as_deref(), |place| {
-        let report = measure(options, &place)?;
-        let text = if options.json {
-            serde_json::to_string_pretty(&report).expect("a report of numbers and texts") + "\n"
-        } else {
-            table(&report)
-        };
-        // A reader that has gone away changes nothing of the outcome.
-        let _ = io::stdout().write_all(text.as_bytes());
+        print_report(options.json, &measure(options, &place)?, table);
         Ok(())
     })
 }

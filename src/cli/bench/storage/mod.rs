@@ -15,7 +15,7 @@ mod text;
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +28,7 @@ use tempfile::TempDir;
 
 use super::machine::{Machine, Placement, pin};
 use super::volume::Volume;
-use super::{goal, page, plot, stats, table};
+use super::{goal, page, plot, print, stats, table};
 use crate::cli::Exit;
 use crate::config::format_bytes;
 use crate::journal::{Geometry, OpenError, StorageError};
@@ -169,11 +169,6 @@ fn run(options: &StorageOptions, data_dir: &Path) -> Result<(), BenchError> {
     let is_json = options.json.as_deref() == Some(Path::new("-"));
     print(&if is_json { text() } else { text::text(&report) });
     Ok(())
-}
-
-fn print(text: &str) {
-    // A reader that has gone away changes nothing of the outcome.
-    let _ = io::stdout().write_all(text.as_bytes());
 }
 
 fn measure(

@@ -3,7 +3,6 @@
 mod disturb;
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,8 @@ use super::client::ClientError;
 use super::desk::Desk;
 use super::engine::{EngineProcess, EngineSettings};
 use super::machine::{Machine, Placement, pin};
-use super::{Place, on_two_cores, verdict};
+use super::stats::median_at;
+use super::{Place, on_two_cores, print_report, verdict};
 use crate::cli::Exit;
 
 /// Measure one session's round trip while other peers misbehave
@@ -114,13 +114,7 @@ struct Runs {
 
 pub(crate) fn storm(options: &StormOptions) -> Exit {
     on_two_cores("storm", options.volume.as_deref(), |place| {
-        let report = measure(options, place)?;
-        let text = match options.json {
-            true => serde_json::to_string_pretty(&report).expect("a report of numbers and texts") + "\n",
-            false => table(&report),
-        };
-        // A reader that has gone away changes nothing of the outcome.
-        let _ = io::stdout().write_all(text.as_bytes());
+        print_report(options.json, &measure(options, place)?, table);
         Ok(())
     })
 }
@@ -181,7 +175,7 @@ fn measure(options: &StormOptions, place: Place) -> Result<Report, ClientError> 
     Ok(Report {
         disturbed: disturbed.collect(),
         undisturbed: median(&undisturbed),
-        longest_turn_ms: engine.metric("fixring_worker_longest_turn_seconds").map(|seconds| seconds * 1e3),
+        longest_turn_ms: engine.longest_turn_ms(),
         machine,
         placement,
         mode: options.mode.clone(),
@@ -243,11 +237,7 @@ fn settle(disturbance: &mut dyn Disturbance, measured: &mut Desk) -> Result<(), 
 }
 
 fn median(runs: &[Histogram<u64>]) -> Percentiles {
-    let of = |quantile: f64| {
-        let mut values: Vec<u64> = runs.iter().map(|run| run.value_at_quantile(quantile)).collect();
-        values.sort_unstable();
-        values[values.len() / 2]
-    };
+    let of = |quantile| median_at(runs, quantile);
     Percentiles { p50_ns: of(0.5), p99_ns: of(0.99), p999_ns: of(0.999), max_ns: of(1.0) }
 }
 

@@ -11,13 +11,12 @@ mod server;
 mod text;
 
 use std::fmt;
-use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::client::ClientError;
-use super::on_two_cores;
+use super::{as_json, on_two_cores, print};
 use crate::cli::Exit;
 use report::Report;
 use server::{OtherEngine, other_engine};
@@ -235,7 +234,7 @@ pub(crate) fn wire(options: &WireOptions) -> Exit {
 }
 
 fn write(options: &WireOptions, report: &Report) -> Result<(), ClientError> {
-    let json = serde_json::to_string_pretty(report).expect("a report of numbers and texts") + "\n";
+    let json = as_json(report);
     match &options.json {
         Some(path) if path.as_os_str() == "-" => print(&json),
         Some(path) => {
@@ -248,9 +247,4 @@ fn write(options: &WireOptions, report: &Report) -> Result<(), ClientError> {
         std::fs::write(path, html::page(report))?;
     }
     Ok(())
-}
-
-fn print(text: &str) {
-    // A reader that has gone away changes nothing of the outcome.
-    let _ = std::io::stdout().write_all(text.as_bytes());
 }
