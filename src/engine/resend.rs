@@ -6,12 +6,12 @@ use crate::journal::{JOBS_MAX, StagedBatch};
 
 /// Stored messages that one turn sends again, at most, so that live sessions are not kept waiting.
 pub(crate) const RESENDS_PER_TURN_MAX: u32 = 64;
-/// The same while sessions that owe no resend have sent something lately: their messages wait for what is left of such a turn.
+/// Their bytes, give or take one message.
+pub(crate) const RESEND_BYTES_PER_TURN_MAX: usize = 16 * 1024;
+/// The messages while sessions that owe no resend have sent something lately: their messages wait for what is left of such a turn.
 pub(crate) const RESENDS_PER_LIVE_TURN_MAX: u32 = 20;
 /// How long a session counts as live after a message.
 pub(crate) const LIVE_NS: u64 = 5_000_000;
-/// Their bytes, give or take one message.
-pub(crate) const RESEND_BYTES_PER_TURN_MAX: usize = 16 * 1024;
 /// What a message grows by when it is sent again: PossDupFlag(43), OrigSendingTime(122), one more digit of BodyLength(9), and a
 /// SendingTime(52) that was shorter.
 pub(crate) const RESENT_GROWTH_BYTES: u64 = 64;

@@ -19,9 +19,6 @@ use crate::transport::{Connect, ConnectionId, Receive, Transport};
 const READS_PER_TURN_MAX: u32 = 4;
 /// Messages of all connections a turn, at most: what was answered waits for the turn's end.
 const MESSAGES_PER_TURN_MAX: u32 = 64;
-/// Messages of a connection that is alone. A peer that keeps a window of messages open works on one turn's answers while we work on
-/// its next messages.
-const MESSAGES_ALONE_MAX: u32 = 64;
 /// Messages and bytes of one connection a turn, at most and give or take a message, while others are active. Without that a peer
 /// that floods would have its reads' worth of the smallest messages, thousands of steps, before anybody else's turn.
 const MESSAGES_AMONG_OTHERS_MAX: u32 = 8;
@@ -522,7 +519,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
 impl Budget {
     /// Of a connection that has the turn for itself.
     fn alone() -> Self {
-        Self { messages: MESSAGES_ALONE_MAX, bytes: usize::MAX }
+        Self { messages: MESSAGES_PER_TURN_MAX, bytes: usize::MAX }
     }
 
     pub(super) fn among_others() -> Self {

@@ -27,7 +27,7 @@ pub(super) trait Disturbance {
     fn steps_max(&self) -> u32;
     /// A little of it: some tens of µs of this thread, which never waits.
     fn step(&mut self) -> Result<(), ClientError>;
-    /// Reads what is there and asks for no more.
+    /// Comes to its end: reads what is there and asks for no more.
     fn drain(&mut self) -> Result<(), ClientError> {
         Ok(())
     }
@@ -68,6 +68,12 @@ impl Disturbance for Stuck {
 
     fn steps_max(&self) -> u32 {
         1
+    }
+
+    /// Resends take less of the ring while a peer is behind: this one is gone before they are measured.
+    fn drain(&mut self) -> Result<(), ClientError> {
+        self.desk = None;
+        Ok(())
     }
 
     fn step(&mut self) -> Result<(), ClientError> {

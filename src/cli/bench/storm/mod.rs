@@ -225,6 +225,7 @@ fn settle(disturbance: &mut dyn Disturbance, measured: &mut Desk) -> Result<(), 
     while disturbance.is_owed() && start.elapsed() < OWED_MAX {
         disturbance.drain()?;
     }
+    disturbance.drain()?;
     let start = Instant::now();
     while start.elapsed() < CALM {
         if reads && start.elapsed() < CALM / 2 {
