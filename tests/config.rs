@@ -192,7 +192,7 @@ fn every_default_can_be_changed() {
         ("archive_required = false", "archive_required = true\narchive = \"/archive\""),
         ("retention_age = \"off\"", "retention_age = \"8h\""),
         ("recycle_hold_max = \"200ms\"", "recycle_hold_max = \"0s\""),
-        ("sequence_gap_max = 16384", "sequence_gap_max = 64"),
+        ("sequence_gap_max = 65536", "sequence_gap_max = 64"),
         ("allow_network_filesystem = false", "allow_network_filesystem = true"),
         ("allow_tmpfs = false", "allow_tmpfs = true"),
         ("listen = \"127.0.0.1:9890\"", "listen = \"off\""),

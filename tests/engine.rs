@@ -212,7 +212,7 @@ fn a_full_ring_stops_the_reading_and_nothing_is_lost_or_answered_twice() {
 /// disconnected as too slow.
 #[test]
 fn what_waits_for_the_volume_in_a_full_ring_leaves_before_the_ring_is_used_again() {
-    let mut world = World::new();
+    let mut world = World::with_config(&CONFIG.replace("segments = 8", "segments = 8\nsequence_gap_max = 64"));
     let mut peer = world.logged_on("DESK0");
     world.flushes = false;
     let orders: Vec<u8> = (0..200).flat_map(|number| peer.order(&format!("o{number}"))).collect();

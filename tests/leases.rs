@@ -43,6 +43,8 @@ impl Application for Ticker {
 }
 
 const NUMBERS: u32 = 230;
+/// What is sent while the volume does not answer: two seconds of 10,000 a second.
+const STALL_NUMBERS: u32 = 20_000;
 
 fn config(mode: &str, gap_max: u32, next_expected: bool) -> Config {
     let text = format!(
@@ -63,13 +65,20 @@ struct World {
     engine: Option<Running<Ticker>>,
     hosts: u32,
     steps_left: u32,
+    /// Messages that the application sends.
+    numbers: u32,
 }
 
 impl World {
     fn new(config: Config, steps: u32) -> Self {
+        Self::with_numbers(config, steps, NUMBERS)
+    }
+
+    fn with_numbers(config: Config, steps: u32, numbers: u32) -> Self {
         let (clock, network) = (VirtualClock::default(), SimulatedNetwork::new(1));
         let node = Node::new(config);
-        let mut world = Self { clock, network, wire: Wire::default(), node, engine: None, hosts: 0, steps_left: steps };
+        let wire = Wire::default();
+        let mut world = Self { clock, network, wire, node, engine: None, hosts: 0, steps_left: steps, numbers };
         world.start();
         world
     }
@@ -81,7 +90,8 @@ impl World {
 
     fn start(&mut self) {
         let host = self.host();
-        let make = |_| Ticker { left: NUMBERS, ..Ticker::default() };
+        let numbers = self.numbers;
+        let make = |_| Ticker { left: numbers, ..Ticker::default() };
         let engine = self.node.start(self.clock.now(), &self.network, &self.wire, host, make);
         let engine = engine.expect("a sound volume");
         for (_, rollback) in &engine.journals[0].rollbacks {
@@ -244,5 +254,37 @@ fn a_rolled_back_session_goes_on_by_a_gap_fill_or_where_the_peer_expects_it() {
         let counters = engine.shared.journal(0);
         assert_eq!(counters.sessions_rolled_back.value(), 1);
         assert_eq!(counters.numbers_passed_over.value(), rollback.lost_to - rollback.lost_from);
+    }
+}
+
+/// A volume froze for two seconds, and sessions in buffered waited for it after 64 numbers, with the ring empty.
+#[test]
+fn a_volume_that_freezes_for_two_seconds_delays_no_session_in_buffered() {
+    let text = "[engine]\nmessage_bytes_max = \"2KiB\"\ncommit_bytes_max = \"8KiB\"\n[persistence]\nsegments = 3\n[control]\nlisten = \"off\"\n\
+                [[acceptor]]\nlisten = \"10.0.0.1:9880\"\n[[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\n\
+                target_comp_id = \"DESK\"\n";
+    // It freezes as soon as the session is logged on, or in the middle of its life.
+    for numbers_before in [0, 1_000, 30_000] {
+        let mut world = World::with_numbers(Config::parse(text, "leases").unwrap(), u32::MAX, u32::MAX);
+        let mut peer = world.peer();
+        peer.connect();
+        peer.logon();
+        let mut received = 0;
+        while received < 1 + u64::from(numbers_before) {
+            world.step(true);
+            received += peer.receive().len() as u64;
+            world.step(false);
+        }
+        // The renewal that is under way becomes durable.
+        for _ in 0..100 {
+            world.step(false);
+        }
+        let before = received;
+        for turn in 1..=u64::from(STALL_NUMBERS) {
+            world.clock.advance(MS / 10);
+            world.engine.as_mut().expect("it runs").worker.turn(world.clock.now(), None);
+            received += peer.receive().len() as u64;
+            assert!(received + 2 >= before + turn, "message {turn} of the stall waits, after {numbers_before}");
+        }
     }
 }

@@ -44,8 +44,8 @@ use crate::schedule::Schedule;
 
 /// The least that `sequence_gap_max` may be: what a sequence lease reserves at a time.
 pub const SEQUENCE_GAP_MIN: u32 = 64;
-/// 100,000 messages a second for a sixth of one.
-const SEQUENCE_GAP_MAX: u32 = 16_384;
+/// Three quarters of it are 10,000 messages a second for five seconds: a volume that does not answer for so long is not noticed.
+const SEQUENCE_GAP_MAX: u32 = 65_536;
 /// Room for tens of thousands of sessions.
 const FILE_BYTES_MAX: u64 = 16 << 20;
 

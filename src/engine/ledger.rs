@@ -167,7 +167,7 @@ impl<A: Application> Ledger<A> {
                 continue;
             }
             let Numbers { next_out, next_in, epoch } = slot.session.numbers();
-            let Some(lease) = slot.link.lease.renewal(next_out, synced, now.monotonic_ns) else { continue };
+            let Some(lease) = slot.link.lease.renewal(next_out, synced) else { continue };
             let stored = StoredNumbers { next_out, next_in, epoch, lease };
             let appended = self.writer.append_numbers(slot.link.number, now.utc.unix_ns, stored);
             appended.expect("as many as a commit has room for");

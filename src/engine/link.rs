@@ -103,7 +103,7 @@ impl Link {
             mode,
             epoch: 0,
             waits_for: None,
-            lease: Lease::new(mode, 0, 1, u32::MAX),
+            lease: Lease::new(mode, 0, u32::MAX),
             next_out: 1,
             identity_bytes,
             last_out: NONE,
@@ -382,7 +382,7 @@ impl Outbox for LinkOutbox<'_> {
         if opens_epoch {
             self.link.epoch = epoch;
             self.link.began_s = self.now.utc.unix_s();
-            self.link.lease.open_epoch(next_out, self.link.connection.is_some(), self.now.monotonic_ns);
+            self.link.lease.open_epoch(next_out, self.link.connection.is_some());
         }
         self.link.next_out = next_out;
         let stored = StoredNumbers { next_out, next_in, epoch, lease: self.link.lease.stated() };

@@ -110,7 +110,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let mode = spec.map_or(Mode::Buffered, |spec| spec.mode);
         let mut link = Link::new(number, mode, identity.to_bytes().into());
         link.next_out = numbers.next_out;
-        link.lease = Lease::new(mode, lease, numbers.next_out, spec.map_or(0, |spec| spec.sequence_gap_max));
+        link.lease = Lease::new(mode, lease, spec.map_or(0, |spec| spec.sequence_gap_max));
         if let Some(spec) = spec.filter(|spec| spec.settings.role == Role::Initiator) {
             let seed = fastrand::u64(..);
             let initiator = Initiator::new(&spec.connect, spec.reconnect_min_ns, spec.reconnect_max_ns, seed);
