@@ -347,6 +347,54 @@ fn templates_create_no_more_sessions_than_they_may_and_those_stay_for_ever() {
     assert!(world.events().contains(&"refused: TooManySessions".to_string()));
 }
 
+/// Logons that were refused used up `template_sessions_max` for the life of the data directory.
+#[test]
+fn a_template_s_session_exists_only_after_its_logon_is_accepted() {
+    let mut world = World::new();
+    let sessions = world.engine.shared.sessions.sessions().len();
+    let appended = world.engine.journals[0].flusher.watermarks().appended();
+    let refused: [&[(u32, &str)]; 4] =
+        [&[(98, "0")], &[(98, "1"), (108, "30")], &[(98, "0"), (108, "-1")], &[(98, "0"), (108, "30"), (999, "x")]];
+    for round in 0..20 {
+        for (at, fields) in refused.iter().enumerate() {
+            let mut stranger = world.peer(&format!("DESK{round}-{at}"), "HALL");
+            stranger.connect();
+            stranger.send(b"A", fields);
+            world.pass_ms(3);
+            assert!(stranger.is_closed(), "{fields:?}");
+            assert_eq!(stranger.receive(), [""; 0], "there is no session whose number a Logout could have");
+        }
+    }
+    assert_eq!(world.engine.shared.worker(0).logons_refused.value(), 80);
+    assert_eq!(world.engine.shared.worker(0).connections_pending.value(), 0);
+    assert_eq!(world.engine.shared.sessions.sessions().len(), sessions);
+    assert_eq!(world.engine.journals[0].flusher.watermarks().appended(), appended, "nothing is stored");
+    let told = |event: &fixring::engine::Event| match event {
+        fixring::engine::Event::FirstLogonRefused { text, .. } => Some(String::from_utf8_lossy(text).into_owned()),
+        _ => None,
+    };
+    let texts: Vec<String> = world.engine.events().iter().filter_map(told).collect();
+    assert!(texts.len() == 80 && texts[1].contains("EncryptMethod"), "{:?}", &texts[..4]);
+    assert!(texts[0].contains("108") && texts[2].contains("HeartBtInt"), "{:?}", &texts[..4]);
+
+    // One that was refused before, at the number that its own engine has come to by then, and a new one.
+    for (comp_id, next_out) in [("DESK0-0", 2), ("DESKB", 1)] {
+        let mut peer = world.peer(comp_id, "HALL");
+        peer.next_out = next_out;
+        peer.connect();
+        peer.logon();
+        world.pass_ms(5);
+        let answers = peer.receive();
+        assert!(types(&answers).starts_with('A') && answers[0].contains("|34=1|"), "{answers:?}");
+        let order = peer.order("o");
+        peer.send_bytes(&order);
+        world.pass_ms(5);
+        assert_eq!(types(&peer.receive()), if next_out == 1 { "8" } else { "" }, "behind a gap it waits");
+    }
+    let recovered = world.restart().engine.journals[0].recovered.len();
+    assert_eq!(recovered, 2 + 2);
+}
+
 /// Found in review: the states of many sessions with long CompIDs did not fit a segment's head, and the next segment was
 /// a panic that any peer of a template could cause.
 #[test]

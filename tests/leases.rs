@@ -264,7 +264,7 @@ fn a_volume_that_freezes_for_two_seconds_delays_no_session_in_buffered() {
                 [[acceptor]]\nlisten = \"10.0.0.1:9880\"\n[[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\n\
                 target_comp_id = \"DESK\"\n";
     // It freezes as soon as the session is logged on, or in the middle of its life.
-    for numbers_before in [0, 1_000, 30_000] {
+    for numbers_before in [0_u32, 1_000, 30_000] {
         let mut world = World::with_numbers(Config::parse(text, "leases").unwrap(), u32::MAX, u32::MAX);
         let mut peer = world.peer();
         peer.connect();

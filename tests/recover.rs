@@ -107,7 +107,8 @@ fn place() -> (Place, u16) {
     let place = Place::new(&SMALL);
     let control = free_port();
     let text = fs::read_to_string(place.config()).unwrap();
-    fs::write(place.config(), text.replace("listen = \"off\"", &format!("listen = \"127.0.0.1:{control}\""))).unwrap();
+    let text = text.replace("listen = \"off\"", &format!("listen = \"127.0.0.1:{control}\""));
+    fs::write(place.config(), text.replace("allow_tmpfs = true", "allow_tmpfs = true\nsequence_gap_max = 64")).unwrap();
     (place, control)
 }
 
@@ -365,4 +366,117 @@ fn numbers_that_need_a_new_segment_bring_the_applications_state_along() {
     let opened = open(&settings).unwrap();
     assert_eq!(opened.journals[0].recovered.snapshot, b"new");
     assert!(opened.journals[0].recovered.report.clean_stop);
+}
+
+/// Sessions of a template lived as long as the data directory.
+#[test]
+fn a_session_that_is_forgotten_frees_its_place_and_begins_anew_if_it_returns() {
+    let (place, _) = place();
+    let text = fs::read_to_string(place.config()).unwrap();
+    fs::write(place.config(), text.replace("template_sessions_max = 16", "template_sessions_max = 2")).unwrap();
+    let [mut desk, mut other, mut late] = ["DESK", "OTHER", "LATE"].map(Desk::new);
+    let mut engine = place.start_ready();
+    for desk in [&mut desk, &mut other] {
+        desk.log_on(place.port);
+        desk.talk(3);
+        desk.wire = None;
+    }
+    late.wire = Wire::connect(place.port);
+    late.send("A", "98=0|108=30|");
+    late.until_closed();
+    engine.terminate();
+    assert_eq!(engine.until_ended().0.code(), Some(0));
+
+    assert_status(&recover(&place, &["--forget", "FIX.4.4:VENUE->NOBODY"]), CONFIGURATION);
+    let said = assert_status(&recover(&place, &["--forget", SESSION]), 0);
+    assert!(!said.contains(SESSION) && said.contains("OTHER"), "{said}");
+    assert_status(&recover(&place, &["--forget", SESSION]), CONFIGURATION);
+
+    // Over a crash, with and without the ring, and past a segment's head.
+    late = Desk::new("LATE");
+    for round in 0..3 {
+        let mut engine = place.start_ready();
+        late.log_on(place.port);
+        late.talk(2_000);
+        other.log_on(place.port);
+        other.talk(3);
+        (late.wire, other.wire) = (None, None);
+        match round {
+            0 => engine.kill(),
+            _ => {
+                engine.terminate();
+                assert_eq!(engine.until_ended().0.code(), Some(0));
+            }
+        }
+        let said = assert_status(&recover(&place, &[]), 0);
+        assert!(!said.contains(SESSION) && said.contains("LATE"), "{said}");
+        if round == 1 {
+            fs::remove_dir_all(place.ring_dir()).unwrap();
+            fs::create_dir(place.ring_dir()).unwrap();
+        }
+    }
+
+    assert_status(&recover(&place, &["--forget", "FIX.4.4:VENUE->LATE"]), 0);
+    let _engine = place.start_ready();
+    desk = Desk::new("DESK");
+    desk.log_on(place.port);
+    // What was sent under the same numbers before is another session's.
+    desk.send("2", "7=1|16=0|");
+    let fill = desk.next();
+    assert_eq!((fill.msg_type(), fill.number(34), fill.number(36)), ("4", 1, 2), "{fill:?}");
+    desk.talk(2);
+    other.log_on(place.port);
+    other.talk(1);
+}
+
+/// Whatever dies while a session is forgotten: it is there as it was, or not at all.
+#[test]
+fn a_session_is_forgotten_whole_or_not_at_all() {
+    let root = tempfile::tempdir().unwrap();
+    let geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 3 };
+    let settings = Settings {
+        data_dir: root.path().join("data"),
+        ring_dir: root.path().join("ring"),
+        geometry,
+        flush_interval_ns: 0,
+        flush_interval_min_ns: 0,
+        flush_method: fixring::journal::FlushMethod::default().into(),
+        message_bytes_max: 4 << 10,
+        resend_messages_max: 100,
+        clock: || 0,
+    };
+    let mut opened = open(&settings).unwrap();
+    let journal = &mut opened.journals[0];
+    assert_eq!(journal.writer.begin(64), Room::RollDue);
+    let identities = ["DESK", "OTHER"].map(|desk| format!("FIX.4.4\x01VENUE\x01\x01\x01{desk}\x01\x01"));
+    let sessions: Vec<_> = (0..)
+        .zip(&identities)
+        .map(|(number, identity)| RecoveredSession {
+            next_out: 7,
+            ..RecoveredSession::new(number, identity.as_bytes())
+        })
+        .collect();
+    assert_eq!(journal.writer.roll(sessions.iter().map(RecoveredSession::state), b""), Ok(true));
+    journal.flusher.drain(0).unwrap();
+    drop(opened);
+    let forget = [Said { journal: 0, number: 0, decision: Decision::Forget }];
+    // A held directory: the decision that is left frees it, and a forgotten session needs none.
+    decide(&settings, &forget, true, 1, |_| Ok(Vec::new())).unwrap();
+    assert!(why_held(&settings.data_dir).unwrap().is_some());
+    let keep = [Said { journal: 0, number: 1, decision: Decision::Keep }];
+    decide(&settings, &keep, true, 1, |_| Ok(Vec::new())).unwrap();
+    assert_eq!(why_held(&settings.data_dir).unwrap(), None);
+    for has_ring in [true, false, true] {
+        if !has_ring {
+            fs::remove_dir_all(&settings.ring_dir).unwrap();
+            fs::create_dir(&settings.ring_dir).unwrap();
+        }
+        let standings = Standings::read(&settings.data_dir, None).unwrap();
+        let known: Vec<_> = standings.sessions.iter().map(|standing| standing.session.number).collect();
+        assert_eq!(known, [1]);
+        let opened = open(&settings).unwrap();
+        let recovered = &opened.journals[0].recovered.sessions;
+        assert!(recovered[0].is_forgotten() && recovered[0].epoch == 1 && recovered[0].next_out == 1, "{recovered:?}");
+        assert!(!recovered[1].is_forgotten() && recovered[1].next_out == 7, "{recovered:?}");
+    }
 }

@@ -34,6 +34,10 @@ pub(super) struct RecoverOptions {
     /// Only hold it: `fixring run` waits until each session has been spoken of
     #[arg(long, requires = "restored", conflicts_with_all = ["session", "from_peer", "keep_numbers"])]
     hold: bool,
+    /// Remove a session, as it is shown: a template's whose counterparty does not come back, or one made by mistake. One of its name
+    /// then begins at 1, as a new session. Repeat it for others
+    #[arg(long, value_name = "ID", conflicts_with_all = ["hold", "session", "next_out", "next_in", "from_peer", "keep_numbers"])]
+    forget: Vec<String>,
     /// The session that is spoken of, as it is shown: FIX.4.4:VENUE->DESK1. Repeat it with its numbers for others
     #[arg(long, value_name = "ID")]
     session: Vec<String>,
@@ -111,8 +115,10 @@ fn decisions(options: &RecoverOptions, standings: &Standings) -> Result<Option<V
         (_, true) => Some(Decision::Keep),
         _ => None,
     };
-    let of =
-        |standing: &Standing, decision| Said { journal: standing.journal, number: standing.session.number, decision };
+    if !options.forget.is_empty() {
+        let forget = |_| Decision::Forget;
+        return named(&options.forget, standings, forget).map(Some);
+    }
     if options.session.is_empty() {
         let Some(decision) = blanket else { return Ok(None) };
         if !options.restored {
@@ -120,7 +126,8 @@ fn decisions(options: &RecoverOptions, standings: &Standings) -> Result<Option<V
         }
         // Where all have been decided, or none is there, the directory itself is still to be freed.
         let undecided = standings.sessions.iter().filter(|standing| !standing.is_decided);
-        return Ok(Some(undecided.map(|standing| of(standing, decision)).collect()));
+        let of = |standing: &Standing| Said { journal: standing.journal, number: standing.session.number, decision };
+        return Ok(Some(undecided.map(of).collect()));
     }
     let counts = (options.next_out.len(), options.next_in.len());
     if blanket.is_none() && counts != (options.session.len(), options.session.len()) {
@@ -131,22 +138,27 @@ fn decisions(options: &RecoverOptions, standings: &Standings) -> Result<Option<V
             counts.1
         ));
     }
+    let numbers = |at: usize| Decision::Numbers { next_out: options.next_out[at], next_in: options.next_in[at] };
+    named(&options.session, standings, |at| blanket.unwrap_or_else(|| numbers(at))).map(Some)
+}
+
+/// What is said of sessions by their names; `decision` is of the name at a place.
+fn named(names: &[String], standings: &Standings, decision: impl Fn(usize) -> Decision) -> Result<Vec<Said>, String> {
     let mut decisions: Vec<Said> = Vec::new();
-    for (at, name) in options.session.iter().enumerate() {
+    for (at, name) in names.iter().enumerate() {
         let found = standings.sessions.iter().find(|standing| name_of(standing) == *name);
-        let Some(standing) = found else {
+        let Some(Standing { journal, session, .. }) = found else {
             let known: Vec<String> = standings.sessions.iter().map(name_of).collect();
             let known = if known.is_empty() { "none".into() } else { known.join(", ") };
             return Err(format!("there is no session {name}: the directory has {known}"));
         };
-        let numbers = || Decision::Numbers { next_out: options.next_out[at], next_in: options.next_in[at] };
-        let decision = of(standing, blanket.unwrap_or_else(numbers));
-        if decisions.iter().any(|other| (other.journal, other.number) == (decision.journal, decision.number)) {
+        let said = Said { journal: *journal, number: session.number, decision: decision(at) };
+        if decisions.iter().any(|other| (other.journal, other.number) == (said.journal, said.number)) {
             return Err(format!("session {name} is named twice: once is enough"));
         }
-        decisions.push(decision);
+        decisions.push(said);
     }
-    Ok(Some(decisions))
+    Ok(decisions)
 }
 
 fn name_of(standing: &Standing) -> String {

@@ -259,6 +259,15 @@ impl SessionRegistry {
         }
     }
 
+    /// Enters a session that has its counters already.
+    pub fn enter(&self, name: &str, counters: Arc<CachePadded<SessionCounters>>) {
+        let mut sessions = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match sessions.binary_search_by(|session| session.name.as_str().cmp(name)) {
+            Ok(index) => sessions[index].counters = counters,
+            Err(index) => sessions.insert(index, RegisteredSession { name: name.into(), counters }),
+        }
+    }
+
     /// Sorted by name.
     pub fn sessions(&self) -> Vec<RegisteredSession> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()

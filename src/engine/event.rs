@@ -42,6 +42,14 @@ pub enum Event {
         peer: SocketAddr,
         named: Option<Box<Identity>>,
     },
+    /// The first Logon(A) of a session that a template would have made. There is no session, and the connection is closed.
+    FirstLogonRefused {
+        peer: SocketAddr,
+        named: Box<Identity>,
+        why: DisconnectReason,
+        /// What a Logout(5) would have said.
+        text: Box<[u8]>,
+    },
     LoggedOn {
         session: SessionKey,
     },

@@ -15,7 +15,10 @@ use crate::fix::{Encoder, FieldIndex, Framing, Message, Overflow, ParseError, fr
 use crate::journal::{
     Kind, Mode, NUMBERS_BYTES, NewRecord, Room, SessionState, StoredNumbers, Writer, flags, record_bytes,
 };
-use crate::session::{BusinessRejectReason, Disposition, Identity, Now, Numbers, Received, SendError, Session, State};
+use crate::session::{
+    Action, BusinessRejectReason, DisconnectReason, Disposition, Identity, Now, Numbers, Received, SendError, Session,
+    State,
+};
 
 /// The longest message that is rehearsed, in time that none may wait for.
 const REHEARSED_BYTES_MAX: usize = 1_024;
@@ -220,6 +223,13 @@ impl<A: Application> Ledger<A> {
     pub fn inbound(&mut self, now: Now, session: u32, message: &Message<'_>) -> Result<(), Full> {
         self.commit.trace.at(Stage::JournalIn);
         self.open()?;
+        self.inbound_in_commit(now, session, message);
+        self.close();
+        Ok(())
+    }
+
+    #[inline]
+    fn inbound_in_commit(&mut self, now: Now, session: u32, message: &Message<'_>) {
         let msg_seq_num = message.uint(tags::MSG_SEQ_NUM).flatten().unwrap_or(0);
         // A UserRequest(BE) carries Password(554) and NewPassword(925) as a Logon(A) does.
         let has_secrets = matches!(message.msg_type(), b"A" | b"BE");
@@ -242,8 +252,6 @@ impl<A: Application> Ledger<A> {
         if matches!(received.disposition, Disposition::Deliver { .. }) {
             self.writer.mark_delivered(position);
         }
-        self.close();
-        Ok(())
     }
 
     /// Walks the way of the session's last message once more, up to the commit that is not made: see [`Session::rehearse`] and
@@ -382,8 +390,14 @@ impl<A: Application> Ledger<A> {
     }
 
     /// A new session: its number, for life, is the next one. Recorded in a commit of its own.
-    pub fn define(&mut self, now: Now, mut slot: Slot) -> Result<u32, Full> {
+    pub fn define(&mut self, now: Now, slot: Slot) -> Result<u32, Full> {
         self.open()?;
+        let number = self.append_defined(now, slot);
+        self.close();
+        Ok(number)
+    }
+
+    fn append_defined(&mut self, now: Now, mut slot: Slot) -> u32 {
         let number = self.slots.len() as u32;
         let identity = slot.session.identity().to_bytes();
         let appended = self.writer.append_session_defined(number, now.utc.unix_ns, &identity);
@@ -393,12 +407,62 @@ impl<A: Application> Ledger<A> {
         slot.link.began_s = now.utc.unix_s();
         self.slots.push(slot);
         self.commit.leases.reserve(self.slots.len() - self.commit.leases.len());
-        self.close();
-        Ok(number)
+        number
+    }
+
+    /// The first Logon of a session that does not exist yet. It is defined in the same commit, and exists only if the Logon is accepted.
+    pub fn first_logon(&mut self, now: Now, slot: Slot, logon: &Message<'_>) -> Result<FirstLogon, Full> {
+        self.open()?;
+        let number = self.append_defined(now, slot);
+        self.step_in_commit(now, number, |session, out| session.connected(now, out));
+        self.inbound_in_commit(now, number, logon);
+        if self.slots[number as usize].session.state() == State::Established {
+            self.close();
+            return Ok(FirstLogon::Accepted);
+        }
+        // The Logout that is not sent says why.
+        let said = self.slots[number as usize].link.unsent_from().map(|position| self.writer.payload(position));
+        let text = said.and_then(|logout| crate::fix::raw_field(logout, tags::TEXT)).unwrap_or_default().into();
+        self.commit.open = false;
+        self.writer.abandon();
+        let Commit { touched, asked, leases, .. } = &mut self.commit;
+        [touched, asked, leases].into_iter().for_each(|list| list.retain(|listed| *listed != number));
+        let mut slot = self.slots.pop().expect("it was pushed above");
+        self.states_bytes -= slot.state_bytes();
+        let mut why = DisconnectReason::InvalidLogon;
+        while let Some(action) = slot.session.poll() {
+            if let Action::Disconnect(reason) = action {
+                why = reason;
+            }
+        }
+        Ok(FirstLogon::Refused { why, text })
     }
 }
 
+/// What came of a session's first Logon.
+pub(crate) enum FirstLogon {
+    Accepted,
+    /// Nothing is stored, and there is no session. `text` is what a Logout(5) would say.
+    Refused {
+        why: DisconnectReason,
+        text: Box<[u8]>,
+    },
+}
+
 impl Slot {
+    /// Holds the place of a session that the operator has removed. Nothing finds it.
+    pub fn forgotten(number: u32, epoch: u32) -> Self {
+        let numbers = Numbers { epoch, ..Numbers::default() };
+        let session = Session::new(Arc::default(), Identity::new(b"FIX.4.4", b"", b""), numbers);
+        let mut link = Link::new(number, Mode::Buffered, Box::default());
+        link.epoch = epoch;
+        Self { session, link, counters: Arc::default() }
+    }
+
+    pub fn is_forgotten(&self) -> bool {
+        self.link.identity_bytes.is_empty()
+    }
+
     fn state_bytes(&self) -> u64 {
         SessionState::bytes(self.link.identity_bytes.len())
     }
@@ -456,9 +520,9 @@ impl<'a> Sessions<'a> {
         (0..self.slots.len() as u32).map(SessionNumber)
     }
 
-    /// `None` for a number that this journal has not given out.
+    /// `None` for a number that this journal has not given out, and for a session that the operator has removed.
     pub fn handle(&mut self, number: SessionNumber) -> Option<Handle<'_>> {
-        self.slots.get(number.0 as usize)?;
+        self.slots.get(number.0 as usize).filter(|slot| !slot.is_forgotten())?;
         Some(Handle {
             sessions: Sessions {
                 slots: self.slots,

@@ -52,6 +52,11 @@ impl EventLog {
                 let session = named.map_or_else(|| "none".into(), |named| named.to_string());
                 warn!(session, %peer, "a Logon names a session that is not configured");
             }
+            Event::FirstLogonRefused { peer, named, why, text } => {
+                let (session, text) = (named.to_string(), &*String::from_utf8_lossy(&text));
+                let why = session_ended(why);
+                warn!(session, %peer, why, text, "a Logon was refused without an answer; its session does not exist yet");
+            }
             Event::LoggedOn { session } => info!(session = self.name(session), "logged on"),
             Event::LoggedOut { session } => info!(session = self.name(session), "no longer logged on"),
             Event::Disconnected { session, why } => {

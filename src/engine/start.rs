@@ -526,8 +526,8 @@ impl Placement {
 fn check_recovered(journal: u16, recovered: &[RecoveredSession]) -> Result<(), StartError> {
     let is_known = |(index, session): (usize, &RecoveredSession)| {
         let identity = Identity::from_bytes(&session.identity);
-        session.number as usize == index
-            && identity.is_some_and(|identity| Version::of_begin_string(&identity.begin_string).is_some())
+        let is_ours = identity.is_some_and(|identity| Version::of_begin_string(&identity.begin_string).is_some());
+        session.number as usize == index && (is_ours || session.is_forgotten())
     };
     if recovered.iter().enumerate().all(is_known) {
         return Ok(());
@@ -578,13 +578,15 @@ fn check_sessions(
     recovered: &[RecoveredSession],
     directory: &Directory,
 ) -> Result<(), StartError> {
-    let known: HashSet<&[u8]> = recovered.iter().map(|session| &*session.identity).collect();
+    let known: HashSet<&[u8]> =
+        recovered.iter().filter(|session| !session.is_forgotten()).map(|session| &*session.identity).collect();
     let configured = directory.configured().into_iter();
     let ours = configured.filter(|(identity, spec)| spec.journal_of(identity, journals) == journal);
     let new: Vec<_> =
         ours.map(|(identity, _)| identity.to_bytes()).filter(|identity| !known.contains(&identity[..])).collect();
     let lengths = known.iter().map(|identity| identity.len()).chain(new.iter().map(Vec::len));
-    let bytes = lengths.map(SessionState::bytes).sum();
+    let forgotten = recovered.iter().filter(|session| session.is_forgotten()).map(|_| 0);
+    let bytes = lengths.chain(forgotten).map(SessionState::bytes).sum();
     let bytes_max = geometry.sessions_bytes_max();
     if bytes > bytes_max {
         return Err(StartError::Sessions { journal, sessions: known.len() + new.len(), bytes, bytes_max });
@@ -688,6 +690,7 @@ mod tests {
         let good = b"FIX.4.4\x01VENUE\x01\x01\x01DESK\x01\x01";
         let foreign = b"FIX.9.9\x01VENUE\x01\x01\x01DESK\x01\x01";
         assert!(check_recovered(0, &[session(0, good)]).is_ok());
+        assert!(check_recovered(0, &[session(0, good), RecoveredSession::forgotten(1, 1)]).is_ok());
         for bad in [session(0, foreign), session(0, b"garbage"), session(1, good)] {
             assert!(check_recovered(0, &[bad]).is_err());
         }

@@ -74,6 +74,8 @@ pub mod flags {
     pub const SECRET_BLANKED: u8 = 8;
     /// Of a Numbers record: the session's next outgoing number is left to its peer.
     pub const NEXT_OUT_FROM_PEER: u8 = 16;
+    /// Of a Numbers record: there is no such session any more. Its number is not given out again.
+    pub const FORGOTTEN: u8 = 32;
 }
 
 /// The record of another journal that caused this one.

@@ -65,7 +65,8 @@ impl RecoveryFile {
     /// `name` makes a name of a session's identity.
     pub fn of<S: Storage>(opened: &Opened<S>, time_ns: u64, duration_ns: u64, name: impl Fn(&[u8]) -> String) -> Self {
         let journal = |journal: &super::Journal<S>| {
-            let sessions = journal.recovered.sessions.iter().map(|session| SessionRecovery {
+            let known = journal.recovered.sessions.iter().filter(|session| !session.is_forgotten());
+            let sessions = known.map(|session| SessionRecovery {
                 session: name(&session.identity),
                 next_out: session.next_out,
                 next_in: session.next_in,

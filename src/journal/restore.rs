@@ -29,6 +29,8 @@ pub enum Decision {
     FromPeer,
     /// Its numbers are right as they stand.
     Keep,
+    /// There is no such session any more. One of its name begins at 1, as a new session.
+    Forget,
 }
 
 /// A decision and its session.
@@ -77,7 +79,8 @@ impl Standings {
             let ring = file::open_private(&ring_path(&ring_dir, manifest.uuid, journal), false)
                 .and_then(|file| RingMemory::map(&file, manifest.geometry.ring_bytes))
                 .ok();
-            for session in sessions_of(&storage, &manifest, journal, ring.as_ref())? {
+            let found = sessions_of(&storage, &manifest, journal, ring.as_ref())?;
+            for session in found.into_iter().filter(|session| !session.is_forgotten()) {
                 let is_decided = manifest.last_use.decided.contains(&key(journal, session.number));
                 sessions.push(Standing { journal, session, is_decided });
             }
@@ -124,8 +127,9 @@ pub fn decide(
     for mut journal in opened.journals {
         let said: Vec<Said> = said.iter().filter(|said| said.journal == journal.number).copied().collect();
         state(&mut journal, &said, now_ns, &mut snapshot)?;
-        let sessions = journal.recovered.sessions.iter().map(|session| session.number);
-        let rest = sessions.filter(|number| !said.iter().any(|said| said.number == *number));
+        let sessions = journal.recovered.sessions.iter().filter(|session| !session.is_forgotten());
+        let rest =
+            sessions.map(|session| session.number).filter(|number| !said.iter().any(|said| said.number == *number));
         undecided.extend(rest.map(|number| key(journal.number, number)));
     }
     if is_restored {
@@ -161,10 +165,15 @@ fn state(
                 (session.epoch, session.lease) = (session.epoch.saturating_add(1), 0);
                 (session.began_s, session.next_out_from_peer) = (now_ns / 1_000_000_000, false);
             }
+            Decision::Forget => *session = RecoveredSession::forgotten(*number, session.epoch.saturating_add(1)),
         }
         let RecoveredSession { next_out, next_in, epoch, lease, next_out_from_peer, .. } = *session;
+        let flags = match (session.is_forgotten(), next_out_from_peer) {
+            (true, _) => flags::FORGOTTEN,
+            (false, true) => flags::NEXT_OUT_FROM_PEER,
+            (false, false) => 0,
+        };
         make_room(journal, BYTES_MAX, snapshot)?;
-        let flags = if next_out_from_peer { flags::NEXT_OUT_FROM_PEER } else { 0 };
         let numbers = StoredNumbers { next_out, next_in, epoch, lease };
         let appended = journal.writer.append_flagged_numbers(*number, now_ns, numbers, flags);
         appended.expect("the commit's room is that of the record");

@@ -21,7 +21,7 @@ pub struct SessionState<'a> {
     pub began_s: u64,
     /// The next outgoing number is left to the peer: see [`super::flags::NEXT_OUT_FROM_PEER`].
     pub next_out_from_peer: bool,
-    /// At most 65,535 bytes.
+    /// At most 65,535 bytes. Empty where the session is forgotten: its number stays taken, so that nobody gets its messages.
     pub identity: &'a [u8],
 }
 
@@ -114,6 +114,15 @@ impl RecoveredSession {
             next_out_from_peer: false,
             identity: identity.into(),
         }
+    }
+
+    /// What is left of a session that the operator has removed: its number and its epoch.
+    pub fn forgotten(number: u32, epoch: u32) -> Self {
+        Self { epoch, ..Self::new(number, b"") }
+    }
+
+    pub fn is_forgotten(&self) -> bool {
+        self.identity.is_empty()
     }
 
     /// After a loss: what left under numbers beyond the journal's end was below the lease. `None` where that is done already.

@@ -6,6 +6,7 @@
 //! rings ([`Mailbox`]) and read the counters that it publishes.
 
 mod connect;
+mod first_logon;
 mod hours;
 mod newcomers;
 mod receive;

@@ -30,7 +30,7 @@ const SPARE_BUFFERS_MAX: usize = 64;
 
 /// Whether the next message of the buffer may be looked at.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Next {
+pub(super) enum Next {
     Message,
     /// Not now: no room in the journal, the connection waits for something, or it has had its turn.
     Later,
@@ -409,17 +409,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let Some(ledger) = self.desk_of_journal[usize::from(journal)] else {
             return self.hand_over(id, self.worker_of_journal[usize::from(journal)], buffer);
         };
-        let session = match self.find_or_define(now, ledger, &identity, spec) {
-            Ok(Some(session)) => session,
-            Ok(None) => {
-                self.counters.logons_refused.add(1);
-                self.refuse(id, RefusedWhy::TooManySessions);
-                return Next::Gone;
-            }
-            Err(Full) => {
-                self.back_pressure(ledger);
-                return Next::Later;
-            }
+        let Some(session) = self.desks[ledger as usize].by_identity.get(&identity).copied() else {
+            return self.first_logon(now, id, ledger, (identity, spec), bytes);
         };
         if self.slot(ledger, session).link.connection.is_some() {
             return self.challenge(now, id, ledger, session);
@@ -504,7 +495,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn back_pressure(&mut self, ledger: u32) {
+    pub(super) fn back_pressure(&mut self, ledger: u32) {
         let desk = &mut self.desks[ledger as usize];
         if !desk.full {
             desk.full = true;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
+
 use super::send::Waiting;
 use super::{Adopted, Desk, TIMERS_PER_TURN_MAX, Worker};
 use crate::application::Application;
-use crate::control::{self, PublishedState};
+use crate::control::{self, PublishedState, SessionCounters};
 use crate::engine::at_risk::AtRisk;
 use crate::engine::connection::{Connection, Stage};
 use crate::engine::directory::SessionSpec;
@@ -37,12 +39,17 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let mut template_sessions = 0;
         let directory = Arc::clone(&self.directory);
         for recovered in sessions {
+            if recovered.is_forgotten() {
+                slots.push(Slot::forgotten(recovered.number, recovered.epoch));
+                continue;
+            }
             let identity =
                 Identity::from_bytes(&recovered.identity).expect("the journal holds identities that we wrote");
             let numbers = Numbers { next_out: recovered.next_out, next_in: recovered.next_in, epoch: recovered.epoch };
             let spec = directory.spec_of(&identity);
             template_sessions += u32::from(spec.is_none_or(|spec| spec.is_template));
-            let mut slot = self.make_slot(recovered.number, identity, spec, numbers, recovered.lease);
+            let registered = self.shared.sessions.register(&identity.to_string());
+            let mut slot = self.make_slot(recovered.number, identity, spec, numbers, recovered.lease, registered);
             slot.counters.journal.set(journal.into());
             slot.link.epoch = recovered.epoch;
             if let Some(rollback) = recovered.rollback.filter(|rollback| rollback.lost_from < rollback.lost_to) {
@@ -60,8 +67,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         let commit_bytes_max = self.limits.commit_bytes_max;
         let queued = vec![false; slots.len()];
+        let known = slots.iter().filter(|slot| !slot.is_forgotten());
         let known: Vec<(u32, Identity)> =
-            slots.iter().map(|slot| (slot.link.number, slot.session.identity().clone())).collect();
+            known.map(|slot| (slot.link.number, slot.session.identity().clone())).collect();
         self.desks.push(Desk {
             ledger: Ledger::new(writer, slots, application, incarnation, commit_bytes_max, Arc::clone(&self.trace)),
             journal,
@@ -85,10 +93,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
             if spec.journal_of(identity, journals) != journal {
                 continue;
             }
-            let defined = self.find_or_define(now, ledger, identity, spec);
             // The start has checked that all states fit half a commit. Their definitions, at most twice as long, with a
             // segment's end, a head and an open commit fit the ring, of which nothing waits for the volume yet.
-            let session = defined.expect("a recovered journal has room").expect("the start has counted the sessions");
+            let session = self.find_or_define(now, ledger, identity, spec).expect("a recovered journal has room");
             if spec.settings.role == Role::Initiator && spec.schedule.is_none() {
                 self.timers.push(now.monotonic_ns, Timer::Connect { ledger, session });
             }
@@ -98,13 +105,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn make_slot(
+    pub(super) fn make_slot(
         &self,
         number: u32,
         identity: Identity,
         spec: Option<&SessionSpec>,
         numbers: Numbers,
         lease: u64,
+        counters: Arc<CachePadded<SessionCounters>>,
     ) -> Slot {
         let settings = spec.map_or_else(|| Arc::new(Settings::default()), |spec| Arc::clone(&spec.settings));
         let mode = spec.map_or(Mode::Buffered, |spec| spec.mode);
@@ -120,42 +128,35 @@ impl<T: Transport, A: Application> Worker<T, A> {
             let hours = |schedule| Box::new(Hours::new(Arc::clone(schedule), spec.settings.role));
             link.hours = spec.schedule.as_ref().map(hours);
         }
-        let counters = self.shared.sessions.register(&identity.to_string());
         link.at_risk = AtRisk::new(Arc::clone(&counters));
         Slot { session: Session::new(settings, identity, numbers), link, counters }
     }
 
-    /// The session's number in the ledger. `None` where templates may not create another, or the journal cannot hold it.
-    pub(super) fn find_or_define(
-        &mut self,
-        now: Now,
-        ledger: u32,
-        identity: &Identity,
-        spec: &SessionSpec,
-    ) -> Result<Option<u32>, Full> {
+    /// A configured session's number in the ledger.
+    fn find_or_define(&mut self, now: Now, ledger: u32, identity: &Identity, spec: &SessionSpec) -> Result<u32, Full> {
         let desk = &self.desks[ledger as usize];
         if let Some(number) = desk.by_identity.get(identity) {
-            return Ok(Some(*number));
+            return Ok(*number);
         }
-        let is_one_too_many = spec.is_template && desk.template_sessions >= self.limits.template_sessions_max;
-        if is_one_too_many || !desk.ledger.has_room_for(identity.to_bytes().len()) {
-            return Ok(None);
-        }
-        let slot = self.make_slot(desk.ledger.slots.len() as u32, identity.clone(), Some(spec), Numbers::default(), 0);
+        let registered = self.shared.sessions.register(&identity.to_string());
+        let number = desk.ledger.slots.len() as u32;
+        let slot = self.make_slot(number, identity.clone(), Some(spec), Numbers::default(), 0, registered);
         slot.counters.journal.set(desk.journal.into());
+        let number = self.desks[ledger as usize].ledger.define(now, slot)?;
+        self.entered(ledger, number, identity.clone(), spec);
+        Ok(number)
+    }
+
+    /// The ledger has a new session.
+    pub(super) fn entered(&mut self, ledger: u32, number: u32, identity: Identity, spec: &SessionSpec) {
         let desk = &mut self.desks[ledger as usize];
-        let number = desk.ledger.define(now, slot)?;
         desk.by_identity.insert(identity.clone(), number);
         desk.template_sessions += u32::from(spec.is_template);
         desk.queued.push(false);
         desk.to_send.reserve(desk.ledger.slots.len());
         desk.resends.waiting.reserve(desk.ledger.slots.len() - desk.resends.waiting.len());
         let session = self.key(ledger, number);
-        self.mailbox.events.push(Event::SessionKnown { session, identity: Box::new(identity.clone()) });
-        if spec.is_template {
-            self.watch_hours(now, ledger, number);
-        }
-        Ok(Some(number))
+        self.mailbox.events.push(Event::SessionKnown { session, identity: Box::new(identity) });
     }
 
     /// Joins a connection to its session.

@@ -344,7 +344,9 @@ impl CommitReader {
         match header.kind {
             Kind::State => {
                 let sessions = read_head(payload).map(|(sessions, _)| sessions).unwrap_or_default();
-                identities.extend(sessions.into_iter().map(|session| (session.number, session.identity)));
+                // Records of one that was forgotten since keep its name.
+                let known = sessions.into_iter().filter(|session| !session.is_forgotten());
+                identities.extend(known.map(|session| (session.number, session.identity)));
             }
             Kind::SessionDefined => {
                 identities.insert(header.session, payload.into());

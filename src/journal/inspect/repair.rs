@@ -224,6 +224,7 @@ impl<'a> Look<'a> {
         let mut sessions: Vec<_> = scan
             .sessions
             .values()
+            .filter(|session| !session.is_forgotten())
             .map(|session| SessionOutlook {
                 identity: session.identity.clone(),
                 number: session.number,

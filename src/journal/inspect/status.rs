@@ -235,7 +235,8 @@ pub fn status(directory: &Directory, name: &dyn Fn(&[u8]) -> String) -> Result<S
 pub fn identities(directory: &Directory) -> Result<Vec<Box<[u8]>>, StorageError> {
     let mut found = Vec::new();
     for journal in 0..directory.manifest().geometry.journals {
-        found.extend(standing(directory, journal)?.scan.sessions.into_values().map(|session| session.identity));
+        let sessions = standing(directory, journal)?.scan.sessions.into_values();
+        found.extend(sessions.filter(|session| !session.is_forgotten()).map(|session| session.identity));
     }
     Ok(found)
 }
@@ -248,7 +249,7 @@ fn journal_status(
     let manifest = directory.manifest();
     let Standing { scan, mut sources, .. } = standing(directory, journal)?;
     let mut sessions = Vec::new();
-    for session in scan.sessions.values() {
+    for session in scan.sessions.values().filter(|session| !session.is_forgotten()) {
         sessions.push(session_status(&mut sources, manifest, session, name)?);
     }
     let segments = (0..manifest.geometry.segments)

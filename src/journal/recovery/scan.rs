@@ -127,7 +127,10 @@ impl Scan {
                     let Some(numbers) = StoredNumbers::of(payload) else {
                         return Ok(false);
                     };
-                    if let Some(session) = self.sessions.get_mut(&header.session) {
+                    if header.has(flags::FORGOTTEN) {
+                        let forgotten = RecoveredSession::forgotten(header.session, numbers.epoch);
+                        self.sessions.insert(header.session, forgotten);
+                    } else if let Some(session) = self.sessions.get_mut(&header.session) {
                         if session.epoch != numbers.epoch {
                             session.began_s = header.time_ns / NS_PER_S;
                         }
