@@ -19,6 +19,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "commit_bytes_max",
             "connections_max",
             "pending_connections_max",
+            "pending_connections_per_address_max",
             "template_sessions_max",
             "logon_timeout",
             "logout_timeout",

@@ -77,6 +77,8 @@ pub struct EngineConfig {
     pub connections_max: u32,
     /// Connections that have not logged on yet; part of `connections_max`.
     pub pending_connections_max: u32,
+    /// Of one address, of these.
+    pub pending_connections_per_address_max: u32,
     /// How many sessions all templates together may create in the life of the data directory.
     pub template_sessions_max: u32,
     /// A connection that has not logged on after so long is closed.
@@ -443,6 +445,7 @@ impl Default for EngineConfig {
             commit_bytes_max: 256 << 10,
             connections_max: 4096,
             pending_connections_max: 256,
+            pending_connections_per_address_max: 128,
             template_sessions_max: 1024,
             logon_timeout: Duration::from_secs(10),
             logout_timeout: Duration::from_secs(5),

@@ -131,6 +131,15 @@ pub(super) fn relate_engine(reader: &mut Reader<'_>, section: &Section<'_, '_>, 
             format!("use at most {}", engine.connections_max),
         );
     }
+    if engine.pending_connections_per_address_max > engine.pending_connections_max {
+        let (one, all) = (engine.pending_connections_per_address_max, engine.pending_connections_max);
+        Section::blame_relation(
+            reader,
+            &[(section, "pending_connections_per_address_max"), (section, "pending_connections_max")],
+            format!("engine.pending_connections_per_address_max = {one} is more than pending_connections_max ({all})"),
+            format!("use at most {all}"),
+        );
+    }
     if engine.probe_timeout > engine.logon_timeout {
         Section::blame_relation(
             reader,

@@ -157,6 +157,8 @@ fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {
         }
         Some(cores) => Placement::Cores(cores),
     };
+    let pending_connections_max =
+        section.number(reader, "pending_connections_max", 1..=65_536, default.pending_connections_max);
     EngineConfig {
         data_dir: section.parsed(reader, "data_dir", parse_path).unwrap_or(default.data_dir),
         placement,
@@ -186,11 +188,12 @@ fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {
             default.commit_bytes_max,
         ),
         connections_max: section.number(reader, "connections_max", 1..=65_536, default.connections_max),
-        pending_connections_max: section.number(
+        pending_connections_max,
+        pending_connections_per_address_max: section.number(
             reader,
-            "pending_connections_max",
+            "pending_connections_per_address_max",
             1..=65_536,
-            default.pending_connections_max,
+            pending_connections_max.div_ceil(2),
         ),
         template_sessions_max: section.number(
             reader,

@@ -100,6 +100,7 @@ counters! {
         garbled: Counter, "Messages ignored because framing, BodyLength or CheckSum was wrong";
         connections_accepted: Counter, "Connections accepted";
         connections_refused: Counter, "Connections closed at once because a limit was reached";
+        connections_displaced: Counter, "Connections that had not logged on and made room for newer ones";
         connections_open: Gauge, "Connections open now";
         connections_pending: Gauge, "Open connections that have not logged on";
         connects_failed: Counter, "Attempts of initiators to connect that failed";

@@ -49,6 +49,7 @@ pub struct Shared {
     storages: Vec<Arc<CachePadded<StorageCounters>>>,
     recoveries: Vec<Arc<CachePadded<RecoveryCounters>>>,
     pub sessions: SessionRegistry,
+    pub known_addresses: KnownAddresses,
     /// Housekeeping alone: what the last look at the workers saw.
     pulse: Mutex<Vec<Pulse>>,
     /// Housekeeping alone: what each worker's longest turn was spent on.
@@ -93,6 +94,7 @@ impl Shared {
             storages: (0..journal_count).map(|_| Arc::default()).collect(),
             recoveries: (0..journal_count).map(|_| Arc::default()).collect(),
             sessions: SessionRegistry::default(),
+            known_addresses: KnownAddresses::default(),
             pulse: Mutex::new(vec![Pulse { turns: 0, moved }; worker_count]),
             blames: Mutex::new((0..worker_count).map(|_| Blame::default()).collect()),
         })

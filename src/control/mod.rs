@@ -5,6 +5,7 @@
 
 pub mod counters;
 mod health;
+mod known_addresses;
 mod metrics;
 mod server;
 pub mod trace;
@@ -14,5 +15,6 @@ pub use counters::{
     WorkerCounters,
 };
 pub use health::{Blame, Phase, Shared, WORKER_SILENCE_MAX};
+pub use known_addresses::{KnownAddresses, counted_as};
 pub use server::{ControlError, ControlServer};
 pub use trace::{Stage, WorkerTrace};

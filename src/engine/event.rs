@@ -181,6 +181,8 @@ pub enum RefusedWhy {
     TooManySessions,
     /// As many connections as `connections_max` allows, or as many without a Logon as are bounded.
     TooManyConnections,
+    /// It had no Logon yet, and a newer connection took its place.
+    MadeRoom,
     Stopping,
     Closed,
 }

@@ -183,6 +183,9 @@ fn refused(why: RefusedWhy) -> &'static str {
             "no more sessions may be created (engine.template_sessions_max, or an eighth of persistence.ring_bytes)"
         }
         RefusedWhy::TooManyConnections => "too many connections (engine.connections_max, pending_connections_max)",
+        RefusedWhy::MadeRoom => {
+            "it had not logged on, and made room for a newer one (engine.pending_connections_max, pending_connections_per_address_max)"
+        }
         RefusedWhy::Stopping => "the engine is stopping",
         RefusedWhy::Closed => "the peer closed it",
     }

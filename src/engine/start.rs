@@ -610,6 +610,7 @@ fn limits(config: &Config) -> Limits {
         commit_bytes_max: config.engine.commit_bytes_max,
         connections_max: config.engine.connections_max,
         pending_connections_max: config.engine.pending_connections_max,
+        pending_connections_per_address_max: config.engine.pending_connections_per_address_max,
         template_sessions_max: config.engine.template_sessions_max,
         logon_timeout_ns: ns(config.engine.logon_timeout),
         probe_timeout_ns: ns(config.engine.probe_timeout),

@@ -160,6 +160,7 @@ impl Node {
             commit_bytes_max: engine.commit_bytes_max,
             connections_max: engine.connections_max,
             pending_connections_max: engine.pending_connections_max,
+            pending_connections_per_address_max: engine.pending_connections_per_address_max,
             template_sessions_max: engine.template_sessions_max,
             logon_timeout_ns: ns(engine.logon_timeout),
             probe_timeout_ns: ns(engine.probe_timeout),

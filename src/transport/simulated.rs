@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -18,6 +18,13 @@ const PIPE_BYTES_MAX: usize = 64 * 1024;
 /// A host in the simulated network. A restarted engine is a new host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Host(pub u32);
+
+impl Host {
+    /// Where its connections come from.
+    fn address(self) -> SocketAddr {
+        (Ipv4Addr::from(0x0b00_0000 | self.0), 40_000).into()
+    }
+}
 
 #[derive(Clone)]
 pub struct SimulatedNetwork(Rc<RefCell<State>>);
@@ -156,7 +163,7 @@ impl Transport for SimulatedTransport {
             let listener = *state.listeners.get(&address).ok_or(io::ErrorKind::ConnectionRefused)?;
             let ours = state.open(self.host, state.next_end + 1);
             let theirs = state.open(listener, ours);
-            state.backlog.entry(listener).or_default().push_back((theirs, address));
+            state.backlog.entry(listener).or_default().push_back((theirs, self.host.address()));
             ours
         };
         Ok(self.insert(ours))

@@ -74,7 +74,7 @@ impl EngineProcess {
         let EngineSettings { mode, wait, sessions_max, segments } = settings;
         let config = format!(
             "[engine]\ndata_dir = {data:?}\ncores = {cores:?}\nhousekeeping_cores = [{housekeeping}]\nwait = \"{wait}\"\n\
-             application = \"exchange\"\ntemplate_sessions_max = {sessions_max}\npending_connections_max = {sessions_max}\n\
+             application = \"exchange\"\ntemplate_sessions_max = {sessions_max}\npending_connections_max = {sessions_max}\npending_connections_per_address_max = {sessions_max}\n\
              connections_max = {sessions_max}\n\
              [persistence]\nallow_tmpfs = true\nmode = \"{mode}\"\nring_dir = {ring_dir:?}\nsegments = {segments}\nflush_interval = \"{FLUSH_INTERVAL_US}us\"\nflush_method = \"fdatasync\"\n\
              [control]\nlisten = \"{control}\"\n[[acceptor]]\nlisten = \"{address}\"\n\

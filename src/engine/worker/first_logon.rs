@@ -82,8 +82,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.watch_hours(now, ledger, number);
         self.desks[ledger as usize].waiting = Waiting::default();
         self.connection(id).stage = Stage::Attached { ledger, session: number };
-        self.connections_pending -= 1;
-        self.counters.connections_pending.set(u64::from(self.connections_pending));
+        self.pending.remove(id);
+        self.publish_connections();
         self.after_step(now, ledger, number);
     }
 }

@@ -9,6 +9,7 @@ mod connect;
 mod first_logon;
 mod hours;
 mod newcomers;
+mod pending;
 mod receive;
 mod resend;
 mod send;
@@ -37,6 +38,7 @@ use crate::fix::FieldIndex;
 use crate::journal::StagerPort;
 use crate::session::{Identity, Now};
 use crate::transport::{ConnectionId, Ready, Transport};
+use pending::Pending;
 use send::Waiting;
 use stop::Stop;
 
@@ -57,6 +59,8 @@ pub struct Limits {
     pub connections_max: u32,
     /// Connections that have not logged on.
     pub pending_connections_max: u32,
+    /// And of them, those of one address.
+    pub pending_connections_per_address_max: u32,
     /// Sessions that templates may create, in all of a journal.
     pub template_sessions_max: u32,
     pub logon_timeout_ns: u64,
@@ -128,7 +132,7 @@ pub struct Worker<T: Transport, A> {
 
     connections: Vec<Option<Connection>>,
     connections_open: u32,
-    connections_pending: u32,
+    pending: Pending,
     next_serial: u64,
     /// Buffers of closed connections.
     spare_buffers: Vec<ReceiveBuffer>,
@@ -197,7 +201,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             counters,
             connections: Vec::with_capacity(limits.connections_max as usize),
             connections_open: 0,
-            connections_pending: 0,
+            pending: Pending::with_capacity(limits.pending_connections_max),
             next_serial: 0,
             spare_buffers: Vec::new(),
             readable: VecDeque::with_capacity(limits.connections_max as usize),

@@ -1,17 +1,20 @@
 //! Connections that have no session yet: accepted, handed over, and their first messages read, a step a turn.
 //!
 //! To accept a connection, to read its Logon, to refuse or to close it each takes as long as several messages of those that
-//! are logged on. So live traffic goes first, and a turn takes one such step after it: whoever comes in thousands, or comes, is
+//! are logged on. And each holds a place, of which there are so many in all and for one address (`pending.rs`). So live traffic goes first, and a turn takes one such step after it: whoever comes in thousands, or comes, is
 //! refused and comes again, adds no more than that to anybody's turn. A worker that has nothing else to do turns fast enough for some
 //! ten thousand steps a second.
 
-use super::Worker;
+use std::net::IpAddr;
+
+use super::{Limits, Worker};
 use crate::application::Application;
-use crate::engine::event::Event;
+use crate::engine::connection::Stage;
+use crate::engine::event::{Event, RefusedWhy};
 use crate::engine::resend::Budget;
 use crate::engine::timers::Timer;
 use crate::session::Now;
-use crate::transport::Transport;
+use crate::transport::{ConnectionId, Transport};
 
 /// Steps of connections without a session a turn, at most.
 const STEPS_PER_TURN_MAX: u32 = 1;
@@ -37,6 +40,33 @@ impl<T: Transport, A: Application> Worker<T, A> {
             steps += 1;
         }
         steps
+    }
+
+    /// Where another connection would be one too many, the one goes that has waited longest for its Logon: of the same address where that
+    /// has its share, otherwise of all. One whose Logon challenges a live session stays until that is decided.
+    pub(super) fn make_room(&mut self, address: IpAddr) {
+        let Limits { connections_max, pending_connections_max, pending_connections_per_address_max, .. } = self.limits;
+        let connections = &self.connections;
+        let may_go = |id: ConnectionId| {
+            let connection = connections.get(id.0 as usize).and_then(Option::as_ref);
+            connection.is_some_and(|connection| connection.stage == Stage::LogonAwaited)
+        };
+        let is_full = self.connections_open >= connections_max || self.pending.len() >= pending_connections_max;
+        let leaves = match self.pending.of(address) >= pending_connections_per_address_max {
+            true => self.pending.oldest_of(address, may_go),
+            false if is_full => self.pending.oldest(may_go),
+            false => None,
+        };
+        if let Some(id) = leaves {
+            self.counters.connections_displaced.add(1);
+            self.refuse(id, RefusedWhy::MadeRoom);
+        }
+    }
+
+    /// A counterparty has logged on over this connection.
+    pub(super) fn remember_address(&mut self, id: ConnectionId) {
+        let address = self.connection(id).peer.ip();
+        self.shared.known_addresses.remember(address);
     }
 
     fn take_handed_over(&mut self, now: Now) -> bool {

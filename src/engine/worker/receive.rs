@@ -48,8 +48,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// `false` where there are too many connections or the engine stops; then this one is closed.
     fn let_in(&mut self, now: Now, id: ConnectionId, peer: SocketAddr) -> bool {
+        if !self.stop.is_requested() {
+            self.make_room(peer.ip());
+        }
         let too_many = self.connections_open >= self.limits.connections_max
-            || self.connections_pending >= self.limits.pending_connections_max;
+            || self.pending.len() >= self.limits.pending_connections_max;
         if too_many || self.stop.is_requested() {
             let why = if too_many { RefusedWhy::TooManyConnections } else { RefusedWhy::Stopping };
             self.counters.connections_refused.add(1);
@@ -107,7 +110,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.connections[slot] = Some(connection);
         self.list(id);
         self.connections_open += 1;
-        self.connections_pending += u32::from(stage == Stage::LogonAwaited);
+        if stage == Stage::LogonAwaited {
+            self.pending.insert(id, peer.ip(), self.shared.known_addresses.knows(peer.ip()));
+        }
         // For an initiator too: the operating system would try a host that does not answer for two minutes.
         self.limit_stage(id, now.monotonic_ns + self.limits.logon_timeout_ns);
         self.publish_connections();
@@ -137,16 +142,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.newcomers.retain(|listed| *listed != id);
         }
         self.connections_open -= 1;
-        if matches!(connection.stage, Stage::LogonAwaited | Stage::Challenging { .. }) {
-            self.connections_pending -= 1;
-        }
+        self.pending.remove(id);
         self.keep_spare(std::mem::take(&mut connection.buffer));
         self.publish_connections();
     }
 
-    fn publish_connections(&self) {
+    pub(super) fn publish_connections(&self) {
         self.counters.connections_open.set(u64::from(self.connections_open));
-        self.counters.connections_pending.set(u64::from(self.connections_pending));
+        self.counters.connections_pending.set(u64::from(self.pending.len()));
     }
 
     pub(super) fn connection(&mut self, id: ConnectionId) -> &mut Connection {

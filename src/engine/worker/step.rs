@@ -163,7 +163,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn attach(&mut self, now: Now, id: ConnectionId, ledger: u32, session: u32) -> Result<(), Full> {
         self.tell_disconnected(now, ledger, session)?;
         self.begin_period_if_due(now, ledger, session)?;
-        let was_pending = matches!(self.connection(id).stage, Stage::LogonAwaited);
         self.slot(ledger, session).link.attach(id);
         // What it waited for was its last connection's.
         self.desks[ledger as usize].waiting = Waiting::default();
@@ -177,8 +176,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         {
             connection.stage = Stage::Attached { ledger, session };
         }
-        self.connections_pending -= u32::from(was_pending);
-        self.counters.connections_pending.set(u64::from(self.connections_pending));
+        self.pending.remove(id);
+        self.publish_connections();
         Ok(())
     }
 
@@ -271,8 +270,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 self.counters.logons.add(1);
                 self.counters.sessions_established.add(1);
                 self.mailbox.events.push(Event::LoggedOn { session: key });
-                if let Some(initiator) = &mut self.slot(ledger, session).link.initiator {
-                    initiator.logged_on();
+                let link = &mut self.slot(ledger, session).link;
+                let connection = link.connection;
+                match &mut link.initiator {
+                    Some(initiator) => initiator.logged_on(),
+                    None => connection.into_iter().for_each(|id| self.remember_address(id)),
                 }
                 let desk = &mut self.desks[ledger as usize];
                 desk.ledger.begin_lease(session);
@@ -402,11 +404,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         if matches!(connection.stage, Stage::Closing { .. }) {
             return;
         }
-        if matches!(connection.stage, Stage::LogonAwaited) {
-            self.connections_pending -= 1;
-        }
-        let connection = self.connection(id);
         connection.stage = Stage::Closing { ledger, session };
+        self.pending.remove(id);
         self.limit_stage(id, now.monotonic_ns + CLOSE_TIMEOUT_NS);
         self.mailbox.events.push(Event::Disconnected { session: key, why });
         // Even with nothing to send: the sending pass is what closes it.
