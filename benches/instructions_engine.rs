@@ -127,6 +127,7 @@ impl Venue {
             commit_bytes_max: engine.commit_bytes_max,
             connections_max: sessions,
             pending_connections_max: sessions,
+            pending_connections_per_address_max: sessions,
             template_sessions_max: sessions,
             logon_timeout_ns: 10_000_000_000,
             probe_timeout_ns: 1_000_000_000,

@@ -81,7 +81,11 @@ fn let_in(world: &mut World, crowd: &mut Vec<Stranger>, way: Way, newcomers: u32
         peer.connect();
         peer.logon();
         let mut answers = Vec::new();
-        for _ in 0..20 {
+        // As many steps as the strangers that have come before it cost.
+        for _ in 0..200 {
+            if !answers.is_empty() {
+                break;
+            }
             if way == Way::Dribbles {
                 crowd.iter_mut().rev().take(300).for_each(Stranger::dribble);
             }

@@ -10,6 +10,7 @@ use super::counters::{
     ArchiveCounters, FlusherCounters, JournalCounters, RecoveryCounters, RecycleCounters, SessionRegistry,
     StallCounters, StorageCounters, WorkerCounters,
 };
+use super::known_addresses::KnownAddresses;
 use super::trace::{Stage, WorkerTrace};
 
 /// A worker whose loop has not turned for so long is taken for hung. Even a parked worker turns several times a
