@@ -160,6 +160,7 @@ pub(super) fn exit_of_open(error: &OpenError) -> Exit {
         OpenError::Held { .. }
         | OpenError::Manifest(_)
         | OpenError::InUse { .. }
+        | OpenError::RingInUse { .. }
         | OpenError::Directory(_)
         | OpenError::Damaged { .. } => Exit::DataDirectory,
         OpenError::Ring(_) => Exit::SharedMemory,

@@ -67,6 +67,7 @@ mod tests {
             incarnation: 7,
             ring_dir: String::new(),
             numbers_moved: None,
+            timeline: uuid::Uuid::from_bytes([1; 16]),
             last_use: LastUse::default(),
         };
         storage.replace_manifest(manifest.to_text().as_bytes()).unwrap();

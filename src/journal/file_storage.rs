@@ -25,6 +25,8 @@ use super::ring_file::in_words;
 use super::segment_file::{self, Bounce, SegmentFile};
 use super::{FlushMethod, Geometry, ManifestError, OpenError, Reached, Read, Slot, Storage, StorageError};
 
+/// A manifest is a few hundred bytes, and 20 more a journal.
+const MANIFEST_BYTES_MAX: u64 = 1 << 20;
 /// Threads that read at the same time, at most. A start has nothing else to do.
 const READERS_MAX: usize = 16;
 /// A thread costs as much as so many small reads.
@@ -146,7 +148,7 @@ impl FileStorage {
         let geometry = self.inner.geometry;
         let open = |slot: Slot| {
             let path = self.segment_path(slot);
-            let file = File::open(&path);
+            let file = file::open_to_read(&path);
             file.map(SegmentFile::Cached).map_err(|error| StorageError::new("open", path.display().to_string(), error))
         };
         let segments = (0..geometry.journals)
@@ -172,7 +174,7 @@ impl FileStorage {
         let mut start = [0; 64];
         for number in 0..self.inner.geometry.segments {
             let path = self.segment_path(Slot { journal: 0, number });
-            let holds = File::open(&path).and_then(|file| file.read_exact_at(&mut start, 0)).is_ok()
+            let holds = file::open_to_read(&path).and_then(|file| file.read_exact_at(&mut start, 0)).is_ok()
                 && start.iter().any(|byte| *byte != 0);
             if holds {
                 return Err(ManifestError::Missing.into());
@@ -278,7 +280,7 @@ impl Storage for FileStorage {
 
     fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError> {
         let path = self.inner.data_dir.join("manifest");
-        match std::fs::read(&path) {
+        match file::read_small(&path, MANIFEST_BYTES_MAX) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(StorageError::new("read", path.display().to_string(), error)),

@@ -3,16 +3,16 @@
 //! Its counterparties have seen sequence numbers that it knows nothing of, beyond what any lease covers. So nobody takes its sessions over:
 //! it is *held*, durably, until `fixring recover` has said for each session what its numbers are.
 
-use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use crate::sys::file;
 use crate::sys::ring::{HEADER_BYTES_READ, PAGE_BYTES, read_header};
 
-use super::device;
-use super::ring_file::{is_ours, ring_path};
+use super::ring_file::{RingIdentity, look, read_identity, ring_path};
 use super::scan::{RingSource, record_at};
 use super::{FileStorage, Geometry, LastUse, Manifest, OpenError, RECORD_ALIGN, Storage, StorageError};
+use super::{device, home};
 
 /// Why a data directory is held, by its manifest; `None` where it is not, or where there is none. For those who look on.
 pub fn why_held(data_dir: &Path) -> Result<Option<String>, OpenError> {
@@ -27,16 +27,50 @@ pub(super) fn refuse(
     data_dir: &Path,
     ring_dir: &Path,
 ) -> Result<(), OpenError> {
-    if manifest.last_use.held.is_empty() {
-        let device = device::identities_below(data_dir);
-        if let Some(why) = newer_ring(manifest, ring_dir).or_else(|| other_device(&manifest.last_use, &device)) {
-            hold(storage, manifest, why)?;
-        }
+    if manifest.last_use.held.is_empty()
+        && let Some(why) = why_to_hold(manifest, data_dir, ring_dir)?
+    {
+        hold(storage, manifest, why)?;
     }
     match &manifest.last_use.held {
         why if why.is_empty() => Ok(()),
         why => Err(OpenError::Held { data_dir: data_dir.to_owned(), why: why.clone() }),
     }
+}
+
+/// Why the next start would hold a directory that is not held; `None` where it would not. An error where an engine works with its rings:
+/// nothing is written then, not even into a copy. Changes nothing.
+pub fn why_to_hold(manifest: &Manifest, data_dir: &Path, ring_dir: &Path) -> Result<Option<String>, OpenError> {
+    let now = LastUse {
+        device: device::identities_below(data_dir),
+        home: home::of(data_dir, manifest.geometry.journals),
+        ..manifest.last_use.clone()
+    };
+    let here = Manifest { last_use: now, ..manifest.clone() };
+    let mut serves_another = None;
+    for journal in 0..manifest.geometry.journals {
+        let path = ring_path(ring_dir, manifest.timeline, journal);
+        let Some(found) = look(&path, &here, journal) else { continue };
+        if found.is_locked {
+            // Its holder may just be ending, as it would be told after the directory's own lock.
+            lock_of_another(&path)?;
+        }
+        if found.identity == RingIdentity::OtherHome {
+            serves_another.get_or_insert(path);
+        }
+    }
+    let serves_another = serves_another.map(|path| {
+        format!("the ring {path:?} serves another data directory, of which this is a copy or which is a copy of this")
+    });
+    Ok(newer_ring(&here, ring_dir)
+        .or_else(|| other_device(&manifest.last_use, &here.last_use.device))
+        .or_else(|| other_home(&manifest.last_use, &here.last_use.home))
+        .or(serves_another))
+}
+
+fn lock_of_another(path: &Path) -> Result<(), OpenError> {
+    // What cannot be opened is said where it is to be used.
+    file::open_private(path, false).map_or(Ok(()), |file| super::ring_file::lock(path, &file))
 }
 
 /// Durable: the ring that shows it may be gone at the next start.
@@ -50,12 +84,14 @@ pub(super) fn hold(storage: &impl Storage, manifest: &mut Manifest, why: String)
 /// itself, since no CRC covers it; a record of a later incarnation does.
 fn newer_ring(manifest: &Manifest, ring_dir: &Path) -> Option<String> {
     (0..manifest.geometry.journals).find_map(|journal| {
-        let path = ring_path(ring_dir, manifest.uuid, journal);
-        let file = File::open(&path).ok()?;
+        let path = ring_path(ring_dir, manifest.timeline, journal);
+        let file = file::open_to_read(&path).ok()?;
         let mut header = [0; HEADER_BYTES_READ];
         file.read_exact_at(&mut header, 0).ok()?;
         let (appended, owner) = read_header(&header);
-        if !is_ours(&header, manifest, journal) || owner <= u64::from(manifest.incarnation) {
+        let identity = read_identity(&header, manifest, journal);
+        let is_of_it = identity.is_of_this_directory() || identity == RingIdentity::OtherHome;
+        if !is_of_it || owner <= u64::from(manifest.incarnation) {
             return None;
         }
         let mut data = vec![0; usize::try_from(manifest.geometry.ring_bytes).ok()?];
@@ -87,6 +123,13 @@ fn other_device(last_use: &LastUse, now: &[String]) -> Option<String> {
     })
 }
 
+fn other_home(last_use: &LastUse, now: &[String]) -> Option<String> {
+    let (journal, before, now) = home::differ(&last_use.home, now)?;
+    Some(format!(
+        "its directory journal-{journal} is not the one that was last used ({before} then, {now} now), so it is a copy, or was put back from one"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use uuid::Uuid;
@@ -110,10 +153,11 @@ mod tests {
             incarnation: 1,
             ring_dir: String::new(),
             numbers_moved: None,
+            timeline: Uuid::from_bytes([3; 16]),
             last_use: LastUse::default(),
         };
         assert_eq!(newer_ring(&manifest, directory.path()), None);
-        let path = ring_path(directory.path(), manifest.uuid, 0);
+        let path = ring_path(directory.path(), manifest.timeline, 0);
         for bytes in [vec![], vec![0xff; 100], vec![0xff; 4096]] {
             std::fs::write(&path, bytes).unwrap();
             assert_eq!(newer_ring(&manifest, directory.path()), None);

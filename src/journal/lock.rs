@@ -16,7 +16,8 @@ use super::{OpenError, StorageError};
 
 /// How long a holder that is alive is waited for: it may be at the end of its stop.
 pub(super) const LIVE_HOLDER_WAIT: Duration = Duration::from_secs(2);
-const STEP: Duration = Duration::from_millis(10);
+pub(super) const STEP: Duration = Duration::from_millis(10);
+const PID_BYTES_MAX: u64 = 64;
 
 /// Held until it is dropped.
 #[derive(Debug)]
@@ -59,7 +60,8 @@ impl DirectoryLock {
                 let _ = file.set_len(0).and_then(|()| file.write_all_at(pid.as_bytes(), 0));
                 return Ok(Self { _file: file });
             }
-            let pid = std::fs::read_to_string(&path).ok().and_then(|text| text.trim().parse().ok());
+            let pid = file::read_small(&path, PID_BYTES_MAX).ok();
+            let pid = pid.and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok());
             let waited = start.elapsed();
             let is_long = waited >= LIVE_HOLDER_WAIT;
             if waited >= timeout || (is_long && is_alive(pid, &file)) {

@@ -18,6 +18,9 @@ pub struct Manifest {
     /// The journals in which that process went on at the sessions' leases, for until its first record says so.
     /// `None` where a fixring without leases has written it.
     pub numbers_moved: Option<Vec<u16>>,
+    /// What names this unbroken history of the directory. A new one begins when a copy of it is put into use. The first has the
+    /// directory's own name.
+    pub timeline: Uuid,
     pub last_use: LastUse,
 }
 
@@ -26,6 +29,8 @@ pub struct Manifest {
 pub struct LastUse {
     /// What names the block device below it, as `what=value`: a serial number, a world-wide id.
     pub device: Vec<String>,
+    /// By journal, what tells its directory from a copy (`home.rs`).
+    pub home: Vec<String>,
     /// By journal, the position at which `incarnation` began: what an older one wrote there or beyond is fenced.
     pub starts: Vec<u64>,
     /// Why nobody may take the sessions over before the operator has said what their numbers are; empty where they may.
@@ -87,8 +92,12 @@ struct Text {
     ring_dir: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     numbers_moved: Option<Vec<u16>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    timeline: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     device: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    home: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     starts: Vec<u64>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -118,7 +127,9 @@ impl Manifest {
             segments: self.geometry.segments,
             ring_dir: self.ring_dir.clone(),
             numbers_moved: self.numbers_moved.clone(),
+            timeline: (self.timeline != self.uuid).then(|| self.timeline.to_string()),
             device: self.last_use.device.clone(),
+            home: self.last_use.home.clone(),
             starts: self.last_use.starts.clone(),
             held: self.last_use.held.clone(),
             decided: self.last_use.decided.clone(),
@@ -153,9 +164,11 @@ impl Manifest {
         };
         geometry.check().map_err(ManifestError::Damaged)?;
         let uuid = Uuid::parse_str(&text.uuid).map_err(|_| damaged("its uuid is not one"))?;
-        let Text { incarnation, ring_dir, numbers_moved, device, starts, held, decided, .. } = text;
-        let last_use = LastUse { device, starts, held, decided };
-        Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved, last_use })
+        let timeline = text.timeline.map_or(Ok(uuid), |timeline| Uuid::parse_str(&timeline));
+        let timeline = timeline.map_err(|_| damaged("its timeline is no uuid"))?;
+        let Text { incarnation, ring_dir, numbers_moved, device, home, starts, held, decided, .. } = text;
+        let last_use = LastUse { device, home, starts, held, decided };
+        Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved, timeline, last_use })
     }
 
     /// Where the last incarnation began in a journal; beyond every position where that is not known.
@@ -198,8 +211,10 @@ mod tests {
             incarnation: 41,
             ring_dir: "/dev/\"shm\"".to_owned(),
             numbers_moved: Some(vec![0, 2]),
+            timeline: Uuid::from_bytes([8; 16]),
             last_use: LastUse {
                 device: vec!["serial=vol0a".to_owned()],
+                home: vec!["born=1.5".to_owned(), String::new()],
                 starts: vec![4096, u64::MAX / 2],
                 held: "restored".to_owned(),
                 decided: vec!["0.1".to_owned()],
@@ -217,9 +232,13 @@ mod tests {
 
     #[test]
     fn a_manifest_of_before_the_last_use_was_kept_is_read() {
-        let old = Manifest { last_use: LastUse::default(), ..manifest() };
+        let first = manifest().uuid;
+        let old = Manifest { last_use: LastUse::default(), timeline: first, ..manifest() };
         let text = old.to_text();
-        assert!(!["device", "starts", "held", "decided"].iter().any(|key| text.contains(key)), "{text}");
+        assert!(
+            !["timeline", "device", "home", "starts", "held", "decided"].iter().any(|key| text.contains(key)),
+            "{text}"
+        );
         assert_eq!(Manifest::of_text(text.as_bytes()), Ok(old.clone()));
         assert_eq!(old.start_of(0), u64::MAX);
     }

@@ -16,11 +16,12 @@ use super::file_storage::stranger_in;
 use super::flush_note;
 use super::flusher::Carry;
 use super::held;
+use super::home;
 use super::lock::{DirectoryLock, LIVE_HOLDER_WAIT};
 use super::manifest::LastUse;
 use super::recovery::{self, Found};
 use super::recycling::Recycling;
-use super::ring_file::{identity_of, is_ours, open_ring};
+use super::ring_file::{self, RingIdentity, identity_of, is_of_this_directory, open_ring, ring_path};
 use super::wanted::Wanted;
 use super::writer::Resume;
 use super::{
@@ -50,6 +51,8 @@ pub struct Settings {
 /// All journals of a data directory, recovered and ready.
 pub struct Opened<S: Storage> {
     pub uuid: Uuid,
+    /// The unbroken history that this start goes on with, or begins.
+    pub timeline: Uuid,
     pub incarnation: u32,
     pub journals: Vec<Journal<S>>,
     /// Held until the process is done with the directory. `None` over a storage that is not a directory.
@@ -76,6 +79,7 @@ pub struct Journal<S: Storage> {
     /// What lets the oldest segment be overwritten.
     pub recycling: Arc<Recycling>,
     pub(super) storage: S,
+    pub(super) timeline: Uuid,
     pub recovered: Recovered<S>,
 }
 
@@ -86,6 +90,10 @@ pub enum OpenError {
     InUse {
         data_dir: PathBuf,
         pid: Option<u32>,
+    },
+    /// Another process works with a ring that this directory names as its own.
+    RingInUse {
+        ring: PathBuf,
     },
     /// It may be older than its last use: nobody takes its sessions over before the operator has spoken.
     Held {
@@ -103,6 +111,9 @@ pub enum OpenError {
     },
     Storage(StorageError),
 }
+
+/// Incarnations that a new timeline passes over, for the starts of the branch that it leaves. That it has a name of its own is what counts.
+const LOST_STARTS: u32 = 500;
 
 /// Opens a data directory, or creates it.
 pub fn open(settings: &Settings) -> Result<Opened<FileStorage>, OpenError> {
@@ -142,18 +153,20 @@ pub fn open_with(
     if !is_new {
         held::refuse(&storage, &mut manifest, data_dir, &settings.ring_dir)?;
     }
-    let mut opened = open_files(&storage, manifest, settings, (!is_new).then_some(&chosen), before)?;
+    let mut opened = open_files(&storage, manifest, settings, (!is_new).then_some(&chosen), None, before)?;
     opened.lock = Some(lock);
     opened.flush = Some(chosen);
     Ok(opened)
 }
 
 /// What follows the manifest: segments, rings, recovery. `chosen` is how the segments are opened, where they are not open yet.
+/// `begins` is the timeline that begins with this start, where one does.
 pub(super) fn open_files(
     storage: &FileStorage,
     mut manifest: Manifest,
     settings: &Settings,
     chosen: Option<&Chosen>,
+    begins: Option<Uuid>,
     before: impl FnOnce(&FileStorage, &Manifest, &[RingMemory]) -> Result<(), OpenError>,
 ) -> Result<Opened<FileStorage>, OpenError> {
     if let Some(chosen) = chosen {
@@ -163,17 +176,36 @@ pub(super) fn open_files(
         }
     }
     manifest.last_use.device = device::identities_below(&settings.data_dir);
+    manifest.last_use.home = home::of(&settings.data_dir, manifest.geometry.journals);
     let mut rings = Vec::new();
     let mut warnings = Vec::new();
+    let mut moves = Vec::new();
     for journal in 0..manifest.geometry.journals {
-        let (ring, lock_error) = open_ring(&settings.ring_dir, &manifest, journal)?;
+        let mut path = ring_path(&settings.ring_dir, manifest.timeline, journal);
+        if let Some(timeline) = begins {
+            let new = ring_path(&settings.ring_dir, timeline, journal);
+            let found = ring_file::look(&path, &manifest, journal);
+            if found.is_none_or(|found| found.identity == RingIdentity::OtherHome) {
+                // It serves the directory that this one is a copy of, and is left to it.
+                path = new;
+            } else {
+                moves.push((path.clone(), new));
+            }
+        }
+        let (ring, lock_error) = open_ring(&path, &manifest, journal)?;
         if let Some(error) = lock_error {
             warnings.push(format!("the ring of journal {journal} is not locked in memory ({error}): raise RLIMIT_MEMLOCK, or the kernel may swap it"));
         }
         rings.push(ring);
     }
     before(storage, &manifest, &rings)?;
-    let mut opened = open_over(storage, manifest, rings, settings)?;
+    let mut opened = open_in(storage, manifest, rings, settings, begins)?;
+    for (from, to) in moves {
+        // A start that dies before this leaves a ring in which nothing was appended.
+        std::fs::rename(&from, &to).map_err(|error| {
+            OpenError::Ring(format!("ring {from:?} cannot be renamed to {to:?}: {error}; see that persistence.ring_dir is shared memory that this user can write to"))
+        })?;
+    }
     opened.warnings.extend(warnings);
     Ok(opened)
 }
@@ -186,8 +218,10 @@ pub fn prepare(storage: &impl Storage, settings: &Settings) -> Result<Manifest, 
         return Ok(manifest);
     }
     settings.geometry.check().map_err(ManifestError::Geometry)?;
+    let uuid = Uuid::new_v4();
     let manifest = Manifest {
-        uuid: Uuid::new_v4(),
+        uuid,
+        timeline: uuid,
         geometry: settings.geometry,
         incarnation: 0,
         ring_dir: ring_dir_text(settings),
@@ -205,8 +239,19 @@ pub fn prepare(storage: &impl Storage, settings: &Settings) -> Result<Manifest, 
 pub fn open_over<S: Storage>(
     storage: &S,
     manifest: Manifest,
+    rings: Vec<RingMemory>,
+    settings: &Settings,
+) -> Result<Opened<S>, OpenError> {
+    open_in(storage, manifest, rings, settings, None)
+}
+
+/// [`open_over`], in the timeline that begins with this start, where one does.
+fn open_in<S: Storage>(
+    storage: &S,
+    manifest: Manifest,
     mut rings: Vec<RingMemory>,
     settings: &Settings,
+    begins: Option<Uuid>,
 ) -> Result<Opened<S>, OpenError> {
     let geometry = manifest.geometry;
     assert_eq!(rings.len(), usize::from(geometry.journals), "one ring a journal");
@@ -225,17 +270,22 @@ pub fn open_over<S: Storage>(
     // Everything that any ring had beyond its segments is on stable media by now, so the rings may change owner. Where the directory is
     // an older copy, a ring may know a later incarnation than the manifest; no number is given out twice.
     let newer = rings.iter().zip(0..).filter_map(|(ring, journal)| {
-        let is_newer = is_ours(ring.identity(), &manifest, journal) && ring.owner() > u64::from(manifest.incarnation);
+        let is_newer =
+            is_of_this_directory(ring.identity(), &manifest, journal) && ring.owner() > u64::from(manifest.incarnation);
         is_newer.then(|| held::newest_record(ring.data(), &geometry, ring.marks().appended)).flatten()
     });
     let newest = newer.fold(manifest.incarnation, u32::max);
+    // A restored directory does not know how often its lost branch was started.
+    let starts = if begins.is_some() { 1 + LOST_STARTS } else { 1 };
     let incarnation =
-        newest.checked_add(1).ok_or_else(|| ManifestError::Damaged("its incarnation cannot rise".to_owned()))?;
+        newest.checked_add(starts).ok_or_else(|| ManifestError::Damaged("its incarnation cannot rise".to_owned()))?;
     let moved = found.iter().filter(|found| found.recovered.report.may_have_lost()).map(|found| found.journal);
     let numbers_moved = Some(moved.collect());
     let starts = found.iter().map(|found| found.end).collect();
     let last_use = LastUse { starts, ..manifest.last_use };
-    let manifest = Manifest { incarnation, ring_dir: ring_dir_text(settings), numbers_moved, last_use, ..manifest };
+    let timeline = begins.unwrap_or(manifest.timeline);
+    let ring_dir = ring_dir_text(settings);
+    let manifest = Manifest { incarnation, ring_dir, numbers_moved, timeline, last_use, ..manifest };
     manifest.write(storage)?;
     let mut journals = Vec::new();
     for (found, mut ring) in found.into_iter().zip(rings.drain(..)) {
@@ -243,7 +293,8 @@ pub fn open_over<S: Storage>(
         ring.reset(&identity_of(&manifest, found.journal), u64::from(incarnation), found.end);
         journals.push(assemble(storage, &manifest, found, ring, settings));
     }
-    Ok(Opened { uuid: manifest.uuid, incarnation, journals, lock: None, flush: None, warnings: Vec::new() })
+    let Manifest { uuid, timeline, .. } = manifest;
+    Ok(Opened { uuid, timeline, incarnation, journals, lock: None, flush: None, warnings: Vec::new() })
 }
 
 fn assemble<S: Storage>(
@@ -257,6 +308,7 @@ fn assemble<S: Storage>(
     let resume = Resume {
         geometry,
         uuid: *manifest.uuid.as_bytes(),
+        timeline: *manifest.timeline.as_bytes(),
         journal: found.journal,
         incarnation: manifest.incarnation,
         message_bytes_max: settings.message_bytes_max,
@@ -298,6 +350,7 @@ fn assemble<S: Storage>(
         watermarks,
         recycling,
         storage: storage.clone(),
+        timeline: manifest.timeline,
         recovered,
     }
 }
@@ -320,6 +373,13 @@ impl fmt::Display for OpenError {
                 write!(
                     f,
                     "data directory {data_dir:?} is in use by another process: stop that one, or name another engine.data_dir"
+                )
+            }
+            Self::RingInUse { ring } => {
+                write!(
+                    f,
+                    "ring {ring:?} is in use by another process (fuser {}): an engine runs over this data directory whose lock was got round, since the file `lock` was removed, or over the one that this is a copy of. Stop it; or, to use a copy beside its original, give the copy a timeline of its own with `fixring recover --restored`, with its own --data-dir",
+                    ring.display()
                 )
             }
             Self::Held { data_dir, why } => {

@@ -5,16 +5,20 @@
 
 use std::path::{Path, PathBuf};
 
+use uuid::Uuid;
+
 use crate::sys::file;
 use crate::sys::ring::RingMemory;
 
+use super::device;
 use super::flush_note;
 use super::held;
+use super::home;
 use super::lock::DirectoryLock;
 use super::manifest::LastUse;
 use super::open::open_files;
 use super::recovery::sessions_of;
-use super::ring_file::ring_path;
+use super::ring_file::{self, RingIdentity, ring_path};
 use super::{
     FileStorage, Geometry, Journal, Manifest, ManifestError, Mode, OpenError, RecordHeader, Recovered,
     RecoveredSession, Room, Settings, StoredNumbers, flags, record_bytes,
@@ -73,13 +77,13 @@ impl Standings {
         let ring_dir = ring_dir.map_or_else(|| PathBuf::from(&manifest.ring_dir), Path::to_owned);
         let storage = FileStorage::open(data_dir, manifest.geometry);
         storage.open_segments()?;
+        let mut here = manifest.clone();
+        here.last_use.device = device::identities_below(data_dir);
+        here.last_use.home = home::of(data_dir, manifest.geometry.journals);
         let mut sessions = Vec::new();
         for journal in 0..manifest.geometry.journals {
-            // One that cannot be opened adds nothing to what the segments say.
-            let ring = file::open_private(&ring_path(&ring_dir, manifest.uuid, journal), false)
-                .and_then(|file| RingMemory::map(&file, manifest.geometry.ring_bytes))
-                .ok();
-            let found = sessions_of(&storage, &manifest, journal, ring.as_ref())?;
+            let ring = ring_of(&ring_dir, &here, journal)?;
+            let found = sessions_of(&storage, &here, journal, ring.as_ref())?;
             for session in found.into_iter().filter(|session| !session.is_forgotten()) {
                 let is_decided = manifest.last_use.decided.contains(&key(journal, session.number));
                 sessions.push(Standing { journal, session, is_decided });
@@ -87,6 +91,17 @@ impl Standings {
         }
         Ok(Self { manifest, sessions })
     }
+}
+
+/// This directory's ring, locked. One that cannot be opened, or that serves another directory, adds nothing to what the segments say.
+fn ring_of(ring_dir: &Path, manifest: &Manifest, journal: u16) -> Result<Option<RingMemory>, OpenError> {
+    let path = ring_path(ring_dir, manifest.timeline, journal);
+    if ring_file::look(&path, manifest, journal).is_none_or(|found| found.identity == RingIdentity::OtherHome) {
+        return Ok(None);
+    }
+    let Ok(file) = file::open_private(&path, false) else { return Ok(None) };
+    ring_file::lock(&path, &file)?;
+    Ok(RingMemory::map(&file, manifest.geometry.ring_bytes).ok())
 }
 
 /// Holds a directory by the operator's word.
@@ -122,7 +137,9 @@ pub fn decide(
     } else if manifest.last_use.held.is_empty() {
         held::hold(&storage, &mut manifest, BY_OPERATOR.to_owned()).map_err(OpenError::Storage)?;
     }
-    let opened = open_files(&storage, manifest, settings, Some(&chosen), |_, _, _| Ok(()))?;
+    // Once a hold: what is said of the other sessions later goes on in the timeline that the first word began.
+    let begins = (is_restored && manifest.last_use.decided.is_empty()).then(Uuid::new_v4);
+    let opened = open_files(&storage, manifest, settings, Some(&chosen), begins, |_, _, _| Ok(()))?;
     let mut undecided = Vec::new();
     for mut journal in opened.journals {
         let said: Vec<Said> = said.iter().filter(|said| said.journal == journal.number).copied().collect();

@@ -183,6 +183,8 @@ pub struct IncarnationStart {
     pub after_clean_stop: bool,
     /// Messages may be lost: each session goes on here with the number at its lease, if that is the higher.
     pub numbers_moved: bool,
+    /// The timeline that the incarnation belongs to; zeros where an earlier fixring wrote the record.
+    pub timeline: [u8; 16],
 }
 
 #[derive(Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
@@ -193,7 +195,11 @@ struct RawStart {
     /// Zero, as written before there were leases, is false.
     numbers_moved: u8,
     spare: [u8; 6],
+    timeline: [u8; 16],
 }
+
+/// Without the timeline, as an earlier fixring wrote it.
+const START_BYTES_MIN: usize = std::mem::offset_of!(RawStart, timeline);
 
 pub(super) const START_BYTES: u64 = size_of::<RawStart>() as u64;
 
@@ -204,13 +210,20 @@ impl IncarnationStart {
             after_clean_stop: self.after_clean_stop.into(),
             numbers_moved: self.numbers_moved.into(),
             spare: [0; 6],
+            timeline: self.timeline,
         };
         zerocopy::transmute!(raw)
     }
 
     pub fn of(payload: &[u8]) -> Option<Self> {
-        let raw = RawStart::read_from_bytes(payload).ok()?;
+        let mut whole = [0; size_of::<RawStart>()];
+        if payload.len() != START_BYTES_MIN && payload.len() != whole.len() {
+            return None;
+        }
+        whole[..payload.len()].copy_from_slice(payload);
+        let raw: RawStart = zerocopy::transmute!(whole);
         Some(Self {
+            timeline: raw.timeline,
             position: raw.position.get(),
             after_clean_stop: raw.after_clean_stop != 0,
             numbers_moved: raw.numbers_moved != 0,
@@ -236,7 +249,8 @@ struct RawHead {
     uuid: [u8; 16],
     segment: U64,
     sessions: U32,
-    spare_too: U32,
+    /// The first bytes of the timeline's name; zeros, as an earlier fixring wrote them, name none.
+    timeline: [u8; 4],
     snapshot_bytes: U64,
 }
 
@@ -275,6 +289,7 @@ const FROM_PEER: u8 = 1;
 pub(super) fn write_head<'a>(
     buffer: &mut [u8],
     identity: HeadIdentity,
+    timeline: [u8; 16],
     sessions: impl Iterator<Item = SessionState<'a>>,
     snapshot: &[u8],
 ) -> usize {
@@ -313,7 +328,7 @@ pub(super) fn write_head<'a>(
         uuid: identity.uuid,
         segment: identity.segment.into(),
         sessions: count.into(),
-        spare_too: U32::ZERO,
+        timeline: timeline_tag(timeline),
         snapshot_bytes: (snapshot.len() as u64).into(),
     };
     put(&mut 0, head.as_bytes());
@@ -325,6 +340,17 @@ pub(super) fn head_identity(payload: &[u8]) -> Option<(HeadIdentity, u32)> {
     let (head, _) = RawHead::read_from_prefix(payload).ok()?;
     let identity = HeadIdentity { uuid: head.uuid, journal: head.journal.get(), segment: head.segment.get() };
     (head.magic == MAGIC).then_some((identity, head.format_version.get()))
+}
+
+/// What a head has of its timeline's name.
+pub(super) fn timeline_tag([a, b, c, d, ..]: [u8; 16]) -> [u8; 4] {
+    [a, b, c, d]
+}
+
+/// The same of a State payload; `None` where it names no timeline.
+pub(super) fn head_timeline(payload: &[u8]) -> Option<[u8; 4]> {
+    let (head, _) = RawHead::read_from_prefix(payload).ok()?;
+    (head.magic == MAGIC && head.timeline != [0; 4]).then_some(head.timeline)
 }
 
 /// The sessions and the snapshot of a State payload; `None` where it is not one of this version in full.
@@ -369,6 +395,7 @@ mod tests {
     use super::*;
 
     const IDENTITY: HeadIdentity = HeadIdentity { uuid: [9; 16], journal: 2, segment: 77 };
+    const TIMELINE: [u8; 16] = [7; 16];
 
     #[test]
     fn a_head_comes_back_as_it_was_written() {
@@ -384,8 +411,9 @@ mod tests {
             ..RecoveredSession::new(3, b"FIX.4.4")
         };
         let mut buffer = [0; 512];
-        let length = write_head(&mut buffer, IDENTITY, std::iter::once(session.state()), b"snapshot");
+        let length = write_head(&mut buffer, IDENTITY, TIMELINE, std::iter::once(session.state()), b"snapshot");
         assert_eq!(head_identity(&buffer[..length]), Some((IDENTITY, FORMAT_VERSION)));
+        assert_eq!(head_timeline(&buffer[..length]), Some([7; 4]));
         let (sessions, snapshot) = read_head(&buffer[..length]).unwrap();
         assert_eq!(sessions, [session]);
         assert_eq!(snapshot, b"snapshot");
@@ -411,9 +439,9 @@ mod tests {
                 identity: b"id",
             })
         };
-        let length = write_head(&mut buffer, IDENTITY, sessions(), b"");
+        let length = write_head(&mut buffer, IDENTITY, TIMELINE, sessions(), b"");
         let mut enough = vec![0; length];
-        assert_eq!(write_head(&mut enough, IDENTITY, sessions(), b""), length);
+        assert_eq!(write_head(&mut enough, IDENTITY, TIMELINE, sessions(), b""), length);
         assert_eq!(read_head(&enough).unwrap().0.len(), 10);
     }
 
@@ -422,8 +450,10 @@ mod tests {
         let numbers = StoredNumbers { next_out: 5, next_in: 6, epoch: 7, lease: 8 };
         assert_eq!(StoredNumbers::of(&numbers.to_bytes()), Some(numbers));
         for (after_clean_stop, numbers_moved) in [(true, false), (false, true)] {
-            let start = IncarnationStart { position: 640, after_clean_stop, numbers_moved };
+            let start = IncarnationStart { position: 640, after_clean_stop, numbers_moved, timeline: TIMELINE };
             assert_eq!(IncarnationStart::of(&start.to_bytes()), Some(start));
+            let before = IncarnationStart { timeline: [0; 16], ..start };
+            assert_eq!(IncarnationStart::of(&start.to_bytes()[..START_BYTES_MIN]), Some(before));
         }
     }
 

@@ -29,6 +29,7 @@ pub struct Writer {
     ring: RingWriter,
     geometry: Geometry,
     identity: HeadIdentity,
+    timeline: [u8; 16],
     incarnation: u32,
     message_bytes_max: u64,
     /// Where the open commit begins, or the next one will.
@@ -162,7 +163,7 @@ impl Writer {
         let identity = HeadIdentity { segment: head / segment_bytes, ..self.identity };
         self.open(bytes_max);
         let space = self.ring.mutable(head + HEADER_BYTES, bytes_max - HEADER_BYTES);
-        let payload_bytes = write_head(space, identity, sessions, snapshot) as u64;
+        let payload_bytes = write_head(space, identity, self.timeline, sessions, snapshot) as u64;
         if payload_bytes > bytes_max - HEADER_BYTES {
             self.abandon();
             return Err(StateTooLarge { bytes: payload_bytes + HEADER_BYTES, bytes_max });
@@ -450,6 +451,7 @@ impl Writer {
 pub(super) struct Resume {
     pub geometry: Geometry,
     pub uuid: [u8; 16],
+    pub timeline: [u8; 16],
     pub journal: u16,
     pub incarnation: u32,
     pub message_bytes_max: u32,
@@ -470,6 +472,7 @@ impl Writer {
             ring,
             geometry: resume.geometry,
             identity: HeadIdentity { uuid: resume.uuid, journal: resume.journal, segment: 0 },
+            timeline: resume.timeline,
             incarnation: resume.incarnation,
             message_bytes_max: u64::from(resume.message_bytes_max),
             commit_start: start,
@@ -488,6 +491,7 @@ impl Writer {
                 position: start,
                 after_clean_stop: resume.after_clean_stop,
                 numbers_moved: resume.numbers_moved,
+                timeline: resume.timeline,
             }),
             sends,
             links: Vec::with_capacity(links_max),

@@ -4,10 +4,10 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, IoSlice};
+use std::io::{self, IoSlice, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// The space of a filesystem, in bytes.
@@ -90,11 +90,12 @@ fn open_private_with(path: &Path, create: bool, flags: libc::c_int) -> io::Resul
         .create(create)
         .mode(0o600)
         .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK | flags)
-        .open(path)?;
+        .open(path)
+        .map_err(|error| named(path, error))?;
     let metadata = file.metadata()?;
     let refuse = |why: &str| Err(io::Error::new(io::ErrorKind::PermissionDenied, why));
     if !metadata.is_file() {
-        return refuse("it is not a regular file");
+        return Err(named(path, io::ErrorKind::InvalidInput.into()));
     }
     if metadata.uid() != effective_user() {
         return refuse("it belongs to another user");
@@ -142,11 +143,36 @@ pub fn forget_cached(file: &File) -> io::Result<()> {
 /// Opens a regular file to look at, whoever owns it. Nothing that stands in its place can make the caller wait.
 pub fn open_to_read(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK;
-    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let file = File::options().read(true).custom_flags(flags).open(path).map_err(|error| named(path, error))?;
     if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
+        return Err(named(path, io::ErrorKind::InvalidInput.into()));
     }
     Ok(file)
+}
+
+/// All of a small regular file, which is refused where it is longer.
+pub fn read_small(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    open_to_read(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > bytes_max {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, format!("it is longer than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
+
+/// The error of an open, which says what stands in the place of the file where that is no regular one.
+fn named(path: &Path, error: io::Error) -> io::Error {
+    let Ok(metadata) = std::fs::symlink_metadata(path) else { return error };
+    let kind = metadata.file_type();
+    let what = match () {
+        () if kind.is_file() => return error,
+        () if kind.is_symlink() => "a symbolic link",
+        () if kind.is_dir() => "a directory",
+        () if kind.is_fifo() => "a FIFO",
+        () if kind.is_socket() => "a socket",
+        () => "a device",
+    };
+    io::Error::new(error.kind(), format!("it is {what} and must be a regular file: move it away"))
 }
 
 /// Creates a directory, with its parents, for our user alone. One that exists is left as it is.

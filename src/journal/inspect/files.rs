@@ -224,7 +224,7 @@ pub(in crate::journal) struct RingTail {
 
 impl RingTail {
     pub fn open(manifest: &Manifest, journal: u16) -> Option<Self> {
-        let path = ring_path(Path::new(&manifest.ring_dir), manifest.uuid, journal);
+        let path = ring_path(Path::new(&manifest.ring_dir), manifest.timeline, journal);
         let file = file::open_to_read(&path).ok()?;
         Some(Self { file, geometry: manifest.geometry, window: Window::default(), limit: 0 })
     }

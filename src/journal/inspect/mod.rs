@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::file;
 
-use super::{Manifest, ManifestError, RecordHeader, StorageError};
+use super::{Manifest, ManifestError, RecordHeader, StorageError, device, home};
 
 pub use files::SlotHead;
 pub(in crate::journal) use reader::next_whole;
@@ -66,7 +66,10 @@ const MANIFEST_BYTES_MAX: u64 = 64 * 1024;
 impl Directory {
     pub fn open(data_dir: &Path) -> Result<Self, CatError> {
         let bytes = read_bounded(&data_dir.join("manifest"), MANIFEST_BYTES_MAX)?.ok_or(CatError::NoManifest)?;
-        let manifest = Manifest::of_text(&bytes).map_err(CatError::Manifest)?;
+        let mut manifest = Manifest::of_text(&bytes).map_err(CatError::Manifest)?;
+        // As a start would see it: a ring that serves the original is none of a copy's.
+        manifest.last_use.device = device::identities_below(data_dir);
+        manifest.last_use.home = home::of(data_dir, manifest.geometry.journals);
         Ok(Self { data_dir: data_dir.to_owned(), manifest })
     }
 

@@ -306,6 +306,8 @@ fn ring_status(ring: &mut RingTail, manifest: &Manifest, journal: u16) -> Option
     let why = match header.identity {
         RingIdentity::Blank => Some("it was never used".to_owned()),
         RingIdentity::Foreign(why) => Some(why.to_owned()),
+        RingIdentity::EarlierBoot => Some("it is of an earlier boot, or of another machine".to_owned()),
+        RingIdentity::OtherHome => Some("it serves another data directory, of which this is a copy".to_owned()),
         RingIdentity::Ours if header.owner != u64::from(manifest.incarnation) => {
             Some(format!("it is of incarnation {}", header.owner))
         }

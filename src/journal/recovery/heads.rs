@@ -4,7 +4,7 @@ use crate::sys::ring::{PAGE_BYTES, RingMemory};
 
 use super::super::inspect::next_whole;
 use super::super::pages::Pages;
-use super::super::ring_file::{RingIdentity, read_identity};
+use super::super::ring_file::is_of_this_directory;
 use super::super::scan::{Incarnations, SegmentSource};
 use super::super::state::{HeadIdentity, head_identity};
 use super::super::{Geometry, HEADER_BYTES, Manifest, OpenError, RECORD_ALIGN, Read, Slot, Storage, StorageError};
@@ -112,7 +112,7 @@ pub(super) fn check_never_headed<S: Storage>(
     let geometry = manifest.geometry;
     let last = manifest.incarnation;
     let was_synced = ring.is_some_and(|ring| {
-        read_identity(ring.identity(), manifest, journal) == RingIdentity::Ours
+        is_of_this_directory(ring.identity(), manifest, journal)
             && ring.owner() == u64::from(last)
             && ring.marks().synced > 0
     });

@@ -18,6 +18,11 @@ pub(super) fn read_ring(
     match read_identity(ring.identity(), manifest, journal) {
         RingIdentity::Blank => return Ok((RingFound::Absent, 0, 0)),
         RingIdentity::Foreign(why) => return refuse(why),
+        // Its directory has it locked, or will want it.
+        RingIdentity::OtherHome => return refuse("it serves another data directory, of which this is a copy"),
+        // No page of it was ever synced, so that each may be of another time.
+        RingIdentity::EarlierBoot if ring.marks().appended <= scan.at => return Ok((RingFound::Finished, 0, 0)),
+        RingIdentity::EarlierBoot => return refuse("it is of an earlier boot, or of another machine"),
         RingIdentity::Ours => {}
     }
     let segments_end = scan.at;

@@ -55,12 +55,13 @@ pub(super) fn rebuild(data_dir: &Path, options: &Options) -> Result<Manifest, St
         ring_dir,
         // Not known any more: to pass over numbers that never left is the lesser evil.
         numbers_moved: Some((0..journals).collect()),
+        timeline: string(&text, "timeline").and_then(|text| Uuid::parse_str(&text).ok()).unwrap_or(uuid),
         last_use: LastUse::default(),
     };
     let walked = newest_incarnation(data_dir, &manifest)?;
     let owner = (0..journals).filter_map(|journal| {
         let header = RingTail::open(&manifest, journal)?.refresh(&manifest, journal)?;
-        (header.identity == super::super::super::ring_file::RingIdentity::Ours).then_some(header.owner as u32)
+        header.identity.is_of_this_directory().then_some(header.owner as u32)
     });
     let owner = owner.max();
     let told = number(&text, "incarnation").and_then(|told| u32::try_from(told).ok());

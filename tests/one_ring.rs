@@ -1,0 +1,344 @@
+//! One directory, one ring: the real binary beside copies of its data directory, without its lock, over rings that outlived a boot, and with
+//! things in the place of its files that are no files.
+
+#[path = "kill/engine.rs"]
+mod engine;
+#[path = "kill/wire.rs"]
+mod wire;
+
+use std::fs::{self, File};
+use std::os::unix::fs::FileExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use engine::{Place, Running, SMALL, Setup, free_port};
+use fixring::journal::why_held;
+use wire::{DEADLINE, Fields, Party, Read1, Wire};
+
+const DATA_DIRECTORY: i32 = 3;
+const SHARED_MEMORY: i32 = 6;
+const PARTY: Party = Party { begin_string: "FIX.4.4", sender: "DESK", target: "VENUE" };
+
+/// The counterparty, which never resets.
+#[derive(Default)]
+struct Desk {
+    wire: Option<Wire>,
+    sent: u64,
+    received: u64,
+}
+
+impl Desk {
+    fn log_on(&mut self, port: u16) {
+        self.wire = Wire::connect(port);
+        self.send("A", "98=0|108=30|");
+        let answer = self.next();
+        assert_eq!((answer.msg_type(), answer.number(34)), ("A", self.received), "{answer:?}");
+    }
+
+    fn send(&mut self, msg_type: &str, body: &str) {
+        self.sent += 1;
+        let message = PARTY.message(msg_type, self.sent, "", body);
+        assert!(self.wire.as_mut().expect("a ready engine listens").send(&message));
+    }
+
+    fn next(&mut self) -> Fields {
+        self.received += 1;
+        let deadline = Instant::now() + DEADLINE;
+        loop {
+            match self.wire.as_mut().unwrap().read(Duration::from_millis(100)) {
+                Read1::Message(message) => return message,
+                Read1::Nothing => assert!(Instant::now() < deadline, "nothing comes"),
+                Read1::End => panic!("the engine closed the connection"),
+            }
+        }
+    }
+
+    /// TestRequests, each answered in order.
+    fn talk(&mut self, count: u32) {
+        for _ in 0..count {
+            self.send("1", "112=still there|");
+            let answer = self.next();
+            assert_eq!((answer.msg_type(), answer.number(34)), ("0", self.received), "{answer:?}");
+        }
+    }
+}
+
+/// A configuration of its own, over another directory and other ports, with the same rings.
+fn beside(place: &Place, data_dir: &Path) -> (PathBuf, u16) {
+    let (config, port) = (place.path().join("beside.toml"), free_port());
+    let text = fs::read_to_string(place.config()).unwrap();
+    let text = text.replace(&place.port.to_string(), &port.to_string());
+    fs::write(&config, text.replace(place.data_dir().to_str().unwrap(), data_dir.to_str().unwrap())).unwrap();
+    (config, port)
+}
+
+fn start_with(config: &Path) -> Running {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fixring"));
+    command.args(["run", "--config"]).arg(config);
+    Running::of(command)
+}
+
+fn recover(config: &Path, more: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fixring"));
+    command.args(["recover", "--config"]).arg(config).args(more).output().unwrap()
+}
+
+fn text_of(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+fn copy(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap().success());
+}
+
+fn ended_with(mut engine: Running, status: i32) -> String {
+    let (ended, log) = engine.until_ended();
+    assert_eq!(ended.code(), Some(status), "{log}");
+    log
+}
+
+/// A restore drill took production down: the copy took the original's ring, was ready, and the original ended with status 4.
+#[test]
+fn a_copy_beside_its_running_original_is_refused_until_it_has_a_timeline_of_its_own() {
+    let place = Place::new(&SMALL);
+    let mut original = place.start_ready();
+    let mut desk = Desk::default();
+    desk.log_on(place.port);
+    desk.talk(5);
+    let drill = place.path().join("drill");
+    copy(&place.data_dir(), &drill);
+    desk.talk(200);
+    let (config, port) = beside(&place, &drill);
+
+    let log = ended_with(start_with(&config), DATA_DIRECTORY);
+    assert!(log.contains("is in use by another process") && log.contains("fixring recover --restored"), "{log}");
+    assert_eq!(why_held(&drill).unwrap(), None, "nothing was written into it");
+    desk.talk(1);
+    let output = recover(&config, &["--restored", "--keep-numbers"]);
+    assert!(output.status.success(), "{}", text_of(&output));
+    let mut copied = start_with(&config);
+    copied.until_ready();
+    let mut other = Desk { sent: 300, received: 1, ..Desk::default() };
+    other.wire = Wire::connect(port);
+    other.send("A", "98=0|108=30|141=Y|");
+    desk.talk(200);
+
+    // Neither has anything of the other's, whoever ends first.
+    copied.kill();
+    desk.talk(1);
+    original.kill();
+    let mut original = place.start_ready();
+    desk.log_on(place.port);
+    original.until_logged("the ring was accepted");
+    desk.talk(5);
+    original.terminate();
+    assert_eq!(original.until_ended().0.code(), Some(0));
+    let copied = start_with(&config);
+    copied.until_ready();
+    assert_eq!(why_held(&place.data_dir()).unwrap(), None);
+}
+
+#[test]
+fn a_copy_whose_original_is_stopped_is_held_and_leaves_it_its_ring() {
+    for clean in [true, false] {
+        let place = Place::new(&SMALL);
+        let mut original = place.start_ready();
+        let mut desk = Desk::default();
+        desk.log_on(place.port);
+        desk.talk(20);
+        if clean {
+            original.terminate();
+            assert_eq!(original.until_ended().0.code(), Some(0));
+            // The Logout that it sent.
+            desk.received += 1;
+        } else {
+            original.kill();
+        }
+        let drill = place.path().join("drill");
+        copy(&place.data_dir(), &drill);
+        let (config, _) = beside(&place, &drill);
+        let held = start_with(&config);
+        held.until_logged("is a copy");
+        held.terminate();
+        ended_with(held, 0);
+        assert!(why_held(&drill).unwrap().is_some_and(|why| why.contains("journal-0")));
+        assert!(recover(&config, &["--restored", "--keep-numbers"]).status.success());
+        let mut copied = start_with(&config);
+        copied.until_ready();
+        copied.kill();
+
+        let original = place.start_ready();
+        original.until_logged("the ring was accepted");
+        desk.log_on(place.port);
+        desk.talk(5);
+    }
+}
+
+/// Put back in the place of its original, it has the same path, and may have the same number of a file.
+#[test]
+fn a_copy_of_the_same_start_that_is_put_back_is_held_with_the_ring_and_without_it() {
+    for (mode, keeps_ring) in [("buffered", true), ("sync", true), ("sync", false)] {
+        let place = Place::new(&Setup { mode, ..SMALL });
+        let mut engine = place.start_ready();
+        let mut desk = Desk::default();
+        desk.log_on(place.port);
+        desk.talk(5);
+        copy(&place.data_dir(), &place.path().join("copy"));
+        desk.talk(100);
+        engine.kill();
+        fs::remove_dir_all(place.data_dir()).unwrap();
+        fs::rename(place.path().join("copy"), place.data_dir()).unwrap();
+        if !keeps_ring {
+            fs::remove_dir_all(place.ring_dir()).unwrap();
+        }
+        let held = place.start();
+        held.until_logged("is held: its directory journal-0 is not the one that was last used");
+        assert!(Wire::connect(place.port).is_none(), "a held engine takes no session over");
+    }
+}
+
+#[test]
+fn a_directory_that_was_moved_is_itself() {
+    let place = Place::new(&SMALL);
+    let mut engine = place.start_ready();
+    let mut desk = Desk::default();
+    desk.log_on(place.port);
+    desk.talk(20);
+    engine.kill();
+    let moved = place.path().join("moved");
+    fs::rename(place.data_dir(), &moved).unwrap();
+    let (config, port) = beside(&place, &moved);
+    let engine = start_with(&config);
+    engine.until_ready();
+    engine.until_logged("the ring was accepted");
+    desk.log_on(port);
+    desk.talk(5);
+}
+
+/// Two engines ran over one ring, and numbers went back.
+#[test]
+fn without_the_locks_file_the_rings_own_lock_keeps_a_second_engine_away() {
+    let place = Place::new(&SMALL);
+    let _first = place.start_ready();
+    let mut desk = Desk::default();
+    desk.log_on(place.port);
+    desk.talk(20);
+    fs::remove_file(place.data_dir().join("lock")).unwrap();
+    let (config, _) = beside(&place, &place.data_dir());
+    for _ in 0..2 {
+        let log = ended_with(start_with(&config), DATA_DIRECTORY);
+        assert!(log.contains(".ring\" is in use by another process"), "{log}");
+        let output = recover(&config, &["--restored", "--keep-numbers"]);
+        assert_eq!(output.status.code(), Some(DATA_DIRECTORY), "{}", text_of(&output));
+    }
+    desk.talk(20);
+}
+
+fn ring_of(place: &Place) -> PathBuf {
+    fs::read_dir(place.ring_dir()).unwrap().next().unwrap().unwrap().path()
+}
+
+/// Makes a ring look as an earlier boot, or another machine, has left it: `sys/ring.rs` and `journal/ring_file.rs` say what lies where.
+fn of_another_boot(ring: &Path) {
+    const BOOT_ID: std::ops::Range<usize> = 64..80;
+    const CRC: usize = 80;
+    let file = File::options().read(true).write(true).open(ring).unwrap();
+    let mut header = [0; CRC + 4];
+    file.read_exact_at(&mut header, 0).unwrap();
+    header[BOOT_ID].iter_mut().for_each(|byte| *byte ^= 0x55);
+    let crc = crc_fast::crc32_iscsi(&header[..CRC]);
+    header[CRC..].copy_from_slice(&crc.to_le_bytes());
+    file.write_all_at(&header, 0).unwrap();
+}
+
+/// With `ring_dir` on the volume a ring survives the death of its node, as old as it may be, and the lease was skipped.
+#[test]
+fn a_ring_of_an_earlier_boot_is_not_believed_and_the_lease_applies() {
+    for is_ahead in [true, false] {
+        let place = Place::new(&SMALL);
+        let mut engine = place.start_ready();
+        let mut desk = Desk::default();
+        desk.log_on(place.port);
+        desk.talk(20);
+        engine.kill();
+        let ring = ring_of(&place);
+        of_another_boot(&ring);
+        if !is_ahead {
+            // Its marks are as old as its pages.
+            let file = File::options().write(true).open(&ring).unwrap();
+            [128, 256, 384].iter().for_each(|mark| file.write_all_at(&4096u64.to_le_bytes(), *mark).unwrap());
+        }
+        let engine = place.start_ready();
+        engine.until_logged("go on at their leases");
+        assert!(!engine.log_text().contains("the ring was accepted"), "{}", engine.log_text());
+        desk.wire = Wire::connect(place.port);
+        desk.send("A", "98=0|108=30|");
+        let answer = desk.next();
+        assert!(answer.msg_type() == "A" && answer.number(34) > desk.received, "{answer:?}");
+    }
+}
+
+#[test]
+fn a_clean_stop_needs_no_ring_of_the_same_boot() {
+    let place = Place::new(&SMALL);
+    let mut engine = place.start_ready();
+    let mut desk = Desk::default();
+    desk.log_on(place.port);
+    desk.talk(20);
+    engine.terminate();
+    assert_eq!(engine.until_ended().0.code(), Some(0));
+    desk.received += 1;
+    of_another_boot(&ring_of(&place));
+    let engine = place.start_ready();
+    engine.until_logged("after a clean stop");
+    desk.log_on(place.port);
+    desk.talk(3);
+    assert!(!place.data_dir().join("quarantine").exists(), "there is nothing to keep");
+}
+
+/// A FIFO in the ring's place hung the start, which then ignored SIGTERM.
+#[test]
+fn nothing_that_stands_in_the_place_of_a_file_hangs_a_start() {
+    let place = Place::new(&SMALL);
+    let mut engine = place.start_ready();
+    engine.kill();
+    let (data, ring) = (place.data_dir(), ring_of(&place));
+    let needed = [
+        (ring.clone(), SHARED_MEMORY),
+        (data.join("manifest"), 4),
+        (data.join("lock"), DATA_DIRECTORY),
+        (data.join("journal-0/segment-0.seg"), 4),
+        (data.join("journal-0/segment-3.seg"), 4),
+    ];
+    let stood_in: [(&str, fn(&Path)); 4] = [
+        ("a FIFO", |path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success())),
+        ("a socket", |path| drop(UnixListener::bind(path).unwrap())),
+        ("a directory", |path| fs::create_dir(path).unwrap()),
+        ("a symbolic link", |path| std::os::unix::fs::symlink("/dev/zero", path).unwrap()),
+    ];
+    let aside = place.path().join("aside");
+    for (path, status) in needed {
+        fs::rename(&path, &aside).unwrap();
+        for (what, put) in stood_in {
+            put(&path);
+            let log = ended_with(place.start(), status);
+            assert!(log.contains(path.to_str().unwrap()) && log.contains(what), "{path:?}: {log}");
+            if what == "a directory" {
+                fs::remove_dir(&path).unwrap()
+            } else {
+                fs::remove_file(&path).unwrap()
+            };
+        }
+        fs::rename(&aside, &path).unwrap();
+    }
+    // These are notes: a start goes on without them.
+    for name in ["flush-method", "flush-method.new", "recovery.json", "recovery.json.new"] {
+        let path = data.join(name);
+        let _ = fs::remove_file(&path);
+        assert!(Command::new("mkfifo").arg(&path).status().unwrap().success());
+        place.start_ready().kill();
+        fs::remove_file(&path).unwrap();
+    }
+}
