@@ -178,6 +178,7 @@ counters! {
         segments: Counter, "Sealed segments archived";
         failures: Counter, "Attempts to archive a segment that failed";
         missed: Counter, "Segments that were overwritten before they were archived";
+        differing: Counter, "Segments whose name the archive had given to other bytes, and that were archived beside them";
         lag_segments: Gauge, "Sealed segments that are not archived";
         failing: Gauge, "1 while the last attempt to archive has failed";
     }

@@ -35,15 +35,21 @@ const HOLD_LOG_INTERVAL: Duration = Duration::from_secs(60);
 const HOLD_AT_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// What the configuration names, if anything.
-pub(crate) fn target(config: &Config, geometry: Geometry, uuid: Uuid, journal: u16) -> Option<Box<dyn ArchiveTarget>> {
+pub(crate) fn target(
+    config: &Config,
+    geometry: Geometry,
+    (uuid, timeline): (Uuid, Uuid),
+    journal: u16,
+) -> Option<Box<dyn ArchiveTarget>> {
     let persistence = &config.persistence;
     if let Some(directory) = &persistence.archive {
-        return Some(Box::new(ArchiveDirectory::new(directory, uuid, journal)));
+        return Some(Box::new(ArchiveDirectory::new(directory, timeline, journal)));
     }
     let command = &persistence.archive_command;
     let timeout_ns = persistence.archive_timeout.as_nanos() as u64;
     (!command.is_empty()).then(|| -> Box<dyn ArchiveTarget> {
-        Box::new(ArchiveCommand::new(command, timeout_ns, &config.engine.data_dir, geometry, uuid, journal))
+        let data_dir = &config.engine.data_dir;
+        Box::new(ArchiveCommand::new(command, timeout_ns, data_dir, geometry, (uuid, timeline), journal))
     })
 }
 
@@ -58,7 +64,9 @@ pub(crate) fn archive_first(
         return Ok(());
     }
     for (journal, ring) in (0..manifest.geometry.journals).zip(rings) {
-        let Some(mut target) = target(config, manifest.geometry, manifest.uuid, journal) else { continue };
+        let Some(mut target) = target(config, manifest.geometry, (manifest.uuid, manifest.timeline), journal) else {
+            continue;
+        };
         let start = Instant::now();
         let pause = || {
             thread::sleep(PACE_BEFORE_RECOVERY);
@@ -112,6 +120,16 @@ impl<S: Storage> Archiving<S> {
                 self.failure_said = None;
                 tracing::info!(journal, segment = segment.name, "segment archived");
                 Duration::ZERO
+            }
+            ArchiveTurn::Differs(segment) => {
+                self.counters.differing.add(1);
+                tracing::error!(
+                    journal,
+                    segment = segment.name,
+                    "the archive holds other bytes under this segment's name than the journal has: they stay there, and the segment is \
+                     archived beside them, with its checksum in its name. See what wrote them"
+                );
+                PACE
             }
             ArchiveTurn::Missed(first, last) => {
                 self.counters.missed.add(last - first + 1);

@@ -167,7 +167,9 @@ impl Engine {
             let recycling = &journal.recycling;
             recycling.set_resend_hold_max(config.persistence.recycle_hold_max.as_nanos() as u64);
             watches.push(RecycleWatch::new(journal.number, Arc::clone(recycling), shared.recycling(at)));
-            if let Some(target) = target(config, journal.writer.geometry(), opened.uuid, journal.number) {
+            if let Some(target) =
+                target(config, journal.writer.geometry(), (opened.uuid, opened.timeline), journal.number)
+            {
                 let archiver = journal.archiver(opened.uuid, target, config.persistence.archive_required);
                 archivers.push(Archiving::new(journal.number, archiver, shared.archive(at)));
             }

@@ -13,12 +13,15 @@ use std::task::Poll;
 
 use uuid::Uuid;
 
-use super::{ArchiveTarget, SealedSegment, checksum_line};
+use super::{ArchiveTarget, Holding, SealedSegment, checksum_line, prefix};
 use crate::journal::{FileStorage, Geometry, file_storage};
+use crate::sys::file::read_small;
 use crate::sys::process::kill_group;
 
 /// Of what a command that failed said, for the log.
 const SAID_BYTES_MAX: u64 = 400;
+/// A checksum and a name.
+const PROOF_BYTES_MAX: u64 = 1024;
 
 pub struct ArchiveCommand {
     arguments: Vec<String>,
@@ -43,13 +46,13 @@ impl ArchiveCommand {
         timeout_ns: u64,
         data_dir: &Path,
         geometry: Geometry,
-        uuid: Uuid,
+        (uuid, timeline): (Uuid, Uuid),
         journal: u16,
     ) -> Self {
         Self {
             arguments: arguments.to_vec(),
             timeout_ns,
-            prefix: format!("{uuid}-journal-{journal:03}-segment-"),
+            prefix: prefix(uuid, timeline, journal),
             storage: FileStorage::open(data_dir, geometry),
             journal,
             geometry,
@@ -86,18 +89,36 @@ impl ArchiveCommand {
     fn proof(&self) -> PathBuf {
         self.storage.journal_dir(self.journal).join("archived")
     }
+
+    /// Checksum and name of what was archived last.
+    fn last(&self) -> io::Result<Option<(String, String)>> {
+        let text = match read_small(&self.proof(), PROOF_BYTES_MAX) {
+            Ok(text) => String::from_utf8_lossy(&text).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut words = text.split_whitespace().map(str::to_owned);
+        Ok(words.next().zip(words.next()))
+    }
 }
 
 impl ArchiveTarget for ArchiveCommand {
-    fn holds(&mut self, segment: &SealedSegment) -> io::Result<bool> {
-        let text = match fs::read_to_string(self.proof()) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            Err(error) => return Err(error),
-        };
-        let name = text.split_whitespace().nth(1).and_then(|name| name.strip_prefix(&self.prefix));
+    /// It goes through the segments in their order, so that one name speaks for all before it: in its own timeline.
+    fn holding(&mut self, segment: &SealedSegment) -> io::Result<Holding> {
+        let last = self.last()?;
+        let name = last.as_ref().and_then(|(_, name)| name.strip_prefix(&self.prefix));
         let number = name.and_then(|name| name.split('-').next()).and_then(|number| number.parse::<u64>().ok());
-        Ok(number.is_some_and(|number| segment.number <= number))
+        Ok(match number {
+            Some(number) if segment.number < number => Holding::Whole,
+            Some(number) if segment.number == number => Holding::Something,
+            _ => Holding::Nothing,
+        })
+    }
+
+    fn holds(&mut self, segment: &SealedSegment, sha256: &str) -> io::Result<bool> {
+        let last = self.last()?;
+        Ok(last
+            .is_some_and(|(found, name)| found == sha256 && (name == segment.name || name == segment.beside(sha256))))
     }
 
     fn begin(&mut self, _segment: &SealedSegment) -> io::Result<()> {

@@ -3,7 +3,7 @@
 //! ```text
 //! <directory>/<name of the segment>           the segment's bytes as they are on the volume
 //! <directory>/<name of the segment>.sha256    its checksum; written last, so where it is there the copy is whole
-//! <directory>/.<uuid>-journal-<n>.partial     a copy that is being made
+//! <directory>/.<timeline>-journal-<n>.partial a copy that is being made
 //! ```
 
 use std::fs::{self, File};
@@ -14,11 +14,13 @@ use std::task::Poll;
 
 use uuid::Uuid;
 
-use super::{ArchiveTarget, SealedSegment, checksum_line};
-use crate::sys::file::forget_cached;
+use super::{ArchiveTarget, Holding, SealedSegment, checksum_line};
+use crate::sys::file::{forget_cached, read_small};
 
 /// Synced as often, so that the device never has a whole segment to write at once.
 const SYNC_BYTES: u64 = 1 << 20;
+/// A checksum and a name.
+const PROOF_BYTES_MAX: u64 = 1024;
 
 pub struct ArchiveDirectory {
     directory: PathBuf,
@@ -29,13 +31,23 @@ pub struct ArchiveDirectory {
 
 impl ArchiveDirectory {
     /// The directory is not made: where it is missing, what should be mounted there is not.
-    pub fn new(directory: &Path, uuid: Uuid, journal: u16) -> Self {
-        let partial = directory.join(format!(".{uuid}-journal-{journal:03}.partial"));
+    pub fn new(directory: &Path, timeline: Uuid, journal: u16) -> Self {
+        let partial = directory.join(format!(".{timeline}-journal-{journal:03}.partial"));
         Self { directory: directory.to_owned(), partial, copy: None, unsynced_bytes: 0 }
     }
 
-    fn sidecar(&self, segment: &SealedSegment) -> PathBuf {
-        self.directory.join(format!("{}.sha256", segment.name))
+    fn sidecar(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.sha256"))
+    }
+
+    /// Whether there is a copy of this name whose proof says that it has these bytes.
+    fn has(&self, name: &str, sha256: &str) -> io::Result<bool> {
+        let proof = match read_small(&self.sidecar(name), PROOF_BYTES_MAX) {
+            Ok(proof) => proof,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        Ok(proof == checksum_line(sha256, name).as_bytes() && self.directory.join(name).try_exists()?)
     }
 
     fn complete(&mut self, segment: &SealedSegment, sha256: &str) -> io::Result<()> {
@@ -51,14 +63,20 @@ impl ArchiveDirectory {
         sidecar.sync_all()?;
         // The copy's name is durable before the proof's is.
         sync_directory(&self.directory)?;
-        fs::rename(&self.partial, self.sidecar(segment))?;
+        fs::rename(&self.partial, self.sidecar(&segment.name))?;
         sync_directory(&self.directory)
     }
 }
 
 impl ArchiveTarget for ArchiveDirectory {
-    fn holds(&mut self, segment: &SealedSegment) -> io::Result<bool> {
-        self.sidecar(segment).try_exists().map_err(|error| self.told(error))
+    fn holding(&mut self, segment: &SealedSegment) -> io::Result<Holding> {
+        let is_there = self.sidecar(&segment.name).try_exists().map_err(|error| self.told(error))?;
+        Ok(if is_there { Holding::Something } else { Holding::Nothing })
+    }
+
+    fn holds(&mut self, segment: &SealedSegment, sha256: &str) -> io::Result<bool> {
+        let has = |name: &str| self.has(name, sha256).map_err(|error| self.told(error));
+        Ok(has(&segment.name)? || has(&segment.beside(sha256))?)
     }
 
     fn begin(&mut self, _segment: &SealedSegment) -> io::Result<()> {
@@ -99,13 +117,18 @@ impl ArchiveDirectory {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    File::options()
+    let file = File::options()
         .write(true)
         .create(true)
         .truncate(true)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC | libc::O_NONBLOCK)
+        .open(path)?;
+    if !file.metadata()?.is_file() {
+        let why = format!("{} is not a regular file: move it away", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(file)
 }
 
 fn sync_directory(path: &Path) -> io::Result<()> {

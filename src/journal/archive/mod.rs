@@ -6,7 +6,9 @@
 //! happen, since the flusher waits.
 //!
 //! What is archived already an [`ArchiveTarget`] tells by a proof that is durable only after the copy, so that a restart neither forgets
-//! a segment nor copies it twice. (A command may be called twice for one, when the process dies between its success and the proof.)
+//! a segment nor copies it twice. (A command may be called twice for one, when the process dies between its success and the proof.) A name alone
+//! proves nothing: what has it is compared by its checksum, and a segment that differs is stored beside it. The name holds the timeline, so
+//! that a restored directory never finds the segments of the branch that it left under the names of its own.
 
 mod command;
 mod directory;
@@ -35,8 +37,10 @@ const RETRY_NS_MAX: u64 = 30_000_000_000;
 
 /// Where sealed segments go. Any error is tried again later, from the segment's beginning.
 pub trait ArchiveTarget: Send {
-    /// Whether it has the whole segment already.
-    fn holds(&mut self, segment: &SealedSegment) -> io::Result<bool>;
+    /// What it has of the segment already.
+    fn holding(&mut self, segment: &SealedSegment) -> io::Result<Holding>;
+    /// Whether it has just these bytes under the segment's name, or under [`SealedSegment::beside`].
+    fn holds(&mut self, segment: &SealedSegment, sha256: &str) -> io::Result<bool>;
     /// Begins a copy, and forgets an unfinished one.
     fn begin(&mut self, segment: &SealedSegment) -> io::Result<()>;
     fn write(&mut self, bytes: &[u8]) -> io::Result<()>;
@@ -46,13 +50,31 @@ pub trait ArchiveTarget: Send {
     fn abandon(&mut self);
 }
 
+/// What a target has under a segment's name.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Holding {
+    Nothing,
+    /// Something, which is compared by its checksum before it is taken for the segment.
+    Something,
+    /// The segment. What says so belongs to this timeline, and to no other.
+    Whole,
+}
+
 /// A segment that will not change until it is recycled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedSegment {
     pub number: u64,
-    /// Whose segment, which, where it begins in the journal, and which incarnation began the next one. In the order of the journal
-    /// where names are sorted. An incarnation above that of another file for the same segment is that of a volume that was restored.
+    /// Whose segment, in which timeline, which, where it begins in the journal, and which incarnation began the next one. In the order of the
+    /// journal where the names of one timeline are sorted.
     pub name: String,
+}
+
+impl SealedSegment {
+    /// Its name where something else has the one that it should have.
+    pub fn beside(&self, sha256: &str) -> String {
+        let stem = self.name.strip_suffix(".seg").unwrap_or(&self.name);
+        format!("{stem}-sha256-{}.seg", &sha256[..sha256.len().min(16)])
+    }
 }
 
 /// Archives one journal.
@@ -81,6 +103,8 @@ pub enum ArchiveTurn {
     /// It had this segment already.
     Known(SealedSegment),
     Archived(SealedSegment),
+    /// It has something else under this segment's name, which stays there. The segment is archived beside it.
+    Differs(SealedSegment),
     /// These segments, first and last, were recycled before they were archived.
     Missed(u64, u64),
     Failed {
@@ -97,7 +121,7 @@ impl<S: Storage> Journal<S> {
             self.recycling.require_archive();
         }
         Archiver {
-            source: Source::new(self.storage.clone(), self.writer.geometry(), uuid, self.number),
+            source: Source::new(self.storage.clone(), self.writer.geometry(), (uuid, self.timeline), self.number),
             watermarks: self.watermarks.clone(),
             recycling: Arc::clone(&self.recycling),
             target,
@@ -123,12 +147,12 @@ impl<S: Storage> Archiver<S> {
                 return Ok(ArchiveTurn::Idle);
             }
             let segment = self.source.sealed(self.next)?;
-            match self.target.holds(&segment) {
-                Ok(true) => {
+            match self.target.holding(&segment) {
+                Ok(Holding::Whole) => {
                     self.passed(segment.number);
                     return Ok(ArchiveTurn::Known(segment));
                 }
-                Ok(false) => self.copy = Some(Copying::new(segment)),
+                Ok(holding) => self.copy = Some(Copying::new(segment, holding)),
                 Err(error) => return Ok(self.failed(segment, error, now_ns)),
             }
         }
@@ -140,6 +164,12 @@ impl<S: Storage> Archiver<S> {
         }
         Ok(match step {
             Step::Copied => ArchiveTurn::Worked,
+            Step::Differs(segment) => ArchiveTurn::Differs(segment),
+            Step::Known(segment) => {
+                self.copy = None;
+                self.passed(segment.number);
+                ArchiveTurn::Known(segment)
+            }
             Step::Waits => ArchiveTurn::Waits,
             Step::Done(segment) => {
                 self.copy = None;
@@ -217,15 +247,17 @@ pub fn archive_before_recovery<S: Storage>(
     let Some(next) = heads.first().map(|newest| newest + 1) else { return Ok(None) };
     let oldest = next.checked_sub(geometry.segments.into()).filter(|oldest| heads.contains(oldest));
     let Some(oldest) = oldest.filter(|_| ring_appended > next * geometry.segment_bytes) else { return Ok(None) };
-    let mut source = Source::new(storage.clone(), geometry, manifest.uuid, journal);
+    let mut source = Source::new(storage.clone(), geometry, (manifest.uuid, manifest.timeline), journal);
     let segment = source.sealed(oldest)?;
-    if target.holds(&segment).map_err(|error| ArchiveError::Target(segment.clone(), error))? {
+    let holding = target.holding(&segment).map_err(|error| ArchiveError::Target(segment.clone(), error))?;
+    if holding == Holding::Whole {
         return Ok(None);
     }
-    let mut copy = Copying::new(segment);
+    let mut copy = Copying::new(segment, holding);
     loop {
         match copy.step(&mut source, target, pause())? {
-            Step::Copied | Step::Waits => {}
+            Step::Copied | Step::Waits | Step::Differs(_) => {}
+            Step::Known(_) => return Ok(None),
             Step::Done(segment) => return Ok(Some(segment)),
             Step::Failed(segment, error) => {
                 target.abandon();
@@ -252,14 +284,15 @@ struct Source<S> {
     storage: S,
     geometry: Geometry,
     uuid: Uuid,
+    timeline: Uuid,
     journal: u16,
     chunk: Box<[u8]>,
 }
 
 impl<S: Storage> Source<S> {
-    fn new(storage: S, geometry: Geometry, uuid: Uuid, journal: u16) -> Self {
+    fn new(storage: S, geometry: Geometry, (uuid, timeline): (Uuid, Uuid), journal: u16) -> Self {
         let chunk = vec![0; CHUNK_BYTES.min(geometry.segment_bytes) as usize].into_boxed_slice();
-        Self { storage, geometry, uuid, journal, chunk }
+        Self { storage, geometry, uuid, timeline, journal, chunk }
     }
 
     fn sealed(&mut self, number: u64) -> Result<SealedSegment, StorageError> {
@@ -268,10 +301,8 @@ impl<S: Storage> Source<S> {
         let next = position + self.geometry.segment_bytes;
         // A damaged head is no reason to keep the segment from the archive.
         let incarnation = record_at(&mut segments, &self.geometry, next)?.map_or(0, |(header, _)| header.incarnation);
-        let (uuid, journal) = (self.uuid, self.journal);
-        let name = format!(
-            "{uuid}-journal-{journal:03}-segment-{number:012}-position-{position:020}-incarnation-{incarnation:010}.seg"
-        );
+        let prefix = prefix(self.uuid, self.timeline, self.journal);
+        let name = format!("{prefix}{number:012}-position-{position:020}-incarnation-{incarnation:010}.seg");
         Ok(SealedSegment { number, name })
     }
 
@@ -283,9 +314,11 @@ impl<S: Storage> Source<S> {
     }
 }
 
-/// A copy that is being made.
+/// A copy that is being made, or that is first looked for.
 struct Copying {
     segment: SealedSegment,
+    /// The target has something under its name: only the checksum is made, until that is compared.
+    is_compared: bool,
     has_begun: bool,
     offset: u64,
     hash: Sha256,
@@ -296,13 +329,16 @@ struct Copying {
 enum Step {
     Copied,
     Waits,
+    Known(SealedSegment),
+    Differs(SealedSegment),
     Done(SealedSegment),
     Failed(SealedSegment, io::Error),
 }
 
 impl Copying {
-    fn new(segment: SealedSegment) -> Self {
-        Self { segment, has_begun: false, offset: 0, hash: Sha256::new(), sha256: None }
+    fn new(segment: SealedSegment, holding: Holding) -> Self {
+        let is_compared = holding != Holding::Nothing;
+        Self { segment, is_compared, has_begun: false, offset: 0, hash: Sha256::new(), sha256: None }
     }
 
     fn step<S: Storage>(
@@ -312,6 +348,16 @@ impl Copying {
         now_ns: u64,
     ) -> Result<Step, StorageError> {
         let step = match &self.sha256 {
+            Some(sha256) if self.is_compared => match target.holds(&self.segment, sha256) {
+                Ok(true) => Ok(Step::Known(self.segment.clone())),
+                Ok(false) => {
+                    let found = self.segment.clone();
+                    self.segment.name = found.beside(sha256);
+                    (self.is_compared, self.offset, self.sha256) = (false, 0, None);
+                    Ok(Step::Differs(found))
+                }
+                Err(error) => Err(error),
+            },
             Some(sha256) => match target.finish(&self.segment, sha256, now_ns) {
                 Poll::Pending => return Ok(Step::Waits),
                 Poll::Ready(result) => result.map(|()| Step::Done(self.segment.clone())),
@@ -324,6 +370,9 @@ impl Copying {
                 if self.offset == segment_bytes {
                     self.sha256 = Some(hexadecimal(&std::mem::take(&mut self.hash).finalize()));
                 }
+                if self.is_compared {
+                    return Ok(Step::Copied);
+                }
                 let begun =
                     if std::mem::replace(&mut self.has_begun, true) { Ok(()) } else { target.begin(&self.segment) };
                 begun.and_then(|()| target.write(chunk)).map(|()| Step::Copied)
@@ -331,6 +380,11 @@ impl Copying {
         };
         Ok(step.unwrap_or_else(|error| Step::Failed(self.segment.clone(), error)))
     }
+}
+
+/// How the names of a journal's segments begin, up to their number.
+fn prefix(uuid: Uuid, timeline: Uuid, journal: u16) -> String {
+    format!("{uuid}-timeline-{timeline}-journal-{journal:03}-segment-")
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -31,8 +31,12 @@ impl Memory {
 }
 
 impl ArchiveTarget for Memory {
-    fn holds(&mut self, segment: &SealedSegment) -> io::Result<bool> {
-        Ok(self.numbers().contains(&segment.number))
+    fn holding(&mut self, segment: &SealedSegment) -> io::Result<Holding> {
+        Ok(if self.numbers().contains(&segment.number) { Holding::Whole } else { Holding::Nothing })
+    }
+
+    fn holds(&mut self, _segment: &SealedSegment, _sha256: &str) -> io::Result<bool> {
+        unreachable!("it has whole segments only")
     }
 
     fn begin(&mut self, _segment: &SealedSegment) -> io::Result<()> {
@@ -137,6 +141,7 @@ fn archive(archiver: &mut Archiver<SimulatedStorage>, now_ns: u64) -> Vec<String
             ArchiveTurn::Worked | ArchiveTurn::Waits => {}
             ArchiveTurn::Known(segment) => told.push(format!("known {}", segment.number)),
             ArchiveTurn::Archived(segment) => told.push(format!("archived {}", segment.number)),
+            ArchiveTurn::Differs(segment) => told.push(format!("differs {}", segment.number)),
             ArchiveTurn::Missed(first, last) => told.push(format!("missed {first} to {last}")),
             ArchiveTurn::Failed { retry_in_ns, .. } => told.push(format!("retry in {retry_in_ns}")),
         }
@@ -181,11 +186,13 @@ fn names_sort_in_the_order_of_the_journal() {
     let uuid = opened.uuid;
     let mut journal = opened.journals.into_iter().next().unwrap();
     machine.write_to(&mut journal, 2 * SEGMENT + 64);
-    let mut source = Source::new(machine.storage.clone(), GEOMETRY, uuid, 0);
+    let mut source = Source::new(machine.storage.clone(), GEOMETRY, (uuid, uuid), 0);
     let names = [0, 1].map(|number| source.sealed(number).unwrap().name);
     assert_eq!(
         names[1],
-        format!("{uuid}-journal-000-segment-000000000001-position-00000000000000065536-incarnation-0000000001.seg")
+        format!(
+            "{uuid}-timeline-{uuid}-journal-000-segment-000000000001-position-00000000000000065536-incarnation-0000000001.seg"
+        )
     );
     assert!(names[0] < names[1]);
 }
@@ -359,6 +366,7 @@ mod on_disk {
                 ArchiveTurn::Waits => std::thread::yield_now(),
                 ArchiveTurn::Known(segment) => told.push(format!("known {}", segment.number)),
                 ArchiveTurn::Archived(segment) => told.push(format!("archived {}", segment.number)),
+                ArchiveTurn::Differs(segment) => told.push(format!("differs {}", segment.number)),
                 ArchiveTurn::Missed(first, last) => told.push(format!("missed {first} to {last}")),
                 ArchiveTurn::Failed { error, .. } => told.push(error.to_string()),
             }
@@ -405,6 +413,45 @@ mod on_disk {
         assert_eq!(fs::metadata(archive.join(&names[0])).unwrap().len(), SEGMENT);
     }
 
+    /// A restored directory came upon the segments of the branch that it had left under the names of its own, and took them for archived: what it
+    /// had itself was overwritten, and existed nowhere.
+    #[test]
+    fn other_bytes_under_a_segments_name_are_never_taken_for_the_segment() {
+        let temporary = tempfile::tempdir().unwrap();
+        let archive = temporary.path().join("archive");
+        fs::create_dir(&archive).unwrap();
+        let opened = opened(temporary.path());
+        let uuid = opened.uuid;
+        let mut journal = opened.journals.into_iter().next().unwrap();
+        write_to(&mut journal, 2 * SEGMENT + 64);
+        let (target, now_ns) = (|| Box::new(ArchiveDirectory::new(&archive, uuid, 0)), &mut 0);
+        assert_eq!(run(&mut journal.archiver(uuid, target(), true), now_ns), ["archived 0", "archived 1"]);
+        let name = names_in(&archive).into_iter().find(|name| name.contains("-segment-000000000001-")).unwrap();
+        let name = name.trim_end_matches(".sha256").to_owned();
+        assert!(name.contains(&format!("-timeline-{}-", opened.timeline)), "{name}");
+        // Whole by its own proof.
+        let other = vec![b'x'; SEGMENT as usize];
+        fs::write(archive.join(&name), &other).unwrap();
+        let line = checksum_line(&hexadecimal(&Sha256::digest(&other)), &name);
+        fs::write(archive.join(format!("{name}.sha256")), &line).unwrap();
+        let told = run(&mut journal.archiver(uuid, target(), true), now_ns);
+        assert_eq!(told, ["known 0", "differs 1", "archived 1"]);
+        assert_eq!(fs::read(archive.join(&name)).unwrap(), other);
+        let beside = names_in(&archive).into_iter().find(|name| name.contains("-sha256-") && name.ends_with(".seg"));
+        let beside = beside.expect("it is stored beside what was there");
+        let mut segment = vec![0; SEGMENT as usize];
+        let slot = Slot { journal: 0, number: 1 };
+        journal.storage.read(slot, 0, &mut segment).unwrap();
+        assert_eq!(fs::read(archive.join(&beside)).unwrap(), segment);
+        // A later start finds it there, and copies nothing again.
+        assert_eq!(run(&mut journal.archiver(uuid, target(), true), now_ns), ["known 0", "known 1"]);
+        // A proof without its copy proves nothing.
+        fs::remove_file(archive.join(&beside)).unwrap();
+        let told = run(&mut journal.archiver(uuid, target(), true), now_ns);
+        assert_eq!(told, ["known 0", "differs 1", "archived 1"]);
+        assert_eq!(fs::read(archive.join(&beside)).unwrap(), segment);
+    }
+
     fn script(directory: &Path, text: &str) -> String {
         let path = directory.join("archive.sh");
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
@@ -424,7 +471,7 @@ mod on_disk {
         let program = script(temporary.path(), "cp \"$1\" \"$4/$2\" && echo \"$3  $2\" >> \"$4/sums\"");
         let arguments = [&program, "{path}", "{name}", "{sha256}", archive.to_str().unwrap()].map(String::from);
         let (data_dir, now_ns) = (temporary.path().join("data"), &mut 0);
-        let target = || Box::new(ArchiveCommand::new(&arguments, u64::MAX, &data_dir, GEOMETRY, uuid, 0));
+        let target = || Box::new(ArchiveCommand::new(&arguments, u64::MAX, &data_dir, GEOMETRY, (uuid, uuid), 0));
         assert_eq!(run(&mut journal.archiver(uuid, target(), false), now_ns), ["archived 0", "archived 1"]);
         assert_eq!(run(&mut journal.archiver(uuid, target(), false), now_ns), ["known 0", "known 1"]);
         let sums = fs::read_to_string(archive.join("sums")).unwrap();
@@ -445,7 +492,7 @@ mod on_disk {
         let data_dir = temporary.path().join("data");
         let target = |program: &str, timeout_ns| {
             let arguments = [program.into(), "{path}".into()];
-            Box::new(ArchiveCommand::new(&arguments, timeout_ns, &data_dir, GEOMETRY, uuid, 0))
+            Box::new(ArchiveCommand::new(&arguments, timeout_ns, &data_dir, GEOMETRY, (uuid, uuid), 0))
         };
         let program = script(temporary.path(), "echo 'no bucket of that name' >&2; exit 3");
         let told = run(&mut journal.archiver(uuid, target(&program, u64::MAX), false), &mut 0);
