@@ -68,6 +68,7 @@ mod tests {
             ring_dir: String::new(),
             numbers_moved: None,
             timeline: uuid::Uuid::from_bytes([1; 16]),
+            timeline_from: 0,
             last_use: LastUse::default(),
         };
         storage.replace_manifest(manifest.to_text().as_bytes()).unwrap();

@@ -154,6 +154,7 @@ mod tests {
             ring_dir: String::new(),
             numbers_moved: None,
             timeline: Uuid::from_bytes([3; 16]),
+            timeline_from: 0,
             last_use: LastUse::default(),
         };
         assert_eq!(newer_ring(&manifest, directory.path()), None);

@@ -21,6 +21,8 @@ pub struct Manifest {
     /// What names this unbroken history of the directory. A new one begins when a copy of it is put into use. The first has the
     /// directory's own name.
     pub timeline: Uuid,
+    /// The incarnation that it began with: what is of that one or a later one is of this timeline.
+    pub timeline_from: u32,
     pub last_use: LastUse,
 }
 
@@ -68,7 +70,7 @@ impl fmt::Display for ManifestError {
                 "{key} is {configured}, but the data directory was created with {fixed}, and that is fixed for its life: set {key} = {fixed}, or name a new engine.data_dir"
             ),
             Self::Geometry(why) => f.write_str(why),
-            Self::Missing => f.write_str("the data directory holds segments but no manifest: restore its file `manifest`, or name a new engine.data_dir"),
+            Self::Missing => f.write_str("the data directory holds segments but no manifest: `fixring journal repair` makes it anew of the segments; an older copy of the file `manifest` does not know of the newest messages, and is held. Or restore the whole directory from its volume snapshot, or name a new engine.data_dir"),
         }
     }
 }
@@ -94,6 +96,8 @@ struct Text {
     numbers_moved: Option<Vec<u16>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     timeline: Option<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    timeline_from: u32,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     device: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -104,6 +108,11 @@ struct Text {
     held: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     decided: Vec<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// Read before anything else, so that a newer version is named even if the rest has changed.
@@ -128,6 +137,7 @@ impl Manifest {
             ring_dir: self.ring_dir.clone(),
             numbers_moved: self.numbers_moved.clone(),
             timeline: (self.timeline != self.uuid).then(|| self.timeline.to_string()),
+            timeline_from: self.timeline_from,
             device: self.last_use.device.clone(),
             home: self.last_use.home.clone(),
             starts: self.last_use.starts.clone(),
@@ -166,9 +176,17 @@ impl Manifest {
         let uuid = Uuid::parse_str(&text.uuid).map_err(|_| damaged("its uuid is not one"))?;
         let timeline = text.timeline.map_or(Ok(uuid), |timeline| Uuid::parse_str(&timeline));
         let timeline = timeline.map_err(|_| damaged("its timeline is no uuid"))?;
-        let Text { incarnation, ring_dir, numbers_moved, device, home, starts, held, decided, .. } = text;
+        let Text { incarnation, ring_dir, numbers_moved, timeline_from, device, home, starts, held, decided, .. } =
+            text;
         let last_use = LastUse { device, home, starts, held, decided };
-        Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved, timeline, last_use })
+        Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved, timeline, timeline_from, last_use })
+    }
+
+    /// A start that it does not say, since it is older than the journal. What it says of its own last one is no use then: where it began, whether its
+    /// record is to be expected, and which timeline it was of.
+    pub(super) fn know_of(&mut self, incarnation: u32) {
+        (self.incarnation, self.numbers_moved, self.timeline_from) = (incarnation, None, incarnation.saturating_add(1));
+        self.last_use.starts.clear();
     }
 
     /// Where the last incarnation began in a journal; beyond every position where that is not known.
@@ -212,6 +230,7 @@ mod tests {
             ring_dir: "/dev/\"shm\"".to_owned(),
             numbers_moved: Some(vec![0, 2]),
             timeline: Uuid::from_bytes([8; 16]),
+            timeline_from: 40,
             last_use: LastUse {
                 device: vec!["serial=vol0a".to_owned()],
                 home: vec!["born=1.5".to_owned(), String::new()],
@@ -233,7 +252,7 @@ mod tests {
     #[test]
     fn a_manifest_of_before_the_last_use_was_kept_is_read() {
         let first = manifest().uuid;
-        let old = Manifest { last_use: LastUse::default(), timeline: first, ..manifest() };
+        let old = Manifest { last_use: LastUse::default(), timeline: first, timeline_from: 0, ..manifest() };
         let text = old.to_text();
         assert!(
             !["timeline", "device", "home", "starts", "held", "decided"].iter().any(|key| text.contains(key)),

@@ -222,6 +222,7 @@ pub fn prepare(storage: &impl Storage, settings: &Settings) -> Result<Manifest, 
     let manifest = Manifest {
         uuid,
         timeline: uuid,
+        timeline_from: 0,
         geometry: settings.geometry,
         incarnation: 0,
         ring_dir: ring_dir_text(settings),
@@ -248,7 +249,7 @@ pub fn open_over<S: Storage>(
 /// [`open_over`], in the timeline that begins with this start, where one does.
 fn open_in<S: Storage>(
     storage: &S,
-    manifest: Manifest,
+    mut manifest: Manifest,
     mut rings: Vec<RingMemory>,
     settings: &Settings,
     begins: Option<Uuid>,
@@ -264,8 +265,21 @@ fn open_in<S: Storage>(
         return Err(ManifestError::Geometry(why).into());
     }
     let mut found = Vec::new();
-    for (journal, ring) in (0..geometry.journals).zip(&rings) {
-        found.push(recovery::recover(storage, &manifest, journal, ring, settings.clock)?);
+    while found.len() < rings.len() {
+        let journal = found.len() as u16;
+        match recovery::recover(storage, &manifest, journal, &rings[found.len()], settings.clock)? {
+            Ok(one) => found.push(one),
+            // Each time a later one, and no more of them than were started within a segment.
+            Err(newer) => {
+                manifest.know_of(newer.incarnation);
+                if manifest.last_use.held.is_empty() {
+                    held::hold(storage, &mut manifest, newer.why.clone())?;
+                    return Err(OpenError::Held { data_dir: settings.data_dir.clone(), why: newer.why });
+                }
+                // The operator has spoken of it. What was read with less knowledge is read again.
+                found.clear();
+            }
+        }
     }
     // Everything that any ring had beyond its segments is on stable media by now, so the rings may change owner. Where the directory is
     // an older copy, a ring may know a later incarnation than the manifest; no number is given out twice.
@@ -284,8 +298,9 @@ fn open_in<S: Storage>(
     let starts = found.iter().map(|found| found.end).collect();
     let last_use = LastUse { starts, ..manifest.last_use };
     let timeline = begins.unwrap_or(manifest.timeline);
+    let timeline_from = if begins.is_some() { incarnation } else { manifest.timeline_from };
     let ring_dir = ring_dir_text(settings);
-    let manifest = Manifest { incarnation, ring_dir, numbers_moved, timeline, last_use, ..manifest };
+    let manifest = Manifest { incarnation, ring_dir, numbers_moved, timeline, timeline_from, last_use, ..manifest };
     manifest.write(storage)?;
     let mut journals = Vec::new();
     for (found, mut ring) in found.into_iter().zip(rings.drain(..)) {

@@ -81,10 +81,22 @@ impl Standings {
         here.last_use.device = device::identities_below(data_dir);
         here.last_use.home = home::of(data_dir, manifest.geometry.journals);
         let mut sessions = Vec::new();
-        for journal in 0..manifest.geometry.journals {
-            let ring = ring_of(&ring_dir, &here, journal)?;
-            let found = sessions_of(&storage, &here, journal, ring.as_ref())?;
-            for session in found.into_iter().filter(|session| !session.is_forgotten()) {
+        let rings = (0..manifest.geometry.journals).map(|journal| ring_of(&ring_dir, &here, journal));
+        let rings = rings.collect::<Result<Vec<_>, _>>()?;
+        let mut found = Vec::new();
+        while found.len() < rings.len() {
+            let ring = rings[found.len()].as_ref();
+            match sessions_of(&storage, &here, found.len() as u16, ring)? {
+                Ok(sessions) => found.push(sessions),
+                // As a start would see it.
+                Err(newer) => {
+                    here.know_of(newer.incarnation);
+                    found.clear();
+                }
+            }
+        }
+        for (journal, found) in (0..).zip(found) {
+            for session in found.into_iter().filter(|session: &RecoveredSession| !session.is_forgotten()) {
                 let is_decided = manifest.last_use.decided.contains(&key(journal, session.number));
                 sessions.push(Standing { journal, session, is_decided });
             }

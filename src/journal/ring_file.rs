@@ -272,6 +272,7 @@ mod tests {
             ring_dir: String::new(),
             numbers_moved: None,
             timeline: Uuid::from_bytes([7; 16]),
+            timeline_from: 0,
             last_use: crate::journal::LastUse::default(),
         }
     }

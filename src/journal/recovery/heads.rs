@@ -4,17 +4,30 @@ use crate::sys::ring::{PAGE_BYTES, RingMemory};
 
 use super::super::inspect::next_whole;
 use super::super::pages::Pages;
+use super::super::record::header_at;
 use super::super::ring_file::is_of_this_directory;
 use super::super::scan::{Incarnations, SegmentSource};
-use super::super::state::{HeadIdentity, head_identity};
+use super::super::state::{HeadIdentity, head_identity, head_timeline};
 use super::super::{Geometry, HEADER_BYTES, Manifest, OpenError, RECORD_ALIGN, Read, Slot, Storage, StorageError};
 
 /// How a segment's file begins.
 pub(in crate::journal) struct Start {
     /// Whose head its first record says it is, whatever its CRC says.
     identity: Option<HeadIdentity>,
+    /// Of its first record, whatever its CRC says; 0 where there is none.
+    pub(super) incarnation: u32,
+    /// What its head has of its timeline's name, likewise.
+    pub(super) timeline: Option<[u8; 4]>,
     /// Zeros, so far as they are looked at.
     pub is_blank: bool,
+}
+
+impl Start {
+    /// The segment that it says it is, where it says that it is this journal's.
+    pub(super) fn segment_of(&self, manifest: &Manifest, journal: u16) -> Option<u64> {
+        let identity = self.identity?;
+        (identity.uuid == *manifest.uuid.as_bytes() && identity.journal == journal).then_some(identity.segment)
+    }
 }
 
 /// Of each file so much is looked at.
@@ -32,7 +45,9 @@ pub(super) fn read_starts<S: Storage>(
     read_pages(storage, &places, |page| {
         let start = &page[..START_BYTES];
         let identity = head_identity(&start[HEADER_BYTES as usize..]).map(|(identity, _)| identity);
-        Start { identity, is_blank: start.iter().all(|byte| *byte == 0) }
+        let timeline = head_timeline(&start[HEADER_BYTES as usize..]);
+        let incarnation = header_at(start, 0, u64::MAX / 4).map_or(0, |header| header.incarnation);
+        Start { identity, incarnation, timeline, is_blank: start.iter().all(|byte| *byte == 0) }
     })
 }
 

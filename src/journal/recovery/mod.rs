@@ -8,6 +8,7 @@
 //! No byte is trusted: lengths are bounded by the lap, records by their CRC, links are only followed backwards.
 
 mod heads;
+mod newer;
 mod records;
 mod report;
 mod ring;
@@ -22,10 +23,12 @@ use super::flusher::Zeroing;
 use super::scan::{Incarnations, SegmentSource};
 use super::{Geometry, Kind, Manifest, NONE, OpenError, RecoveredSession, Rollback, Storage};
 use heads::{Start, check_never_headed, check_new, check_ours, heads_among, read_starts};
+use newer::check_timeline;
 use ring::{quarantine_ring, read_ring};
 use volume::{carry_over, make_durable, quarantine_beyond, zero_ahead};
 
 pub(super) use heads::find_heads;
+pub(super) use newer::Newer;
 pub use records::{Records, StoredRecord};
 pub use report::{Phases, RecoveryReport, RingFound};
 pub(super) use scan::Scan;
@@ -70,14 +73,15 @@ pub(super) struct Found<S: Storage> {
     pub recovered: Recovered<S>,
 }
 
-/// Finds the journal's end, brings everything before it to stable media and puts what lies beyond aside. `clock` is monotonic, in ns.
+/// Finds the journal's end, brings everything before it to stable media and puts what lies beyond aside. `clock` is monotonic, in ns. Nothing
+/// is changed where there is a start that the manifest does not know of.
 pub(super) fn recover<S: Storage>(
     storage: &S,
     manifest: &Manifest,
     journal: u16,
     ring: &RingMemory,
     clock: fn() -> u64,
-) -> Result<Found<S>, OpenError> {
+) -> Result<Result<Found<S>, Newer>, OpenError> {
     let geometry = manifest.geometry;
     let mut since_ns = clock();
     let mut lap = || {
@@ -88,11 +92,17 @@ pub(super) fn recover<S: Storage>(
     let mut segments = SegmentSource::in_whole(storage.clone(), geometry, journal);
     let starts = read_starts(storage, geometry, journal)?;
     phases.heads_ns = lap();
+    if let Some(newer) = newer::in_heads(&mut segments, &starts, manifest, journal)? {
+        return Ok(Err(newer));
+    }
     let (mut scan, heads_skipped) = scan_segments(&starts, manifest, journal, &mut segments, Some(ring))?;
     let segments_end = scan.at;
     phases.segments_ns = lap();
     let (ring_found, carried_bytes, missing_bytes) = read_ring(&mut scan, manifest, journal, ring)?;
     let end = scan.at;
+    if let Some(newer) = newer::beyond(&mut segments, manifest, journal, end)? {
+        return Ok(Err(newer));
+    }
     if let RingFound::Quarantined(_) = ring_found {
         quarantine_ring(storage, journal, ring)?;
     }
@@ -151,23 +161,30 @@ pub(super) fn recover<S: Storage>(
         geometry,
         replay_start: scan.replay_start,
     };
-    Ok(Found { journal, end, headed_segment, unzeroed, recovered })
+    Ok(Ok(Found { journal, end, headed_segment, unzeroed, recovered }))
 }
 
-/// The sessions as segments and ring state them; nothing is changed.
+/// The sessions as segments and ring state them, or a start that the manifest does not know of; nothing is changed.
 pub(super) fn sessions_of<S: Storage>(
     storage: &S,
     manifest: &Manifest,
     journal: u16,
     ring: Option<&RingMemory>,
-) -> Result<Vec<RecoveredSession>, OpenError> {
+) -> Result<Result<Vec<RecoveredSession>, Newer>, OpenError> {
     let mut segments = SegmentSource::in_whole(storage.clone(), manifest.geometry, journal);
     let starts = read_starts(storage, manifest.geometry, journal)?;
+    if let Some(newer) = newer::in_heads(&mut segments, &starts, manifest, journal)? {
+        return Ok(Err(newer));
+    }
     let (mut scan, _) = scan_segments(&starts, manifest, journal, &mut segments, ring)?;
     if let Some(ring) = ring {
         read_ring(&mut scan, manifest, journal, ring)?;
     }
-    Ok(scan.sessions.into_values().collect())
+    let end = scan.at;
+    if let Some(newer) = newer::beyond(&mut segments, manifest, journal, end)? {
+        return Ok(Err(newer));
+    }
+    Ok(Ok(scan.sessions.into_values().collect()))
 }
 
 /// Reads from the newest whole head to the end, and answers how many newer ones were not whole.
@@ -180,6 +197,7 @@ fn scan_segments<S: Storage>(
 ) -> Result<(Scan, u32), OpenError> {
     let geometry = manifest.geometry;
     check_ours(starts, manifest, journal)?;
+    check_timeline(segments, starts, manifest, journal)?;
     let heads = heads_among(starts, manifest, journal);
     let mut scan = Scan::new(geometry, Incarnations::of(manifest, journal));
     let mut heads_skipped = 0;

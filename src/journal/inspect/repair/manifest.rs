@@ -55,6 +55,8 @@ pub(super) fn rebuild(data_dir: &Path, options: &Options) -> Result<Manifest, St
         ring_dir,
         // Not known any more: to pass over numbers that never left is the lesser evil.
         numbers_moved: Some((0..journals).collect()),
+        // Nor is where it began.
+        timeline_from: u32::MAX,
         timeline: string(&text, "timeline").and_then(|text| Uuid::parse_str(&text).ok()).unwrap_or(uuid),
         last_use: LastUse::default(),
     };
