@@ -133,6 +133,8 @@ impl Venue {
             probe_timeout_ns: 1_000_000_000,
             stop_timeout_ns: 1_000_000_000,
             retention_age_ns: 0,
+            retention_min_ns: 10_000_000_000,
+            retention_undelivered_max_ns: 300_000_000_000,
         };
         let storage = SimulatedStorage::new(GEOMETRY);
         let settings = journal::Settings {

@@ -192,6 +192,8 @@ fn every_default_can_be_changed() {
         ("archive_timeout = \"60s\"", "archive_timeout = \"10min\""),
         ("archive_required = false", "archive_required = true\narchive = \"/archive\""),
         ("retention_age = \"off\"", "retention_age = \"8h\""),
+        ("retention_min = \"10s\"", "retention_min = \"0s\""),
+        ("retention_undelivered_max = \"5min\"", "retention_undelivered_max = \"1h\""),
         ("recycle_hold_max = \"200ms\"", "recycle_hold_max = \"0s\""),
         ("sequence_gap_max = 65536", "sequence_gap_max = 64"),
         ("allow_network_filesystem = false", "allow_network_filesystem = true"),

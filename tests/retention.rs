@@ -220,3 +220,176 @@ fn an_archive_that_does_not_keep_up_stops_the_reading_and_loses_nothing() {
         assert!(report.contains(&format!("|11=o{number}|")), "in their order: {report}");
     }
 }
+
+/// What a peer sends as fast as it is taken.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Flood {
+    Orders,
+    Heartbeats,
+    /// Of all and of all but one, by turns, so that none repeats the one before.
+    ResendRequests,
+}
+
+/// Many times what the segments take, where nothing holds it back.
+const FLOOD_MS: u32 = 4_000;
+
+struct Flooder {
+    peer: Peer,
+    flood: Flood,
+    backlog: Vec<u8>,
+    count: u64,
+}
+
+impl Flooder {
+    fn log_on(world: &mut World, flood: Flood) -> Self {
+        let mut peer = world.logged_on("DESK1");
+        if flood == Flood::ResendRequests {
+            trade(world, &mut peer, 100);
+        }
+        Self { peer, flood, backlog: Vec::new(), count: 0 }
+    }
+
+    /// A millisecond of it.
+    fn pass(&mut self, world: &mut World) {
+        for _ in 0..40 {
+            if self.backlog.is_empty() {
+                self.count += 1;
+                let begin = (1 + self.count % 2).to_string();
+                self.backlog = match self.flood {
+                    Flood::Orders => self.peer.order(&format!("f{}", self.count)),
+                    Flood::Heartbeats => self.peer.message(b"0", &[]),
+                    Flood::ResendRequests => self.peer.message(b"2", &[(7, &begin), (16, "0")]),
+                };
+            }
+            let sent = self.peer.send_bytes(&self.backlog);
+            self.backlog.drain(..sent);
+        }
+        world.pass_ms(1);
+        self.peer.receive();
+    }
+}
+
+fn sharing(more: &str) -> World {
+    let off = "retention_min = \"0s\"\nretention_undelivered_max = \"0s\"\n";
+    assert!(CONFIG.contains(off));
+    let world = World::with_config(&CONFIG.replace(off, more));
+    world.wire.let_forget();
+    world
+}
+
+fn slowed(world: &World) -> u64 {
+    world.engine.shared.journal(0).sessions_slowed.value()
+}
+
+/// One peer recycled the whole journal in seconds, and another's unread reports became one gap fill.
+#[test]
+fn what_a_session_has_not_fetched_is_kept_whatever_another_appends() {
+    for flood in [Flood::Orders, Flood::Heartbeats, Flood::ResendRequests] {
+        for goes_away in [true, false] {
+            let mut world = sharing("");
+            let mut quiet = world.logged_on("DESK0");
+            for number in 0..50 {
+                let order = quiet.order(&format!("q{number}"));
+                quiet.send_bytes(&order);
+            }
+            world.pass_ms(5);
+            if goes_away {
+                quiet.disconnect();
+            }
+            let mut flooder = Flooder::log_on(&mut world, flood);
+            for _ in 0..FLOOD_MS {
+                flooder.pass(&mut world);
+            }
+            let appended = world.engine.journals[0].flusher.watermarks().appended();
+            let segment_bytes = world.node.settings.geometry.segment_bytes;
+            assert!(slowed(&world) > 0 && appended > 3 * segment_bytes, "{flood:?}: {appended}");
+            if goes_away {
+                quiet.connect();
+                quiet.logon();
+            }
+            quiet.send(b"2", &[(7, "1"), (16, "0")]);
+            let mut again = Vec::new();
+            for _ in 0..1_000 {
+                flooder.pass(&mut world);
+                let is_again = |message: &String| message.contains("|35=8|") && message.contains("|43=Y|");
+                again.extend(quiet.receive().into_iter().filter(is_again));
+            }
+            assert_eq!(again.len(), 50, "{flood:?}, goes away: {goes_away}");
+        }
+    }
+}
+
+/// The same flood with nothing kept.
+#[test]
+fn where_nothing_is_to_be_kept_nobody_is_slowed() {
+    let mut world = sharing("retention_min = \"0s\"\nretention_undelivered_max = \"0s\"\n");
+    let mut quiet = world.logged_on("DESK0");
+    trade(&mut world, &mut quiet, 50);
+    let mut flooder = Flooder::log_on(&mut world, Flood::Orders);
+    for _ in 0..FLOOD_MS / 10 {
+        flooder.pass(&mut world);
+    }
+    assert!(world.engine.journals[0].recycling.oldest_segment() > 8);
+    assert_eq!((slowed(&world), ask_again(&mut world, &mut quiet).0), (0, 0));
+}
+
+/// Delivered, and asked for again a little later.
+#[test]
+fn what_is_younger_than_retention_min_is_kept_whatever_another_appends() {
+    let mut world = sharing("retention_min = \"20s\"\nretention_undelivered_max = \"0s\"\n");
+    let mut quiet = world.logged_on("DESK0");
+    trade(&mut world, &mut quiet, 50);
+    let mut flooder = Flooder::log_on(&mut world, Flood::Orders);
+    for _ in 0..FLOOD_MS {
+        flooder.pass(&mut world);
+    }
+    assert!(slowed(&world) > 0);
+    assert_eq!(ask_again(&mut world, &mut quiet), (50, 2));
+}
+
+#[test]
+fn a_counterparty_that_never_comes_back_slows_others_for_a_bounded_time_and_quiet_ones_not_at_all() {
+    let mut world = sharing("retention_min = \"1s\"\nretention_undelivered_max = \"4s\"\n");
+    let mut away = world.logged_on("DESK0");
+    let mut calm = world.peer("DESKA", "HALL");
+    calm.connect();
+    calm.logon();
+    world.pass_ms(5);
+    assert_eq!(types(&calm.receive()), "A");
+    let order = away.order("unread");
+    away.send_bytes(&order);
+    world.pass_ms(5);
+    away.disconnect();
+    let mut flooder = Flooder::log_on(&mut world, Flood::Orders);
+    let oldest = |world: &World| world.engine.journals[0].recycling.oldest_segment();
+    for ms in 0..3_900 {
+        if ms % 100 == 0 {
+            let order = calm.order(&format!("c{ms}"));
+            calm.send_bytes(&order);
+        }
+        flooder.pass(&mut world);
+        if ms % 100 == 0 {
+            assert_eq!(types(&calm.receive()), "8", "at {ms} ms");
+        }
+        assert_eq!(oldest(&world), 0, "at {ms} ms");
+    }
+    assert!(slowed(&world) > 0);
+    for _ in 0..3_000 {
+        flooder.pass(&mut world);
+    }
+    assert!(oldest(&world) > 0, "nobody waits for it for ever");
+}
+
+#[test]
+fn sessions_that_are_alone_or_all_flood_are_not_slowed() {
+    let mut world = sharing("");
+    let mut one = world.logged_on("DESK0");
+    trade(&mut world, &mut one, 2 * LAP);
+    let mut other = world.logged_on("DESK1");
+    for _ in 0..LAP / 16 {
+        trade(&mut world, &mut one, 16);
+        trade(&mut world, &mut other, 16);
+    }
+    assert_eq!(slowed(&world), 0);
+    assert!(world.engine.journals[0].recycling.oldest_segment() > 8);
+}

@@ -48,6 +48,8 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "archive_timeout",
             "archive_required",
             "retention_age",
+            "retention_min",
+            "retention_undelivered_max",
             "recycle_hold_max",
             "sequence_gap_max",
             "allow_network_filesystem",

@@ -172,6 +172,10 @@ pub struct PersistenceConfig {
     pub archive_required: bool,
     /// Messages that are older are not sent again. `None` is `"off"`.
     pub retention_age: Option<Duration>,
+    /// For how long a session keeps what was sent to it, whatever others append.
+    pub retention_min: Duration,
+    /// The same of what was not delivered to it.
+    pub retention_undelivered_max: Duration,
     /// How long a resend may keep the segment that it reads from being overwritten.
     pub recycle_hold_max: Duration,
     /// Of sessions that do not name their own.
@@ -476,6 +480,8 @@ impl Default for PersistenceConfig {
             archive_timeout: Duration::from_secs(60),
             archive_required: false,
             retention_age: None,
+            retention_min: Duration::from_secs(10),
+            retention_undelivered_max: Duration::from_secs(300),
             recycle_hold_max: Duration::from_millis(200),
             sequence_gap_max: SEQUENCE_GAP_MAX,
             allow_network_filesystem: false,

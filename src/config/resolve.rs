@@ -66,6 +66,8 @@ pub(super) const COMMITS_IN_RING_MIN: u64 = 4;
 pub(super) const MESSAGES_IN_COMMIT_MIN: u32 = 2;
 /// Longer than a resend of the largest ring's worth takes, and shorter than any heartbeat interval in use.
 const RECYCLE_HOLD_MAX: Duration = Duration::from_secs(10);
+/// Nobody is slowed for another's messages for longer.
+const RETENTION_MAX: Duration = Duration::from_secs(24 * 3600);
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
@@ -260,6 +262,13 @@ fn persistence(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> Persistenc
         ),
         archive_required: section.flag(reader, "archive_required", default.archive_required),
         retention_age: section.parsed(reader, "retention_age", parse_retention_age).unwrap_or(default.retention_age),
+        retention_min: section.duration(reader, "retention_min", Duration::ZERO..=RETENTION_MAX, default.retention_min),
+        retention_undelivered_max: section.duration(
+            reader,
+            "retention_undelivered_max",
+            Duration::ZERO..=RETENTION_MAX,
+            default.retention_undelivered_max,
+        ),
         recycle_hold_max: section.duration(
             reader,
             "recycle_hold_max",

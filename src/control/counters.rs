@@ -135,6 +135,7 @@ counters! {
     JournalCounters {
         appended_bytes: Gauge, "Position up to which the journal is whole in the ring";
         ring_full: Counter, "Times that the ring had no room for a commit";
+        sessions_slowed: Counter, "Times that a session was read less, so that what others have not fetched is not recycled";
         sessions_rolled_back: Counter, "Sessions that this start, or an earlier one that they have not logged on since, moved up to their lease after a loss";
         numbers_passed_over: Counter, "Outgoing MsgSeqNums that such sessions passed over: their messages may have left and are not stored";
     }

@@ -109,6 +109,10 @@ pub enum Event {
         /// Messages that were too old to be sent again.
         aged: u64,
     },
+    /// The session's messages wait, so that what other sessions have is not recycled.
+    Slowed {
+        session: SessionKey,
+    },
     /// The ring of the journal has no room: sockets are not read until it has.
     BackPressure {
         journal: u16,

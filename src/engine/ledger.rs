@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use super::link::{Link, LinkOutbox};
+use super::retention::Retention;
 use crate::application::{Application, Delivery, SessionNumber};
 use crate::control::{SessionCounters, Stage, WorkerTrace};
 use crate::fix::{Encoder, FieldIndex, Framing, Message, Overflow, ParseError, frame, parse, tags};
@@ -44,12 +45,14 @@ pub(crate) struct Commit {
     pub trace: Arc<CachePadded<WorkerTrace>>,
     /// What is sent is encoded, and finds no room.
     pub rehearses: bool,
+    pub retention: Retention,
 }
 
 impl Commit {
-    fn new(trace: Arc<CachePadded<WorkerTrace>>) -> Self {
+    fn new(trace: Arc<CachePadded<WorkerTrace>>, retention: Retention) -> Self {
         Self {
             trace,
+            retention,
             open: false,
             mode: Mode::Buffered,
             touched: Vec::with_capacity(256),
@@ -88,8 +91,9 @@ impl<A: Application> Ledger<A> {
         incarnation: u32,
         commit_bytes_max: u32,
         trace: Arc<CachePadded<WorkerTrace>>,
+        retention: Retention,
     ) -> Self {
-        let mut commit = Commit::new(trace);
+        let mut commit = Commit::new(trace, retention);
         commit.leases.reserve(slots.len());
         Self {
             states_bytes: slots.iter().map(Slot::state_bytes).sum(),
@@ -142,6 +146,21 @@ impl<A: Application> Ledger<A> {
         } else {
             self.writer.abandon();
         }
+    }
+
+    /// Ends a commit that was made because of a session.
+    #[inline]
+    fn close_for(&mut self, session: u32) {
+        let before = self.writer.appended();
+        self.close();
+        let bytes = self.writer.appended() - before;
+        self.commit.retention.count(&mut self.slots[session as usize].link.kept, bytes);
+    }
+
+    /// Whether the session's messages wait, so that what others have is not recycled.
+    #[inline]
+    pub fn slows(&self, session: u32) -> bool {
+        self.commit.retention.slows(session, &self.slots[session as usize].link.kept)
     }
 
     /// States the start of this incarnation, before which nothing of its sessions leaves.
@@ -204,7 +223,7 @@ impl<A: Application> Ledger<A> {
     ) -> Result<R, Full> {
         self.open()?;
         let result = self.step_in_commit(now, session, step);
-        self.close();
+        self.close_for(session);
         Ok(result)
     }
 
@@ -224,7 +243,7 @@ impl<A: Application> Ledger<A> {
         self.commit.trace.at(Stage::JournalIn);
         self.open()?;
         self.inbound_in_commit(now, session, message);
-        self.close();
+        self.close_for(session);
         Ok(())
     }
 
@@ -299,7 +318,7 @@ impl<A: Application> Ledger<A> {
         if received.counted {
             self.writer.mark_counted(position);
         }
-        self.close();
+        self.close_for(session);
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use super::initiate::Initiator;
 use super::lease::Lease;
 use super::ledger::Commit;
 use super::resend::ResendJob;
+use super::retention::Kept;
 use crate::control::{Stage, WorkerTrace};
 use crate::fix::Overflow;
 use crate::journal::{Kind, Mode, NONE, NewRecord, Sendable, StoredNumbers, Writer, flags};
@@ -43,6 +44,7 @@ pub(crate) struct Link {
     pub last_out: u64,
     pub last_in: u64,
     pub at_risk: AtRisk,
+    pub kept: Kept,
     /// When the session's numbers began, in s of Unix time; see [`crate::journal::SessionState`].
     pub began_s: u64,
     /// As the journal has it; the session itself decides by its own.
@@ -109,6 +111,7 @@ impl Link {
             last_out: NONE,
             last_in: NONE,
             at_risk: AtRisk::default(),
+            kept: Kept::default(),
             began_s: 0,
             next_out_from_peer: false,
             hours: None,
@@ -364,6 +367,10 @@ impl Outbox for LinkOutbox<'_> {
         };
         if let Some(clear) = secret {
             self.link.secret_logon = Some((position, clear));
+        }
+        if matches!(outgoing.kind, OutgoingKind::Application | OutgoingKind::Deferred) {
+            let is_deliverable = sends && self.link.resend.is_none();
+            self.commit.retention.sent(&mut self.link.kept, position, self.now.monotonic_ns, is_deliverable);
         }
         self.appended(position, kind, outgoing.msg_seq_num, sends);
         self.commit.trace.at(caller);

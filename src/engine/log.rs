@@ -106,6 +106,11 @@ impl EventLog {
                      persistence.retention_age do not reach back so far"
                 );
             }
+            Event::Slowed { session } => warn!(
+                session = self.name(session),
+                "the session fills the journal and is read less, so that what others have not fetched is not recycled \
+                 (persistence.retention_min, retention_undelivered_max); more segments let it go on"
+            ),
             Event::BackPressure { journal } => {
                 warn!(journal, "the ring is full: sockets are not read until the volume has caught up");
             }

@@ -23,6 +23,7 @@ mod log;
 mod memory;
 mod recovered;
 mod resend;
+mod retention;
 mod secrets;
 mod stall_watch;
 mod start;

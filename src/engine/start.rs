@@ -618,6 +618,8 @@ fn limits(config: &Config) -> Limits {
         probe_timeout_ns: ns(config.engine.probe_timeout),
         stop_timeout_ns: ns(config.engine.logout_timeout),
         retention_age_ns: config.persistence.retention_age.map_or(0, ns),
+        retention_min_ns: ns(config.persistence.retention_min),
+        retention_undelivered_max_ns: ns(config.persistence.retention_undelivered_max),
     }
 }
 

@@ -166,6 +166,8 @@ impl Node {
             probe_timeout_ns: ns(engine.probe_timeout),
             stop_timeout_ns: ns(engine.logout_timeout),
             retention_age_ns: self.config.persistence.retention_age.map_or(0, ns),
+            retention_min_ns: ns(self.config.persistence.retention_min),
+            retention_undelivered_max_ns: ns(self.config.persistence.retention_undelivered_max),
         }
     }
 

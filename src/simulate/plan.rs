@@ -80,7 +80,8 @@ pub fn config(random: &mut fastrand::Rng, plan: &Plan, side: usize) -> Config {
         "[engine]\nmessage_bytes_max = \"2KiB\"\ncommit_bytes_max = \"{}KiB\"\nconnections_max = 64\n\
          pending_connections_max = 16\nlogon_timeout = \"1s\"\nlogout_timeout = \"500ms\"\nprobe_timeout = \"200ms\"\n\
          [persistence]\nmode = \"{}\"\nring_bytes = \"{ring_kib}KiB\"\nsegment_bytes = \"{segment_kib}KiB\"\n\
-         segments = {segments}\nflush_interval = \"{flush_us}us\"\nsequence_gap_max = {gap_max}\n[control]\nlisten = \"off\"\n",
+         segments = {segments}\nflush_interval = \"{flush_us}us\"\nsequence_gap_max = {gap_max}\n\
+         retention_min = \"0s\"\nretention_undelivered_max = \"0s\"\n[control]\nlisten = \"off\"\n",
         random.u32(8..17),
         MODES[mode],
     );

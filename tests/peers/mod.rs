@@ -32,6 +32,8 @@ probe_timeout = "200ms"
 ring_bytes = "64KiB"
 segment_bytes = "128KiB"
 segments = 8
+retention_min = "0s"
+retention_undelivered_max = "0s"
 [control]
 listen = "off"
 [[acceptor]]

@@ -27,6 +27,14 @@ impl Findings<'_> {
         // The one that is written is not yet full, or the next one overwrites the oldest: so many are whole at any time.
         let kept_bytes = u64::from(segments - 1) * segment_bytes;
         let kept = format!("{} segments of {}", segments - 1, format_bytes(segment_bytes));
+        let min_s = persistence.retention_min.as_secs_f64();
+        if min_s > 0.0 {
+            let what = format!(
+                "what was sent to a session is kept for {min_s} s, and a session that fills a journal is slowed above {:.1} MiB/s beside others",
+                kept_bytes as f64 * 0.75 / min_s / f64::from(1 << 20)
+            );
+            self.ok("persistence.retention_min", what);
+        }
         if rates.is_empty() {
             let [slow, fast] =
                 RATES.map(|rate| in_minutes(kept_bytes as f64 / (rate * record_bytes(MESSAGE_BYTES)) as f64));

@@ -48,6 +48,8 @@ const HOT_TURNS_MAX: u64 = 20_000;
 const POLL_TURNS: u64 = 16;
 /// And before more than so many messages, give or take a turn: turns that work are longer than turns that look.
 const MESSAGES_PER_POLL_MAX: u32 = 16;
+/// While sessions are slowed it is looked so often whether they may go on.
+const SLOWED_SLEEP_MAX: Duration = Duration::from_millis(1);
 /// Due timers worked off a turn, at most. Each may be a heartbeat, with a call of the operating system.
 const TIMERS_PER_TURN_MAX: u32 = 8;
 
@@ -69,6 +71,9 @@ pub struct Limits {
     pub stop_timeout_ns: u64,
     /// Messages that were first sent longer ago are not sent again; 0 sends all that are there.
     pub retention_age_ns: u64,
+    /// For how long a session keeps what was sent to it, and what was not delivered, although others append.
+    pub retention_min_ns: u64,
+    pub retention_undelivered_max_ns: u64,
 }
 
 /// A connection on its way to the worker that owns its session, with what it has sent so far.
@@ -143,6 +148,8 @@ pub struct Worker<T: Transport, A> {
     hot: Hot,
     /// What may still be taken in this turn, of all connections together.
     messages_left: u32,
+    /// Connections that were not read in the last pass, so that what other sessions have is not recycled.
+    slowed: u32,
     /// Since readiness was asked for.
     messages_unpolled: u32,
     polled_turn: u64,
@@ -208,6 +215,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             newcomers: VecDeque::with_capacity(limits.pending_connections_max as usize),
             hot: Hot::new(),
             messages_left: 0,
+            slowed: 0,
             messages_unpolled: 0,
             polled_turn: 0,
             acceptable: false,
@@ -282,11 +290,24 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     fn answer(&mut self, now: Now) -> u32 {
+        self.look_at_retention(now);
         let mut work = self.read(now);
         for desk in 0..self.desks.len() as u32 {
             work += self.send(now, desk);
         }
         work
+    }
+
+    fn look_at_retention(&mut self, now: Now) {
+        for desk in &mut self.desks {
+            let ledger = &mut desk.ledger;
+            let appended = ledger.writer.appended();
+            if ledger.commit.retention.is_due(appended) {
+                let sessions = ledger.slots.iter().map(|slot| (&slot.session, &slot.link));
+                let established = self.counters.sessions_established.value();
+                ledger.commit.retention.look(sessions, appended, now, established);
+            }
+        }
     }
 
     fn end_turn(&mut self, now: Now, work: u32) {
@@ -357,8 +378,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         (self.polled_turn, self.messages_unpolled) = (self.turns, 0);
         // What is known to be readable does not wait for more.
-        let is_idle = self.readable.is_empty() && self.newcomers.is_empty() && !self.acceptable;
-        let timeout = if is_idle { timeout } else { None };
+        let is_idle = self.readable.len() <= self.slowed as usize && self.newcomers.is_empty() && !self.acceptable;
+        let timeout_max = if self.slowed > 0 { SLOWED_SLEEP_MAX } else { Duration::MAX };
+        let timeout = timeout.filter(|_| is_idle).map(|timeout| timeout.min(timeout_max));
         let asleep = timeout.map(|_| Instant::now());
         self.trace.at(if asleep.is_some() { control::Stage::Sleep } else { control::Stage::Poll });
         if let Err(error) = self.transport.poll(timeout, &mut self.ready) {

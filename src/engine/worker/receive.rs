@@ -160,6 +160,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn read(&mut self, now: Now) -> u32 {
         let mut work = 0;
         self.messages_left = MESSAGES_PER_TURN_MAX;
+        self.slowed = 0;
         let budget = if self.is_one_alone() { Budget::alone() } else { Budget::among_others() };
         for at in (0..self.hot.len()).rev() {
             // A connection that closes takes itself out of the list.
@@ -375,7 +376,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     fn message(&mut self, now: Now, id: ConnectionId, bytes: &[u8], buffer: &ReceiveBuffer) -> Next {
-        match self.connection(id).stage {
+        let stage = self.connection(id).stage;
+        match stage {
+            Stage::Attached { ledger, session } if self.desks[ledger as usize].ledger.slows(session) => {
+                self.slow(ledger, session);
+                Next::Later
+            }
             Stage::Attached { ledger, session } => match self.step_inbound(now, ledger, session, bytes) {
                 Ok(()) => Next::Message,
                 Err(Full) => {
@@ -415,6 +421,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let Some(session) = self.desks[ledger as usize].by_identity.get(&identity).copied() else {
             return self.first_logon(now, id, ledger, (identity, spec), bytes);
         };
+        if self.desks[ledger as usize].ledger.slows(session) {
+            self.slow(ledger, session);
+            return Next::Later;
+        }
         if self.slot(ledger, session).link.connection.is_some() {
             return self.challenge(now, id, ledger, session);
         }
@@ -495,6 +505,17 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 self.slot(ledger, session).link.challenger = None;
             }
             self.mailbox.events.push(Event::Refused { peer: connection.peer, why });
+        }
+    }
+
+    /// A session's message waits. The log is told once a part of a lap.
+    fn slow(&mut self, ledger: u32, session: u32) {
+        self.slowed += 1;
+        let part = self.desks[ledger as usize].ledger.commit.retention.part();
+        if self.slot(ledger, session).link.kept.told.replace(part) != Some(part) {
+            let session = self.key(ledger, session);
+            self.desks[ledger as usize].counters.sessions_slowed.add(1);
+            self.mailbox.events.push(Event::Slowed { session });
         }
     }
 

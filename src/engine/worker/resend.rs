@@ -144,6 +144,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let session = job.session;
         loop {
             let desk = &mut self.desks[ledger as usize];
+            let slows = desk.ledger.slows(session);
             let slot = &mut desk.ledger.slots[session as usize];
             if slot.link.resend != Some(ResendJob::Asked { token: job.token }) {
                 return Ok(Pause::Over);
@@ -152,6 +153,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 // A reset has ended it.
                 slot.link.resend = None;
                 return Ok(Pause::Over);
+            }
+            if slows {
+                return Ok(Pause::Lags);
             }
             let Some(batch) = job.batch() else { return Ok(Pause::AwaitsStager) };
             if job.next_entry == batch.entries.len() {

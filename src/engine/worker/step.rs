@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 
 use super::send::Waiting;
-use super::{Adopted, Desk, TIMERS_PER_TURN_MAX, Worker};
+use super::{Adopted, Desk, Limits, TIMERS_PER_TURN_MAX, Worker};
 use crate::application::Application;
 use crate::control::{self, PublishedState, SessionCounters};
 use crate::engine::at_risk::AtRisk;
@@ -18,6 +18,7 @@ use crate::engine::lease::Lease;
 use crate::engine::ledger::{Full, Ledger, Slot};
 use crate::engine::link::{Link, LinkOutbox};
 use crate::engine::resend::Resends;
+use crate::engine::retention::Retention;
 use crate::engine::timers::Timer;
 use crate::fix::parse;
 use crate::journal::Mode;
@@ -65,13 +66,23 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
             slots.push(slot);
         }
-        let commit_bytes_max = self.limits.commit_bytes_max;
+        let Limits { commit_bytes_max, retention_min_ns, retention_undelivered_max_ns, .. } = self.limits;
+        let retention =
+            Retention::new(writer.geometry(), writer.appended(), retention_min_ns, retention_undelivered_max_ns);
         let queued = vec![false; slots.len()];
         let known = slots.iter().filter(|slot| !slot.is_forgotten());
         let known: Vec<(u32, Identity)> =
             known.map(|slot| (slot.link.number, slot.session.identity().clone())).collect();
         self.desks.push(Desk {
-            ledger: Ledger::new(writer, slots, application, incarnation, commit_bytes_max, Arc::clone(&self.trace)),
+            ledger: Ledger::new(
+                writer,
+                slots,
+                application,
+                incarnation,
+                commit_bytes_max,
+                Arc::clone(&self.trace),
+                retention,
+            ),
             journal,
             staging,
             resends: Resends::with_capacity(queued.len() + 64),
@@ -271,6 +282,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 self.counters.sessions_established.add(1);
                 self.mailbox.events.push(Event::LoggedOn { session: key });
                 let link = &mut self.slot(ledger, session).link;
+                link.kept.logged_on_ns = now.monotonic_ns;
                 let connection = link.connection;
                 match &mut link.initiator {
                     Some(initiator) => initiator.logged_on(),
