@@ -5,9 +5,9 @@
 //! the ring takes what is appended, and a full ring is back-pressure on the sockets.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering, fence};
 
 use super::Geometry;
+use crate::sys::sync::{AtomicU8, AtomicU64, Ordering, fence};
 
 /// Why the flusher does not go on to the next segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -4,9 +4,9 @@
 //! has gone to sleep. A buffered commit does not come here.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::thread::{self, Thread};
 use std::time::Duration;
+
+use crate::sys::sync::{AtomicBool, AtomicU64, Ordering, Thread, current, park_timeout};
 
 /// Shared by a writer and its flusher.
 #[derive(Debug, Default)]
@@ -38,11 +38,11 @@ impl Wanted {
     /// # Panics
     /// When another thread has slept here: it would be woken instead.
     pub fn sleep(&self, synced: u64, timeout: Duration) {
-        let sleeper = self.flusher.get_or_init(thread::current);
-        assert_eq!(sleeper.id(), thread::current().id(), "a flusher sleeps on one thread");
+        let sleeper = self.flusher.get_or_init(current);
+        assert_eq!(sleeper.id(), current().id(), "a flusher sleeps on one thread");
         self.sleeps.store(true, Ordering::SeqCst);
         if self.position() <= synced {
-            thread::park_timeout(timeout);
+            park_timeout(timeout);
         }
         self.sleeps.store(false, Ordering::Relaxed);
     }
@@ -62,6 +62,7 @@ impl Wanted {
 mod tests {
     use super::*;
     use std::sync::Arc;
+    use std::thread;
 
     #[test]
     fn whoever_sleeps_is_woken_by_what_is_wanted_and_by_no_other_commit() {

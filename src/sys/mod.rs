@@ -17,5 +17,7 @@ pub mod prefault;
 pub mod prefetch;
 pub mod process;
 pub mod ring;
+mod ring_shared;
 pub mod simd;
+pub mod sync;
 pub mod tsc;

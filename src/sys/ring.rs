@@ -18,12 +18,10 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 
-use memmap2::{MmapMut, MmapOptions, MmapRaw};
-
-use super::bus_error::{KnownRing, know_ring};
+use super::ring_shared::Shared;
+use super::sync::Ordering;
 
 /// The header page before the data. Also the unit to which the shared range is rounded.
 pub const PAGE_BYTES: u64 = 4096;
@@ -106,13 +104,6 @@ pub fn marks_in(header_page: &[u8]) -> Option<(Marks, u64)> {
     Some((marks, at(OWNER_OFFSET)?))
 }
 
-struct Shared {
-    /// Of a file, which may be truncated under us. Dropped before the mapping.
-    _known: Option<KnownRing>,
-    map: MmapRaw,
-    ring_bytes: u64,
-}
-
 impl RingMemory {
     /// Maps a file of exactly one header page and `ring_bytes`. The caller must have made sure that no other process
     /// maps it: it holds the data directory's lock, and the file is its own and private (0600).
@@ -125,20 +116,17 @@ impl RingMemory {
                 format!("the ring's file is not {bytes} bytes long"),
             ));
         }
-        let map = MmapOptions::new().len(bytes as usize).map_raw(file)?;
-        let known = know_ring(map.as_ptr(), map.len());
-        Ok(Self::new(map, ring_bytes, known).0)
+        Ok(Self::new(Shared::map(file, ring_bytes)?).0)
     }
 
     /// Anonymous memory, for tests and simulation, with the keeper that can open it again.
     pub fn anonymous(ring_bytes: u64) -> io::Result<(Self, RingKeeper)> {
         check_ring_bytes(ring_bytes)?;
-        let map = MmapMut::map_anon((PAGE_BYTES + ring_bytes) as usize)?;
-        Ok(Self::new(MmapRaw::from(map), ring_bytes, None))
+        Ok(Self::new(Shared::anonymous(ring_bytes)?))
     }
 
     pub fn ring_bytes(&self) -> u64 {
-        self.shared.ring_bytes
+        self.shared.ring_bytes()
     }
 
     pub fn marks(&self) -> Marks {
@@ -149,18 +137,18 @@ impl RingMemory {
     pub fn identity(&self) -> &[u8] {
         // SAFETY: the range lies in the mapping, and no writer or reader exists while this value does (they are made by
         // consuming it), so that only `&mut self` methods mutate it.
-        unsafe { std::slice::from_raw_parts(self.shared.map.as_ptr(), IDENTITY_BYTES) }
+        unsafe { std::slice::from_raw_parts(self.shared.header(), IDENTITY_BYTES) }
     }
 
     /// All data, by offset (`position % ring_bytes`).
     pub fn data(&self) -> &[u8] {
         // SAFETY: as in `identity`; the data begins one page into the mapping and is `ring_bytes` long.
-        unsafe { std::slice::from_raw_parts(self.shared.data(), self.shared.ring_bytes as usize) }
+        unsafe { std::slice::from_raw_parts(self.shared.data(), self.shared.ring_bytes() as usize) }
     }
 
     pub fn data_mut(&mut self) -> &mut [u8] {
         // SAFETY: as in `data`, and `&mut self` is the only handle: the token is not cloned before `split`.
-        unsafe { std::slice::from_raw_parts_mut(self.shared.data(), self.shared.ring_bytes as usize) }
+        unsafe { std::slice::from_raw_parts_mut(self.shared.data(), self.shared.ring_bytes() as usize) }
     }
 
     /// Makes the ring empty at `position`, and its owner the given identity and number.
@@ -170,7 +158,7 @@ impl RingMemory {
         self.shared.mark(SYNCED_OFFSET).store(position, Ordering::Relaxed);
         self.shared.mark(OWNER_OFFSET).store(owner, Ordering::Release);
         // SAFETY: the target is the first IDENTITY_BYTES of the mapping, which no mark overlaps, and `&mut self` excludes readers.
-        unsafe { std::ptr::copy_nonoverlapping(identity.as_ptr(), self.shared.map.as_mut_ptr(), IDENTITY_BYTES) }
+        unsafe { std::ptr::copy_nonoverlapping(identity.as_ptr(), self.shared.header(), IDENTITY_BYTES) }
     }
 
     /// The owner's number, as [`RingMemory::reset`] last set it.
@@ -180,12 +168,12 @@ impl RingMemory {
 
     /// Keeps the whole ring in memory. Fails where RLIMIT_MEMLOCK is too small.
     pub fn lock(&self) -> io::Result<()> {
-        self.shared.map.lock()
+        self.shared.lock()
     }
 
     /// Faults every page in for writing, so that no append meets a page fault.
     pub fn populate(&self) -> io::Result<()> {
-        self.shared.map.advise(memmap2::Advice::PopulateWrite)
+        self.shared.populate()
     }
 
     /// The two sides, both at the position of the last [`RingMemory::reset`].
@@ -196,7 +184,7 @@ impl RingMemory {
         let marks = self.marks();
         assert!(marks.appended == marks.written && marks.written == marks.synced, "a ring is split only after a reset");
         let position = marks.appended;
-        let limit = floor_page(position) + self.shared.ring_bytes;
+        let limit = floor_page(position) + self.shared.ring_bytes();
         let reader = RingReader {
             shared: Arc::clone(&self.shared),
             _token: Arc::clone(&self.token),
@@ -211,8 +199,8 @@ impl RingMemory {
         Watermarks { shared: Arc::clone(&self.shared) }
     }
 
-    fn new(map: MmapRaw, ring_bytes: u64, known: Option<KnownRing>) -> (Self, RingKeeper) {
-        let shared = Arc::new(Shared { _known: known, map, ring_bytes });
+    fn new(shared: Shared) -> (Self, RingKeeper) {
+        let shared = Arc::new(shared);
         let token = Arc::new(());
         let holder = Arc::new(Mutex::new(Arc::downgrade(&token)));
         (Self { shared: Arc::clone(&shared), token }, RingKeeper { shared, holder })
@@ -242,7 +230,7 @@ impl RingKeeper {
 impl RingWriter {
     #[inline]
     pub fn ring_bytes(&self) -> u64 {
-        self.shared.ring_bytes
+        self.shared.ring_bytes()
     }
 
     #[inline]
@@ -275,7 +263,7 @@ impl RingWriter {
         // A mark beyond our own can only be a foreign write to the header page; it gives no room.
         let synced = self.synced();
         if synced <= self.appended {
-            self.limit = self.limit.max(floor_page(synced) + self.shared.ring_bytes);
+            self.limit = self.limit.max(floor_page(synced) + self.shared.ring_bytes());
         }
         end <= self.limit
     }
@@ -284,9 +272,9 @@ impl RingWriter {
     /// When the range is not within `[appended, limit)`, or straddles the end of the ring.
     #[inline]
     pub fn mutable(&mut self, position: u64, length: u64) -> &mut [u8] {
-        assert!(position >= self.appended && length <= self.shared.ring_bytes && position + length <= self.limit);
-        let pointer = self.shared.locate(position, length);
-        // SAFETY: `locate` keeps the range within the data. The reader's slices lie in [floor(synced), appended), of values no newer than ours:
+        assert!(position >= self.appended && length <= self.shared.ring_bytes() && position + length <= self.limit);
+        let pointer = self.shared.to_write(position, length);
+        // SAFETY: `to_write` keeps the range within the data. The reader's slices lie in [floor(synced), appended), of values no newer than ours:
         // its own `synced` is at least the one that `limit` came from, and it sees no `appended` beyond ours. So the ranges are disjoint modulo
         // `ring_bytes`, and `&mut self` excludes the writer's own other slices.
         unsafe { std::slice::from_raw_parts_mut(pointer, length as usize) }
@@ -298,16 +286,15 @@ impl RingWriter {
     /// When the range straddles the end of the ring.
     #[inline]
     pub fn read(&self, position: u64, length: u64) -> &[u8] {
-        let pointer = self.shared.locate(position, length);
-        // SAFETY: `locate` keeps the range within the data. Only the writer mutates data, and only through `&mut self`.
+        let pointer = self.shared.to_read(position, length);
+        // SAFETY: `to_read` keeps the range within the data. Only the writer mutates data, and only through `&mut self`.
         unsafe { std::slice::from_raw_parts(pointer, length as usize) }
     }
 
     /// Asks for the cache line of `position`, of any lap, to be written.
     #[inline]
     pub fn prefetch(&self, position: u64) {
-        let offset = position & (self.shared.ring_bytes - 1);
-        super::prefetch::line_for_write(self.shared.data().wrapping_add(offset as usize));
+        self.shared.prefetch(position);
     }
 
     /// Gives everything before `position` to the reader.
@@ -328,14 +315,14 @@ impl RingWriter {
 
 impl RingReader {
     pub fn ring_bytes(&self) -> u64 {
-        self.shared.ring_bytes
+        self.shared.ring_bytes()
     }
 
     /// How far the writer has published. Never less than our own marks.
     pub fn appended(&mut self) -> u64 {
         let appended = self.shared.mark(APPENDED_OFFSET).load(Ordering::Acquire);
         // Beyond these bounds lies only a foreign write to the header page.
-        let appended = appended.clamp(self.written, floor_page(self.synced) + self.shared.ring_bytes);
+        let appended = appended.clamp(self.written, floor_page(self.synced) + self.shared.ring_bytes());
         self.seen = self.seen.max(appended);
         appended
     }
@@ -356,10 +343,10 @@ impl RingReader {
     /// When the range is not within `[floor(synced), appended)`, of the last look at `appended`, or straddles the end of the ring.
     pub fn read(&self, position: u64, length: u64) -> &[u8] {
         assert!(
-            position >= floor_page(self.synced) && length <= self.shared.ring_bytes && position + length <= self.seen
+            position >= floor_page(self.synced) && length <= self.shared.ring_bytes() && position + length <= self.seen
         );
-        let pointer = self.shared.locate(position, length);
-        // SAFETY: `locate` keeps the range within the data. It is within [floor(synced), seen), `seen` was published, and what was the writer does not mutate: it
+        let pointer = self.shared.to_read(position, length);
+        // SAFETY: `to_read` keeps the range within the data. It is within [floor(synced), seen), `seen` was published, and what was the writer does not mutate: it
         // never mutates below its `appended`, nor at or beyond floor(synced) + ring_bytes; `synced` moves only by `&mut self`.
         unsafe { std::slice::from_raw_parts(pointer, length as usize) }
     }
@@ -399,31 +386,6 @@ impl Watermarks {
     #[inline]
     pub fn synced(&self) -> u64 {
         self.shared.mark(SYNCED_OFFSET).load(Ordering::Acquire)
-    }
-}
-
-impl Shared {
-    #[inline]
-    fn mark(&self, offset: usize) -> &AtomicU64 {
-        debug_assert!(offset.is_multiple_of(8) && offset + 8 <= PAGE_BYTES as usize);
-        // SAFETY: all callers pass one of the constants above, within the first page, which the mapping always holds.
-        let pointer = unsafe { self.map.as_mut_ptr().add(offset) };
-        // SAFETY: the mapping is page aligned and the offset a multiple of 8; these 8 bytes are only ever accessed as this atomic.
-        unsafe { AtomicU64::from_ptr(pointer.cast()) }
-    }
-
-    #[inline]
-    fn data(&self) -> *mut u8 {
-        // SAFETY: the mapping is one page longer than the data.
-        unsafe { self.map.as_mut_ptr().add(PAGE_BYTES as usize) }
-    }
-
-    #[inline]
-    fn locate(&self, position: u64, length: u64) -> *mut u8 {
-        let offset = position & (self.ring_bytes - 1);
-        assert!(length <= self.ring_bytes - offset, "a range straddles the end of the ring");
-        // SAFETY: offset < ring_bytes, the length of the data.
-        unsafe { self.data().add(offset as usize) }
     }
 }
 
