@@ -26,6 +26,7 @@ pub struct Blueprint {
     pub disk_socket: PathBuf,
     pub port: u16,
     pub mode: String,
+    pub flush_method: String,
     pub accelerator: String,
     pub console_log: PathBuf,
 }
@@ -55,7 +56,9 @@ pub enum Told {
 
 impl Machine {
     pub fn power_on(blueprint: &Blueprint) -> io::Result<Self> {
-        let Blueprint { kernel, initramfs, disk_socket, port, mode, accelerator, console_log } = blueprint;
+        let Blueprint { kernel, initramfs, disk_socket, port, mode, flush_method, accelerator, console_log } =
+            blueprint;
+        let engine = format!("fixring.mode={mode} fixring.method={flush_method}");
         // Errors are the guest's to see: by default QEMU stops a machine whose disk is full.
         let drive = format!(
             "file=nbd+unix:///?socket={},format=raw,if=none,id=volume,cache=none,werror=report,rerror=report",
@@ -68,7 +71,7 @@ impl Machine {
             .arg(kernel)
             .arg("-initrd")
             .arg(initramfs)
-            .args(["-append", &format!("console=ttyS0 quiet nokaslr panic=-1 fixring.mode={mode}")])
+            .args(["-append", &format!("console=ttyS0 quiet nokaslr panic=-1 {engine}")])
             .args(["-drive", &drive, "-device", "virtio-blk-pci,drive=volume,write-cache=on"])
             .args(["-netdev", &format!("user,id=net,restrict=on,hostfwd=tcp:127.0.0.1:{port}-:{GUEST_PORT}")])
             .args(["-device", "virtio-net-pci,netdev=net,romfile="])

@@ -49,6 +49,9 @@ struct Options {
     seed: Option<u64>,
     #[arg(long, default_value = "sync")]
     mode: String,
+    /// In each life; otherwise they take turns.
+    #[arg(long, value_parser = FLUSH_METHODS)]
+    flush_method: Option<String>,
     #[arg(long)]
     eio: bool,
     #[arg(long)]
@@ -68,6 +71,8 @@ struct Options {
     #[arg(long)]
     image: PathBuf,
 }
+
+const FLUSH_METHODS: [&str; 3] = ["fdatasync", "dsync", "msync"];
 
 /// How long a life's flushes take.
 const FLUSH_TIMES_MS: [u64; 5] = [0, 1, 3, 8, 20];
@@ -113,6 +118,7 @@ enum Trouble {
 /// One life of the machine.
 struct Life {
     number: u32,
+    flush_method: String,
     moment: Moment,
     counts: Counts,
     cut: Cut,
@@ -182,6 +188,7 @@ impl Drill {
             disk_socket,
             port,
             mode: options.mode.clone(),
+            flush_method: String::new(),
             accelerator: options.accel.clone(),
             console_log: options.work.join("console.log"),
         };
@@ -199,16 +206,23 @@ impl Drill {
 
     fn run(&mut self) -> Result<String, String> {
         println!(
-            "{:>4} {:<30} {:>7} {:>9} {:>6} {:>6} {:>6} {:>8} {:>9}  what the next start found",
-            "cut", "when", "flushes", "unflushed", "newest", "older", "lost", "answered", "on disk"
+            "{:>4} {:<9} {:<30} {:>7} {:>9} {:>6} {:>6} {:>6} {:>8} {:>9}  what the next start found",
+            "cut", "method", "when", "flushes", "unflushed", "newest", "older", "lost", "answered", "on disk"
         );
         let mut last: Option<Life> = None;
         for number in 1..=self.options.cuts {
+            self.blueprint.flush_method = self.flush_method(number);
             let moment = self.moment();
             let life = self.live(number, moment, &mut last)?;
             last = Some(life);
         }
         self.close(&mut last)
+    }
+
+    /// The one that was asked for, or each in its turn.
+    fn flush_method(&self, life: u32) -> String {
+        let turn = FLUSH_METHODS[life as usize % FLUSH_METHODS.len()];
+        self.options.flush_method.clone().unwrap_or_else(|| turn.to_owned())
     }
 
     fn moment(&mut self) -> Moment {
@@ -275,8 +289,8 @@ impl Drill {
         self.client.drain();
         self.flushes += counts.flushes;
         self.unflushed += cut.unflushed;
-        let mut life =
-            Life { number, moment, counts, cut, answered: self.client.answered(), held: Held::default(), note };
+        let (flush_method, answered) = (self.blueprint.flush_method.clone(), self.client.answered());
+        let mut life = Life { number, flush_method, moment, counts, cut, answered, held: Held::default(), note };
         match self.evidence() {
             Ok(held) => life.held = held,
             Err(why) => {
@@ -418,6 +432,7 @@ impl Drill {
 
     /// The last life: everything is answered, the engine stops in order, and the medium holds all of it.
     fn close(&mut self, last: &mut Option<Life>) -> Result<String, String> {
+        self.blueprint.flush_method = self.flush_method(self.options.cuts + 1);
         let mut machine =
             Machine::power_on(&self.blueprint).map_err(|error| format!("QEMU does not start: {error}"))?;
         machine.until("a ready engine", |told| *told == Told::Ready)?;
@@ -450,12 +465,14 @@ impl Drill {
 
     /// A life's line, once it is known what the next start found.
     fn print(&self, life: &mut Option<Life>, recovery: Option<&str>) {
-        let Some(Life { number, moment, counts, cut, answered, held, note }) = life.take() else { return };
+        let Some(Life { number, flush_method, moment, counts, cut, answered, held, note }) = life.take() else {
+            return;
+        };
         let recovery = recovery.unwrap_or("cut before it was ready");
         let recovery = recovery.strip_prefix("journal 0: ").unwrap_or(recovery);
         let note = if note.is_empty() { note } else { format!("[{note}] ") };
         println!(
-            "{number:>4} {:<30} {:>7} {:>9} {:>6} {:>6} {:>6} {answered:>8} {:>9}  {note}{recovery}",
+            "{number:>4} {flush_method:<9} {:<30} {:>7} {:>9} {:>6} {:>6} {:>6} {answered:>8} {:>9}  {note}{recovery}",
             moment.to_string(),
             counts.flushes,
             cut.unflushed,
