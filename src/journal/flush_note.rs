@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::sys::file;
 
+use super::file_storage::replace;
 use super::probe::{Figures, Measured, probe};
 use super::{FlushChoice, FlushMethod};
 
@@ -219,12 +220,7 @@ impl FlushNote {
 
     fn write(&self, data_dir: &Path) -> io::Result<()> {
         let text = toml::to_string(self).map_err(io::Error::other)?;
-        let new = data_dir.join(NOTE_NEW);
-        let file = file::open_private(&new, true)?;
-        file.set_len(0)?;
-        std::os::unix::fs::FileExt::write_all_at(&file, format!("{TITLE}{text}").as_bytes(), 0)?;
-        file.sync_all()?;
-        fs::rename(&new, data_dir.join(NOTE))
+        replace(&data_dir.join(NOTE), format!("{TITLE}{text}").as_bytes()).map_err(io::Error::other)
     }
 }
 

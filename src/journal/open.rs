@@ -148,6 +148,10 @@ pub fn open_with(
         // The manifest comes last, so that a directory with one has all its segments.
         storage.check_unused()?;
         storage.allocate(true, chosen.method)?;
+        // A start that was killed may have made the directory and no more.
+        file::sync_names(file::parent_of(data_dir)).map_err(|error| {
+            OpenError::Directory(format!("the directory above data_dir {data_dir:?} cannot be synced: {error}"))
+        })?;
     }
     let mut manifest = prepare(&storage, settings)?;
     if !is_new {

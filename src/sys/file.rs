@@ -175,9 +175,33 @@ fn named(path: &Path, error: io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("it is {what} and must be a regular file: move it away"))
 }
 
-/// Creates a directory, with its parents, for our user alone. One that exists is left as it is.
+/// Creates a directory, with its parents, for our user alone, each with its name on stable media. One that exists is left as it is.
 pub fn create_private_directory(path: &Path) -> io::Result<()> {
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+    if path.is_dir() {
+        return Ok(());
+    }
+    let parent = parent_of(path);
+    create_private_directory(parent)?;
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_names(parent),
+    }
+}
+
+/// The directory that holds the name of a path.
+pub fn parent_of(path: &Path) -> &Path {
+    let parent = path.parent().unwrap_or(path);
+    if parent.as_os_str().is_empty() { Path::new(".") } else { parent }
+}
+
+/// Returns when the names in a directory are on stable media. One that may not be opened to read is none that we made, and is let pass: fsync(2)
+/// needs a descriptor.
+pub fn sync_names(directory: &Path) -> io::Result<()> {
+    match File::open(directory) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened?.sync_all(),
+    }
 }
 
 /// Takes the file's open-file-description lock: it goes with the descriptor, not with the process, and the kernel drops it when the
@@ -264,6 +288,22 @@ mod tests {
         write_all_vectored_at(&file, &mut [IoSlice::new(b"")], 0).unwrap();
         forget_cached(&file).unwrap();
         assert_eq!(std::fs::read(directory.path().join("file")).unwrap(), b"\0\0\0abcde");
+    }
+
+    #[test]
+    fn a_directory_is_made_with_its_parents_and_one_that_is_there_is_left() {
+        let directory = tempfile::tempdir().unwrap();
+        let deep = directory.path().join("a/b/c");
+        create_private_directory(&deep).unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().mode() & 0o777;
+        assert_eq!((mode(&deep), mode(&directory.path().join("a"))), (0o700, 0o700));
+        std::fs::set_permissions(&deep, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        create_private_directory(&deep).unwrap();
+        assert_eq!(mode(&deep), 0o755);
+        let file = deep.join("file");
+        std::fs::write(&file, "").unwrap();
+        assert!(create_private_directory(&file).is_err() && create_private_directory(&file.join("below")).is_err());
+        assert_eq!((parent_of(Path::new("data")), parent_of(Path::new("/"))), (Path::new("."), Path::new("/")));
     }
 
     #[test]

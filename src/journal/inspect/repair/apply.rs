@@ -175,6 +175,7 @@ impl Plan {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs());
         let failed = |error| StorageError::new("write to", directory.display().to_string(), error);
         file::create_private_directory(&directory).map_err(failed)?;
+        sync_directory(&self.data_dir)?;
         let names = (0..).map(|number| match number {
             0 => format!("{stem}-repaired-{now}"),
             number => format!("{stem}-repaired-{now}-{number}"),
@@ -191,6 +192,8 @@ impl Plan {
         );
         let note = file::open_private(&directory.join(format!("{name}.txt")), true).map_err(failed)?;
         note.write_all_at(text.as_bytes(), 0).and_then(|()| note.sync_all()).map_err(failed)?;
+        // It must not be missing where what it tells of has been moved.
+        sync_directory(&directory)?;
         Ok(name)
     }
 
