@@ -4,7 +4,7 @@
 //! recovers ([`open`]), what is complete may be archived ([`archive`]), and another process may look on ([`inspect`]). All of these are step functions over [`Storage`]; threads and clocks belong to the engine.
 //! Nothing here knows FIX: payloads are bytes, an identity is bytes, and what a number means is the caller's affair.
 //!
-//! # Format, version 1
+//! # Format, version 2
 //!
 //! A *position* is a byte offset in the journal that never goes back. The byte at position `p` lies in the ring at `p % ring_bytes`, and on
 //! the volume in segment `p / segment_bytes`, that is in file `segment-<(p / segment_bytes) % segments>.seg` at `p % segment_bytes`.
@@ -22,7 +22,7 @@
 //! ├───────────────────────────────┼───────────────────────────────────────┤
 //! │ previous (position)           │ origin_position                       │ 32
 //! ├───────────────┬───────────────┼───────────────────┬───────────────────┤
-//! │ incarnation   │ epoch         │ commit_offset     │ spare (zero)      │ 48
+//! │ incarnation   │ epoch         │ commit_offset     │ unsynced_steps    │ 48
 //! ├───────────────┴───────────────┴───────────────────┴───────────────────┤
 //! │ payload … and padding to a multiple of 64                             │ 64
 //! └───────────────────────────────────────────────────────────────────────┘
@@ -30,6 +30,9 @@
 //!
 //! `crc32c` is the CRC-32C (ISCSI) of the payload (of a Pad: of nothing), exclusive-or a mix of position, length and the CRC-32C of header
 //! bytes 8 to 64: so every byte counts, and a record of an earlier lap is none. `previous` is the session's newest earlier Inbound or Outbound record, each in its own chain.
+//!
+//! `unsynced_steps` says how far before the record the journal was known to be synced, in steps of 64 bytes, plus one; 0, as in version 1, says nothing.
+//! A whole record behind a damaged one thereby proves whether the damaged one had been on stable media.
 //!
 //! A *commit* is a run of records, each with its distance from the first in `commit_offset`, the last with COMMIT_END.
 //! A commit straddles neither the end of the ring nor, therefore, of a segment: a Pad, a commit of its own, fills what is left.
@@ -81,7 +84,7 @@ pub use flusher::{Flusher, FlusherCounters};
 pub use held::{why_held, why_to_hold};
 pub use lock::DirectoryLock;
 pub use manifest::{LastUse, Manifest, ManifestError, journal_of};
-pub use open::{Journal, OpenError, Opened, Settings, open, open_over, open_with, prepare};
+pub use open::{Journal, OpenError, Opened, Settings, note_ends, open, open_over, open_with, prepare};
 pub use rate::FillRate;
 pub(crate) use record::header_at;
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
@@ -96,8 +99,10 @@ pub use state::{
 pub use storage::{Reached, Read, Slot, Storage, StorageError};
 pub use writer::{AppendError, NewRecord, Room, Sendable, Writer};
 
-/// The version in the manifest and in every segment's head.
-pub const FORMAT_VERSION: u32 = 1;
+/// The version in the manifest, in every segment's head and in the ring's.
+pub const FORMAT_VERSION: u32 = 2;
+/// The oldest version that is read. In version 1 records do not say how far the journal was synced.
+pub const FORMAT_VERSION_MIN: u32 = 1;
 
 /// When a commit is released, by rising strength.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]

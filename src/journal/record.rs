@@ -27,7 +27,7 @@ pub(super) struct RawHeader {
     pub incarnation: U32,
     pub epoch: U32,
     pub commit_offset: U32,
-    pub spare: U32,
+    pub unsynced_steps: U32,
 }
 
 pub(super) const CRC_OFFSET: usize = std::mem::offset_of!(RawHeader, crc32c);
@@ -103,6 +103,9 @@ pub struct RecordHeader {
     pub epoch: u32,
     /// Bytes from the commit's first record to this one.
     pub commit_offset: u32,
+    /// How far before this record the journal was known to be synced when its commit was opened, in steps of [`RECORD_ALIGN`], plus one. 0 where
+    /// the record does not say, as in format version 1.
+    pub unsynced_steps: u32,
 }
 
 impl RecordHeader {
@@ -112,6 +115,12 @@ impl RecordHeader {
 
     pub fn payload_bytes(&self) -> u64 {
         u64::from(self.length) - HEADER_BYTES
+    }
+
+    /// The position up to which the journal was on stable media when this record, which lies at `position`, was appended: so where a record
+    /// is whole and one before that position is not, the volume has lost what it had. `None` where the record does not say.
+    pub fn synced_before(&self, position: u64) -> Option<u64> {
+        position.checked_sub(u64::from(self.unsynced_steps.checked_sub(1)?) * RECORD_ALIGN)
     }
 
     /// Bytes to the next record.
@@ -150,7 +159,7 @@ impl RawHeader {
     /// `None` where a field has a value that is never written.
     pub fn decode(&self) -> Option<RecordHeader> {
         let kind = Kind::of(self.kind)?;
-        if u64::from(self.length.get()) < HEADER_BYTES || self.spare.get() != 0 {
+        if u64::from(self.length.get()) < HEADER_BYTES {
             return None;
         }
         let origin_position = self.origin_position.get();
@@ -168,6 +177,7 @@ impl RawHeader {
             incarnation: self.incarnation.get(),
             epoch: self.epoch.get(),
             commit_offset: self.commit_offset.get(),
+            unsynced_steps: self.unsynced_steps.get(),
         })
     }
 }
@@ -229,7 +239,7 @@ mod tests {
             incarnation: U32::new(1),
             epoch: U32::ZERO,
             commit_offset: U32::ZERO,
-            spare: U32::ZERO,
+            unsynced_steps: U32::new(3),
         };
         let mut bytes = raw.as_bytes().to_vec();
         bytes.extend_from_slice(payload);
@@ -246,6 +256,14 @@ mod tests {
         for lap in 1..100 {
             assert!(!is_valid(&bytes, 640 + lap * 65_536, &header));
         }
+    }
+
+    #[test]
+    fn a_record_says_how_far_the_journal_was_synced() {
+        let header = header_at(&record(640, b"8=FIX.4.4"), 640, 4096).unwrap();
+        assert_eq!(header.synced_before(640), Some(512));
+        assert_eq!(header.synced_before(64), None, "further back than there is anything");
+        assert_eq!(RecordHeader { unsynced_steps: 0, ..header }.synced_before(640), None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::{FORMAT_VERSION, NONE};
+use super::{FORMAT_VERSION, FORMAT_VERSION_MIN, NONE};
 
 /// One session as a State record states it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -356,7 +356,7 @@ pub(super) fn head_timeline(payload: &[u8]) -> Option<[u8; 4]> {
 /// The sessions and the snapshot of a State payload; `None` where it is not one of this version in full.
 pub(super) fn read_head(payload: &[u8]) -> Option<(Vec<RecoveredSession>, &[u8])> {
     let (head, mut rest) = RawHead::read_from_prefix(payload).ok()?;
-    if head.magic != MAGIC || head.format_version.get() != FORMAT_VERSION {
+    if head.magic != MAGIC || !(FORMAT_VERSION_MIN..=FORMAT_VERSION).contains(&head.format_version.get()) {
         return None;
     }
     let mut sessions = Vec::new();

@@ -40,6 +40,8 @@ pub struct Writer {
     reserve_end: u64,
     /// The newest record of the open commit.
     last_record: u64,
+    /// What was synced when the open commit was begun: its records say so.
+    synced: u64,
     /// The cache lines before this have been asked for.
     warmed: u64,
     /// What lies before this was written by an earlier process and is not in the ring.
@@ -187,6 +189,7 @@ impl Writer {
     ) -> Result<u64, AppendError> {
         assert!(self.is_open(), "a record is appended to an open commit");
         let position = self.tail;
+        let unsynced_steps = self.unsynced_steps(position);
         let left = self.reserve_end - position;
         if left < HEADER_BYTES {
             return Err(AppendError::Full);
@@ -199,7 +202,7 @@ impl Writer {
         };
         assert!(payload_bytes as u64 <= space_bytes, "the payload is within the space that was given");
         let length = HEADER_BYTES + payload_bytes as u64;
-        let raw = new.to_raw(length, self.incarnation, position - self.commit_start);
+        let raw = new.to_raw(length, self.incarnation, position - self.commit_start, unsynced_steps);
         header.copy_from_slice(raw.as_bytes());
         self.last_record = position;
         self.tail = position + align(length);
@@ -479,6 +482,7 @@ impl Writer {
             tail: start,
             reserve_end: start,
             last_record: start,
+            synced: start,
             warmed: start,
             start,
             dirty_end: start,
@@ -537,6 +541,7 @@ impl Writer {
     #[inline]
     fn open(&mut self, bytes_max: u64) {
         self.commit_start = self.tail;
+        self.synced = self.ring.synced();
         self.reserve_end = self.tail + bytes_max;
         self.dirty_end = self.dirty_end.max(self.reserve_end);
     }
@@ -595,10 +600,16 @@ impl Writer {
     fn put_header(&mut self, new: &NewRecord, payload_bytes: u64) {
         let position = self.tail;
         let length = HEADER_BYTES + payload_bytes;
-        let raw = new.to_raw(length, self.incarnation, position - self.commit_start);
+        let raw = new.to_raw(length, self.incarnation, position - self.commit_start, self.unsynced_steps(position));
         self.ring.mutable(position, HEADER_BYTES).copy_from_slice(raw.as_bytes());
         self.last_record = position;
         self.tail = position + align(length);
+    }
+
+    /// What a record at `position` says of `synced`. A mark beyond our own can only be a foreign write to the ring's header page.
+    #[inline]
+    fn unsynced_steps(&self, position: u64) -> u32 {
+        u32::try_from(position.saturating_sub(self.synced) / RECORD_ALIGN).map_or(0, |steps| steps.wrapping_add(1))
     }
 
     #[inline]
@@ -621,7 +632,7 @@ impl Writer {
 
 impl NewRecord {
     #[inline]
-    fn to_raw(self, length: u64, incarnation: u32, commit_offset: u64) -> RawHeader {
+    fn to_raw(self, length: u64, incarnation: u32, commit_offset: u64, unsynced_steps: u32) -> RawHeader {
         RawHeader {
             length: U32::new(length as u32),
             crc32c: U32::ZERO,
@@ -636,7 +647,7 @@ impl NewRecord {
             incarnation: U32::new(incarnation),
             epoch: U32::new(self.epoch),
             commit_offset: U32::new(commit_offset as u32),
-            spare: U32::ZERO,
+            unsynced_steps: U32::new(unsynced_steps),
         }
     }
 
