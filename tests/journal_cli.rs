@@ -21,7 +21,9 @@ use fixring::journal::inspect::seek::{Wanted, seek};
 use fixring::journal::inspect::status::status;
 use fixring::journal::inspect::verify::verify;
 use fixring::journal::inspect::{Directory, JournalReader, Next, Start};
-use fixring::journal::{FileStorage, Geometry, Journal, Kind, Mode, NewRecord, RecoveredSession, Room, Settings, open};
+use fixring::journal::{
+    FileStorage, Geometry, Journal, Kind, Manifest, Mode, NewRecord, OpenError, RecoveredSession, Room, Settings, open,
+};
 use serde_json::Value;
 use wire::{DEADLINE, Fields, Party, Read1, Wire};
 
@@ -175,18 +177,28 @@ fn verify_beside_an_engine_that_laps_it_reports_no_damage() {
 
 // ---- damage
 
-/// What is damaged, what `verify` then answers, and whether the engine would start on it as it is.
+/// What is damaged, what `verify` then answers, and how the engine would start on it as it is.
 struct Damage {
     name: &'static str,
     with_ring: bool,
     does: fn(&Place, &Newest),
     /// A part of what `verify` says, and its status.
     verify: (&'static str, i32),
-    starts: bool,
+    starts: Outcome,
     /// A part of the plan; none where nothing stands in the way.
     plan: Option<&'static str>,
+    /// Whether a start is held after the repair.
+    is_held_then: bool,
     /// What is lost, so that the numbers go back.
     rolls_back: bool,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Outcome {
+    Ready,
+    /// Until `fixring recover` was called.
+    Held,
+    Refused(i32),
 }
 
 /// Where the journal's last segment and a record in its middle lie.
@@ -204,8 +216,9 @@ const DAMAGES: [Damage; 11] = [
         with_ring: true,
         does: |place, newest| flip(&segment(place, newest.slot), 70),
         verify: ("no head of ours", 1),
-        starts: true,
+        starts: Outcome::Ready,
         plan: Some("again, from the ring"),
+        is_held_then: false,
         rolls_back: false,
     },
     Damage {
@@ -213,17 +226,19 @@ const DAMAGES: [Damage; 11] = [
         with_ring: false,
         does: |place, newest| flip(&segment(place, newest.slot), 200),
         verify: ("although whole commits follow it", 1),
-        starts: true,
-        plan: Some("move journal-0/segment-"),
-        rolls_back: true,
+        starts: Outcome::Held,
+        plan: None,
+        is_held_then: true,
+        rolls_back: false,
     },
     Damage {
         name: "a record in the middle, and the ring still has it",
         with_ring: true,
         does: |place, newest| flip(&segment(place, newest.slot), newest.middle + 70),
         verify: ("the CRC of a record fails", 1),
-        starts: true,
+        starts: Outcome::Ready,
         plan: Some("again, from the ring"),
+        is_held_then: false,
         rolls_back: false,
     },
     Damage {
@@ -231,9 +246,10 @@ const DAMAGES: [Damage; 11] = [
         with_ring: false,
         does: |place, newest| flip(&segment(place, newest.slot), newest.middle + 70),
         verify: ("whole commits follow", 1),
-        starts: true,
-        plan: Some("to quarantine, and clear them"),
-        rolls_back: true,
+        starts: Outcome::Held,
+        plan: None,
+        is_held_then: true,
+        rolls_back: false,
     },
     Damage {
         name: "a page of zeros",
@@ -243,17 +259,19 @@ const DAMAGES: [Damage; 11] = [
             file.write_all_at(&[0; 4096], newest.middle & !4095).unwrap();
         },
         verify: ("are not whole", 1),
-        starts: true,
-        plan: Some("to quarantine, and clear them"),
-        rolls_back: true,
+        starts: Outcome::Held,
+        plan: None,
+        is_held_then: true,
+        rolls_back: false,
     },
     Damage {
         name: "a record of the segment before, which no start reads",
         with_ring: true,
         does: |place, newest| flip(&segment(place, newest.slot_before), newest.middle_before + 70),
         verify: ("the CRC of a record fails", 1),
-        starts: true,
+        starts: Outcome::Ready,
         plan: None,
+        is_held_then: false,
         rolls_back: false,
     },
     Damage {
@@ -267,8 +285,9 @@ const DAMAGES: [Damage; 11] = [
             fs::write(&path, bytes).unwrap();
         },
         verify: ("of data directory", 1),
-        starts: false,
+        starts: Outcome::Refused(3),
         plan: Some("move journal-0/segment-"),
+        is_held_then: false,
         rolls_back: false,
     },
     Damage {
@@ -279,8 +298,9 @@ const DAMAGES: [Damage; 11] = [
             file.set_len(newest.middle).unwrap();
         },
         verify: ("are missing at its end", 1),
-        starts: true,
+        starts: Outcome::Refused(3),
         plan: Some("WHAT WAS IN THE MISSING PART IS NOT KNOWN"),
+        is_held_then: true,
         rolls_back: true,
     },
     Damage {
@@ -288,8 +308,9 @@ const DAMAGES: [Damage; 11] = [
         with_ring: true,
         does: |place, newest| fs::remove_file(segment(place, newest.slot_before)).unwrap(),
         verify: ("is missing", 1),
-        starts: false,
+        starts: Outcome::Refused(4),
         plan: Some("make journal-0/segment-"),
+        is_held_then: false,
         rolls_back: false,
     },
     Damage {
@@ -297,8 +318,9 @@ const DAMAGES: [Damage; 11] = [
         with_ring: true,
         does: |place, _| flip(&place.data_dir().join("manifest"), 100),
         verify: ("is damaged", 3),
-        starts: false,
+        starts: Outcome::Refused(3),
         plan: Some("write the manifest anew"),
+        is_held_then: true,
         rolls_back: false,
     },
     Damage {
@@ -306,8 +328,9 @@ const DAMAGES: [Damage; 11] = [
         with_ring: false,
         does: |place, _| (0..4).for_each(|slot| flip(&segment(place, slot), 70)),
         verify: ("no head of ours", 1),
-        starts: false,
+        starts: Outcome::Refused(3),
         plan: Some("NO STATE IS LEFT"),
+        is_held_then: true,
         rolls_back: true,
     },
 ];
@@ -332,9 +355,8 @@ fn each_damage_is_told_by_verify_and_mended_by_repair_with_nothing_deleted() {
     copy(&place.ring_dir(), &whole_rings);
     for damage in DAMAGES {
         let name = damage.name;
-        fs::remove_dir_all(place.data_dir()).unwrap();
         fs::remove_dir_all(place.ring_dir()).unwrap();
-        copy(&whole, &place.data_dir());
+        put_back(&whole, &place.data_dir());
         fs::create_dir(place.ring_dir()).unwrap();
         if damage.with_ring {
             copy(&whole_rings, &place.ring_dir());
@@ -344,9 +366,19 @@ fn each_damage_is_told_by_verify_and_mended_by_repair_with_nothing_deleted() {
 
         let verified = journal(&place, "verify", &[], damage.verify.1);
         assert!(verified.contains(damage.verify.0), "{name}: {verified}");
-        if !damage.starts {
-            let (status, log) = place.start().until_ended();
-            assert_eq!(status.code(), Some(if name.contains("missing") { 4 } else { 3 }), "{name}: {log}");
+        match damage.starts {
+            Outcome::Ready => {}
+            Outcome::Held => {
+                let mut engine = place.start();
+                engine.until_logged("is held: ");
+                engine.kill();
+                // As if it had not been started: the repair shall see by itself that it has to be held.
+                fs::copy(whole.join("manifest"), place.data_dir().join("manifest")).unwrap();
+            }
+            Outcome::Refused(expected) => {
+                let (status, log) = place.start().until_ended();
+                assert_eq!(status.code(), Some(expected), "{name}: {log}");
+            }
         }
         let as_found = contents(&place.data_dir());
         let plan = journal(&place, "repair", &[], if damage.plan.is_some() { 2 } else { 0 });
@@ -357,7 +389,14 @@ fn each_damage_is_told_by_verify_and_mended_by_repair_with_nothing_deleted() {
         let again = journal(&place, "repair", &[], 0);
         assert!(again.contains("nothing stands in the way"), "{name}: {done}\n{again}");
 
-        let mut engine = place.start_ready();
+        let mut engine = place.start();
+        if damage.is_held_then {
+            engine.until_logged("is held: ");
+            engine.kill();
+            free(&place);
+            engine = place.start();
+        }
+        engine.until_ready();
         let after = json(&journal(&place, "status", &["--json"], 0));
         let went_back = next_in(&after) < next_in(&before);
         assert_eq!(went_back, damage.rolls_back, "{name}: {after}");
@@ -378,14 +417,14 @@ fn a_first_segment_whose_head_is_damaged_is_not_taken_for_a_new_journal() {
         engine.until_ended();
     }
     flip(&segment(&place, 0), 100);
-    for with_ring in [true, false] {
-        if !with_ring {
-            fs::remove_dir_all(place.ring_dir()).unwrap();
-        }
-        let (status, log) = place.start().until_ended();
-        assert_eq!(status.code(), Some(3), "{log}");
-        assert!(log.contains("the head of segment-0.seg is not whole, although"), "{log}");
-    }
+    let mut engine = place.start_ready();
+    engine.until_logged("the ring had it, and it was written again");
+    engine.kill();
+    flip(&segment(&place, 0), 100);
+    fs::remove_dir_all(place.ring_dir()).unwrap();
+    let (status, log) = place.start().until_ended();
+    assert_eq!(status.code(), Some(3), "{log}");
+    assert!(log.contains("the head of segment-0.seg is not whole, although"), "{log}");
 }
 
 #[test]
@@ -402,7 +441,10 @@ fn repair_refuses_a_directory_in_use_and_a_manifest_without_the_ring_s_place() {
     let without = journal(&place, "repair", &["--yes", "--ring-bytes", "262144"], 2);
     assert!(without.contains("--ring-dir"), "{without}");
     let rings = place.ring_dir();
-    journal(&place, "repair", &["--yes", "--ring-bytes", "262144", "--ring-dir", rings.to_str().unwrap()], 0);
+    let done =
+        journal(&place, "repair", &["--yes", "--ring-bytes", "262144", "--ring-dir", rings.to_str().unwrap()], 0);
+    assert!(done.contains("the directory is held: its manifest was made anew"), "{done}");
+    free(&place);
     let mut engine = place.start_ready();
     let told = json(&journal(&place, "status", &["--json"], 0));
     assert_eq!(told["last_recovery"]["journals"][0]["ring"], "accepted", "{told}");
@@ -517,9 +559,8 @@ fn no_damage_makes_any_command_panic_or_loop_and_repair_loses_no_byte() {
     let rounds: u32 = std::env::var("FIXRING_MUTATIONS").map_or(60, |rounds| rounds.parse().expect("a number"));
     for round in 0..rounds {
         let name = format!("FIXRING_SEED={seed} round {round}");
-        fs::remove_dir_all(&data_dir).unwrap();
-        copy(&whole, &data_dir);
-        fs::remove_dir_all(&ring_dir).unwrap();
+        put_back(&whole, &data_dir);
+        let _ = fs::remove_dir_all(&ring_dir);
         copy(&whole_rings, &ring_dir);
         if random.u8(..3) == 0 {
             fs::remove_dir_all(&ring_dir).unwrap();
@@ -537,8 +578,9 @@ fn no_damage_makes_any_command_panic_or_loop_and_repair_loses_no_byte() {
                 let left: Vec<_> = plan.steps.iter().map(|step| step.what.clone()).collect();
                 assert!(left.is_empty(), "{name}: {left:?}");
                 nothing_is_gone(&damaged, &contents(&data_dir), &name);
-                if let Err(error) = open(&settings(root.path())) {
-                    panic!("{name}: {error}");
+                match open(&settings(root.path())) {
+                    Ok(_) | Err(OpenError::Held { .. }) => {}
+                    Err(error) => panic!("{name}: {error}"),
                 }
             }
             // Without a head that says whose the directory is, or with a text that says something else in good order.
@@ -619,7 +661,9 @@ fn nothing_is_gone(before: &BTreeMap<PathBuf, Vec<u8>>, after: &BTreeMap<PathBuf
     let mut kept: Vec<&[u8]> = after.iter().filter(|(path, _)| is_kept(path)).map(|(_, bytes)| &bytes[..]).collect();
     kept.sort_by_key(|bytes| bytes.len());
     for (path, old) in before {
-        if path.ends_with("lock") {
+        // A manifest that was whole says afterwards that the directory is held.
+        let is_whole = path.ends_with("manifest") && Manifest::of_text(old).is_ok();
+        if path.ends_with("lock") || is_whole {
             continue;
         }
         let now = after.get(path).map_or(&[][..], Vec::as_slice);
@@ -684,6 +728,20 @@ fn copy(from: &Path, to: &Path) {
             fs::copy(&path, &target).unwrap();
         }
     }
+}
+
+/// In place: a directory that is made anew is known for a copy.
+fn put_back(from: &Path, to: &Path) {
+    for entry in fs::read_dir(to).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap();
+        match (path.is_dir(), from.join(name).exists()) {
+            (true, true) => put_back(&from.join(name), &path),
+            (true, false) => fs::remove_dir_all(&path).unwrap(),
+            (false, _) => fs::remove_file(&path).unwrap(),
+        }
+    }
+    copy(from, to);
 }
 
 fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
@@ -755,6 +813,13 @@ fn journal(place: &Place, command: &str, more: &[&str], status: i32) -> String {
     let text = String::from_utf8(text).unwrap();
     assert_eq!(output.status.code(), Some(status), "{command} {more:?}: {text}");
     text
+}
+
+/// The operator says that the numbers are right as they stand.
+fn free(place: &Place) {
+    let recover = ["recover", "--restored", "--keep-numbers", "--config"];
+    let freed = Command::new(env!("CARGO_BIN_EXE_fixring")).args(recover).arg(place.config()).output().unwrap();
+    assert!(freed.status.success(), "{}", String::from_utf8_lossy(&freed.stderr));
 }
 
 /// Waits until the volume has everything that the engine has appended.

@@ -54,7 +54,7 @@ fn what_is_recovered_is_a_prefix_of_commits_that_holds_all_that_was_durable() {
             "{seen:?}"
         );
         assert!(
-            seen.heads_skipped > 2
+            seen.heads_skipped > 0
                 && seen.crashed_recoveries > 50
                 && seen.rings_quarantined > 10
                 && seen.fulls > 20

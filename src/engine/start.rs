@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -30,6 +31,7 @@ use crate::journal::{
     RecoveredSession, Rollback, SessionState, Storage, StorageError,
 };
 use crate::session::{Identity, Version};
+use crate::sys::ring::Watermarks;
 use crate::transport::tcp::{KernelTcp, bind};
 
 /// Positions of stored messages that a stager keeps of one resend, at 16 bytes each; it finds the rest by walking once more.
@@ -66,6 +68,14 @@ pub struct Engine {
     archiver: Option<JoinHandle<()>>,
     log: Option<JoinHandle<()>>,
     lock: Option<journal::DirectoryLock>,
+    ends: Ends,
+}
+
+/// What an orderly stop writes down.
+struct Ends {
+    data_dir: PathBuf,
+    incarnation: u32,
+    marks: Vec<Watermarks>,
 }
 
 impl Engine {
@@ -132,11 +142,19 @@ impl Engine {
         let worker_of_journal: Vec<u32> = (0..opened.journals.len()).map(|at| (at % worker_count) as u32).collect();
         let (mut flushers, mut stagers) = (Vec::new(), Vec::new());
         let (mut archivers, mut watches) = (Vec::new(), Vec::new());
+        let mut marks = Vec::new();
         let mut watch = StorageWatch::new(config.persistence.storage_latency_alarm);
         let mut log = EventLog::default();
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
         for journal in opened.journals {
             tracing::info!(journal = journal.number, "{}", journal.recovered.report);
+            if journal.recovered.report.healed_bytes > 0 {
+                tracing::error!(
+                    journal = journal.number,
+                    bytes = journal.recovered.report.healed_bytes,
+                    "the volume has lost what was synced to it; the ring had it, and it was written again. What lay there is in quarantine/: see to the volume"
+                );
+            }
             check_recovered(journal.number, &journal.recovered.sessions)?;
             check_journal(config, &directory, journal.number, journals, &journal.recovered.sessions)?;
             check_sessions(
@@ -173,6 +191,7 @@ impl Engine {
                 let archiver = journal.archiver(opened.uuid, target, config.persistence.archive_required);
                 archivers.push(Archiving::new(journal.number, archiver, shared.archive(at)));
             }
+            marks.push(journal.watermarks.clone());
             watch.add(journal.number, journal.flusher.counters(), journal.watermarks, shared.storage(at));
             flushers.push((journal.flusher, shared.flusher(at)));
             stagers.push(journal.stager);
@@ -198,6 +217,7 @@ impl Engine {
             archiver: None,
             log: None,
             lock: opened.lock,
+            ends: Ends { data_dir: config.engine.data_dir.clone(), incarnation: opened.incarnation, marks },
         };
         let slow_ns = config.persistence.storage_latency_alarm.as_nanos() as u64;
         let never_sleeps = never_sleeps(config.engine.wait, strong, placement.housekeeping.len(), flushers.len());
@@ -388,6 +408,9 @@ impl Engine {
         if let Some(log) = self.log.take() {
             join(log, &self.signals);
         }
+        if result.is_ok() && self.signals.why().is_none() && self.lock.is_some() {
+            self.ends.write();
+        }
         drop(self.lock.take());
         match self.signals.why() {
             Some(why) => Err(EngineError::Storage(why)),
@@ -408,6 +431,16 @@ impl Engine {
         });
         self.others.push(thread.map_err(StartError::Thread)?);
         Ok(())
+    }
+}
+
+impl Ends {
+    /// Up to where each journal is synced. Nothing depends on it but that the next start sees what the volume has lost meanwhile.
+    fn write(&self) {
+        let ends = self.marks.iter().map(Watermarks::synced).collect();
+        if let Err(error) = journal::note_ends(&self.data_dir, self.incarnation, ends) {
+            tracing::warn!("{:?}: the manifest does not say where the journals end: {error}", self.data_dir);
+        }
     }
 }
 
@@ -677,6 +710,7 @@ mod tests {
             archiver: None,
             log: None,
             lock: None,
+            ends: Ends { data_dir: PathBuf::new(), incarnation: 0, marks: Vec::new() },
         };
         let signals = Arc::clone(&engine.signals);
         let turns = move || {

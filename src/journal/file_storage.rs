@@ -23,7 +23,9 @@ use super::pages::Pages;
 use super::probe::PROBE_DIR;
 use super::ring_file::in_words;
 use super::segment_file::{self, Bounce, SegmentFile};
-use super::{FlushMethod, Geometry, ManifestError, OpenError, Reached, Read, Slot, Storage, StorageError};
+use super::{
+    FlushMethod, Geometry, HEADER_BYTES, ManifestError, OpenError, Reached, Read, Slot, Storage, StorageError,
+};
 
 /// A manifest is a few hundred bytes, and 20 more a journal.
 const MANIFEST_BYTES_MAX: u64 = 1 << 20;
@@ -50,6 +52,30 @@ impl FileStorage {
         Self {
             inner: Arc::new(Inner { data_dir: data_dir.to_owned(), geometry, segments: std::sync::OnceLock::new() }),
         }
+    }
+
+    /// Of a directory that was used: a segment that is shorter than it was made has lost its end, whatever that held. One that nothing was ever
+    /// written to may be short where the node died at its creation.
+    pub(super) fn check_lengths(&self, incarnation: u32) -> Result<(), OpenError> {
+        let geometry = self.inner.geometry;
+        for journal in 0..geometry.journals {
+            for number in 0..geometry.segments {
+                // A file that is missing is said where it is opened.
+                let Ok(file) = file::open_to_read(&self.segment_path(Slot { journal, number })) else { continue };
+                let bytes = file.metadata().map_or(geometry.segment_bytes, |metadata| metadata.len());
+                if bytes >= geometry.segment_bytes {
+                    continue;
+                }
+                let mut start = [0; HEADER_BYTES as usize];
+                let is_used = file.read_at(&mut start, 0).is_ok() && start.iter().any(|byte| *byte != 0);
+                if is_used || incarnation > 1 {
+                    let needed = geometry.segment_bytes;
+                    let why = format!("segment-{number}.seg is {bytes} bytes long, and a segment has {needed}");
+                    return Err(OpenError::Damaged { journal, why });
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens every segment's file for writing by `method`, creates those that are missing where `create` is set, and takes the space of all of them.

@@ -35,6 +35,8 @@ pub struct LastUse {
     pub home: Vec<String>,
     /// By journal, the position at which `incarnation` began: what an older one wrote there or beyond is fenced.
     pub starts: Vec<u64>,
+    /// By journal, up to where it was synced when that process stopped in order.
+    pub ends: Vec<u64>,
     /// Why nobody may take the sessions over before the operator has said what their numbers are; empty where they may.
     pub held: String,
     /// Sessions of a held directory that the operator has spoken of, as `journal.number`.
@@ -104,6 +106,8 @@ struct Text {
     home: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     starts: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    ends: Vec<u64>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
     held: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -119,6 +123,14 @@ fn is_zero(number: &u32) -> bool {
 #[derive(Deserialize)]
 struct Version {
     format_version: u32,
+}
+
+impl LastUse {
+    /// Up to where a journal is known to have been on stable media: where the last incarnation began, and where it ended if it stopped in order.
+    pub(super) fn synced_of(&self, journal: u16) -> Option<u64> {
+        let at = usize::from(journal);
+        self.starts.get(at).max(self.ends.get(at)).copied()
+    }
 }
 
 const TITLE: &str = "# The identity of a fixring data directory. Written by fixring at each start.\n";
@@ -141,6 +153,7 @@ impl Manifest {
             device: self.last_use.device.clone(),
             home: self.last_use.home.clone(),
             starts: self.last_use.starts.clone(),
+            ends: self.last_use.ends.clone(),
             held: self.last_use.held.clone(),
             decided: self.last_use.decided.clone(),
         };
@@ -176,9 +189,10 @@ impl Manifest {
         let uuid = Uuid::parse_str(&text.uuid).map_err(|_| damaged("its uuid is not one"))?;
         let timeline = text.timeline.map_or(Ok(uuid), |timeline| Uuid::parse_str(&timeline));
         let timeline = timeline.map_err(|_| damaged("its timeline is no uuid"))?;
-        let Text { incarnation, ring_dir, numbers_moved, timeline_from, device, home, starts, held, decided, .. } =
-            text;
-        let last_use = LastUse { device, home, starts, held, decided };
+        let Text {
+            incarnation, ring_dir, numbers_moved, timeline_from, device, home, starts, ends, held, decided, ..
+        } = text;
+        let last_use = LastUse { device, home, starts, ends, held, decided };
         Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved, timeline, timeline_from, last_use })
     }
 
@@ -235,6 +249,7 @@ mod tests {
                 device: vec!["serial=vol0a".to_owned()],
                 home: vec!["born=1.5".to_owned(), String::new()],
                 starts: vec![4096, u64::MAX / 2],
+                ends: vec![8192, u64::MAX / 2],
                 held: "restored".to_owned(),
                 decided: vec!["0.1".to_owned()],
             },
@@ -255,7 +270,7 @@ mod tests {
         let old = Manifest { last_use: LastUse::default(), timeline: first, timeline_from: 0, ..manifest() };
         let text = old.to_text();
         assert!(
-            !["timeline", "device", "home", "starts", "held", "decided"].iter().any(|key| text.contains(key)),
+            !["timeline", "device", "home", "starts", "ends", "held", "decided"].iter().any(|key| text.contains(key)),
             "{text}"
         );
         assert_eq!(Manifest::of_text(text.as_bytes()), Ok(old.clone()));
@@ -275,11 +290,11 @@ mod tests {
 
     #[test]
     fn a_newer_format_is_named_even_if_its_keys_are_unknown() {
-        let mut text = "format_version = 2\nnew_key = 1\n".to_owned();
+        let mut text = "format_version = 3\nnew_key = 1\n".to_owned();
         let crc = crc_fast::crc32_iscsi(text.as_bytes());
         text.push_str(&format!("{CRC_PREFIX}{crc:08x}\n"));
         let error = Manifest::of_text(text.as_bytes()).unwrap_err();
-        assert_eq!(error, ManifestError::Newer { found: 2 });
+        assert_eq!(error, ManifestError::Newer { found: 3 });
         assert!(error.to_string().contains("run a newer fixring"));
     }
 

@@ -1,7 +1,7 @@
 //! Start-up: lock, manifest, files and rings, then recovery of each journal, then the new incarnation.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -174,6 +174,7 @@ pub(super) fn open_files(
     before: impl FnOnce(&FileStorage, &Manifest, &[RingMemory]) -> Result<(), OpenError>,
 ) -> Result<Opened<FileStorage>, OpenError> {
     if let Some(chosen) = chosen {
+        storage.check_lengths(manifest.incarnation)?;
         storage.allocate(false, chosen.method)?;
         if chosen.before == Some(FlushMethod::Dsync) {
             storage.forget_cached()?;
@@ -219,6 +220,9 @@ pub fn prepare(storage: &impl Storage, settings: &Settings) -> Result<Manifest, 
     if let Some(manifest) = Manifest::read(storage)? {
         let manifest = manifest?;
         manifest.check(settings.geometry)?;
+        if !manifest.last_use.held.is_empty() {
+            return Err(OpenError::Held { data_dir: settings.data_dir.clone(), why: manifest.last_use.held });
+        }
         return Ok(manifest);
     }
     settings.geometry.check().map_err(ManifestError::Geometry)?;
@@ -237,7 +241,20 @@ pub fn prepare(storage: &impl Storage, settings: &Settings) -> Result<Manifest, 
     Ok(manifest)
 }
 
-/// [`open`] over any storage and rings: recovers each journal and starts the next incarnation.
+/// Writes down up to where each journal was synced when its engine stopped, under the directory's lock: a later start that cannot read as far knows
+/// that the volume has lost something.
+pub fn note_ends(data_dir: &Path, incarnation: u32, ends: Vec<u64>) -> Result<(), OpenError> {
+    let storage = FileStorage::open(data_dir, Geometry::default());
+    let mut manifest = Manifest::read(&storage)?.ok_or(ManifestError::Missing)??;
+    if manifest.incarnation == incarnation {
+        manifest.last_use.ends = ends;
+        manifest.write(&storage)?;
+    }
+    Ok(())
+}
+
+/// [`open`] over any storage and rings: recovers each journal and starts the next incarnation. All are looked at before anything is changed: where
+/// one is damaged, the directory is held from now on. One that is held already is opened, since that is how the operator's word is carried out.
 ///
 /// # Panics
 /// When there is not one ring a journal, of the manifest's length.
@@ -268,11 +285,11 @@ fn open_in<S: Storage>(
         );
         return Err(ManifestError::Geometry(why).into());
     }
-    let mut found = Vec::new();
-    while found.len() < rings.len() {
-        let journal = found.len() as u16;
-        match recovery::recover(storage, &manifest, journal, &rings[found.len()], settings.clock)? {
-            Ok(one) => found.push(one),
+    let mut looks = Vec::new();
+    while looks.len() < rings.len() {
+        let journal = looks.len() as u16;
+        match recovery::look(storage, &manifest, journal, Some(&rings[looks.len()]), settings.clock)? {
+            Ok(look) => looks.push(look),
             // Each time a later one, and no more of them than were started within a segment.
             Err(newer) => {
                 manifest.know_of(newer.incarnation);
@@ -281,9 +298,20 @@ fn open_in<S: Storage>(
                     return Err(OpenError::Held { data_dir: settings.data_dir.clone(), why: newer.why });
                 }
                 // The operator has spoken of it. What was read with less knowledge is read again.
-                found.clear();
+                looks.clear();
             }
         }
+    }
+    let damage: Vec<&str> = looks.iter().filter_map(recovery::Look::damage).collect();
+    // Of a held directory the operator has spoken.
+    if !damage.is_empty() && manifest.last_use.held.is_empty() {
+        let why = damage.join("; ");
+        held::hold(storage, &mut manifest, why.clone())?;
+        return Err(OpenError::Held { data_dir: settings.data_dir.clone(), why });
+    }
+    let mut found = Vec::new();
+    for (look, ring) in looks.into_iter().zip(&rings) {
+        found.push(recovery::recover(storage, &manifest, look, ring, settings.clock)?);
     }
     // Everything that any ring had beyond its segments is on stable media by now, so the rings may change owner. Where the directory is
     // an older copy, a ring may know a later incarnation than the manifest; no number is given out twice.
@@ -300,7 +328,7 @@ fn open_in<S: Storage>(
     let moved = found.iter().filter(|found| found.recovered.report.may_have_lost()).map(|found| found.journal);
     let numbers_moved = Some(moved.collect());
     let starts = found.iter().map(|found| found.end).collect();
-    let last_use = LastUse { starts, ..manifest.last_use };
+    let last_use = LastUse { starts, ends: Vec::new(), ..manifest.last_use };
     let timeline = begins.unwrap_or(manifest.timeline);
     let timeline_from = if begins.is_some() { incarnation } else { manifest.timeline_from };
     let ring_dir = ring_dir_text(settings);

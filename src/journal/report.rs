@@ -44,6 +44,8 @@ pub struct JournalRecovery {
     pub commits: u64,
     pub records: u64,
     pub carried_bytes: u64,
+    #[serde(default)]
+    pub healed_bytes: u64,
     pub discarded_bytes: u64,
     #[serde(default)]
     pub phases: Phases,
@@ -115,6 +117,7 @@ impl JournalRecovery {
             commits: report.commits,
             records: report.records,
             carried_bytes: report.carried_bytes,
+            healed_bytes: report.healed_bytes,
             discarded_bytes: report.discarded_bytes,
             phases: report.phases,
             sessions,

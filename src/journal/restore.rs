@@ -182,6 +182,7 @@ fn state(
     snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
 ) -> Result<(), RestoreFault> {
     const BYTES_MAX: u64 = record_bytes(super::NUMBERS_BYTES);
+    state_proven(journal, now_ns, snapshot)?;
     for Said { number, decision, .. } in said {
         let sessions = &mut journal.recovered.sessions;
         let session = sessions.iter_mut().find(|session| session.number == *number).expect("a session that is there");
@@ -212,6 +213,29 @@ fn state(
     journal.writer.abandon();
     assert_eq!(journal.writer.clean_stop(now_ns), Room::Ready, "there is room for it");
     Ok(journal.flusher.drain(0)?)
+}
+
+/// States what records prove that the journal does not reach any more, whoever is spoken of: what proves it is no part of the journal from here on.
+fn state_proven(
+    journal: &mut Journal<FileStorage>,
+    now_ns: u64,
+    snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
+) -> Result<(), RestoreFault> {
+    for (number, is_new) in std::mem::take(&mut journal.recovered.unstated) {
+        let found = journal.recovered.sessions.iter().find(|session| session.number == number);
+        let session = found.expect("a session whose numbers were raised").clone();
+        let bytes_max = record_bytes(super::NUMBERS_BYTES) + record_bytes(session.identity.len() as u64);
+        make_room(journal, bytes_max, snapshot)?;
+        if is_new {
+            let defined = journal.writer.append_session_defined(number, now_ns, &session.identity);
+            defined.expect("the commit's room is that of both records");
+        }
+        let RecoveredSession { next_out, next_in, epoch, lease, .. } = session;
+        let stated = journal.writer.append_numbers(number, now_ns, StoredNumbers { next_out, next_in, epoch, lease });
+        stated.expect("the commit's room is that of both records");
+        journal.writer.commit(Mode::Sync);
+    }
+    Ok(())
 }
 
 /// Opens a commit; writes the segment's head first where one is due.

@@ -184,7 +184,7 @@ impl Incarnations {
     }
 
     /// Whether a commit of this incarnation may follow at this position.
-    fn accept(&self, incarnation: u32, position: u64) -> bool {
+    pub fn accept(&self, incarnation: u32, position: u64) -> bool {
         incarnation >= self.newest && incarnation <= self.last && !self.is_fenced(incarnation, position)
     }
 

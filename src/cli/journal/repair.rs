@@ -45,11 +45,18 @@ pub(in crate::cli) fn repair(options: &RepairOptions) -> Exit {
         eprintln!("nothing was touched: run it again with --yes");
         return Exit::Configuration;
     }
+    let held = plan.why_held();
     match plan.apply(&choices) {
         Ok(kept) => {
             let mut text = String::from("\ndone\n");
             for name in kept {
                 let _ = writeln!(text, "    {shown}/quarantine/{name}, with a note beside it (.txt)");
+            }
+            if let Some(why) = held {
+                let _ = writeln!(
+                    text,
+                    "\nthe directory is held: {why}. Compare the numbers with the counterparties and free it:\n    fixring recover --restored --data-dir {shown}"
+                );
             }
             print(data_dir, &text)
         }
@@ -73,7 +80,12 @@ fn exit_of(error: &RepairError) -> Exit {
 
 fn text(plan: &Plan, is_done: bool) -> String {
     if plan.is_empty() {
-        return "nothing stands in the way of a start\n".to_owned();
+        let mut text = String::from("nothing stands in the way of a start\n");
+        for outlook in plan.outlooks.iter().filter(|outlook| outlook.is_lower()) {
+            text.push_str("but records behind the journal's end show higher numbers; where they prove that more was synced, the start is held\n");
+            outlook_text(&mut text, outlook);
+        }
+        return text;
     }
     let mut text = String::from(if is_done { "what is done\n" } else { "what would be done\n" });
     for (number, step) in plan.steps.iter().enumerate() {
@@ -117,7 +129,7 @@ fn session_text(text: &mut String, session: &SessionOutlook) {
     if let Some(seen) = session.seen {
         let _ = writeln!(
             text,
-            "            ROLLS BACK: records that go to quarantine say next out {}, next in {}, epoch {}; the peer may have seen them",
+            "            ROLLS BACK: records that are no part of the journal any more say next out {}, next in {}, epoch {}; the peer may have seen them",
             seen.next_out, seen.next_in, seen.epoch
         );
         let mend = if seen.epoch == session.epoch && session.lease >= seen.next_out {

@@ -67,12 +67,6 @@ enum Action {
         from: u64,
         to: u64,
     },
-    /// `[from, to)` is copied and then filled with zeros.
-    Clear {
-        journal: u16,
-        from: u64,
-        to: u64,
-    },
 }
 
 /// Where a journal will go on.
@@ -99,6 +93,13 @@ pub struct SessionOutlook {
     pub lease: u64,
     /// What records that will not be part of the journal any more say that it had reached: then the numbers roll back.
     pub seen: Option<Seen>,
+}
+
+impl Outlook {
+    /// The numbers may be lower than those that have left.
+    pub fn is_lower(&self) -> bool {
+        self.starts_anew || self.is_uncertain || self.sessions.iter().any(|session| session.seen.is_some())
+    }
 }
 
 /// The highest numbers among records.
@@ -157,6 +158,20 @@ impl Plan {
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
+
+    /// Why a start has to be held after it: what is repaired may be less than what has left, and the steps take away what would show it.
+    pub fn why_held(&self) -> Option<String> {
+        if self.steps.iter().any(|step| matches!(step.action, Action::Manifest)) {
+            return Some("its manifest was made anew, and nothing says whether it was held, or restored".to_owned());
+        }
+        let outlook = self.outlooks.iter().find(|outlook| outlook.is_lower())?;
+        (!self.is_empty()).then(|| {
+            format!(
+                "journal {} was repaired and goes on at position {}, and what it does not hold any more may have left",
+                outlook.journal, outlook.end_position
+            )
+        })
+    }
 }
 
 /// A killed process may still be in a device write, and its lock held until that returns.
@@ -205,6 +220,9 @@ impl<'a> Look<'a> {
             _ => None,
         };
         let newest = scan.state_position.map(|position| position / self.geometry.segment_bytes);
+        if healed.is_none() {
+            self.salvage_torn(&heads, newest)?;
+        }
         let moves = self.moves(&heads, newest, healed);
         for (slot, why) in moves {
             let name = self.name(slot);
@@ -218,7 +236,7 @@ impl<'a> Look<'a> {
         if let Some(healed) = healed {
             end = healed;
         } else if scan.state_position.is_some() {
-            self.clear_beyond(scan.at, header, steps)?;
+            self.salvage_beyond(scan.at, header)?;
         }
         let starts_anew = scan.state_position.is_none() && healed.is_none();
         let mut sessions: Vec<_> = scan
@@ -318,12 +336,6 @@ impl<'a> Look<'a> {
                     let why = format!("it is segment {segment} of journal {journal} of data directory {uuid}");
                     moves.push((*slot, why));
                 }
-                SlotHead::Ours { segment } if healed.is_none() && newest.is_some_and(|newest| *segment > newest) => {
-                    moves.push((
-                        *slot,
-                        format!("the head of segment {segment} is not whole, so that nothing can begin there"),
-                    ));
-                }
                 SlotHead::Ours { .. } | SlotHead::Unreadable if newest.is_none() && healed.is_none() => {
                     moves.push((*slot, "no segment of the journal has a whole head, and it is not empty".to_owned()));
                 }
@@ -333,29 +345,26 @@ impl<'a> Look<'a> {
         moves
     }
 
-    /// Whole commits behind the journal's end in its last segment.
-    fn clear_beyond(
-        &mut self,
-        end: u64,
-        header: Option<RingHeader>,
-        steps: &mut Vec<Step>,
-    ) -> Result<(), StorageError> {
+    /// Notes the whole commits behind the journal's end in its last segment. They stay there: a start that is held goes by them.
+    fn salvage_beyond(&mut self, end: u64, header: Option<RingHeader>) -> Result<(), StorageError> {
         if header.is_some_and(|header| header.marks.appended <= end) || end.is_multiple_of(self.geometry.segment_bytes)
         {
             return Ok(());
         }
         self.segments.forget();
-        let to = self.salvage(end)?;
-        if to > end {
-            steps.push(Step {
-                what: format!(
-                    "copy {} bytes of journal {} from position {end} on to quarantine, and clear them",
-                    to - end,
-                    self.journal
-                ),
-                why: "the journal ends there, and whole commits lie behind a hole".to_owned(),
-                action: Action::Clear { journal: self.journal, from: end, to },
-            });
+        self.salvage(end).map(drop)
+    }
+
+    /// Notes what lies behind newer heads that are not whole. They stay there too.
+    fn salvage_torn(&mut self, heads: &[(u32, SlotHead)], newest: Option<u64>) -> Result<(), StorageError> {
+        let Some(newest) = newest else { return Ok(()) };
+        for (_, head) in heads {
+            if let SlotHead::Ours { segment } = head
+                && *segment > newest
+            {
+                self.segments.forget();
+                self.salvage(segment * self.geometry.segment_bytes)?;
+            }
         }
         Ok(())
     }

@@ -246,7 +246,7 @@ impl<'a> Walk<'a> {
                 self.checks.fault(
                     FaultKind::Segment,
                     Some(position),
-                    format!("{what}, {why}: a start goes on from the segment before, without what this one holds"),
+                    format!("{what}, {why}: a start reads it from the ring, or is held"),
                 );
             } else {
                 self.result.notes.push(format!("{what}: torn by an unclean end, and nothing follows it"));

@@ -1,14 +1,17 @@
 //! How each segment's file begins: which of them have a head, and whose.
 
+use zerocopy::FromBytes;
+
 use crate::sys::ring::{PAGE_BYTES, RingMemory};
 
 use super::super::inspect::next_whole;
 use super::super::pages::Pages;
-use super::super::record::header_at;
+use super::super::record::RawHeader;
 use super::super::ring_file::is_of_this_directory;
 use super::super::scan::{Incarnations, SegmentSource};
 use super::super::state::{HeadIdentity, head_identity, head_timeline};
 use super::super::{Geometry, HEADER_BYTES, Manifest, OpenError, RECORD_ALIGN, Read, Slot, Storage, StorageError};
+use super::behind::Behind;
 
 /// How a segment's file begins.
 pub(in crate::journal) struct Start {
@@ -46,7 +49,7 @@ pub(super) fn read_starts<S: Storage>(
         let start = &page[..START_BYTES];
         let identity = head_identity(&start[HEADER_BYTES as usize..]).map(|(identity, _)| identity);
         let timeline = head_timeline(&start[HEADER_BYTES as usize..]);
-        let incarnation = header_at(start, 0, u64::MAX / 4).map_or(0, |header| header.incarnation);
+        let incarnation = RawHeader::read_from_prefix(start).map_or(0, |(raw, _)| raw.incarnation.get());
         Start { identity, incarnation, timeline, is_blank: start.iter().all(|byte| *byte == 0) }
     })
 }
@@ -77,6 +80,19 @@ pub(in crate::journal) fn find_heads<S: Storage>(
     Ok(heads_among(&read_starts(storage, manifest.geometry, journal)?, manifest, journal))
 }
 
+/// The segments that were begun, by what their heads say and whatever their CRCs do: the flusher syncs all of a segment before it writes the
+/// next. Those of a fenced process are left out.
+pub(super) fn claimed_segments(starts: &[Start], manifest: &Manifest, journal: u16) -> Vec<u64> {
+    let segments = u64::from(manifest.geometry.segments);
+    let incarnations = Incarnations::of(manifest, journal);
+    let mut claimed = heads_among(starts, manifest, journal);
+    claimed.retain(|segment| {
+        let incarnation = starts[(segment % segments) as usize].incarnation;
+        !incarnations.is_fenced(incarnation, segment * manifest.geometry.segment_bytes)
+    });
+    claimed
+}
+
 pub(super) fn heads_among(starts: &[Start], manifest: &Manifest, journal: u16) -> Vec<u64> {
     let geometry = manifest.geometry;
     let head = |(start, number): (&Start, u64)| {
@@ -92,11 +108,19 @@ pub(super) fn heads_among(starts: &[Start], manifest: &Manifest, journal: u16) -
 }
 
 /// A segment that says whose it is and is not ours was put there by hand: to pass it over would be to lose what was in ours.
-pub(super) fn check_ours(starts: &[Start], manifest: &Manifest, journal: u16) -> Result<(), OpenError> {
+/// The ring may have the head that should be there instead: then it is damage.
+pub(super) fn check_ours(
+    starts: &[Start],
+    manifest: &Manifest,
+    journal: u16,
+    in_ring: Option<u64>,
+) -> Result<(), OpenError> {
+    let in_ring = in_ring.map(|segment| (segment % u64::from(manifest.geometry.segments)) as usize);
     let is_foreign = |start: &Start| {
         start.identity.is_some_and(|head| head.uuid != *manifest.uuid.as_bytes() || head.journal != journal)
     };
-    match starts.iter().position(is_foreign) {
+    let mut foreign = starts.iter().enumerate().filter(|(_, start)| is_foreign(start));
+    match foreign.find(|(number, _)| Some(*number) != in_ring).map(|(number, _)| number) {
         None => Ok(()),
         Some(number) => {
             let why = format!("segment-{number}.seg belongs to another data directory or journal");
@@ -133,8 +157,14 @@ pub(super) fn check_never_headed<S: Storage>(
     });
     let earlier = Incarnations::up_to(last.saturating_sub(1));
     let any = Incarnations::up_to(last);
+    let mut behind = Behind::default();
+    behind.look(segments, &geometry, any, 0)?;
     // One sync covers no more than a ring's length.
-    let proof = if was_synced {
+    let proof = if manifest.last_use.synced_of(journal).is_some_and(|synced| synced > 0) {
+        Some("the manifest says that it was used")
+    } else if behind.synced > 0 {
+        Some("it holds records that say so")
+    } else if was_synced {
         Some("the ring says that it was synced")
     } else if next_whole(segments, &geometry, RECORD_ALIGN, earlier)?.is_some() {
         Some("it holds records of an earlier incarnation")

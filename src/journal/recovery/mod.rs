@@ -1,12 +1,16 @@
 //! What a journal holds after whatever happened, and the steps that make it whole again before the next incarnation.
 //!
 //! 1. The newest segment whose head is whole says where to begin; commits are read from there until one is not whole or is fenced.
-//! 2. A ring of the last incarnation that continues exactly there is read on. Any other ring that holds more is quarantined.
-//! 3. What lies beyond the end and still parses as ours is quarantined: it was never acknowledged as durable, and its predecessors are gone.
-//! 4. What the ring had beyond the segments is written and synced.
+//! 2. What is not whole in the segments is read from the ring, whether it was never carried there or the volume has lost it.
+//! 3. The end that is reached is one only if nothing proves that the journal had been synced further (`damage.rs`). Otherwise nothing is changed, and the
+//!    directory is held until the operator has spoken.
+//! 4. A ring that was not accepted is quarantined, and so is what lies beyond the end and still parses as ours.
+//! 5. What came from the ring is written to the segments and synced.
 //!
 //! No byte is trusted: lengths are bounded by the lap, records by their CRC, links are only followed backwards.
 
+mod behind;
+mod damage;
 mod heads;
 mod newer;
 mod records;
@@ -17,14 +21,18 @@ mod volume;
 
 use std::collections::VecDeque;
 
+use zerocopy::FromBytes;
+
 use crate::sys::ring::RingMemory;
 
 use super::flusher::Zeroing;
-use super::scan::{Incarnations, SegmentSource};
-use super::{Geometry, Kind, Manifest, NONE, OpenError, RecoveredSession, Rollback, Storage};
+use super::record::RawHeader;
+use super::scan::{Incarnations, SegmentSource, Source};
+use super::{Geometry, HEADER_BYTES, Kind, Manifest, NONE, OpenError, RecoveredSession, Rollback, Storage};
+use damage::Damage;
 use heads::{Start, check_never_headed, check_new, check_ours, heads_among, read_starts};
 use newer::check_timeline;
-use ring::{quarantine_ring, read_ring};
+use ring::{FoundRing, quarantine_ring, quarantine_unread, read_on};
 use volume::{carry_over, make_durable, quarantine_beyond, zero_ahead};
 
 pub(super) use heads::find_heads;
@@ -43,6 +51,9 @@ pub struct Recovered<S: Storage> {
     /// [`Recovered::replay`] reads. The last are those of this start, if it found a loss, at the report's `end`.
     pub rollbacks: Vec<PlacedRollback>,
     pub report: RecoveryReport,
+    /// Sessions whose numbers are raised above what the journal says, to what records prove that it does not reach any more; with each whether it
+    /// is defined nowhere else. Only where the operator has spoken of a damaged journal, and to be stated before anything else.
+    pub(super) unstated: Vec<(u32, bool)>,
     /// With what was read of the segments.
     source: SegmentSource<S>,
     geometry: Geometry,
@@ -73,21 +84,42 @@ pub(super) struct Found<S: Storage> {
     pub recovered: Recovered<S>,
 }
 
-/// Finds the journal's end, brings everything before it to stable media and puts what lies beyond aside. `clock` is monotonic, in ns. Nothing
-/// is changed where there is a start that the manifest does not know of.
-pub(super) fn recover<S: Storage>(
+/// A journal as it was found. Nothing is changed yet.
+pub(super) struct Look<S: Storage> {
+    journal: u16,
+    starts: Vec<Start>,
+    segments: SegmentSource<S>,
+    scan: Scan,
+    heads_skipped: u32,
+    /// Where the segments are not whole any more, and what the ring has from there on.
+    segments_end: u64,
+    from_ring: Vec<(u64, u64)>,
+    ring: RingFound,
+    /// What the ring should have had.
+    missing_bytes: u64,
+    /// Up to where ring or manifest say that the segments were synced.
+    synced: Option<u64>,
+    damage: Option<Damage>,
+    phases: Phases,
+}
+
+impl<S: Storage> Look<S> {
+    /// Why nobody may go on with it before the operator has spoken.
+    pub fn damage(&self) -> Option<&str> {
+        self.damage.as_ref().map(|damage| &*damage.why)
+    }
+}
+
+/// Finds the journal's end, or a start that the manifest does not know of. `clock` is monotonic, in ns.
+pub(super) fn look<S: Storage>(
     storage: &S,
     manifest: &Manifest,
     journal: u16,
-    ring: &RingMemory,
+    ring: Option<&RingMemory>,
     clock: fn() -> u64,
-) -> Result<Result<Found<S>, Newer>, OpenError> {
+) -> Result<Result<Look<S>, Newer>, OpenError> {
     let geometry = manifest.geometry;
-    let mut since_ns = clock();
-    let mut lap = || {
-        let before_ns = std::mem::replace(&mut since_ns, clock());
-        since_ns.saturating_sub(before_ns)
-    };
+    let mut lap = laps(clock);
     let mut phases = Phases::default();
     let mut segments = SegmentSource::in_whole(storage.clone(), geometry, journal);
     let starts = read_starts(storage, geometry, journal)?;
@@ -95,38 +127,91 @@ pub(super) fn recover<S: Storage>(
     if let Some(newer) = newer::in_heads(&mut segments, &starts, manifest, journal)? {
         return Ok(Err(newer));
     }
-    let (mut scan, heads_skipped) = scan_segments(&starts, manifest, journal, &mut segments, Some(ring))?;
-    let segments_end = scan.at;
+    let found_ring = ring.map(|ring| FoundRing::new(manifest, journal, ring));
+    let (scan, heads_skipped, from_ring) = scan_all(&starts, manifest, journal, &mut segments, found_ring.as_ref())?;
+    if scan.state_position.is_none() {
+        check_new(&starts, journal)?;
+        check_never_headed(&mut segments, manifest, journal, ring)?;
+    }
     phases.segments_ns = lap();
-    let (ring_found, carried_bytes, missing_bytes) = read_ring(&mut scan, manifest, journal, ring)?;
-    let end = scan.at;
-    if let Some(newer) = newer::beyond(&mut segments, manifest, journal, end)? {
+    let segments_end = from_ring.first().map_or(scan.at, |(from, _)| *from);
+    let judged = found_ring.as_ref().map(|ring| ring.judge(manifest, segments_end, scan.at));
+    let (ring, missing_bytes) = judged.unwrap_or((RingFound::Absent, 0));
+    if let Some(newer) = newer::beyond(&mut segments, manifest, journal, scan.at)? {
         return Ok(Err(newer));
     }
-    if let RingFound::Quarantined(_) = ring_found {
+    let damage = damage::look(manifest, journal, &starts, &segments, found_ring.as_ref(), &scan)?;
+    let synced = found_ring.and_then(|ring| ring.synced(manifest)).max(manifest.last_use.synced_of(journal));
+    phases.ring_ns = lap();
+    Ok(Ok(Look {
+        journal,
+        starts,
+        segments,
+        scan,
+        heads_skipped,
+        segments_end,
+        from_ring,
+        ring,
+        missing_bytes,
+        synced,
+        damage,
+        phases,
+    }))
+}
+
+/// Brings everything before the journal's end to stable media and puts what lies beyond aside. A journal that is damaged goes on at the highest
+/// numbers that are proven: the operator has spoken.
+pub(super) fn recover<S: Storage>(
+    storage: &S,
+    manifest: &Manifest,
+    look: Look<S>,
+    ring: &RingMemory,
+    clock: fn() -> u64,
+) -> Result<Found<S>, OpenError> {
+    let geometry = manifest.geometry;
+    let Look { journal, starts, mut segments, mut scan, segments_end, from_ring, missing_bytes, mut phases, .. } = look;
+    let mut lap = laps(clock);
+    let end = scan.at;
+    if let RingFound::Quarantined(_) = look.ring {
         quarantine_ring(storage, journal, ring)?;
     }
+    let was_started = scan.started != manifest.incarnation && is_start_torn(&mut segments, manifest, end)?;
     let (beyond_bytes, fenced_bytes) = quarantine_beyond(storage, &mut segments, manifest, journal, end)?;
-    phases.ring_ns = lap();
-    let synced = match ring_found {
+    phases.ring_ns += lap();
+    let synced = match look.ring {
         RingFound::Accepted => ring.marks().synced,
         // Ring space is reused only once it is synced, so no more than a ring's length can be missing: even of a clean stop, which may be
         // what the process before failed to sync.
         _ => segments_end.saturating_sub(geometry.ring_bytes),
     };
     make_durable(storage, geometry, journal, synced, segments_end)?;
-    carry_over(storage, geometry, journal, ring, segments_end, end)?;
+    let mut healed_bytes = 0;
+    for (from, to) in &from_ring {
+        let healed_to = look.synced.map_or(*from, |synced| synced.clamp(*from, *to));
+        if healed_to > *from {
+            quarantine_unread(storage, geometry, journal, (*from, healed_to))?;
+            healed_bytes += healed_to - from;
+        }
+        carry_over(storage, geometry, journal, ring, *from, *to)?;
+    }
+    if from_ring.last().is_some_and(|(_, to)| *to < end) {
+        make_durable(storage, geometry, journal, segments_end, end)?;
+    }
     phases.durable_ns = lap();
     let unzeroed = zero_ahead(storage, geometry, journal, &starts, (segments_end, end))?;
     phases.zeros_ns = lap();
-    let clean_stop = scan.last_kind == Some(Kind::CleanStop) && beyond_bytes == 0 && missing_bytes == 0;
-    let whole_ring = ring_found == RingFound::Accepted && missing_bytes == 0;
+    let is_whole = missing_bytes == 0 && look.damage.is_none();
+    let clean_stop = scan.last_kind == Some(Kind::CleanStop) && beyond_bytes == 0 && is_whole;
+    let whole_ring = look.ring == RingFound::Accepted && is_whole;
     let lost = manifest.incarnation > 0
         && match &manifest.numbers_moved {
             // It has not come so far that anything of it could leave. What it found itself is still to be done.
-            Some(moved) if scan.started != manifest.incarnation => moved.contains(&journal),
+            Some(moved) if scan.started != manifest.incarnation && !was_started && look.damage.is_none() => {
+                moved.contains(&journal)
+            }
             _ => !clean_stop && !whole_ring,
         };
+    let unstated = look.damage.map_or_else(Vec::new, |damage| raise(&mut scan, &damage));
     if lost {
         scan.move_to_leases(end);
     }
@@ -139,12 +224,13 @@ pub(super) fn recover<S: Storage>(
         incarnation_before: manifest.incarnation,
         clean_stop,
         state_position: scan.state_position,
-        heads_skipped,
+        heads_skipped: look.heads_skipped,
         end,
-        ring: ring_found,
+        ring: look.ring,
         commits: scan.commits,
         records: scan.record_count,
-        carried_bytes,
+        carried_bytes: from_ring.iter().map(|(from, to)| to - from).sum(),
+        healed_bytes,
         discarded_bytes: beyond_bytes + missing_bytes,
         lost,
         sessions_moved,
@@ -157,63 +243,111 @@ pub(super) fn recover<S: Storage>(
         snapshot: scan.snapshot,
         rollbacks: scan.rollbacks,
         report,
+        unstated,
         source: segments.up_to(segments_end),
         geometry,
         replay_start: scan.replay_start,
     };
-    Ok(Ok(Found { journal, end, headed_segment, unzeroed, recovered }))
+    Ok(Found { journal, end, headed_segment, unzeroed, recovered })
 }
 
-/// The sessions as segments and ring state them, or a start that the manifest does not know of; nothing is changed.
+/// The time since the last call, in ns.
+fn laps(clock: fn() -> u64) -> impl FnMut() -> u64 {
+    let mut since_ns = clock();
+    move || {
+        let before_ns = std::mem::replace(&mut since_ns, clock());
+        since_ns.saturating_sub(before_ns)
+    }
+}
+
+/// Whether something of the last incarnation lies where its first record should, and is not whole.
+fn is_start_torn<S: Storage>(
+    segments: &mut SegmentSource<S>,
+    manifest: &Manifest,
+    end: u64,
+) -> Result<bool, OpenError> {
+    let bytes = segments.bytes(end, HEADER_BYTES)?;
+    let raw = RawHeader::read_from_prefix(bytes).map(|(raw, _)| raw.incarnation.get());
+    Ok(raw.is_ok_and(|incarnation| incarnation == manifest.incarnation))
+}
+
+/// Raises the sessions' numbers to what records behind a damaged place prove. Those that were raised, and whether each is defined nowhere else.
+fn raise(scan: &mut Scan, damage: &Damage) -> Vec<(u32, bool)> {
+    let mut raised = Vec::new();
+    for (number, reached) in &damage.behind.sessions {
+        let is_known = scan.sessions.contains_key(number);
+        if let Some(identity) = reached.identity.as_ref().filter(|_| !is_known)
+            // Sessions are numbered without a gap.
+            && *number as usize == scan.sessions.len()
+        {
+            scan.sessions.insert(*number, RecoveredSession::new(*number, identity));
+        }
+        let known = scan.sessions.get_mut(number).filter(|session| !session.is_forgotten());
+        let Some(session) = known else { continue };
+        if reached.apply(session) || !is_known {
+            raised.push((*number, !is_known));
+        }
+    }
+    raised
+}
+
+/// The sessions as segments and ring state them, or as what lies behind a damaged place proves; or a start that the manifest does not know of.
+/// Nothing is changed.
 pub(super) fn sessions_of<S: Storage>(
     storage: &S,
     manifest: &Manifest,
     journal: u16,
     ring: Option<&RingMemory>,
 ) -> Result<Result<Vec<RecoveredSession>, Newer>, OpenError> {
-    let mut segments = SegmentSource::in_whole(storage.clone(), manifest.geometry, journal);
-    let starts = read_starts(storage, manifest.geometry, journal)?;
-    if let Some(newer) = newer::in_heads(&mut segments, &starts, manifest, journal)? {
-        return Ok(Err(newer));
+    let mut look = match look(storage, manifest, journal, ring, || 0)? {
+        Ok(look) => look,
+        Err(newer) => return Ok(Err(newer)),
+    };
+    if let Some(damage) = &look.damage {
+        raise(&mut look.scan, damage);
     }
-    let (mut scan, _) = scan_segments(&starts, manifest, journal, &mut segments, ring)?;
-    if let Some(ring) = ring {
-        read_ring(&mut scan, manifest, journal, ring)?;
-    }
-    let end = scan.at;
-    if let Some(newer) = newer::beyond(&mut segments, manifest, journal, end)? {
-        return Ok(Err(newer));
-    }
-    Ok(Ok(scan.sessions.into_values().collect()))
+    Ok(Ok(look.scan.sessions.into_values().collect()))
 }
 
-/// Reads from the newest whole head to the end, and answers how many newer ones were not whole.
-fn scan_segments<S: Storage>(
+/// A scan, how many newer heads were not whole, and what was read from the ring.
+type Scanned = (Scan, u32, Vec<(u64, u64)>);
+
+/// Reads from the newest whole head to the end.
+fn scan_all<S: Storage>(
     starts: &[Start],
     manifest: &Manifest,
     journal: u16,
     segments: &mut SegmentSource<S>,
-    ring: Option<&RingMemory>,
-) -> Result<(Scan, u32), OpenError> {
-    let geometry = manifest.geometry;
-    check_ours(starts, manifest, journal)?;
+    ring: Option<&FoundRing<'_>>,
+) -> Result<Scanned, OpenError> {
+    let headed = ring.and_then(|ring| ring.headed_segment(manifest, journal));
+    check_ours(starts, manifest, journal, headed)?;
     check_timeline(segments, starts, manifest, journal)?;
-    let heads = heads_among(starts, manifest, journal);
-    let mut scan = Scan::new(geometry, Incarnations::of(manifest, journal));
+    let segment_bytes = manifest.geometry.segment_bytes;
     let mut heads_skipped = 0;
-    for head in &heads {
-        scan.at = head * geometry.segment_bytes;
-        scan.incarnations.newest = 0;
-        scan.run(segments)?;
+    let mut from_ring = Vec::new();
+    let mut scan = Scan::new(manifest.geometry, Incarnations::of(manifest, journal));
+    for head in heads_among(starts, manifest, journal) {
+        scan = Scan::new(manifest.geometry, Incarnations::of(manifest, journal));
+        scan.at = head * segment_bytes;
+        read_on(&mut scan, segments, ring.and_then(FoundRing::source), &mut from_ring)?;
         if scan.state_position.is_some() {
             break;
         }
         heads_skipped += 1;
     }
+    // A head makes all that lies before it expendable, where it cannot be read.
+    let in_ring = headed.map(|segment| segment * segment_bytes);
+    if let Some(at) = in_ring.filter(|at| scan.state_position.is_none() || *at > scan.at) {
+        let mut other = Scan { at, ..Scan::new(manifest.geometry, Incarnations::of(manifest, journal)) };
+        let mut other_from_ring = Vec::new();
+        read_on(&mut other, segments, ring.and_then(FoundRing::source), &mut other_from_ring)?;
+        if other.state_position.is_some() {
+            (scan, from_ring) = (other, other_from_ring);
+        }
+    }
     if scan.state_position.is_none() {
-        check_new(starts, journal)?;
-        check_never_headed(segments, manifest, journal, ring)?;
         scan.at = 0;
     }
-    Ok((scan, heads_skipped))
+    Ok((scan, heads_skipped, from_ring))
 }

@@ -28,6 +28,8 @@ pub struct RecoveryReport {
     pub records: u64,
     /// What the ring had beyond the segments.
     pub carried_bytes: u64,
+    /// Of that, what the segments had had on stable media and lost.
+    pub healed_bytes: u64,
     /// What lay beyond the end and went to quarantine, or what an accepted ring should have had and did not.
     pub discarded_bytes: u64,
     /// Messages that were released in a weaker mode than `sync` may be missing.
@@ -96,6 +98,9 @@ impl fmt::Display for RecoveryReport {
             }
             RingFound::Finished => f.write_str("; the ring found had nothing more")?,
             RingFound::Quarantined(why) => write!(f, "; the ring found was quarantined: {why}")?,
+        }
+        if self.healed_bytes > 0 {
+            write!(f, " ({} of it lost by the volume)", in_words(self.healed_bytes))?;
         }
         if self.discarded_bytes > 0 {
             write!(f, "; {} discarded", in_words(self.discarded_bytes))?;

@@ -36,9 +36,21 @@ impl Plan {
         if told(&again) != told(&self) {
             return Err(ApplyError::Changed);
         }
+        // First of all: what a step takes away is what a start would be held for.
+        let mut plan = self;
+        if let Some(why) = plan.why_held()
+            && plan.manifest.last_use.held.is_empty()
+        {
+            (plan.manifest.last_use.held, plan.manifest.last_use.decided) = (why, Vec::new());
+            // One that is made anew is written with its step, when the old one is in quarantine.
+            if !matches!(plan.steps[0].action, Action::Manifest) {
+                let storage = FileStorage::open(&plan.data_dir, plan.manifest.geometry);
+                plan.manifest.write(&storage).map_err(ApplyError::Storage)?;
+            }
+        }
         let mut kept = Vec::new();
-        for step in &self.steps {
-            kept.extend(self.step(step).map_err(ApplyError::Storage)?);
+        for step in &plan.steps {
+            kept.extend(plan.step(step).map_err(ApplyError::Storage)?);
         }
         Ok(kept)
     }
@@ -59,8 +71,7 @@ impl Plan {
                 Ok(None)
             }
             Action::Move { journal, slot } => self.set_aside(*journal, *slot, step).map(Some),
-            Action::Heal { journal, from, to } => self.replace(*journal, *from, *to, true, step).map(Some),
-            Action::Clear { journal, from, to } => self.replace(*journal, *from, *to, false, step).map(Some),
+            Action::Heal { journal, from, to } => self.replace(*journal, *from, *to, step).map(Some),
         }
     }
 
@@ -76,8 +87,8 @@ impl Plan {
         Ok(name)
     }
 
-    /// Copies `[from, to)` aside and then writes the ring's bytes there, or zeros.
-    fn replace(&self, journal: u16, from: u64, to: u64, by_ring: bool, step: &Step) -> Result<String, StorageError> {
+    /// Copies `[from, to)` aside and then writes the ring's bytes there.
+    fn replace(&self, journal: u16, from: u64, to: u64, step: &Step) -> Result<String, StorageError> {
         let geometry = self.manifest.geometry;
         let mut names = Vec::new();
         let mut ring = RingTail::open(&self.manifest, journal);
@@ -103,7 +114,7 @@ impl Plan {
                 let lap_end = (at / geometry.ring_bytes + 1) * geometry.ring_bytes;
                 let piece = (end - at).min(PIECE_BYTES).min(lap_end - at);
                 let mut bytes = vec![0; piece as usize];
-                if by_ring && let Some(ring) = &mut ring {
+                if let Some(ring) = &mut ring {
                     let source = ring.bytes(at, piece)?;
                     if source.len() as u64 != piece {
                         return Err(failed(io::Error::other("the ring has gone")));
