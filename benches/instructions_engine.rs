@@ -163,7 +163,7 @@ impl Venue {
             staging: journal.stager_port,
             counters: shared.journal(0),
         };
-        let (sink, told) = events();
+        let (sink, told) = events(shared.worker(0));
         let (resolve, requests) = rtrb::RingBuffer::new(16);
         let (answers, resolved) = rtrb::RingBuffer::new(16);
         let mailbox = Mailbox { events: sink, resolve, resolved, hand_over_to: vec![None], handed_over: Vec::new() };

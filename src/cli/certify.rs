@@ -127,7 +127,7 @@ pub(super) fn certify(options: &CertifyOptions) -> Exit {
     let watched = std::io::stderr().is_terminal();
     let outcomes = play(&cases, if one_session { 1 } else { SIDE_BY_SIDE }, &|outcome| {
         if watched {
-            eprintln!("{:<8} {}", outcome.verdict.word(), outcome.rule);
+            error_line!("{:<8} {}", outcome.verdict.word(), outcome.rule);
         }
     });
     let begin_string = if options.version.needs_transport() { " over FIXT.1.1" } else { "" };
@@ -141,7 +141,7 @@ pub(super) fn certify(options: &CertifyOptions) -> Exit {
         if let Some(file) = file
             && let Err(error) = fs::write(file, text(&report))
         {
-            eprintln!("{}: cannot be written: {error}", file.display());
+            error_line!("{}: cannot be written: {error}", file.display());
             return Exit::Storage;
         }
     }
@@ -150,7 +150,7 @@ pub(super) fn certify(options: &CertifyOptions) -> Exit {
 }
 
 fn refused(what: &str) -> Exit {
-    eprintln!("{what}");
+    error_line!("{what}");
     Exit::Configuration
 }
 

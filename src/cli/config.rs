@@ -46,18 +46,18 @@ fn import_file(file: &Path, output: Option<&Path>) -> Exit {
     let bytes = match read(file) {
         Ok(bytes) => bytes,
         Err(error) => {
-            eprintln!("{name}: cannot be read: {error}: name a QuickFIX settings file");
+            error_line!("{name}: cannot be read: {error}: name a QuickFIX settings file");
             return Exit::Configuration;
         }
     };
     let imported = match import(&bytes, &name) {
         Ok(imported) => imported,
         Err(errors) if io::stderr().is_terminal() => {
-            eprint!("{}", errors.render(true));
+            super::print_error(&errors.render(true));
             return Exit::Configuration;
         }
         Err(errors) => {
-            eprintln!("{errors}");
+            error_line!("{errors}");
             return Exit::Configuration;
         }
     };
@@ -69,10 +69,10 @@ fn import_file(file: &Path, output: Option<&Path>) -> Exit {
         Some(path) => write(path, &imported.toml),
     };
     if exit == Exit::Ok {
-        eprint!("{}", imported.report(&name));
+        super::print_error(&imported.report(&name));
         if let Some(path) = output {
             let path = path.display();
-            eprintln!("{path}: written: fixring check --config {path} says whether it fits this machine");
+            error_line!("{path}: written: fixring check --config {path} says whether it fits this machine");
         }
     }
     exit
@@ -91,11 +91,11 @@ fn write(path: &Path, toml: &str) -> Exit {
     match written {
         Ok(()) => Exit::Ok,
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            eprintln!("{}: is there already: name another file, or remove it", path.display());
+            error_line!("{}: is there already: name another file, or remove it", path.display());
             Exit::Configuration
         }
         Err(error) => {
-            eprintln!("{}: cannot be written: {error}", path.display());
+            error_line!("{}: cannot be written: {error}", path.display());
             Exit::Storage
         }
     }

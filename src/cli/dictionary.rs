@@ -61,7 +61,7 @@ fn show(version: Version, what: Option<&str>) -> Exit {
     match lookup::find(version, what) {
         Ok(text) => printed(&text),
         Err(unknown) => {
-            eprintln!("{unknown}");
+            error_line!("{unknown}");
             Exit::Configuration
         }
     }
@@ -81,16 +81,16 @@ fn check(files: &[PathBuf]) -> Exit {
         let name = file.display().to_string();
         match read(file).map(|bytes| load(&bytes)) {
             Err(why) => {
-                println!("{why}");
+                print_line!("{why}");
                 exit = Exit::Configuration;
             }
             Ok(Err(faults)) => {
-                print!("{}", faults.report(&name));
+                super::print(&faults.report(&name).to_string());
                 exit = Exit::Configuration;
             }
             Ok(Ok(loaded)) => {
-                print!("{}", loaded.warnings.report(&name));
-                println!("{name}: ok: {}", lookup::counts(&loaded.dictionary));
+                super::print(&loaded.warnings.report(&name).to_string());
+                print_line!("{name}: ok: {}", lookup::counts(&loaded.dictionary));
             }
         }
     }
@@ -104,15 +104,15 @@ fn compile_files(files: &[PathBuf], output: &Path) -> Exit {
         let name = file.display().to_string();
         match read(file).map(|bytes| load(&bytes)) {
             Ok(Ok(loaded)) => {
-                eprint!("{}", loaded.warnings.report(&name));
+                super::print_error(&loaded.warnings.report(&name).to_string());
                 dictionaries.push(loaded.dictionary);
             }
             Ok(Err(faults)) => {
-                eprint!("{}", faults.report(&name));
+                super::print_error(&faults.report(&name).to_string());
                 is_whole = false;
             }
             Err(why) => {
-                eprintln!("{why}");
+                error_line!("{why}");
                 is_whole = false;
             }
         }
@@ -125,12 +125,12 @@ fn compile_files(files: &[PathBuf], output: &Path) -> Exit {
         Ok(tables) => {
             let exit = write(output, &tables);
             if exit == Exit::Ok {
-                println!("{}: {} bytes: {names}", output.display(), tables.len());
+                print_line!("{}: {} bytes: {names}", output.display(), tables.len());
             }
             exit
         }
         Err(error) => {
-            eprintln!("{error}");
+            error_line!("{error}");
             Exit::Configuration
         }
     }
@@ -150,7 +150,7 @@ fn write(path: &Path, bytes: &[u8]) -> Exit {
     match fs::write(path, bytes) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            eprintln!("{}: cannot be written: {error}", path.display());
+            error_line!("{}: cannot be written: {error}", path.display());
             Exit::Storage
         }
     }

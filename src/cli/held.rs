@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Exit;
+use super::logging::last_words;
 use super::run::{WATCH_INTERVAL, exit_of};
 use crate::config::Config;
 use crate::control::{ControlServer, Phase, Shared};
@@ -23,7 +24,7 @@ pub(super) fn wait_until_freed(config: &Config, held: &StartError, stop: &Atomic
         Ok(control) => control,
         Err(error) => {
             let error = StartError::Control { place: config.place_of("control.listen"), error };
-            eprintln!("{error}");
+            last_words(&error.to_string());
             return Some(exit_of(&error));
         }
     };

@@ -105,7 +105,7 @@ fn refuse(data_dir: &Path, error: &CatError) -> Exit {
         // They say it themselves.
         CatError::Manifest(_) | CatError::Storage(_) => "",
     };
-    eprintln!("{}: {error}{mend}", data_dir.display());
+    error_line!("{}: {error}{mend}", data_dir.display());
     if matches!(error, CatError::Storage(_)) { Exit::Storage } else { Exit::DataDirectory }
 }
 
@@ -115,7 +115,7 @@ fn check_journal(directory: &Directory, journal: Option<u16>) -> Result<(), Exit
     match journal.filter(|journal| *journal >= journals) {
         Some(journal) => {
             let shown = directory.data_dir().display();
-            eprintln!("{shown} has no journal {journal}: use --journal 0 to {}", journals - 1);
+            error_line!("{shown} has no journal {journal}: use --journal 0 to {}", journals - 1);
             Err(Exit::Configuration)
         }
         None => Ok(()),
@@ -127,11 +127,11 @@ fn ended(data_dir: &Path, result: Result<(), Ended>) -> Exit {
     match result {
         Ok(()) | Err(Ended::ReaderGone) => Exit::Ok,
         Err(Ended::Output(error)) => {
-            eprintln!("cannot write: {error}");
+            error_line!("cannot write: {error}");
             Exit::Failed
         }
         Err(Ended::Storage(error)) => {
-            eprintln!("{}: {error}", data_dir.display());
+            error_line!("{}: {error}", data_dir.display());
             Exit::Storage
         }
     }

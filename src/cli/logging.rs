@@ -1,9 +1,14 @@
 //! Logs: for a person on a terminal, as JSON lines for a collector otherwise, on standard error in both cases, so
-//! that standard output belongs to results.
+//! that standard output belongs to results. Nobody who logs waits for the reader, see [`super::outlet`].
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
 use std::fmt;
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write as _};
+use std::panic::{self, PanicHookInfo};
+use std::sync::OnceLock;
+use std::thread;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use tracing::Subscriber;
@@ -11,9 +16,16 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::FmtSpan;
 
+use super::outlet::Outlet;
+
 /// Read where `--log-level` is not given.
 pub const LEVEL_VARIABLE: &str = "FIXRING_LOG";
 const LEVEL_DEFAULT: &str = "info";
+/// How long the process's end waits for the reader of what is not written yet.
+const FINISH_MAX: Duration = Duration::from_secs(2);
+
+/// The process's one way to standard error, once [`init`] has been called.
+static OUTLET: OnceLock<Outlet> = OnceLock::new();
 
 /// The options that every subcommand takes.
 #[derive(Args, Clone, Debug, Default)]
@@ -34,12 +46,19 @@ pub enum LogFormat {
     Json,
 }
 
-/// The operator's: a level that does not parse.
+/// Why there are no logs.
 #[derive(Debug)]
-pub struct LogLevelError {
-    source_name: &'static str,
-    level: String,
+pub enum LogError {
+    /// The operator's: a level that does not parse.
+    Level { source_name: &'static str, level: String },
+    /// The environment's: the thread that writes could not be started.
+    Thread(io::Error),
 }
+
+/// Whoever holds it to the process's end waits there for what is not written yet, up to a bound.
+#[must_use]
+#[derive(Debug)]
+pub struct LogsEnd(());
 
 impl LogOptions {
     /// Another level than the usual, where neither the option nor the variable names one.
@@ -50,31 +69,81 @@ impl LogOptions {
     }
 }
 
-/// Sets the process's logs up. Call once, before the first thread starts; a second call changes nothing.
-pub fn init(options: &LogOptions) -> Result<(), LogLevelError> {
+/// Sets the process's logs up, and where a panic is told. Call once, before the first thread starts; a second call changes nothing.
+pub fn init(options: &LogOptions) -> Result<LogsEnd, LogError> {
     let filter = filter(options, env::var(LEVEL_VARIABLE).ok())?;
     let is_terminal = io::stderr().is_terminal();
     let format = options.log_format.unwrap_or(if is_terminal { LogFormat::Human } else { LogFormat::Json });
-    let subscriber = subscriber(format, filter, is_terminal, io::stderr);
-    // An application that embeds the engine may have set its own up already; then that one stays.
-    let _ = tracing::subscriber::set_global_default(subscriber);
-    Ok(())
+    if OUTLET.get().is_none() {
+        let started = Outlet::to_stderr().map_err(LogError::Thread)?;
+        let outlet = OUTLET.get_or_init(|| started).clone();
+        let subscriber = subscriber(format, filter, is_terminal, outlet);
+        // An application that embeds the engine may have set its own up already; then that one stays.
+        let _ = tracing::subscriber::set_global_default(subscriber);
+        panic::set_hook(Box::new(log_panic));
+    }
+    Ok(LogsEnd(()))
 }
 
-impl fmt::Display for LogLevelError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} = {:?} is not a level: use error, warn, info, debug or trace, or a list such as \
-             \"info,fixring::session=debug\"",
-            self.source_name, self.level
-        )
+/// Lets the thread that writes the log run on these cores; anywhere where there are none.
+pub(super) fn run_on(cores: &[usize]) {
+    if let Some(outlet) = OUTLET.get() {
+        outlet.run_on(cores);
     }
 }
 
-impl std::error::Error for LogLevelError {}
+/// A line on standard error that is no log line: why the process ends. It waits for no reader, but at the process's end.
+pub(super) fn last_words(text: &str) {
+    let line = format!("{text}\n");
+    match OUTLET.get() {
+        Some(outlet) => outlet.push(line.as_bytes(), true),
+        // A reader that has gone away changes nothing of the outcome.
+        None => drop(io::stderr().write_all(line.as_bytes())),
+    }
+}
 
-fn filter(options: &LogOptions, variable: Option<String>) -> Result<EnvFilter, LogLevelError> {
+impl Drop for LogsEnd {
+    fn drop(&mut self) {
+        if let Some(outlet) = OUTLET.get() {
+            outlet.finish(FINISH_MAX);
+        }
+    }
+}
+
+/// std's own hook would wait for the reader of standard error, and the engine with it for the end of a thread that has panicked.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let thread = thread::current();
+    let thread = thread.name().unwrap_or("unnamed");
+    let location = panic.location().map(ToString::to_string).unwrap_or_default();
+    let what = panic.payload_as_str().unwrap_or("not a text");
+    let backtrace = Backtrace::capture();
+    match backtrace.status() {
+        BacktraceStatus::Captured => tracing::error!(thread, location, %backtrace, "panicked: {what}"),
+        _ => tracing::error!(thread, location, "panicked: {what}"),
+    }
+}
+
+impl fmt::Display for LogError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Level { source_name, level } => write!(
+                f,
+                "{source_name} = {level:?} is not a level: use error, warn, info, debug or trace, or a list such as \
+                 \"info,fixring::session=debug\""
+            ),
+            Self::Thread(error) => {
+                write!(
+                    f,
+                    "cannot start the thread that writes the log: {error}: raise the limit of threads (ulimit -u)"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for LogError {}
+
+fn filter(options: &LogOptions, variable: Option<String>) -> Result<EnvFilter, LogError> {
     let (source_name, level) = match (&options.log_level, variable) {
         (Some(level), _) => ("--log-level", level.clone()),
         (None, Some(level)) => (LEVEL_VARIABLE, level),
@@ -87,7 +156,7 @@ fn filter(options: &LogOptions, variable: Option<String>) -> Result<EnvFilter, L
     };
     match EnvFilter::builder().parse(&level) {
         Ok(filter) if level.split(',').all(is_known) => Ok(filter),
-        _ => Err(LogLevelError { source_name, level }),
+        _ => Err(LogError::Level { source_name, level }),
     }
 }
 
@@ -101,6 +170,8 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_span_events(FmtSpan::NONE);
+    // It would say on standard error, and panic where that fails too, that a line could not be written.
+    let builder = builder.log_internal_errors(false);
     match format {
         LogFormat::Human => Box::new(builder.with_ansi(has_colours).with_target(false).finish()),
         LogFormat::Json => Box::new(

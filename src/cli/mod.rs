@@ -1,6 +1,20 @@
 //! The command line: what `fixring` the binary does, over the library. Everything here may print and exit; nothing
 //! else in the library does.
 
+/// A line on standard output. `println!` panics where the reader has gone away; here that changes nothing of the outcome.
+macro_rules! print_line {
+    ($($text:tt)*) => {
+        crate::cli::print(&format!("{}\n", format_args!($($text)*)))
+    };
+}
+
+/// A line on standard error, likewise.
+macro_rules! error_line {
+    ($($text:tt)*) => {
+        crate::cli::print_error(&format!("{}\n", format_args!($($text)*)))
+    };
+}
+
 mod bench;
 mod certify;
 pub mod check;
@@ -11,6 +25,7 @@ mod exit;
 mod held;
 mod journal;
 pub mod logging;
+mod outlet;
 mod recover;
 mod run;
 mod schedule;
@@ -22,11 +37,15 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 
 pub use exit::Exit;
-use logging::LogOptions;
+use logging::{LogError, LogOptions};
 
 /// To standard output. A reader that has gone away (`| head`) changes nothing of the outcome.
 fn print(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
+}
+
+fn print_error(text: &str) {
+    let _ = io::stderr().lock().write_all(text.as_bytes());
 }
 
 /// A FIX engine whose send buffer is a durable journal.
@@ -105,10 +124,16 @@ pub fn main() -> Exit {
         // Its engine runs in this process: what it logs in order is no news beside the figures.
         cli.log.level_unless_given("error");
     }
-    if let Err(error) = logging::init(&cli.log) {
-        eprintln!("{error}");
-        return Exit::Configuration;
-    }
+    let _logs_end = match logging::init(&cli.log) {
+        Ok(logs_end) => logs_end,
+        Err(error) => {
+            error_line!("{error}");
+            return match error {
+                LogError::Level { .. } => Exit::Configuration,
+                LogError::Thread(_) => Exit::Internal,
+            };
+        }
+    };
     match cli.command {
         Command::Run(location) => run::run(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Bench(bench) => bench::bench(&bench),

@@ -59,7 +59,7 @@ pub(super) fn recover(options: &RecoverOptions) -> Exit {
     let config = match load(options.config.as_deref(), options.data_dir.as_deref()) {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{errors}");
+            error_line!("{errors}");
             return Exit::Configuration;
         }
     };
@@ -77,7 +77,7 @@ fn try_recover(options: &RecoverOptions, config: &Config) -> Result<Exit, Exit> 
     let read = || Standings::read(data_dir, ring_dir).map_err(|error| failed(RestoreFault::Open(error)));
     let before = read()?;
     let decisions = decisions(options, &before).map_err(|why| {
-        eprintln!("{why}");
+        error_line!("{why}");
         Exit::Configuration
     })?;
     let Some(decisions) = decisions else {
@@ -96,11 +96,11 @@ fn try_recover(options: &RecoverOptions, config: &Config) -> Result<Exit, Exit> 
 fn failed(fault: RestoreFault) -> Exit {
     match fault {
         RestoreFault::Open(error) => {
-            eprintln!("{error}");
+            error_line!("{error}");
             exit_of_open(&error)
         }
         RestoreFault::Snapshot(why) => {
-            eprintln!(
+            error_line!(
                 "a segment's head is due, and the application's state for it cannot be made ({why}): name the configuration with --config, whose engine.application wrote it"
             );
             Exit::DataDirectory
@@ -208,13 +208,13 @@ fn print(config: &Config, standings: &Standings) {
     let shown = config.engine.data_dir.display();
     let held = &standings.manifest.last_use.held;
     if held.is_empty() {
-        println!("{shown}: not held, incarnation {}", standings.manifest.incarnation);
+        print_line!("{shown}: not held, incarnation {}", standings.manifest.incarnation);
     } else {
-        println!("{shown}: held: {held}");
+        print_line!("{shown}: held: {held}");
     }
     let names: Vec<String> = standings.sessions.iter().map(name_of).collect();
     let width = names.iter().map(String::len).chain(["session".len()]).max().unwrap_or_default();
-    println!("{:width$}  {:>10}  {:>10}  {:>5}  {:>10}  state", "session", "next out", "next in", "epoch", "lease");
+    print_line!("{:width$}  {:>10}  {:>10}  {:>5}  {:>10}  state", "session", "next out", "next in", "epoch", "lease");
     for (name, standing) in names.iter().zip(&standings.sessions) {
         let session = &standing.session;
         let state = match (held.is_empty(), standing.is_decided, session.next_out_from_peer) {
@@ -223,13 +223,16 @@ fn print(config: &Config, standings: &Standings) {
             (false, true, false) => "decided",
             (false, false, false) => "undecided",
         };
-        println!(
+        print_line!(
             "{name:width$}  {:>10}  {:>10}  {:>5}  {:>10}  {state}",
-            session.next_out, session.next_in, session.epoch, session.lease
+            session.next_out,
+            session.next_in,
+            session.epoch,
+            session.lease
         );
     }
     if !held.is_empty() {
-        println!(
+        print_line!(
             "\nUncertain of an undecided session: its counterparty may have seen numbers from next out on, which must not\n\
              be used again. What it has sent from next in on is asked for again and comes as PossDup, and what this engine\n\
              had executed of it may be executed again. A session that a template has made since the copy is not known at all\n\

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
 
 use super::Exit;
 use super::check::files_needed;
 use super::held::wait_until_freed;
+use super::logging::{self, last_words};
 use crate::application::{Application, Delivery, Direction, Echo, Exchange, Handle, RestoreError, SessionNumber};
 use crate::config::{BuiltInApplication, Config, ConfigErrors, LockMemory};
 use crate::control::ControlError;
@@ -27,19 +28,25 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
     let config = match load(config, data_dir) {
         Ok(config) => config,
         Err(errors) => {
-            eprintln!("{errors}");
+            last_words(&errors.to_string());
             return Exit::Configuration;
         }
     };
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
-            eprintln!("cannot catch signal {signal}: {error}");
+            last_words(&format!("cannot catch signal {signal}: {error}"));
             return Exit::Internal;
         }
     }
+    // A file that may grow no further, the log's or a segment, is a write that fails and not the end by a signal.
+    let caught = signal_hook::flag::register(SIGXFSZ, Arc::default());
+    if let Err(error) = caught {
+        last_words(&format!("cannot catch signal {SIGXFSZ}: {error}"));
+        return Exit::Internal;
+    }
     if let Err(error) = end_on_bus_error(ring_lost(&config), mapped_page_lost()) {
-        eprintln!("cannot catch SIGBUS: {error}");
+        last_words(&format!("cannot catch SIGBUS: {error}"));
         return Exit::Internal;
     }
     raise_open_files(&config);
@@ -52,7 +59,7 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
                 }
             }
             Err(error) => {
-                eprintln!("{error}");
+                last_words(&error.to_string());
                 return exit_of(&error);
             }
         }
@@ -64,6 +71,7 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             not_locked => tracing::warn!("{not_locked}"),
         }
     }
+    logging::run_on(engine.housekeeping_cores());
     let listening: Vec<String> = engine.acceptors().iter().map(ToString::to_string).collect();
     let control = engine.control().map_or_else(|| "off".into(), |address| address.to_string());
     let data_dir = config.engine.data_dir.display();

@@ -62,7 +62,7 @@ pub(super) fn schedule(options: &ScheduleOptions) -> Exit {
             Ok(config) => config,
             Err(errors) => {
                 let is_terminal = io::stderr().is_terminal();
-                eprintln!("{}", if is_terminal { errors.render(true) } else { errors.to_string() });
+                error_line!("{}", if is_terminal { errors.render(true) } else { errors.to_string() });
                 return Exit::Configuration;
             }
         },
@@ -77,7 +77,7 @@ pub(super) fn schedule(options: &ScheduleOptions) -> Exit {
     };
     match io::stdout().lock().write_all(text.as_bytes()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            eprintln!("cannot write: {error}");
+            error_line!("cannot write: {error}");
             Exit::Failed
         }
         Ok(()) | Err(_) => Exit::Ok,

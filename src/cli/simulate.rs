@@ -49,18 +49,18 @@ pub(super) fn simulate(options: &SimulateOptions) -> Exit {
 }
 
 fn one(seed: u64) -> Exit {
-    println!("seed {seed}");
+    print_line!("seed {seed}");
     match run_traced(seed) {
         Ok(seen) => {
-            println!("{}\nseed {seed}: every rule held", table(&seen));
+            print_line!("{}\nseed {seed}: every rule held", table(&seen));
             Exit::Ok
         }
         Err(failure) => {
             for step in &failure.steps {
-                println!("{step}");
+                print_line!("{step}");
             }
-            println!("{}", failure.what);
-            println!("seed {seed}: FAILED");
+            print_line!("{}", failure.what);
+            print_line!("seed {seed}: FAILED");
             Exit::Failed
         }
     }
@@ -91,7 +91,10 @@ impl Run {
 
     fn failed(&self, failure: Failure) {
         let seed = failure.seed;
-        println!("seed {seed} FAILED: {}\n  again, with its last steps: fixring simulate --seed {seed}", failure.what);
+        print_line!(
+            "seed {seed} FAILED: {}\n  again, with its last steps: fixring simulate --seed {seed}",
+            failure.what
+        );
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         failures.push(failure);
         if failures.len() >= FAILURES_MAX {
@@ -107,12 +110,15 @@ impl Run {
 fn many(options: &SimulateOptions) -> Exit {
     let (first, seeds) = (options.first_seed, options.seeds);
     if first.checked_add(seeds).is_none() {
-        eprintln!("--first-seed {first} and --seeds {seeds} go beyond the last seed, {}: lower one of them", u64::MAX);
+        error_line!(
+            "--first-seed {first} and --seeds {seeds} go beyond the last seed, {}: lower one of them",
+            u64::MAX
+        );
         return Exit::Configuration;
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get) as u64;
     let threads = options.threads.unwrap_or(cores).min(seeds);
-    println!("seeds {first} to {} on {threads} threads", first + seeds - 1);
+    print_line!("seeds {first} to {} on {threads} threads", first + seeds - 1);
     let (run, start) = (Run::default(), Instant::now());
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| run.work(first, seeds))).collect();
@@ -122,7 +128,7 @@ fn many(options: &SimulateOptions) -> Exit {
             if told.elapsed() >= PROGRESS_INTERVAL {
                 told = Instant::now();
                 let seen = run.seen();
-                eprintln!(
+                error_line!(
                     "{} of {seeds} worlds, {} crashes, {} s",
                     seen.worlds,
                     seen.crashes,
@@ -132,15 +138,15 @@ fn many(options: &SimulateOptions) -> Exit {
         }
     });
     let seen = run.seen();
-    println!("{}", table(&seen));
+    print_line!("{}", table(&seen));
     let failures = run.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     let took = format!("{} crashes in {} worlds, {:.1} s", seen.crashes, seen.worlds, start.elapsed().as_secs_f64());
     if failures.is_empty() {
-        println!("{took}: every rule held");
+        print_line!("{took}: every rule held");
         return Exit::Ok;
     }
     let seeds: Vec<_> = failures.iter().map(|failure| failure.seed.to_string()).collect();
-    println!("{took}: FAILED in seeds {}", seeds.join(" "));
+    print_line!("{took}: FAILED in seeds {}", seeds.join(" "));
     Exit::Failed
 }
 

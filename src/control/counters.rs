@@ -10,6 +10,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crossbeam_utils::CachePadded;
 
+/// Lines of the process's log that nobody could be given: standard error belongs to the process, so that this is no engine's.
+pub static LOG_LINES_LOST: AtomicU64 = AtomicU64::new(0);
+
 /// A number with one writer.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -117,6 +120,8 @@ counters! {
         resend_messages_aged: Counter, "Messages asked for again that were older than retention_age, so that a gap fill stood for them";
         back_pressure: Counter, "Sends or reads put off because the ring had no room";
         slow_consumer_disconnects: Counter, "Connections closed because the peer read too slowly";
+        log_events_counted: Counter, "Events that were not logged each but in a count, since the same came again within a second";
+        log_events_dropped: Counter, "Events that were not logged because the log stood still";
         heartbeat_disconnects: Counter, "Connections closed because the peer fell silent";
     }
 }

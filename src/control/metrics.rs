@@ -6,6 +6,7 @@
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_utils::CachePadded;
@@ -17,8 +18,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use super::counters::{
-    ArchiveCounters, CounterKind, CounterRow, FlusherCounters, JournalCounters, RecoveryCounters, RecycleCounters,
-    SessionCounters, StallCounters, StorageCounters, WorkerCounters,
+    ArchiveCounters, CounterKind, CounterRow, FlusherCounters, JournalCounters, LOG_LINES_LOST, RecoveryCounters,
+    RecycleCounters, SessionCounters, StallCounters, StorageCounters, WorkerCounters,
 };
 use super::health::{Phase, Shared};
 use super::trace::STAGES;
@@ -84,6 +85,15 @@ impl Collector for EngineCollector {
             held_help,
             None,
             MetricType::Gauge,
+        )?)?;
+
+        let lost_help = "Log lines that were dropped because the reader of standard error was gone, full or too slow";
+        let lost = LOG_LINES_LOST.load(Ordering::Relaxed);
+        ConstCounter::new(lost).encode(encoder.encode_descriptor(
+            "log_lines_lost",
+            lost_help,
+            None,
+            MetricType::Counter,
         )?)?;
 
         table(&mut encoder, "worker", "worker", WorkerCounters::TABLE, &numbered(shared.workers()))?;

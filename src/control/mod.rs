@@ -11,8 +11,8 @@ mod server;
 pub mod trace;
 
 pub use counters::{
-    Counter, JournalCounters, PublishedState, SessionCounters, SessionRegistry, StallCounters, StorageCounters,
-    WorkerCounters,
+    Counter, JournalCounters, LOG_LINES_LOST, PublishedState, SessionCounters, SessionRegistry, StallCounters,
+    StorageCounters, WorkerCounters,
 };
 pub use health::{Blame, Phase, Shared, WORKER_SILENCE_MAX};
 pub use known_addresses::{KnownAddresses, counted_as};

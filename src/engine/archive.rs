@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 use uuid::Uuid;
 
+use super::log::LogPort;
 use super::threads::Signals;
 use crate::config::Config;
 use crate::control::counters::{ArchiveCounters, RecycleCounters};
@@ -20,6 +21,8 @@ use crate::journal::archive::{
 use crate::journal::{FileStorage, Geometry, Hold, Manifest, OpenError, Recycling, Storage, StorageError};
 use crate::sys::ring::RingMemory;
 
+/// Of segments that were overwritten under a resend, so often at most is said how many they were.
+const EXPIRED_LOG_INTERVAL: Duration = Duration::from_secs(1);
 /// Between two pieces of a copy that nobody waits for: 256 KiB each, so 128 MiB/s at most.
 const PACE: Duration = Duration::from_millis(2);
 /// At a start nobody shares the volume, and everybody waits.
@@ -176,18 +179,36 @@ pub(crate) fn run_archivers<S: Storage>(archivers: &mut [Archiving<S>], signals:
 
 /// Publishes and logs what holds a journal's flusher.
 pub(crate) struct RecycleWatch {
+    log: LogPort,
     journal: u16,
     recycling: Arc<Recycling>,
     counters: Arc<CachePadded<RecycleCounters>>,
+    /// As it was logged last.
     expired: u64,
+    expired_said: Option<Instant>,
     held_since: Option<Instant>,
     said: Option<Instant>,
     stops_since: Option<Instant>,
 }
 
 impl RecycleWatch {
-    pub fn new(journal: u16, recycling: Arc<Recycling>, counters: Arc<CachePadded<RecycleCounters>>) -> Self {
-        Self { journal, recycling, counters, expired: 0, held_since: None, said: None, stops_since: None }
+    pub fn new(
+        journal: u16,
+        recycling: Arc<Recycling>,
+        counters: Arc<CachePadded<RecycleCounters>>,
+        log: LogPort,
+    ) -> Self {
+        Self {
+            log,
+            journal,
+            recycling,
+            counters,
+            expired: 0,
+            expired_said: None,
+            held_since: None,
+            said: None,
+            stops_since: None,
+        }
     }
 
     /// An error where a stop has waited long enough for the archive.
@@ -198,18 +219,26 @@ impl RecycleWatch {
         self.counters.holds.set(self.recycling.holds());
         let expired = self.recycling.holds_expired();
         self.counters.holds_expired.set(expired);
-        if expired > self.expired {
-            self.expired = expired;
-            tracing::warn!(
-                journal,
-                "a segment was overwritten although a resend still needed it (persistence.recycle_hold_max, or a quarter of the ring \
-                 waited): a gap fill stands for what is gone"
-            );
+        // A peer can bring it about again and again.
+        let was_said = self.expired_said.is_some_and(|said| said.elapsed() < EXPIRED_LOG_INTERVAL);
+        if expired > self.expired && !was_said {
+            let segments = expired - self.expired;
+            (self.expired, self.expired_said) = (expired, Some(Instant::now()));
+            self.log.say(move || {
+                tracing::warn!(
+                    journal,
+                    segments,
+                    "a segment was overwritten although a resend still needed it (persistence.recycle_hold_max, or a quarter of the \
+                     ring waited): a gap fill stands for what is gone"
+                );
+            });
         }
         if hold != Some(Hold::Archive) {
             if let Some(held_since) = self.held_since.take().filter(|_| self.said.take().is_some()) {
                 let held_ms = held_since.elapsed().as_millis() as u64;
-                tracing::info!(journal, held_ms, "the oldest segment is archived; the flusher goes on");
+                self.log.say(move || {
+                    tracing::info!(journal, held_ms, "the oldest segment is archived; the flusher goes on");
+                });
             }
             self.stops_since = None;
             return Ok(());
@@ -219,12 +248,14 @@ impl RecycleWatch {
         if now - held_since >= HOLD_LOG_DELAY && self.said.is_none_or(|said| now - said >= HOLD_LOG_INTERVAL) {
             self.said = Some(now);
             let held_s = (now - held_since).as_secs();
-            tracing::warn!(
-                journal,
-                held_s,
-                "the oldest segment is not archived and may not be overwritten (persistence.archive_required): when the ring is full, \
-                 sockets are not read"
-            );
+            self.log.say(move || {
+                tracing::warn!(
+                    journal,
+                    held_s,
+                    "the oldest segment is not archived and may not be overwritten (persistence.archive_required): when the ring is \
+                     full, sockets are not read"
+                );
+            });
         }
         if stops && now - *self.stops_since.get_or_insert(now) >= HOLD_AT_STOP_MAX {
             let why =

@@ -1,17 +1,24 @@
 //! What a worker has to tell a person: small values in a bounded ring that housekeeping turns into log lines.
 //!
-//! A worker never formats or writes a log line. When the ring is full an event is dropped and counted: the count is
-//! logged with the next one that gets through.
+//! A worker never formats or writes a log line. What repeats is counted instead (`super::event_limits`). When the ring is full an event is
+//! dropped and counted too: the count is logged with the next one that gets through.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
+use crossbeam_utils::CachePadded;
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use super::event_kind::Kind;
+use super::event_limits::EventLimits;
+use crate::control::WorkerCounters;
 use crate::fix::{Garbled, Message, tags};
 use crate::session::{DisconnectReason, Identity, Notice, State};
 
 /// Events that wait for housekeeping, at most.
 const EVENTS_MAX: usize = 4096;
+/// Counts that are told a turn, at most.
+const COUNTS_PER_TURN_MAX: usize = 8;
 /// What is kept of a peer's Text(58). An event is copied through a ring, so that it must stay small.
 const PEER_TEXT_BYTES_MAX: usize = 128;
 
@@ -123,6 +130,11 @@ pub enum Event {
     AcceptFailed {
         error: std::io::ErrorKind,
     },
+    /// So many more of a kind came within a second of the last that was told.
+    Repeated {
+        kind: Kind,
+        more: u64,
+    },
     /// So many events found the ring full.
     Dropped {
         events: u64,
@@ -209,22 +221,65 @@ pub enum DisconnectedWhy {
 pub struct EventSink {
     ring: Producer<Event>,
     dropped: u64,
+    limits: EventLimits,
+    counters: Arc<CachePadded<WorkerCounters>>,
 }
 
 impl EventSink {
+    /// Tells what was counted, where it is due. Once a turn.
+    #[inline]
+    pub fn turn(&mut self, now_ns: u64) {
+        self.limits.at(now_ns);
+        if self.limits.has_counted() || self.dropped > 0 {
+            self.tell_counts();
+        }
+    }
+
+    #[cold]
+    fn tell_counts(&mut self) {
+        self.tell_dropped();
+        for _ in 0..COUNTS_PER_TURN_MAX {
+            let Some((kind, more)) = self.limits.next_due(false) else { break };
+            self.hand(Event::Repeated { kind, more });
+        }
+    }
+
     pub fn push(&mut self, event: Event) {
+        match event.kind() {
+            Some(kind) if !self.limits.lets_through(kind) => self.counters.log_events_counted.add(1),
+            _ => self.hand(event),
+        }
+    }
+
+    fn hand(&mut self, event: Event) {
+        self.tell_dropped();
+        let stands_for = if let Event::Repeated { more, .. } = event { more } else { 1 };
+        if self.ring.push(event).is_err() {
+            self.dropped += stands_for;
+            self.counters.log_events_dropped.add(stands_for);
+        }
+    }
+
+    fn tell_dropped(&mut self) {
         if self.dropped > 0 && self.ring.push(Event::Dropped { events: self.dropped }).is_ok() {
             self.dropped = 0;
-        }
-        if self.ring.push(event).is_err() {
-            self.dropped += 1;
         }
     }
 }
 
-pub fn events() -> (EventSink, Consumer<Event>) {
+impl Drop for EventSink {
+    fn drop(&mut self) {
+        while let Some((kind, more)) = self.limits.next_due(true) {
+            self.hand(Event::Repeated { kind, more });
+        }
+        self.tell_dropped();
+    }
+}
+
+/// A worker's events: its end, and the log's.
+pub fn events(counters: Arc<CachePadded<WorkerCounters>>) -> (EventSink, Consumer<Event>) {
     let (producer, consumer) = RingBuffer::new(EVENTS_MAX);
-    (EventSink { ring: producer, dropped: 0 }, consumer)
+    (EventSink { ring: producer, dropped: 0, limits: EventLimits::default(), counters }, consumer)
 }
 
 #[cfg(test)]
@@ -258,5 +313,46 @@ mod tests {
     fn a_long_text_is_cut() {
         let (_, bytes) = text_of(b"3", &"x".repeat(500), State::Established).unwrap();
         assert_eq!(bytes, [b'x'; PEER_TEXT_BYTES_MAX]);
+    }
+
+    fn drained(ring: &mut Consumer<Event>) -> Vec<String> {
+        std::iter::from_fn(|| ring.pop().ok()).map(|event| format!("{event:?}")).collect()
+    }
+
+    #[test]
+    fn one_session_s_noise_takes_no_other_s_place_in_the_ring() {
+        let counters = Arc::<CachePadded<WorkerCounters>>::default();
+        let (mut sink, mut ring) = events(Arc::clone(&counters));
+        let loud = SessionKey { journal: 0, number: 1 };
+        let peer = SocketAddr::from(([127, 0, 0, 1], 9880));
+        // Nobody reads the ring meanwhile.
+        for at in 0..100 * EVENTS_MAX as u64 {
+            sink.turn(at * 1_000);
+            sink.push(Event::Garbled { session: Some(loud), peer, why: Garbled::Trailer });
+        }
+        let quiet = SessionKey { journal: 0, number: 2 };
+        sink.push(Event::LoggedOn { session: quiet });
+        let told = drained(&mut ring);
+        assert_eq!(counters.log_events_dropped.value(), 0);
+        assert_eq!(told.len(), 2, "{told:?}");
+        assert!(told[1].contains("LoggedOn") && told[1].contains("number: 2"), "{told:?}");
+        sink.turn(3_000_000_000);
+        let told = drained(&mut ring);
+        assert_eq!(counters.log_events_counted.value(), 100 * EVENTS_MAX as u64 - 1);
+        assert!(told.len() == 1 && told[0].contains(&format!("more: {}", 100 * EVENTS_MAX - 1)), "{told:?}");
+    }
+
+    #[test]
+    fn what_finds_the_ring_full_is_counted_and_the_count_is_told() {
+        let counters = Arc::<CachePadded<WorkerCounters>>::default();
+        let (mut sink, mut ring) = events(Arc::clone(&counters));
+        for number in 0..EVENTS_MAX as u32 + 10 {
+            sink.push(Event::LoggedOn { session: SessionKey { journal: 0, number } });
+        }
+        assert_eq!(counters.log_events_dropped.value(), 10);
+        assert_eq!(drained(&mut ring).len(), EVENTS_MAX);
+        // Without another event.
+        sink.turn(1);
+        assert_eq!(drained(&mut ring), ["Dropped { events: 10 }"]);
     }
 }

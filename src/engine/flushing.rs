@@ -106,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::control::StorageCounters;
+    use crate::engine::log::EventLog;
     use crate::engine::storage_watch::StorageWatch;
     use crate::journal::simulated::SimulatedStorage;
     use crate::journal::{
@@ -225,10 +226,10 @@ mod tests {
             storage.await_sync();
             let last = (0..5).map(|_| commit(&mut writer, Mode::Sync)).last().unwrap();
             let now_ns = monotonic_ns();
-            watch.turn(now_ns);
+            watch.turn(now_ns, &EventLog::default().port());
             assert_eq!((watched.slow.value(), watermarks.synced()), (0, before));
             // As if a minute had gone by.
-            watch.turn(now_ns + 60_000_000_000);
+            watch.turn(now_ns + 60_000_000_000, &EventLog::default().port());
             assert_eq!(watched.slow.value(), 1);
             assert!(
                 watched.in_flight_ns.value() >= 59_000_000_000 && watched.unsynced_age_ns.value() >= 59_000_000_000

@@ -1,20 +1,79 @@
 //! Turns workers' events into log lines, on housekeeping.
+//!
+//! Whatever takes the lines may be slow, stand still or panic: that is the log thread's alone. Who watches the engine from a thread of
+//! its own leaves lines at a [`LogPort`] and does not log.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use rtrb::Consumer;
 use tracing::{debug, info, warn};
 
-use super::event::{DisconnectedWhy, Event, RefusedWhy, SessionKey, TextOf};
+use super::event::{DisconnectedWhy, Event, RefusedWhy, SessionKey};
+use super::event_kind::{
+    ACCEPT_FAILED, BACK_PRESSURE, FIRST_LOGON_REFUSED, GARBLED, Kind, Level, RESEND_INCOMPLETE, SLOWED, Subject,
+    notice_level, noticed, refused, said, said_level,
+};
 use crate::session::{DisconnectReason, Notice};
 
 /// Events of one worker that are logged before the next worker's are, at most.
 const EVENTS_PER_TURN_MAX: usize = 256;
 
+/// Lines of those who watch that wait for the log, at most.
+const LINES_MAX: usize = 256;
+
+/// What is logged of a name that no configuration has.
+const NAME_BYTES_MAX: usize = 200;
+
+type Line = Box<dyn FnOnce() + Send>;
+
 /// The log's memory: how sessions are called.
-#[derive(Debug, Default)]
 pub(crate) struct EventLog {
-    names: HashMap<SessionKey, String>,
+    names: Names,
+    lines: Receiver<Line>,
+    port: LogPort,
+}
+
+/// How sessions are called. The lock is never held while a line is logged.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Names(Arc<RwLock<HashMap<SessionKey, Arc<str>>>>);
+
+/// Where a thread that must wait for nobody leaves what is to be logged.
+#[derive(Clone)]
+pub(crate) struct LogPort {
+    lines: SyncSender<Line>,
+    dropped: Arc<AtomicU64>,
+}
+
+impl LogPort {
+    /// Has the line logged by the thread that logs. Where too many wait there it is dropped and counted.
+    pub fn say(&self, line: impl FnOnce() + Send + 'static) {
+        if self.lines.try_send(Box::new(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Names {
+    pub fn insert(&self, session: SessionKey, name: String) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(session, name.into());
+    }
+
+    pub fn get(&self, session: SessionKey) -> Arc<str> {
+        let names = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        names.get(&session).cloned().unwrap_or_else(|| "unknown".into())
+    }
+}
+
+impl Default for EventLog {
+    fn default() -> Self {
+        let (sender, lines) = sync_channel(LINES_MAX);
+        let port = LogPort { lines: sender, dropped: Arc::default() };
+        Self { names: Names::default(), lines, port }
+    }
 }
 
 impl EventLog {
@@ -23,13 +82,30 @@ impl EventLog {
         self.names.insert(session, name);
     }
 
+    pub fn names(&self) -> Names {
+        self.names.clone()
+    }
+
+    pub fn port(&self) -> LogPort {
+        self.port.clone()
+    }
+
     /// Logs what has come. Answers how much that was.
     pub fn turn(&mut self, workers: &mut [Consumer<Event>]) -> u32 {
         let mut work = 0;
+        for _ in 0..LINES_MAX {
+            let Ok(line) = self.lines.try_recv() else { break };
+            unharmed(line);
+            work += 1;
+        }
+        let dropped = self.port.dropped.swap(0, Ordering::Relaxed);
+        if dropped > 0 {
+            unharmed(|| warn!(lines = dropped, "warnings of the watching threads were dropped: the log stood still"));
+        }
         for events in workers {
             for _ in 0..EVENTS_PER_TURN_MAX {
                 let Ok(event) = events.pop() else { break };
-                self.log(event);
+                unharmed(|| self.log(event));
                 work += 1;
             }
         }
@@ -40,7 +116,7 @@ impl EventLog {
         match event {
             Event::SessionKnown { session, identity } => {
                 let name = identity.to_string();
-                debug!(session = name, number = session.number, journal = session.journal, "session known");
+                debug!(session = &*name, number = session.number, journal = session.journal, "session known");
                 self.names.insert(session, name);
             }
             Event::Accepted { peer } => debug!(%peer, "connection accepted"),
@@ -49,75 +125,65 @@ impl EventLog {
             }
             Event::Refused { peer, why } => warn!(%peer, why = refused(why), "connection refused"),
             Event::UnknownSession { peer, named } => {
-                let session = named.map_or_else(|| "none".into(), |named| named.to_string());
+                let session = named.map_or_else(|| "none".into(), |named| cut(named.to_string()));
                 warn!(session, %peer, "a Logon names a session that is not configured");
             }
             Event::FirstLogonRefused { peer, named, why, text } => {
-                let (session, text) = (named.to_string(), &*String::from_utf8_lossy(&text));
+                let (session, text) = (cut(named.to_string()), &*String::from_utf8_lossy(&text));
                 let why = session_ended(why);
-                warn!(session, %peer, why, text, "a Logon was refused without an answer; its session does not exist yet");
+                warn!(session, %peer, why, text, "{FIRST_LOGON_REFUSED}");
             }
-            Event::LoggedOn { session } => info!(session = self.name(session), "logged on"),
-            Event::LoggedOut { session } => info!(session = self.name(session), "no longer logged on"),
+            Event::LoggedOn { session } => info!(session = &*self.name(session), "logged on"),
+            Event::LoggedOut { session } => info!(session = &*self.name(session), "no longer logged on"),
             Event::Disconnected { session, why } => {
-                info!(session = self.name(session), why = disconnected(why), "disconnected");
+                info!(session = &*self.name(session), why = disconnected(why), "disconnected");
             }
             Event::Noticed { session, notice } => self.notice(session, notice),
             Event::PeerSaid { session, text: said } => {
-                let session = self.name(session);
+                let session = &*self.name(session);
                 // The formatters escape control characters.
                 let text = &*String::from_utf8_lossy(said.bytes());
-                match said.of {
-                    TextOf::LogonRefused => warn!(session, text, "the peer refused our Logon"),
-                    TextOf::Logout => info!(session, text, "the peer's Logout"),
-                    TextOf::Reject => warn!(session, text, "the peer's Reject"),
-                    TextOf::BusinessMessageReject => warn!(session, text, "the peer's BusinessMessageReject"),
+                match (self::said(said.of), said_level(said.of)) {
+                    (what, Level::Warn) => warn!(session, text, "{what}"),
+                    (what, Level::Info | Level::Debug) => info!(session, text, "{what}"),
                 }
             }
             Event::ReconnectIn { session, retry_in_ns } => {
                 let retry_in_ms = retry_in_ns / 1_000_000;
-                info!(session = self.name(session), retry_in_ms, "will connect again");
+                info!(session = &*self.name(session), retry_in_ms, "will connect again");
             }
             Event::HoursBegan { session, until_s } => {
-                info!(session = self.name(session), until = moment(until_s), "the session's hours have begun");
+                info!(session = &*self.name(session), until = moment(until_s), "the session's hours have begun");
             }
             Event::HoursEnded { session, until_s } => {
-                info!(session = self.name(session), until = moment(until_s), "outside the session's hours");
+                info!(session = &*self.name(session), until = moment(until_s), "outside the session's hours");
             }
             Event::Garbled { session, peer, why } => {
-                let session = session.map_or("none", |session| self.name(session));
-                warn!(session, %peer, why = ?why, "garbled message ignored; no number was used");
+                let session = session.map_or_else(|| "none".into(), |session| self.name(session));
+                let session = &*session;
+                warn!(session, %peer, why = ?why, "{GARBLED}");
             }
             Event::ConnectFailed { session, address, error, retry_in_ns } => {
                 let address = address.map_or_else(|| "name not resolved".into(), |address| address.to_string());
                 let retry_in_ms = retry_in_ns / 1_000_000;
-                warn!(session = self.name(session), address, %error, retry_in_ms, "cannot connect");
+                warn!(session = &*self.name(session), address, %error, retry_in_ms, "cannot connect");
             }
             Event::ResendStarted { session, begin, end } => {
-                info!(session = self.name(session), begin, end, "resending");
+                info!(session = &*self.name(session), begin, end, "resending");
             }
             Event::ResendIncomplete { session, recycled, aged } => {
-                let session = self.name(session);
-                warn!(
-                    session,
-                    numbers_overwritten = recycled,
-                    messages_too_old = aged,
-                    "a gap fill stood for messages that the peer asked for: the segments (persistence.segments) or \
-                     persistence.retention_age do not reach back so far"
-                );
+                let session = &*self.name(session);
+                warn!(session, numbers_overwritten = recycled, messages_too_old = aged, "{RESEND_INCOMPLETE}");
             }
-            Event::Slowed { session } => warn!(
-                session = self.name(session),
-                "the session fills the journal and is read less, so that what others have not fetched is not recycled \
-                 (persistence.retention_min, retention_undelivered_max); more segments let it go on"
-            ),
+            Event::Slowed { session } => warn!(session = &*self.name(session), "{SLOWED}"),
             Event::BackPressure { journal } => {
-                warn!(journal, "the ring is full: sockets are not read until the volume has caught up");
+                warn!(journal, "{BACK_PRESSURE}");
             }
             Event::PollFailed { error } => warn!(%error, "polling the sockets failed"),
             Event::AcceptFailed { error } => {
-                warn!(%error, "accepting a connection failed; raise the limit of open files?")
+                warn!(%error, "{ACCEPT_FAILED}")
             }
+            Event::Repeated { kind, more } => self.repeated(kind, more),
             Event::Dropped { events } => {
                 warn!(events, "log events were dropped: they came faster than they were written")
             }
@@ -125,75 +191,57 @@ impl EventLog {
     }
 
     fn notice(&self, session: SessionKey, notice: Notice) {
-        let session = self.name(session);
+        let session = &*self.name(session);
         let what = noticed(notice);
-        match notice {
-            Notice::LogoutReceived | Notice::TestRequestAnswered => info!(session, "{what}"),
-            Notice::GapDetected { .. }
-            | Notice::GapClosed { .. }
-            | Notice::ResendRequested { .. }
-            | Notice::NumbersReset { .. }
-            | Notice::Resumed { .. } => info!(session, notice = ?notice, "{what}"),
-            _ => warn!(session, notice = ?notice, "{what}"),
+        match (notice, notice_level(notice)) {
+            (Notice::LogoutReceived | Notice::TestRequestAnswered, _) => info!(session, "{what}"),
+            (_, Level::Warn) => warn!(session, notice = ?notice, "{what}"),
+            (_, Level::Info) => info!(session, notice = ?notice, "{what}"),
+            (_, Level::Debug) => debug!(session, notice = ?notice, "{what}"),
         }
     }
 
-    pub fn name(&self, session: SessionKey) -> &str {
-        self.names.get(&session).map_or("unknown", String::as_str)
+    fn repeated(&self, Kind { subject, level, what }: Kind, more: u64) {
+        macro_rules! log {
+            ($($of:tt)*) => {
+                match level {
+                    Level::Warn => warn!($($of)*, more, "… and {more} more in the last second: {what}"),
+                    Level::Info => info!($($of)*, more, "… and {more} more in the last second: {what}"),
+                    Level::Debug => debug!($($of)*, more, "… and {more} more in the last second: {what}"),
+                }
+            };
+        }
+        match subject {
+            Subject::Session(session) => log!(session = &*self.name(session)),
+            Subject::Peer(peer) => log!(%peer),
+            Subject::OtherPeers => log!(peer = "other addresses"),
+            Subject::Journal(journal) => log!(journal),
+            Subject::Worker => log!(worker = "a worker"),
+        }
     }
+
+    fn name(&self, session: SessionKey) -> Arc<str> {
+        self.names.get(session)
+    }
+}
+
+/// Logs, and survives it: what takes the lines may be the embedding program's, and a panic of it costs one line.
+fn unharmed(log: impl FnOnce()) {
+    let _ = catch_unwind(AssertUnwindSafe(log));
+}
+
+/// A name that a stranger gives, as much of it as a log line should have.
+fn cut(mut name: String) -> String {
+    // It is ASCII: everything else is escaped.
+    if name.len() > NAME_BYTES_MAX {
+        name.truncate(NAME_BYTES_MAX);
+        name.push('…');
+    }
+    name
 }
 
 fn moment(at_s: Option<u64>) -> String {
     at_s.map_or_else(|| "no end in sight".into(), super::hours::utc_text)
-}
-
-fn noticed(notice: Notice) -> &'static str {
-    match notice {
-        Notice::GapDetected { .. } => "sequence gap: what is missing was asked for",
-        Notice::GapClosed { .. } => "sequence gap: what was missing has come",
-        Notice::HeldOverflow { .. } => "a message beyond a gap did not fit (held_messages_max, held_bytes_max)",
-        Notice::TooLow { .. } => "the peer's MsgSeqNum is too low",
-        Notice::MsgSeqNumMissing => "a message of the peer has no MsgSeqNum",
-        Notice::InvalidReject { .. } => "the peer's Reject is itself not valid; it is not answered",
-        Notice::RejectSent { .. } => "a message of the peer was rejected",
-        Notice::RejectReceived { .. } => "the peer rejected a message of ours",
-        Notice::LogoutReceived => "the peer logs out",
-        Notice::ResendRequested { .. } => "the peer asks for messages again",
-        Notice::ResendRequestIgnored { .. } => "the same ResendRequest came too often, and was ignored",
-        Notice::SequenceReset { .. } => "the peer moved its number up by SequenceReset",
-        Notice::Resumed { .. } => "messages were lost, and the session goes on where the peer expects it",
-        Notice::NextOutFromPeer { .. } => "the restored session goes on with the number that the peer expects",
-        Notice::NumbersReset { .. } => "both numbers are 1 again",
-        Notice::HeartbeatMissed => "the peer is silent; a TestRequest is on its way",
-        Notice::TestRequestAnswered => "the peer has answered the TestRequest",
-        Notice::NextExpectedTooHigh { .. } => "the peer's NextExpectedMsgSeqNum is beyond what was sent",
-        Notice::DefaultApplVerIdMissing => "the peer's Logon has no DefaultApplVerID(1137)",
-        Notice::ResetNotConfirmed => "the peer's Logon does not confirm our ResetSeqNumFlag",
-        Notice::HeartBtIntDiffers { .. } => "the peer answered with another HeartBtInt; ours is kept",
-        Notice::LogonRepeated => "a Logon came in a session that is logged on",
-        Notice::IncorrectBeginString => "a message of the peer has another BeginString",
-        Notice::AdminBackPressure { .. } => "the journal has no room for an administrative message",
-        Notice::Garbled => "a message of the peer could not be read",
-    }
-}
-
-fn refused(why: RefusedWhy) -> &'static str {
-    match why {
-        RefusedWhy::NoLogonInTime => "no Logon came in time",
-        RefusedWhy::FirstMessageNotLogon => "the first message was not a Logon",
-        RefusedWhy::Garbled => "what came is not FIX",
-        RefusedWhy::UnknownSession => "no session is configured for its BeginString and CompIDs",
-        RefusedWhy::SessionLive => "the session is already logged on over a connection that is alive",
-        RefusedWhy::TooManySessions => {
-            "no more sessions may be created (engine.template_sessions_max, or an eighth of persistence.ring_bytes)"
-        }
-        RefusedWhy::TooManyConnections => "too many connections (engine.connections_max, pending_connections_max)",
-        RefusedWhy::MadeRoom => {
-            "it had not logged on, and made room for a newer one (engine.pending_connections_max, pending_connections_per_address_max)"
-        }
-        RefusedWhy::Stopping => "the engine is stopping",
-        RefusedWhy::Closed => "the peer closed it",
-    }
 }
 
 fn disconnected(why: DisconnectedWhy) -> String {

@@ -11,6 +11,8 @@ mod connection;
 mod directory;
 mod errors;
 mod event;
+mod event_kind;
+mod event_limits;
 mod fence;
 pub(crate) mod flushing;
 mod hot;

@@ -1,7 +1,7 @@
 //! Watches the workers from outside: one that does not come back from an application, or from the kernel, can tell nobody itself.
 //!
 //! It goes by the turns that a worker counts and by the [`WorkerTrace`] that it writes, and touches nothing of the worker's. The
-//! thread that logs gives it its turns, which it also uses to find out what a worker's longest turn was spent on.
+//! thread that gives it its turns writes no log. The turns also serve to find out what a worker's longest turn was spent on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 
 use super::event::SessionKey;
+use super::log::LogPort;
 use crate::control::trace::TracedSession;
 use crate::control::{Shared, Stage, StallCounters, WorkerCounters, WorkerTrace};
 
@@ -17,6 +18,7 @@ const WARNING_INTERVAL_NS: u64 = 10_000_000_000;
 
 pub(crate) struct StallWatch {
     alarm_ns: u64,
+    log: LogPort,
     shared: Arc<Shared>,
     workers: Vec<Watched>,
     last_look_ns: Option<u64>,
@@ -41,7 +43,7 @@ struct Watched {
 }
 
 impl StallWatch {
-    pub fn new(alarm: Duration, shared: &Arc<Shared>) -> Self {
+    pub fn new(alarm: Duration, shared: &Arc<Shared>, log: LogPort) -> Self {
         let workers = (0..shared.workers().len()).map(|number| Watched {
             counters: shared.worker(number),
             trace: shared.trace(number),
@@ -56,34 +58,34 @@ impl StallWatch {
             longest_ns: 0,
         });
         let workers = workers.collect();
-        Self { alarm_ns: alarm.as_nanos() as u64, shared: Arc::clone(shared), workers, last_look_ns: None }
+        Self { alarm_ns: alarm.as_nanos() as u64, log, shared: Arc::clone(shared), workers, last_look_ns: None }
     }
 
     /// Looks at all workers. `name` says what a session is called.
-    pub fn turn<'n>(&mut self, now_ns: u64, name: impl Fn(SessionKey) -> &'n str) {
-        let name = |session: Option<TracedSession>| {
-            session.map_or("", |(journal, number)| name(SessionKey { journal, number }))
-        };
+    pub fn turn(&mut self, now_ns: u64, name: impl Fn(SessionKey) -> Arc<str>) {
+        let name =
+            |session: Option<TracedSession>| session.map(|(journal, number)| name(SessionKey { journal, number }));
         // Whatever kept us from looking, a process that was stopped or a machine that was, kept the workers too.
         let was_kept = self.last_look_ns.is_none_or(|last_ns| now_ns.saturating_sub(last_ns) > self.alarm_ns / 2);
         self.last_look_ns = Some(now_ns);
         for (number, worker) in self.workers.iter_mut().enumerate() {
-            worker.look(number, now_ns, self.alarm_ns, was_kept, &name);
+            worker.look(number, now_ns, self.alarm_ns, was_kept, &name, &self.log);
             if let Some((took, stage, session)) = worker.longest() {
-                self.shared.set_blame(number, took, stage, name(session));
+                self.shared.set_blame(number, took, stage, name(session).as_deref().unwrap_or_default());
             }
         }
     }
 }
 
 impl Watched {
-    fn look<'n>(
+    fn look(
         &mut self,
         number: usize,
         now_ns: u64,
         alarm_ns: u64,
         was_kept: bool,
-        name: &impl Fn(Option<TracedSession>) -> &'n str,
+        name: &impl Fn(Option<TracedSession>) -> Option<Arc<str>>,
+        log: &LogPort,
     ) {
         let turns = self.counters.turns.value();
         let (stage, session) = (self.trace.stage(), self.trace.session());
@@ -91,7 +93,7 @@ impl Watched {
         let moves = turns != self.turns || turns == 0 || stage == Stage::Ended;
         if moves {
             if std::mem::replace(&mut self.is_stalled, false) {
-                self.goes_on(number, now_ns);
+                self.goes_on(number, now_ns, log);
             }
             (self.turns, self.since_ns) = (turns, now_ns);
         } else if was_kept && !self.is_stalled {
@@ -103,35 +105,46 @@ impl Watched {
             self.published.longest_stall_ns.raise(took_ns);
             if !std::mem::replace(&mut self.is_stalled, true) {
                 self.published.stalls.add(1);
-                self.stalls(number, now_ns, took_ns, stage, name(session));
+                self.stalls(number, now_ns, took_ns, stage, name(session), log);
             }
         }
     }
 
-    fn stalls(&mut self, worker: usize, now_ns: u64, took_ns: u64, stage: Stage, session: &str) {
+    fn stalls(
+        &mut self,
+        worker: usize,
+        now_ns: u64,
+        took_ns: u64,
+        stage: Stage,
+        session: Option<Arc<str>>,
+        log: &LogPort,
+    ) {
         self.is_said = self.warned_ns.is_none_or(|warned_ns| now_ns.saturating_sub(warned_ns) >= WARNING_INTERVAL_NS);
         if !self.is_said {
             self.unsaid += 1;
             return;
         }
         let (took, stage, unsaid) = (Duration::from_nanos(took_ns), stage.name(), self.unsaid);
-        tracing::warn!(
-            worker,
-            stage,
-            session,
-            ?took,
-            unsaid,
-            "a worker does not finish its turn (engine.stall_alarm): its sessions wait"
-        );
+        log.say(move || {
+            tracing::warn!(
+                worker,
+                stage,
+                session = session.as_deref().unwrap_or_default(),
+                ?took,
+                unsaid,
+                "a worker does not finish its turn (engine.stall_alarm): its sessions wait"
+            );
+        });
         (self.warned_ns, self.unsaid) = (Some(now_ns), 0);
     }
 
-    fn goes_on(&mut self, worker: usize, now_ns: u64) {
+    fn goes_on(&mut self, worker: usize, now_ns: u64, log: &LogPort) {
         let took_ns = now_ns.saturating_sub(self.since_ns);
         self.published.longest_stall_ns.raise(took_ns);
         self.published.stalled_ns.set(0);
         if self.is_said {
-            tracing::warn!(worker, took = ?Duration::from_nanos(took_ns), "the worker goes on");
+            let took = Duration::from_nanos(took_ns);
+            log.say(move || tracing::warn!(worker, ?took, "the worker goes on"));
         }
     }
 
@@ -155,12 +168,13 @@ impl Watched {
 mod tests {
     use super::*;
     use crate::control::Blame;
+    use crate::engine::log::EventLog;
 
     const MS: u64 = 1_000_000;
 
-    fn name(session: SessionKey) -> &'static str {
+    fn name(session: SessionKey) -> Arc<str> {
         assert_eq!(session, SessionKey { journal: 0, number: 3 });
-        "FIX.4.4:VENUE->DESK"
+        "FIX.4.4:VENUE->DESK".into()
     }
 
     fn look_until(watch: &mut StallWatch, from_ms: u64, to_ms: u64) {
@@ -171,7 +185,7 @@ mod tests {
     fn a_worker_that_stands_still_is_counted_once_and_its_stage_is_the_longest_turn_s() {
         let shared = Shared::new(1, 1);
         let (worker, trace, stall) = (shared.worker(0), shared.trace(0), shared.stall(0));
-        let mut watch = StallWatch::new(Duration::from_millis(100), &shared);
+        let mut watch = StallWatch::new(Duration::from_millis(100), &shared, EventLog::default().port());
         // It has not begun.
         look_until(&mut watch, 0, 500);
         worker.turns.set(1);
@@ -193,7 +207,7 @@ mod tests {
         assert_eq!((stall.stalls.value(), stall.stalled_ns.value()), (1, 0));
         assert!(stall.longest_stall_ns.value() >= 398 * MS);
         let took = Duration::from_millis(310);
-        let session = name(SessionKey { journal: 0, number: 3 }).to_owned();
+        let session = name(SessionKey { journal: 0, number: 3 }).to_string();
         assert_eq!(shared.blames(), [Blame { took, stage: Some(Stage::Application), session }]);
         // A longer one that nobody saw: not even its stage is known.
         trace.at(Stage::Send);
@@ -207,7 +221,7 @@ mod tests {
     fn a_worker_that_was_kept_together_with_its_watch_is_not_blamed() {
         let shared = Shared::new(1, 1);
         shared.worker(0).turns.set(7);
-        let mut watch = StallWatch::new(Duration::from_millis(100), &shared);
+        let mut watch = StallWatch::new(Duration::from_millis(100), &shared, EventLog::default().port());
         look_until(&mut watch, 0, 50);
         // The whole process was stopped for a minute.
         look_until(&mut watch, 60_000, 60_090);
@@ -220,7 +234,7 @@ mod tests {
     fn a_worker_that_has_ended_is_no_stall() {
         let shared = Shared::new(1, 1);
         shared.worker(0).turns.set(7);
-        let mut watch = StallWatch::new(Duration::from_millis(100), &shared);
+        let mut watch = StallWatch::new(Duration::from_millis(100), &shared, EventLog::default().port());
         look_until(&mut watch, 0, 50);
         shared.trace(0).at(Stage::Ended);
         look_until(&mut watch, 50, 1_000);

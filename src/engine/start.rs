@@ -45,6 +45,10 @@ const ARCHIVE_END_MAX: Duration = Duration::from_secs(2);
 /// How often [`Engine::wait`] looks whether threads have ended.
 const WAIT_INTERVAL: Duration = Duration::from_millis(5);
 const LOG_INTERVAL: Duration = Duration::from_millis(2);
+/// How often flushers and workers are looked at from outside.
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
+/// How long a stop waits for the log, whose reader may stand still.
+const LOG_END_MAX: Duration = Duration::from_secs(2);
 
 /// What an application learns about where it will run.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +70,9 @@ pub struct Engine {
     others: Vec<JoinHandle<()>>,
     resolver: Option<JoinHandle<()>>,
     archiver: Option<JoinHandle<()>>,
+    watch: Option<JoinHandle<()>>,
     log: Option<JoinHandle<()>>,
+    housekeeping_cores: Vec<usize>,
     lock: Option<journal::DirectoryLock>,
     ends: Ends,
 }
@@ -184,7 +190,7 @@ impl Engine {
             })?;
             let recycling = &journal.recycling;
             recycling.set_resend_hold_max(config.persistence.recycle_hold_max.as_nanos() as u64);
-            watches.push(RecycleWatch::new(journal.number, Arc::clone(recycling), shared.recycling(at)));
+            watches.push(RecycleWatch::new(journal.number, Arc::clone(recycling), shared.recycling(at), log.port()));
             if let Some(target) =
                 target(config, journal.writer.geometry(), (opened.uuid, opened.timeline), journal.number)
             {
@@ -215,7 +221,9 @@ impl Engine {
             others: Vec::new(),
             resolver: None,
             archiver: None,
+            watch: None,
             log: None,
+            housekeeping_cores: placement.housekeeping.clone(),
             lock: opened.lock,
             ends: Ends { data_dir: config.engine.data_dir.clone(), incarnation: opened.incarnation, marks },
         };
@@ -251,8 +259,8 @@ impl Engine {
                 }));
             }
         }
-        for (hand_over_to, handed_over) in outboxes.into_iter().zip(inboxes) {
-            let (sink, ring) = events();
+        for (number, (hand_over_to, handed_over)) in outboxes.into_iter().zip(inboxes).enumerate() {
+            let (sink, ring) = events(engine.shared.worker(number));
             let (resolve, requests) = RingBuffer::new(RESOLVES_MAX);
             let (answers, resolved) = RingBuffer::new(RESOLVES_MAX);
             event_rings.push(ring);
@@ -263,14 +271,22 @@ impl Engine {
             run_resolver(&mut resolvers, signals);
         })?;
         engine.resolver = engine.others.pop();
+        let mut stalls = StallWatch::new(config.engine.stall_alarm, &engine.shared, log.port());
+        let (names, port) = (log.names(), log.port());
+        // It neither logs nor touches a volume: a reader of the log that stands still does not silence the alarms.
+        engine.housekeeping("fixring-watch", &placement.housekeeping, move |signals| {
+            while !signals.log_ends.load(Ordering::Acquire) {
+                watch.turn(monotonic_ns(), &port);
+                stalls.turn(monotonic_ns(), |session| names.get(session));
+                std::thread::sleep(LOOK_INTERVAL);
+            }
+        })?;
+        engine.watch = engine.others.pop();
         let log_signals = Arc::clone(&engine.signals);
-        let mut stalls = StallWatch::new(config.engine.stall_alarm, &engine.shared);
         let log = spawn("fixring-log".into(), &placement.housekeeping, move || {
             loop {
                 // Read first: what was said before the end is still logged.
                 let ends = log_signals.log_ends.load(Ordering::Acquire);
-                watch.turn(monotonic_ns());
-                stalls.turn(monotonic_ns(), |session| log.name(session));
                 if log.turn(&mut event_rings) == 0 {
                     if ends {
                         return;
@@ -340,6 +356,11 @@ impl Engine {
         self.control.as_ref().map(ControlServer::address)
     }
 
+    /// Where threads run that are no worker; anywhere where it is empty.
+    pub fn housekeeping_cores(&self) -> &[usize] {
+        &self.housekeeping_cores
+    }
+
     /// What the engine's threads publish.
     pub fn shared(&self) -> &Arc<Shared> {
         &self.shared
@@ -405,7 +426,15 @@ impl Engine {
             join(resolver, &self.signals);
         }
         self.signals.log_ends.store(true, Ordering::Release);
-        if let Some(log) = self.log.take() {
+        if let Some(watch) = self.watch.take() {
+            join(watch, &self.signals);
+        }
+        let log_deadline = Instant::now() + LOG_END_MAX;
+        while self.log.as_ref().is_some_and(|log| !log.is_finished()) && Instant::now() < log_deadline {
+            std::thread::sleep(WAIT_INTERVAL);
+        }
+        // What takes its lines may be the embedding program's, and stand still.
+        if let Some(log) = self.log.take().filter(JoinHandle::is_finished) {
             join(log, &self.signals);
         }
         if result.is_ok() && self.signals.why().is_none() && self.lock.is_some() {
@@ -708,7 +737,9 @@ mod tests {
             others: Vec::new(),
             resolver: None,
             archiver: None,
+            watch: None,
             log: None,
+            housekeeping_cores: Vec::new(),
             lock: None,
             ends: Ends { data_dir: PathBuf::new(), incarnation: 0, marks: Vec::new() },
         };

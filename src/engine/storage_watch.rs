@@ -1,7 +1,7 @@
 //! Watches the flushers from outside: a write that does not return can tell nobody itself.
 //!
 //! It raises the storage alarm while a write and its sync take longer than the bound, and until the next that does not; and it publishes how
-//! old the oldest byte is that a dead node would take. The thread that logs gives it its turns, since that touches no volume.
+//! old the oldest byte is that a dead node would take. The thread that gives it its turns touches no volume and writes no log.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 
+use super::log::LogPort;
 use crate::control::StorageCounters;
 use crate::journal::FlusherCounters;
 use crate::sys::ring::Watermarks;
@@ -48,15 +49,15 @@ impl StorageWatch {
     }
 
     /// Looks at all journals, by the journals' clock.
-    pub fn turn(&mut self, now_ns: u64) {
+    pub fn turn(&mut self, now_ns: u64, log: &LogPort) {
         for journal in &mut self.journals {
-            journal.look(now_ns, self.slow_ns);
+            journal.look(now_ns, self.slow_ns, log);
         }
     }
 }
 
 impl Watched {
-    fn look(&mut self, now_ns: u64, slow_ns: u64) {
+    fn look(&mut self, now_ns: u64, slow_ns: u64, log: &LogPort) {
         let since_ns = self.flusher.in_flight_since_ns.load(Ordering::Acquire);
         let in_flight_ns = if since_ns == 0 { 0 } else { now_ns.saturating_sub(since_ns) };
         let last_ns = self.flusher.sync_ns_last.load(Ordering::Relaxed);
@@ -67,7 +68,7 @@ impl Watched {
         let begins = is_slow && !self.is_slow;
         self.is_slow = is_slow;
         if begins || in_flight_ns > slow_ns {
-            self.warn(now_ns, in_flight_ns.max(last_ns), slow_ns, begins);
+            self.warn(now_ns, in_flight_ns.max(last_ns), slow_ns, begins, log);
         }
     }
 
@@ -82,19 +83,22 @@ impl Watched {
         self.published.unsynced_age_max_ns.raise(self.flusher.unsynced_age_ns_max.load(Ordering::Relaxed));
     }
 
-    fn warn(&mut self, now_ns: u64, took_ns: u64, slow_ns: u64, begins: bool) {
+    fn warn(&mut self, now_ns: u64, took_ns: u64, slow_ns: u64, begins: bool, log: &LogPort) {
         if self.warned_ns.is_some_and(|warned_ns| now_ns.saturating_sub(warned_ns) < WARNING_INTERVAL_NS) {
             self.unsaid += u64::from(begins);
             return;
         }
         let (took, alarm) = (Duration::from_nanos(took_ns), Duration::from_nanos(slow_ns));
-        tracing::warn!(
-            journal = self.number,
-            ?took,
-            ?alarm,
-            unsaid = self.unsaid,
-            "the volume is slow (persistence.storage_latency_alarm): sessions in sync wait for it"
-        );
+        let (journal, unsaid) = (self.number, self.unsaid);
+        log.say(move || {
+            tracing::warn!(
+                journal,
+                ?took,
+                ?alarm,
+                unsaid,
+                "the volume is slow (persistence.storage_latency_alarm): sessions in sync wait for it"
+            );
+        });
         (self.warned_ns, self.unsaid) = (Some(now_ns), 0);
     }
 }
@@ -102,6 +106,7 @@ impl Watched {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::log::EventLog;
     use crate::sys::ring::{IDENTITY_BYTES, RING_BYTES_MIN, RingMemory};
 
     const MS: u64 = 1_000_000;
@@ -116,7 +121,7 @@ mod tests {
         let mut watch = StorageWatch::new(Duration::from_millis(50));
         watch.add(0, Arc::clone(&flusher), writer.watermarks(), Arc::clone(&published));
         let mut look = |now_ms: u64| {
-            watch.turn(now_ms * MS);
+            watch.turn(now_ms * MS, &EventLog::default().port());
             (published.slow.value(), published.in_flight_ns.value() / MS, published.unsynced_age_ns.value() / MS)
         };
         assert_eq!(look(10), (0, 0, 0));

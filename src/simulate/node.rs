@@ -217,7 +217,7 @@ impl Node {
                 counters: shared.journal(usize::from(number)),
             });
         }
-        let (sink, ring_of_events) = events();
+        let (sink, ring_of_events) = events(shared.worker(0));
         let (resolve, requests) = rtrb::RingBuffer::new(16);
         let (answers, resolved) = rtrb::RingBuffer::new(16);
         let mailbox = Mailbox { events: sink, resolve, resolved, hand_over_to: vec![None], handed_over: Vec::new() };

@@ -16,6 +16,9 @@ const BUS_MCEERR_AR: libc::c_int = 4;
 /// As many rings as a data directory may have.
 const RINGS_MAX: usize = 256;
 
+/// How long the last line waits for the reader of standard error, at most.
+const LAST_LINE_MS_MAX: libc::c_int = 1_000;
+
 /// How the process ends: one line for standard error, and the status.
 #[derive(Clone, Debug)]
 pub struct Ending {
@@ -91,8 +94,14 @@ extern "C" fn handle(signal: libc::c_int, info: *mut libc::siginfo_t, _context: 
     let address = unsafe { info.si_addr() } as usize;
     let ending = if is_in_a_ring(address) { &endings.ring } else { &endings.elsewhere };
     let line = ending.line.as_bytes();
-    // SAFETY: the pointer and the length are those of a string that lives as long as the process.
-    unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
+    // Where the reader of standard error stands still, a write would wait for it for ever.
+    let mut stderr = libc::pollfd { fd: libc::STDERR_FILENO, events: libc::POLLOUT, revents: 0 };
+    // SAFETY: the pointer is to one live pollfd, as the count says; poll(2) is one of the calls that signal-safety(7) lists.
+    let ready = unsafe { libc::poll(&raw mut stderr, 1, LAST_LINE_MS_MAX) };
+    if ready > 0 {
+        // SAFETY: the pointer and the length are those of a string that lives as long as the process.
+        unsafe { libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len()) };
+    }
     // SAFETY: takes a number. Neither destructors nor exit handlers run, which could touch the same page.
     unsafe { libc::_exit(ending.status.into()) };
 }

@@ -119,7 +119,7 @@ pub(crate) fn floor(options: &FloorOptions) -> Exit {
     match serve(options) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            eprintln!("the floor's server failed: {error}");
+            error_line!("the floor's server failed: {error}");
             Exit::Failed
         }
     }
@@ -142,7 +142,7 @@ fn serve(options: &FloorOptions) -> io::Result<()> {
         });
     }
     let listener = TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-    println!("{}", listener.local_addr()?.port());
+    print_line!("{}", listener.local_addr()?.port());
     let mut shares: Vec<Vec<Connection>> = options.cores.iter().map(|_| Vec::new()).collect();
     for number in 0..options.connections {
         let (stream, _) = listener.accept()?;
@@ -293,7 +293,7 @@ fn sync_forever(file: &std::fs::File, trips: &[CachePadded<AtomicU64>], bytes_pe
             let written = file.write_all_at(&bytes[..due as usize], offset).and_then(|()| file.sync_data());
             if written.is_err() {
                 // Without its disturbance the floor would flatter itself.
-                eprintln!("the floor's syncing thread cannot write: {written:?}");
+                error_line!("the floor's syncing thread cannot write: {written:?}");
                 std::process::exit(i32::from(Exit::Storage as u8));
             }
             offset += due;

@@ -58,7 +58,9 @@ struct Place {
 /// Runs a bench whose client and server each spin on a core of their own, its files on `volume` if one is named.
 fn on_two_cores(name: &str, volume: Option<&Path>, run: impl FnOnce(Place) -> Result<(), ClientError>) -> Exit {
     let Some(placement) = Placement::here() else {
-        eprintln!("bench {name} needs two cores: client and server spin, and on one core that measures the scheduler");
+        error_line!(
+            "bench {name} needs two cores: client and server spin, and on one core that measures the scheduler"
+        );
         return Exit::Configuration;
     };
     // Before this thread is pinned and sees one core only.
@@ -68,7 +70,7 @@ fn on_two_cores(name: &str, volume: Option<&Path>, run: impl FnOnce(Place) -> Re
     match directory.and_then(|directory| run(Place { machine, placement, directory })) {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            eprintln!("bench {name}: {error}");
+            error_line!("bench {name}: {error}");
             Exit::Failed
         }
     }

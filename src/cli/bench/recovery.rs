@@ -133,7 +133,7 @@ pub(super) fn recovery(options: &RecoveryOptions) -> Exit {
             Exit::Ok
         }
         Err(error) => {
-            eprintln!("bench recovery: {error}");
+            error_line!("bench recovery: {error}");
             Exit::Failed
         }
     }

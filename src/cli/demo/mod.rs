@@ -98,21 +98,21 @@ pub(super) fn demo(options: &DemoOptions) -> Exit {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&stop)) {
-            eprintln!("cannot catch signal {signal}: {error}");
+            error_line!("cannot catch signal {signal}: {error}");
             return Exit::Internal;
         }
     }
     let outcome = match run(options, &stop) {
         Ok(outcome) => outcome,
         Err(error) => {
-            eprintln!("demo: {error}");
+            error_line!("demo: {error}");
             return Exit::Failed;
         }
     };
     if options.json {
-        println!("{}", serde_json::to_string(&outcome).expect("numbers alone"));
+        print_line!("{}", serde_json::to_string(&outcome).expect("numbers alone"));
     } else {
-        println!("{}", outcome.table(options));
+        print_line!("{}", outcome.table(options));
     }
     if outcome.lost == 0 && outcome.duplicates_without_poss_dup == 0 { Exit::Ok } else { Exit::Failed }
 }

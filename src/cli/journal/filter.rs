@@ -86,7 +86,7 @@ impl FilterOptions {
 pub(super) fn session(directory: &Directory, asked: &str) -> Result<Box<[u8]>, Exit> {
     let shown = directory.data_dir().display();
     let identities = status::identities(directory).map_err(|error: StorageError| {
-        eprintln!("{shown}: {error}");
+        error_line!("{shown}: {error}");
         Exit::Storage
     })?;
     if let Some(found) = identities.iter().find(|identity| name_of(identity) == asked) {
@@ -95,7 +95,7 @@ pub(super) fn session(directory: &Directory, asked: &str) -> Result<Box<[u8]>, E
     let mut known: Vec<_> = identities.iter().map(|identity| name_of(identity)).collect();
     known.sort();
     let known = if known.is_empty() { "none".into() } else { known.join(", ") };
-    eprintln!("{shown} has no session {asked}: it has {known}");
+    error_line!("{shown} has no session {asked}: it has {known}");
     Err(Exit::Configuration)
 }
 

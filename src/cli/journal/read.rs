@@ -151,7 +151,7 @@ pub(in crate::cli) fn export(options: &ExportOptions) -> Exit {
             Some(path) => match File::options().write(true).create_new(true).mode(0o600).open(path) {
                 Ok(file) => Box::new(file),
                 Err(error) => {
-                    eprintln!("{}: cannot be made: {error}; name a file that is not there yet", path.display());
+                    error_line!("{}: cannot be made: {error}; name a file that is not there yet", path.display());
                     return Err(Exit::Configuration);
                 }
             },
@@ -177,7 +177,7 @@ pub(in crate::cli) fn seek(options: &SeekOptions) -> Exit {
         let identity = filter::session(&directory, &options.session)?;
         let to = options.to.unwrap_or(options.from);
         if to < options.from {
-            eprintln!("--to {to} is before --from {}", options.from);
+            error_line!("--to {to} is before --from {}", options.from);
             return Err(Exit::Configuration);
         }
         let outbound = options.direction == SeekWay::Out;
@@ -190,7 +190,7 @@ pub(in crate::cli) fn seek(options: &SeekOptions) -> Exit {
         if found.is_empty() {
             let lowest =
                 found.lowest.map_or_else(|| "none".to_owned(), |lowest| format!("{lowest} and those after it"));
-            eprintln!(
+            error_line!(
                 "{} has no such message: of epoch {} the journal still has {lowest}",
                 name_of(&identity),
                 found.epoch
@@ -198,7 +198,7 @@ pub(in crate::cli) fn seek(options: &SeekOptions) -> Exit {
             return Err(Exit::Configuration);
         }
         if found.is_cut_off {
-            eprintln!(
+            error_line!(
                 "of epoch {} the journal has only MsgSeqNum(34) {} and those after it: what came before is overwritten",
                 found.epoch,
                 found.lowest.unwrap_or_default()
@@ -262,11 +262,11 @@ fn tell(skipped: &Skipped) {
     let Skipped { journal, from, to, overwritten } = skipped;
     let bytes = to - from;
     if *overwritten {
-        eprintln!(
+        error_line!(
             "journal {journal}: the engine has overwritten {bytes} bytes from position {from} on meanwhile; going on at {to}"
         );
     } else {
-        eprintln!(
+        error_line!(
             "journal {journal}: {bytes} bytes from position {from} on are not whole; going on at {to} (see `fixring journal verify`)"
         );
     }

@@ -32,7 +32,7 @@ pub(in crate::cli) fn repair(options: &RepairOptions) -> Exit {
     let plan = match Plan::make(data_dir, &choices) {
         Ok(plan) => plan,
         Err(error) => {
-            eprintln!("{shown}: {error}");
+            error_line!("{shown}: {error}");
             return exit_of(&error);
         }
     };
@@ -42,7 +42,7 @@ pub(in crate::cli) fn repair(options: &RepairOptions) -> Exit {
         return printed;
     }
     if !options.yes {
-        eprintln!("nothing was touched: run it again with --yes");
+        error_line!("nothing was touched: run it again with --yes");
         return Exit::Configuration;
     }
     let held = plan.why_held();
@@ -61,7 +61,7 @@ pub(in crate::cli) fn repair(options: &RepairOptions) -> Exit {
             print(data_dir, &text)
         }
         Err(error) => {
-            eprintln!("{shown}: {error}; what was done so far is in {shown}/quarantine");
+            error_line!("{shown}: {error}; what was done so far is in {shown}/quarantine");
             match error {
                 ApplyError::Storage(_) => Exit::Storage,
                 ApplyError::Lock(_) | ApplyError::Changed | ApplyError::Replan(_) => Exit::DataDirectory,

@@ -29,7 +29,7 @@ pub(in crate::cli) fn status(options: &StatusOptions) -> Exit {
         Ok(Ok(status)) if options.json => match serde_json::to_string_pretty(&status) {
             Ok(text) => print(data_dir, &(text + "\n")),
             Err(error) => {
-                eprintln!("{error}");
+                error_line!("{error}");
                 Exit::Internal
             }
         },

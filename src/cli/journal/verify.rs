@@ -54,7 +54,7 @@ pub(in crate::cli) fn verify(options: &VerifyOptions) -> Exit {
         true => match serde_json::to_string_pretty(&verified) {
             Ok(text) => text + "\n",
             Err(error) => {
-                eprintln!("{error}");
+                error_line!("{error}");
                 return Exit::Internal;
             }
         },

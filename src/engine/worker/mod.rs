@@ -245,6 +245,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub fn turn(&mut self, now: Now, timeout: Option<Duration>) -> u32 {
         self.turns += 1;
         self.trace.begin_turn();
+        self.mailbox.events.turn(now.monotonic_ns);
         let mut work = self.take_mail(now);
         work += self.look_for_readiness(timeout);
         // Answers leave before anything else is looked after.

@@ -128,7 +128,7 @@ pub(crate) fn storage(options: &StorageOptions) -> Exit {
     match result {
         Ok(()) => Exit::Ok,
         Err(error) => {
-            eprintln!("bench storage: {error}");
+            error_line!("bench storage: {error}");
             match error {
                 BenchError::Usage(_) => Exit::Configuration,
                 BenchError::Storage(_) | BenchError::Flusher(_) => Exit::Storage,
@@ -202,9 +202,9 @@ fn measure(
     let seconds = options.seconds.unwrap_or(if options.quick { SECONDS_QUICK } else { SECONDS });
     let mut bench = Bench::open(&place, placement.housekeeping_core, &methods, seconds, options.quick)?;
     for line in &notes {
-        eprintln!("bench storage: {line}");
+        error_line!("bench storage: {line}");
     }
-    eprintln!(
+    error_line!(
         "bench storage: {} cells in {} rounds of {}, about {} s",
         bench.plan.cells.len(),
         bench.plan.rounds,

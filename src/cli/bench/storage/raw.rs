@@ -211,7 +211,7 @@ mod tests {
             let mut floor = match RawFloor::open(directory.path(), method, 320).unwrap() {
                 Ok(floor) => floor,
                 Err(why) => {
-                    eprintln!("skipped {method} ({why})");
+                    error_line!("skipped {method} ({why})");
                     continue;
                 }
             };

@@ -200,7 +200,7 @@ fn open_files_max() -> u64 {
 
 pub(crate) fn wire(options: &WireOptions) -> Exit {
     let usage = |error: WireError| {
-        eprintln!("bench wire: {error}");
+        error_line!("bench wire: {error}");
         Exit::Configuration
     };
     if !options.markdown.is_empty() {
@@ -222,12 +222,12 @@ pub(crate) fn wire(options: &WireOptions) -> Exit {
     });
     let Some(report) = report else { return exit };
     if let Err(error) = write(options, &report) {
-        eprintln!("bench wire: {error}");
+        error_line!("bench wire: {error}");
         return Exit::Failed;
     }
     let mut exit = exit;
     for missed in report.missed() {
-        eprintln!("bench wire: {missed}");
+        error_line!("bench wire: {missed}");
         exit = Exit::Failed;
     }
     exit
