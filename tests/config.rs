@@ -219,6 +219,7 @@ fn every_default_can_be_changed() {
         ("last_msg_seq_num_processed = false", "last_msg_seq_num_processed = true"),
         ("session_status = false", "session_status = true"),
         ("resend_rejects = false", "resend_rejects = true"),
+        ("secret_tags = [554, 925, 1402, 1404]", "secret_tags = [554]"),
         ("enabled = true", "enabled = false"),
         ("msg_type = true", "msg_type = false"),
         ("tags = true", "tags = false"),

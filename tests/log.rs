@@ -2,6 +2,8 @@
 
 #[path = "kill/engine.rs"]
 mod engine;
+#[path = "log/secrets.rs"]
+mod secrets;
 #[path = "kill/wire.rs"]
 mod wire;
 

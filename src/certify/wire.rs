@@ -12,7 +12,7 @@ const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 const TRAILER_BYTES: usize = 7;
 /// What of bytes that are no message is shown.
 const SHOWN_BYTES_MAX: usize = 200;
-const SECRETS: [&str; 3] = ["96", "554", "925"];
+const SECRETS: [&str; 5] = ["96", "554", "925", "1402", "1404"];
 
 /// A message as it came, BodyLength(9) and CheckSum(10) verified.
 #[derive(Clone, Debug)]

@@ -85,6 +85,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "last_msg_seq_num_processed",
             "session_status",
             "resend_rejects",
+            "secret_tags",
             "dictionary",
             "validation",
             "default_appl_ver_id",

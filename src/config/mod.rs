@@ -33,7 +33,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::dictionary::{Checks, Dictionary};
-use crate::fix::Precision;
+use crate::fix::{Precision, SECRET_TAGS};
 use crate::journal::FlushMethod;
 
 pub use errors::{ConfigErrors, Fault};
@@ -243,6 +243,8 @@ pub struct SessionConfig {
     pub session_status: bool,
     /// Send a Reject(3) again where it is asked for.
     pub resend_rejects: bool,
+    /// Fields whose values are neither stored nor logged, in any message.
+    pub secret_tags: Vec<u32>,
     /// The counterparty's own dictionaries, at most one a version. The standard's own where it has none.
     pub dictionary: Vec<Arc<Dictionary>>,
     pub validation: ValidationConfig,
@@ -532,6 +534,7 @@ impl Default for SessionConfig {
             last_msg_seq_num_processed: false,
             session_status: false,
             resend_rejects: false,
+            secret_tags: SECRET_TAGS.to_vec(),
             dictionary: Vec::new(),
             validation: ValidationConfig::default(),
             default_appl_ver_id: "9".into(),

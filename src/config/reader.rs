@@ -12,6 +12,7 @@ use super::errors::Faults;
 use super::keys::{ALIASES, keys_of, nearest};
 use super::values::{Wrong, format_bytes, format_duration, parse_bytes, parse_duration};
 use super::{KEYS, Location, Locations};
+use crate::fix::data_tag_of_length;
 
 /// How much of a value a message repeats.
 const SHOWN_CHARS_MAX: usize = 60;
@@ -457,6 +458,34 @@ impl<'a, 'i> Section<'a, 'i> {
         Some(cores)
     }
 
+    /// A list of tags whose values may be stars in what is stored.
+    pub fn secret_tags(&self, reader: &mut Reader<'_>, key: &str) -> Option<Vec<u32>> {
+        const TAG_MAX: u32 = 999_999_999;
+        const TAGS_MAX: usize = 64;
+        let items = self.list(reader, key, "[554, 925]")?;
+        if items.len() > TAGS_MAX {
+            self.blame(reader, key, "names too many tags", format!("name at most {TAGS_MAX}"));
+            return None;
+        }
+        let mut tags = Vec::with_capacity(items.len());
+        for item in items {
+            let tag = integer_of(item.get_ref()).and_then(|number| u32::try_from(number).ok());
+            let wrong = match tag {
+                Some(tag) if is_needed(tag) => Wrong {
+                    what: format!("names {tag}, a field by which messages are read and sent again"),
+                    mend: "leave it out".into(),
+                },
+                Some(tag @ 1..=TAG_MAX) => {
+                    tags.push(tag);
+                    continue;
+                }
+                _ => Wrong { what: "is not a tag".into(), mend: format!("use whole numbers from 1 to {TAG_MAX}") },
+            };
+            self.blame_item(reader, key, item, wrong);
+        }
+        Some(tags)
+    }
+
     fn list<'s>(&'s self, reader: &mut Reader<'_>, key: &str, form: &str) -> Option<Vec<&'s Spanned<DeValue<'i>>>> {
         match self.find(key)?.get_ref() {
             DeValue::Array(items) => Some(items.iter().collect()),
@@ -496,6 +525,16 @@ fn shown_text(text: &str, span: Range<usize>) -> String {
         Some((end, _)) => format!("{}…", &source[..end]),
         None => source.into(),
     }
+}
+
+/// Fields of the session layer: without their values a stored message is not that message, and its number is not known. Lengths of data
+/// fields are among them.
+fn is_needed(tag: u32) -> bool {
+    const NEEDED: [u32; 27] = [
+        7, 8, 9, 10, 16, 34, 35, 36, 43, 45, 49, 50, 52, 56, 57, 97, 98, 108, 112, 122, 123, 141, 142, 143, 369, 789,
+        1137,
+    ];
+    NEEDED.contains(&tag) || data_tag_of_length(tag).is_some()
 }
 
 fn integer_of(value: &DeValue<'_>) -> Option<i128> {

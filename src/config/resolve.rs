@@ -338,6 +338,7 @@ fn session(
         ),
         session_status: section.flag(reader, "session_status", default.session_status),
         resend_rejects: section.flag(reader, "resend_rejects", default.resend_rejects),
+        secret_tags: section.secret_tags(reader, "secret_tags").unwrap_or(default.secret_tags),
         dictionary,
         validation: validation(reader, section),
         default_appl_ver_id: section

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::validators::Compiled;
 use crate::config::{Config, IdentityPattern, IdentityValues, Pattern, PersistenceMode, SessionConfig, SessionRole};
+use crate::fix::SecretTags;
 use crate::journal::{Mode, journal_of};
 use crate::schedule::Schedule;
 use crate::session::{Identity, Role, Settings, Validators};
@@ -149,6 +150,7 @@ impl SessionSpec {
             last_msg_seq_num_processed: session.last_msg_seq_num_processed,
             session_status: session.session_status,
             resend_rejects: session.resend_rejects,
+            secrets: SecretTags::new(&session.secret_tags),
             precision: session.sending_time_precision,
             default_appl_ver_id: session.default_appl_ver_id.as_bytes().into(),
             username: session.username.as_ref().map(|username| username.as_bytes().into()),

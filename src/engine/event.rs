@@ -12,7 +12,7 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::event_kind::Kind;
 use super::event_limits::EventLimits;
 use crate::control::WorkerCounters;
-use crate::fix::{Garbled, Message, tags};
+use crate::fix::{Garbled, Message, SecretTags, tags};
 use crate::session::{DisconnectReason, Identity, Notice, State};
 
 /// Events that wait for housekeeping, at most.
@@ -162,9 +162,9 @@ pub enum TextOf {
 }
 
 impl PeerText {
-    /// `state` is the session's when the message came.
+    /// `state` is the session's when the message came. A text that is secret is none.
     #[inline]
-    pub fn of(message: &Message<'_>, state: State) -> Option<Self> {
+    pub fn of(message: &Message<'_>, state: State, secrets: &SecretTags) -> Option<Self> {
         let of = match message.msg_type() {
             b"5" if state == State::LogonSent => TextOf::LogonRefused,
             b"5" => TextOf::Logout,
@@ -172,7 +172,7 @@ impl PeerText {
             b"j" => TextOf::BusinessMessageReject,
             _ => return None,
         };
-        let text = message.field(tags::TEXT)?;
+        let text = message.field(tags::TEXT).filter(|_| !secrets.of(message.msg_type()).contains(&tags::TEXT))?;
         let length = text.len().min(PEER_TEXT_BYTES_MAX);
         let mut bytes = [0; PEER_TEXT_BYTES_MAX];
         bytes[..length].copy_from_slice(&text[..length]);
@@ -294,7 +294,7 @@ mod tests {
         let length = encoder.finish().unwrap();
         let mut index = FieldIndex::with_capacity(16);
         let message = parse(&buffer[..length], &mut index).unwrap();
-        PeerText::of(&message, state).map(|text| (text.of, text.bytes().to_vec()))
+        PeerText::of(&message, state, &SecretTags::default()).map(|text| (text.of, text.bytes().to_vec()))
     }
 
     #[test]

@@ -172,7 +172,7 @@ mod tests {
 
     use super::super::event::{DisconnectedWhy, PeerText, SessionKey};
     use super::*;
-    use crate::fix::{FieldIndex, Garbled, parse};
+    use crate::fix::{FieldIndex, Garbled, SecretTags, parse};
     use crate::session::{DisconnectReason, Identity, RejectReason, State};
 
     const SESSION: SessionKey = SessionKey { journal: 0, number: 1 };
@@ -212,7 +212,7 @@ mod tests {
         let identity = || Box::new(Identity::new(b"FIX.4.4", b"US", b"THEM"));
         let mut index = FieldIndex::with_capacity(8);
         let message = parse(b"8=FIX.4.4\x019=5\x0135=3\x0158=why\x0110=000\x01", &mut index).unwrap();
-        let text = PeerText::of(&message, State::Established).unwrap();
+        let text = PeerText::of(&message, State::Established, &SecretTags::default()).unwrap();
         let kind = Kind { subject: Subject::Worker, level: Level::Warn, what: "" };
         let (error, retry_in_ns, until_s) = (ErrorKind::Other, 0, None);
         vec![

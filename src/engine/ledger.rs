@@ -10,6 +10,7 @@ use crossbeam_utils::CachePadded;
 
 use super::link::{Link, LinkOutbox};
 use super::retention::Retention;
+use super::secrets::{blanked, blanked_unparsable};
 use crate::application::{Application, Delivery, SessionNumber};
 use crate::control::{SessionCounters, Stage, WorkerTrace};
 use crate::fix::{Encoder, FieldIndex, Framing, Message, Overflow, ParseError, frame, parse, tags};
@@ -250,9 +251,13 @@ impl<A: Application> Ledger<A> {
     #[inline]
     fn inbound_in_commit(&mut self, now: Now, session: u32, message: &Message<'_>) {
         let msg_seq_num = message.uint(tags::MSG_SEQ_NUM).flatten().unwrap_or(0);
-        // A UserRequest(BE) carries Password(554) and NewPassword(925) as a Logon(A) does.
-        let has_secrets = matches!(message.msg_type(), b"A" | b"BE");
-        let position = self.append_inbound(now, session, msg_seq_num, message.bytes(), has_secrets);
+        let secrets = &self.slots[session as usize].session.settings().secrets;
+        let position = if secrets.are_in(message) {
+            let stored = blanked(message, secrets.of(message.msg_type()));
+            self.append_inbound(now, session, msg_seq_num, &stored, true)
+        } else {
+            self.append_inbound(now, session, msg_seq_num, message.bytes(), false)
+        };
         self.commit.trace.at(Stage::Session);
         let mut received = self.step_in_commit(now, session, |session, out| session.receive(now, message, out));
         match received.disposition {
@@ -308,11 +313,13 @@ impl<A: Application> Ledger<A> {
     /// A framed message whose fields cannot be read.
     pub fn inbound_unparsable(&mut self, now: Now, session: u32, bytes: &[u8], error: ParseError) -> Result<(), Full> {
         self.open()?;
-        // Where the secrets of an unreadable Logon lie cannot be known: none of it is stored.
-        let stored = if crate::fix::raw_field(bytes, tags::MSG_TYPE) == Some(b"A") { &[][..] } else { bytes };
+        let secrets = &self.slots[session as usize].session.settings().secrets;
+        let msg_type = crate::fix::raw_field(bytes, tags::MSG_TYPE).unwrap_or_default();
+        let stored = blanked_unparsable(bytes, secrets.of(msg_type));
+        let is_blanked = *stored != *bytes;
         // Recovery expects the number after it where the message is counted.
         let msg_seq_num = crate::fix::raw_field(bytes, tags::MSG_SEQ_NUM).and_then(crate::fix::uint_of).unwrap_or(0);
-        let position = self.append_inbound(now, session, msg_seq_num, stored, false);
+        let position = self.append_inbound(now, session, msg_seq_num, &stored, is_blanked);
         let received =
             self.step_in_commit(now, session, |session, out| session.receive_unparsable(now, bytes, error, out));
         if received.counted {
@@ -341,12 +348,7 @@ impl<A: Application> Ledger<A> {
         })
     }
 
-    fn append_inbound(&mut self, now: Now, session: u32, msg_seq_num: u64, bytes: &[u8], has_secrets: bool) -> u64 {
-        let blanked = has_secrets.then(|| {
-            let mut stored = bytes.to_vec();
-            super::secrets::blank(&mut stored).then_some(stored)
-        });
-        let blanked = blanked.flatten();
+    fn append_inbound(&mut self, now: Now, session: u32, msg_seq_num: u64, stored: &[u8], is_blanked: bool) -> u64 {
         let link = &mut self.slots[session as usize].link;
         let record = NewRecord {
             kind: Kind::Inbound,
@@ -357,9 +359,8 @@ impl<A: Application> Ledger<A> {
             previous: link.last_in,
             origin: None,
             sent_after: None,
-            flags: if blanked.is_some() { flags::SECRET_BLANKED } else { 0 },
+            flags: if is_blanked { flags::SECRET_BLANKED } else { 0 },
         };
-        let stored = blanked.as_deref().unwrap_or(bytes);
         let appended = self.writer.append(record, |space| {
             space.get_mut(..stored.len()).ok_or(Overflow)?.copy_from_slice(stored);
             Ok::<_, Overflow>(stored.len())

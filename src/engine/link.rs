@@ -4,6 +4,7 @@
 //! that its connection has not taken whole, and walks on from there. A peer that reads slowly is a cursor that lags; one
 //! whose cursor falls out of the ring is disconnected and recovers by resend.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 
 use super::at_risk::AtRisk;
@@ -14,7 +15,7 @@ use super::ledger::Commit;
 use super::resend::ResendJob;
 use super::retention::Kept;
 use crate::control::{Stage, WorkerTrace};
-use crate::fix::Overflow;
+use crate::fix::{Hidden, Overflow};
 use crate::journal::{Kind, Mode, NONE, NewRecord, Sendable, StoredNumbers, Writer, flags};
 use crate::session::{BackPressure, Now, Numbers, Outbox, Outgoing, OutgoingKind};
 use crate::transport::{ConnectionId, Send, Transport};
@@ -26,8 +27,6 @@ const SLICES_MAX: usize = 32;
 const SEND_BYTES_PER_TURN_MAX: usize = 64 * 1024;
 /// The same of a session whose resend is being sent, of which there is always more.
 const RESEND_SEND_BYTES_PER_TURN_MAX: usize = 32 * 1024;
-/// Our own Logon, at most.
-const LOGON_BYTES_MAX: usize = 16 * 1024;
 
 pub(crate) struct Link {
     pub number: u32,
@@ -54,8 +53,9 @@ pub(crate) struct Link {
     /// The connection is gone and the session has not been told yet, for want of room in the journal.
     pub disconnect_owed: bool,
     queue: SendQueue,
-    /// A Logon with secrets as it goes out; the journal holds it blanked.
-    secret_logon: Option<(u64, Box<[u8]>)>,
+    /// Messages with secrets as they go out, by the positions of their records, oldest first; the journal holds them blanked. No more than
+    /// the ring has room for: what it overwrites ends the connection.
+    secret_sends: VecDeque<(u64, Box<[u8]>)>,
     /// The deadline that is in the worker's heap for this session, or `u64::MAX`.
     pub timer_ns: u64,
     pub resend: Option<ResendJob>,
@@ -118,7 +118,7 @@ impl Link {
             connection: None,
             disconnect_owed: false,
             queue: SendQueue::default(),
-            secret_logon: None,
+            secret_sends: VecDeque::new(),
             timer_ns: u64::MAX,
             resend: None,
             resend_waits: false,
@@ -136,7 +136,7 @@ impl Link {
     pub fn detach(&mut self) {
         self.connection = None;
         self.queue = SendQueue::default();
-        self.secret_logon = None;
+        self.secret_sends.clear();
         self.resend = None;
     }
 
@@ -196,7 +196,7 @@ impl Link {
             total.bytes += sent;
             if sent == offered {
                 self.queue = SendQueue::default();
-                self.secret_logon = None;
+                self.secret_sends.clear();
                 total.messages += 1;
                 return (total, Flushed::Everything);
             }
@@ -246,8 +246,8 @@ impl Link {
             messages += 1;
             self.queue.head_sent = 0;
             self.queue.head = self.after(writer, head);
-            if self.secret_logon.as_ref().is_some_and(|(position, _)| *position == head) {
-                self.secret_logon = None;
+            if self.secret_sends.front().is_some_and(|(position, _)| *position == head) {
+                self.secret_sends.pop_front();
             }
         }
         self.queue.tail = None;
@@ -260,8 +260,15 @@ impl Link {
 
     #[inline]
     fn sendable<'a>(&'a self, writer: &'a Writer, position: u64) -> Sendable<'a> {
-        match (&self.secret_logon, writer.sendable(position)) {
-            (Some((logon, bytes)), Sendable::Payload(_)) if *logon == position => Sendable::Payload(bytes),
+        let sendable = writer.sendable(position);
+        if self.secret_sends.is_empty() { sendable } else { self.in_the_clear(position, sendable) }
+    }
+
+    #[cold]
+    fn in_the_clear<'a>(&'a self, position: u64, sendable: Sendable<'a>) -> Sendable<'a> {
+        let found = self.secret_sends.binary_search_by_key(&position, |(position, _)| *position);
+        match (found, sendable) {
+            (Ok(at), Sendable::Payload(_)) => Sendable::Payload(&self.secret_sends[at].1),
             (_, sendable) => sendable,
         }
     }
@@ -335,39 +342,19 @@ impl Outbox for LinkOutbox<'_> {
     ) -> Result<(), BackPressure> {
         let kind = if outgoing.kind == OutgoingKind::Replay { Kind::Replay } else { Kind::Outbound };
         let sends = self.link.connection.is_some() && outgoing.kind != OutgoingKind::Deferred;
-        let mut record = self.record(kind, outgoing.msg_seq_num, sends);
-        let mut secret = None;
+        let record = self.record(kind, outgoing.msg_seq_num, sends);
         let caller = self.commit.trace.stage();
         self.commit.trace.at(Stage::Encode);
-        let appended = if outgoing.kind == OutgoingKind::Logon {
-            // A Logon is made beside the journal, so that its secrets are not there for a moment even.
-            let mut clear = vec![0; LOGON_BYTES_MAX];
-            let length = encode(&mut clear).map_err(|_| BackPressure)?;
-            clear.truncate(length);
-            let mut stored = clear.clone();
-            if super::secrets::blank(&mut stored) {
-                record.flags |= flags::SECRET_BLANKED;
-                secret = Some(clear.into_boxed_slice());
-            }
-            self.writer.append(record, |space| {
-                space.get_mut(..length).ok_or(Overflow)?.copy_from_slice(&stored);
-                Ok::<_, Overflow>(length)
-            })
-        } else {
-            let rehearses = self.commit.rehearses;
-            self.writer.append(record, |space| {
-                let length = encode(space);
-                self.commit.trace.at(Stage::JournalOut);
-                if rehearses { Err(Overflow) } else { length }
-            })
-        };
+        let rehearses = self.commit.rehearses;
+        let appended = self.writer.append(record, |space| {
+            let length = encode(space);
+            self.commit.trace.at(Stage::JournalOut);
+            if rehearses { Err(Overflow) } else { length }
+        });
         let Ok(position) = appended else {
             self.commit.trace.at(caller);
             return Err(BackPressure);
         };
-        if let Some(clear) = secret {
-            self.link.secret_logon = Some((position, clear));
-        }
         if matches!(outgoing.kind, OutgoingKind::Application | OutgoingKind::Deferred) {
             let is_deliverable = sends && self.link.resend.is_none();
             self.commit.retention.sent(&mut self.link.kept, position, self.now.monotonic_ns, is_deliverable);
@@ -375,6 +362,15 @@ impl Outbox for LinkOutbox<'_> {
         self.appended(position, kind, outgoing.msg_seq_num, sends);
         self.commit.trace.at(caller);
         Ok(())
+    }
+
+    fn hidden(&mut self, hidden: &Hidden) {
+        let position = self.link.last_out;
+        self.writer.mark_secret_blanked(position);
+        if self.link.queue.tail == Some(position) {
+            let clear = super::secrets::clear_form(self.writer.payload(position), hidden);
+            self.link.secret_sends.push_back((position, clear));
+        }
     }
 
     fn numbers(&mut self, numbers: Numbers) {

@@ -1,7 +1,10 @@
 //! Writes one message into the caller's buffer, BodyLength(9) and CheckSum(10) patched in at the end.
 
+use std::fmt;
+
+use super::data_fields::data_tag_of_length;
 use super::value::{SecondText, ShortNumber, TIMESTAMP_BYTES_MAX, digit_count, put_digits, write_uint};
-use super::{Decimal, HeaderTemplate, Precision, SOH, UtcTimestamp, checksum, is_data_tag, tags};
+use super::{Decimal, HeaderTemplate, Precision, SOH, UtcTimestamp, checksum, is_data_tag, tags, uint_of};
 
 /// The buffer was too small for the message. Nothing of it may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +28,40 @@ pub struct Encoder<'b> {
     body_offset: usize,
     overflowed: bool,
     second: SecondText,
+    /// Fields whose values are hidden, and the lowest tag of them.
+    secret: &'b [u32],
+    secret_from: u32,
+    hidden: Hidden,
+}
+
+/// Values that an encoder wrote as stars.
+#[derive(Default)]
+pub struct Hidden {
+    /// With the place of each: in the body while it is written, then in the message.
+    values: Vec<(usize, Box<[u8]>)>,
+}
+
+impl Hidden {
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// Puts the values into the message where their stars are. CheckSum(10) is then another.
+    pub fn put_back(&self, message: &mut [u8]) {
+        for (offset, value) in &self.values {
+            if let Some(stars) = message.get_mut(*offset..offset + value.len()) {
+                stars.copy_from_slice(value);
+            }
+        }
+    }
+}
+
+/// How many they are: they are not for the log.
+impl fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} hidden values", self.values.len())
+    }
 }
 
 /// BodyLength(9) is written with as many digits as it needs; most messages need three, others are moved.
@@ -35,11 +72,10 @@ const LENGTH_DIGITS_OFFSET: usize = 2;
 
 impl<'b> Encoder<'b> {
     pub fn begin(buffer: &'b mut [u8], begin_string: &[u8], msg_type: &[u8]) -> Self {
-        let mut encoder =
-            Self { buffer, at: 0, length_offset: 0, body_offset: 0, overflowed: false, second: SecondText::new() };
+        let mut encoder = Self::at(buffer, 0, 0, SecondText::new());
         encoder.long(Name::of(tags::BEGIN_STRING), begin_string);
         encoder.length_offset = encoder.at + LENGTH_DIGITS_OFFSET;
-        encoder.raw(LENGTH_FIELD);
+        encoder.put(LENGTH_FIELD);
         encoder.body_offset = encoder.at;
         encoder.long(Name::of(tags::MSG_TYPE), msg_type);
         encoder
@@ -57,14 +93,39 @@ impl<'b> Encoder<'b> {
         template.set(msg_type, msg_seq_num, sending_time);
         let body_offset = template.body_offset();
         let length_offset = body_offset - LENGTH_FIELD.len() + LENGTH_DIGITS_OFFSET;
-        let mut encoder =
-            Self { buffer, at: 0, length_offset, body_offset, overflowed: false, second: template.second() };
-        encoder.raw(template.bytes());
+        let mut encoder = Self::at(buffer, length_offset, body_offset, template.second());
+        encoder.put(template.bytes());
         encoder
+    }
+
+    #[inline(always)]
+    fn at(buffer: &'b mut [u8], length_offset: usize, body_offset: usize, second: SecondText) -> Self {
+        Self {
+            buffer,
+            at: 0,
+            length_offset,
+            body_offset,
+            overflowed: false,
+            second,
+            secret: &[],
+            secret_from: u32::MAX,
+            hidden: Hidden::default(),
+        }
+    }
+
+    /// From here on values of these fields are written as stars and kept beside the message, see [`Encoder::finish_hiding`]. The tags are
+    /// in ascending order.
+    #[inline]
+    pub fn hide(&mut self, secret: &'b [u32]) {
+        (self.secret, self.secret_from) = (secret, secret.first().copied().unwrap_or(u32::MAX));
     }
 
     /// Bytes exactly as given: whole fields, each with its delimiter.
     pub fn raw(&mut self, bytes: &[u8]) -> &mut Self {
+        if self.secret_from == u32::MAX { self.put(bytes) } else { self.raw_or_hidden(bytes) }
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> &mut Self {
         if let Some(room) = self.room(bytes.len()) {
             room.copy_from_slice(bytes);
         }
@@ -75,6 +136,9 @@ impl<'b> Encoder<'b> {
     #[inline(always)]
     pub fn bytes(&mut self, tag: u32, value: &[u8]) -> &mut Self {
         debug_assert!(!value.contains(&SOH) || is_data_tag(tag), "a value of field {tag} contains the delimiter");
+        if tag >= self.secret_from {
+            return self.bytes_or_hidden(tag, value);
+        }
         self.named_bytes(Name::of(tag), value)
     }
 
@@ -92,6 +156,9 @@ impl<'b> Encoder<'b> {
 
     #[inline(always)]
     pub fn uint(&mut self, tag: u32, number: u64) -> &mut Self {
+        if tag >= self.secret_from {
+            return self.uint_or_hidden(tag, number);
+        }
         self.named_uint(Name::of(tag), number)
     }
 
@@ -119,12 +186,15 @@ impl<'b> Encoder<'b> {
         let mut text = [b'-'; 21];
         let count = digit_count(magnitude);
         put_digits(&mut text[sign..sign + count], magnitude);
-        self.long(Name::of(tag), &text[..sign + count])
+        self.bytes(tag, &text[..sign + count])
     }
 
     #[inline(always)]
     pub fn char(&mut self, tag: u32, value: u8) -> &mut Self {
         debug_assert!(value != SOH, "the value of field {tag} is the delimiter");
+        if tag >= self.secret_from {
+            return self.bytes_or_hidden(tag, &[value]);
+        }
         self.named_char(Name::of(tag), value)
     }
 
@@ -142,6 +212,9 @@ impl<'b> Encoder<'b> {
 
     #[inline(always)]
     pub fn decimal(&mut self, tag: u32, value: Decimal) -> &mut Self {
+        if tag >= self.secret_from {
+            return self.decimal_or_hidden(tag, value);
+        }
         self.named_decimal(Name::of(tag), value)
     }
 
@@ -151,6 +224,10 @@ impl<'b> Encoder<'b> {
 
     #[inline(always)]
     pub fn timestamp(&mut self, tag: u32, value: UtcTimestamp, precision: Precision) -> &mut Self {
+        if tag >= self.secret_from {
+            let text = *self.second.text(value, precision);
+            return self.bytes_or_hidden(tag, &text[..precision.length()]);
+        }
         self.named_timestamp(Name::of(tag), value, precision)
     }
 
@@ -167,11 +244,89 @@ impl<'b> Encoder<'b> {
         if value.is_empty() {
             return self;
         }
-        self.uint(length_tag, value.len() as u64).long(Name::of(tag), value)
+        self.uint(length_tag, value.len() as u64).bytes_or_hidden(tag, value)
     }
 
     /// Patches BodyLength(9), appends CheckSum(10) and answers the message's length, from the buffer's start.
     pub fn finish(mut self) -> Result<usize, Overflow> {
+        self.end()
+    }
+
+    /// [`Encoder::finish`], with what was hidden.
+    #[inline]
+    pub fn finish_hiding(mut self, hidden: &mut Hidden) -> Result<usize, Overflow> {
+        let length = self.end();
+        if !self.hidden.is_empty() {
+            *hidden = self.take_hidden();
+        }
+        length
+    }
+
+    #[cold]
+    fn take_hidden(&mut self) -> Hidden {
+        self.hidden.values.iter_mut().for_each(|(offset, _)| *offset += self.body_offset);
+        std::mem::take(&mut self.hidden)
+    }
+
+    /// A field whose tag may be a secret one's.
+    #[cold]
+    #[inline(never)]
+    fn bytes_or_hidden(&mut self, tag: u32, value: &[u8]) -> &mut Self {
+        if value.is_empty() {
+            return self;
+        }
+        if !self.secret.contains(&tag) {
+            return self.long(Name::of(tag), value);
+        }
+        self.long(Name::of(tag), &vec![b'*'; value.len()]);
+        if !self.overflowed {
+            let offset = self.at - 1 - value.len() - self.body_offset;
+            self.hidden.values.push((offset, value.into()));
+        }
+        self
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn uint_or_hidden(&mut self, tag: u32, number: u64) -> &mut Self {
+        let mut digits = [0; 20];
+        let count = write_uint(&mut digits, number);
+        self.bytes_or_hidden(tag, &digits[..count])
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn decimal_or_hidden(&mut self, tag: u32, value: Decimal) -> &mut Self {
+        let mut room = [0; VALUE_BYTES_MAX];
+        let length = value.write(&mut room);
+        self.bytes_or_hidden(tag, &room[..length])
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn raw_or_hidden(&mut self, bytes: &[u8]) -> &mut Self {
+        let (mut rest, mut data) = (bytes, None);
+        while let Some(equals) = rest.iter().position(|byte| *byte == b'=') {
+            let tag = uint_of(&rest[..equals]).and_then(|tag| u32::try_from(tag).ok()).unwrap_or_default();
+            let value = &rest[equals + 1..];
+            let stop = match data.take() {
+                Some((data_tag, length)) if data_tag == tag && value.get(length) == Some(&SOH) => Some(length),
+                _ => value.iter().position(|byte| *byte == SOH),
+            };
+            let Some(stop) = stop else { break };
+            if self.secret.contains(&tag) {
+                self.bytes_or_hidden(tag, &value[..stop]);
+            } else {
+                self.put(&rest[..equals + 1 + stop + 1]);
+            }
+            let length = uint_of(&value[..stop]).and_then(|length| usize::try_from(length).ok());
+            data = data_tag_of_length(tag).zip(length);
+            rest = &value[stop + 1..];
+        }
+        self.put(rest)
+    }
+
+    fn end(&mut self) -> Result<usize, Overflow> {
         if self.overflowed {
             return Err(Overflow);
         }
@@ -184,7 +339,7 @@ impl<'b> Encoder<'b> {
             self.move_body(body_length)?;
         }
         let sum = checksum(&self.buffer[..self.at]);
-        self.raw(&[b'1', b'0', b'=', b'0' + sum / 100, b'0' + sum / 10 % 10, b'0' + sum % 10, SOH]);
+        self.put(&[b'1', b'0', b'=', b'0' + sum / 100, b'0' + sum / 10 % 10, b'0' + sum % 10, SOH]);
         if self.overflowed { Err(Overflow) } else { Ok(self.at) }
     }
 

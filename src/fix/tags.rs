@@ -22,7 +22,3 @@ tags! {
     DEFAULT_APPL_VER_ID = 1137, ENCRYPTED_PASSWORD_LEN = 1401, ENCRYPTED_PASSWORD = 1402,
     ENCRYPTED_NEW_PASSWORD_LEN = 1403, ENCRYPTED_NEW_PASSWORD = 1404, SESSION_STATUS = 1409,
 }
-
-/// Fields whose values must never be stored or logged: Password(554), NewPassword(925), RawData(96) of a Logon and
-/// the encrypted forms.
-pub const SECRET: [u32; 5] = [RAW_DATA, PASSWORD, NEW_PASSWORD, ENCRYPTED_PASSWORD, ENCRYPTED_NEW_PASSWORD];

@@ -8,7 +8,7 @@ use crate::sys::ring::Watermarks;
 use super::recycling::Recycling;
 use super::scan::{SegmentSource, WINDOW_BYTES, record_at};
 use super::state::read_head;
-use super::{Geometry, Kind, NONE, RecordHeader, Storage, StorageError};
+use super::{Geometry, Kind, NONE, RecordHeader, Storage, StorageError, flags};
 
 /// Requests that a stager works on side by side, a piece of each in turn.
 pub const JOBS_MAX: usize = 16;
@@ -402,6 +402,8 @@ impl<S: Storage> Stager<S> {
             if is_of(&header, &job.request) && (job.begin..=job.request.end).contains(&header.msg_seq_num) {
                 if header.time_ns < job.request.not_before_ns {
                     job.gone.aged += 1;
+                } else if header.has(flags::SECRET_BLANKED) {
+                    // Without its secrets it would be another message.
                 } else if !batch.has_room(payload) {
                     break;
                 } else {
@@ -448,7 +450,9 @@ impl<S: Storage> Stager<S> {
             let record = record_at(&mut self.source, &self.geometry, position)?;
             // One that was overwritten since the walk is no longer in the journal.
             job.gone.recycled += u64::from(record.is_none());
-            if let Some((header, payload)) = record.filter(|(header, _)| is_of(header, &job.request)) {
+            let is_sent_again =
+                |header: &RecordHeader| is_of(header, &job.request) && !header.has(flags::SECRET_BLANKED);
+            if let Some((header, payload)) = record.filter(|(header, _)| is_sent_again(header)) {
                 if !batch.has_room(payload) {
                     break;
                 }

@@ -264,6 +264,14 @@ impl Writer {
         self.set_flag(position, flags::DELIVERED);
     }
 
+    /// The record's payload has stars in the places of secrets.
+    ///
+    /// # Panics
+    /// When the record is not of the open commit.
+    pub fn mark_secret_blanked(&mut self, position: u64) {
+        self.set_flag(position, flags::SECRET_BLANKED);
+    }
+
     /// Closes the commit: it is whole in the ring from here on. Its records are released when [`Writer::watermark`] of `mode` reaches
     /// the answer. A commit without a record leaves nothing.
     #[inline]

@@ -7,7 +7,7 @@ use super::{
     BackPressure, BusinessRejectReason, DisconnectReason, Identity, Notice, Now, Outbox, Outgoing, OutgoingKind,
     RejectReason, Role, SendError, Session, SessionStatus, State, Version,
 };
-use crate::fix::{Encoder, HeaderTemplate, Message, Precision, UtcTimestamp, raw_field, tags};
+use crate::fix::{Encoder, HeaderTemplate, Hidden, Message, Precision, UtcTimestamp, raw_field, tags};
 
 /// Text(58), at most. What we are given to say is cut there.
 const TEXT_BYTES_MAX: usize = 256;
@@ -234,6 +234,9 @@ impl Session {
     ) -> Result<(), SendError> {
         let (version, header) = (self.version, &mut self.header);
         let message_bytes_max = self.settings.message_bytes_max as usize;
+        // What is sent again is stored already, and whatever had secrets is not sent again.
+        let secret = if replay.is_none() { self.settings.secrets.of(msg_type) } else { &[] };
+        let mut hidden = Hidden::default();
         let last_processed = self.writes_last_processed.then(|| self.numbers.next_in - 1);
         let mut too_long = false;
         let appended = out.append(outgoing, |buffer| {
@@ -244,16 +247,20 @@ impl Session {
                 None => header.begin(buffer, msg_type, msg_seq_num, now.utc),
                 Some(replay) => header.begin_replay(buffer, version, msg_type, msg_seq_num, now.utc, replay),
             };
+            encoder.hide(secret);
             if let Some(last_processed) = last_processed {
                 encoder.uint(tags::LAST_MSG_SEQ_NUM_PROCESSED, last_processed);
             }
             body(&mut encoder);
-            let written = encoder.finish();
+            let written = encoder.finish_hiding(&mut hidden);
             too_long = roomy && written.is_err();
             written
         });
         match appended {
             Ok(()) => {
+                if !hidden.is_empty() {
+                    out.hidden(&hidden);
+                }
                 self.last_sent_ns = now.monotonic_ns;
                 self.counters.messages_out += 1;
                 Ok(())

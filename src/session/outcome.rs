@@ -2,7 +2,7 @@
 //! [`Action`]s and [`Notice`]s that wait in a small fixed queue until the worker has drained it.
 
 use super::Numbers;
-use crate::fix::Overflow;
+use crate::fix::{Hidden, Overflow};
 
 /// Where a step's outgoing messages go: the journal's tail. Implemented by the engine's worker, and by tests.
 pub trait Outbox {
@@ -12,6 +12,9 @@ pub trait Outbox {
         outgoing: Outgoing,
         encode: impl FnOnce(&mut [u8]) -> Result<usize, Overflow>,
     ) -> Result<(), BackPressure>;
+
+    /// Values of the message that was appended last were hidden: what is stored has stars in their places, what leaves has them.
+    fn hidden(&mut self, _hidden: &Hidden) {}
 
     /// States the session's numbers where they move otherwise than by one sent message or one counted inbound one
     /// (gap fill, reset, new epoch). They hold at this place in the commit: `next_in` takes account of the message
@@ -38,7 +41,6 @@ pub enum OutgoingKind {
     /// Logout nothing new may follow. The peer finds the gap at its next Logon, and the resend brings it.
     Deferred,
     Admin,
-    /// May hold secrets, which are stored blanked.
     Logon,
     /// Resent, or a gap fill for a resend: takes no new number.
     Replay,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Validators;
-use crate::fix::Precision;
+use crate::fix::{Precision, SecretTags};
 
 /// Who dials, and who sends the first Logon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +57,8 @@ pub struct Settings {
     /// Username(553) and Password(554) of an initiator.
     pub username: Option<Box<[u8]>>,
     pub password: Option<Box<[u8]>>,
+    /// Fields whose values are neither stored nor logged.
+    pub secrets: SecretTags,
     /// SendingTime(52)'s digits. Versions before FIX.4.2 know whole seconds only, whatever this says.
     pub precision: Precision,
     /// An outgoing message is at most this long.
@@ -93,6 +95,7 @@ impl Default for Settings {
             default_appl_ver_id: Box::from(&b"9"[..]),
             username: None,
             password: None,
+            secrets: SecretTags::default(),
             precision: Precision::Millis,
             message_bytes_max: 64 * 1_024,
         }

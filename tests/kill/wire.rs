@@ -94,6 +94,28 @@ impl Wire {
         }
     }
 
+    /// The next whole message as it comes, by its BodyLength(9) alone: a data field may hold anything.
+    pub fn read_raw(&mut self, timeout: Duration) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + timeout;
+        loop {
+            if let Some(end) = raw_end(&self.buffer) {
+                return Some(self.buffer.drain(..end).collect());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let mut chunk = [0; 16 * 1024];
+            self.stream.set_nonblocking(false).expect("a socket option");
+            self.stream.set_read_timeout(Some(left)).expect("a socket option");
+            match self.stream.read(&mut chunk) {
+                Ok(0) => return None,
+                Ok(count) => self.buffer.extend_from_slice(&chunk[..count]),
+                Err(_) => {}
+            }
+        }
+    }
+
     /// The next whole message of the buffer, its BodyLength(9) and CheckSum(10) verified.
     fn take(&mut self) -> Option<Fields> {
         let mut at = 0;
@@ -117,6 +139,16 @@ impl Wire {
         }
         None
     }
+}
+
+/// Where the first message ends.
+fn raw_end(buffer: &[u8]) -> Option<usize> {
+    const TRAILER_BYTES: usize = 7;
+    let mut ends = buffer.iter().enumerate().filter(|(_, byte)| **byte == SOH).map(|(at, _)| at + 1);
+    let (start, body) = (ends.next()?, ends.next()?);
+    let length: usize = std::str::from_utf8(&buffer[start..body - 1]).ok()?.strip_prefix("9=")?.parse().ok()?;
+    let end = body + length + TRAILER_BYTES;
+    (buffer.len() >= end).then_some(end)
 }
 
 /// Who we are on the wire.

@@ -207,7 +207,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             Ok(message) => {
                 let state = desk.ledger.slots[session as usize].session.state();
                 desk.ledger.inbound(now, session, &message)?;
-                said = PeerText::of(&message, state);
+                said = PeerText::of(&message, state, &desk.ledger.slots[session as usize].session.settings().secrets);
             }
             Err(error) => desk.ledger.inbound_unparsable(now, session, bytes, error)?,
         }

@@ -16,7 +16,7 @@ mod validation;
 use std::sync::Arc;
 
 use super::*;
-use crate::fix::{FieldIndex, Overflow, Precision, checksum, parse};
+use crate::fix::{FieldIndex, Hidden, Overflow, Precision, checksum, parse};
 
 const NS_PER_S: u64 = 1_000_000_000;
 /// 2026-01-05T12:00:00Z
@@ -43,6 +43,16 @@ impl Outbox for Tape {
         buffer.truncate(length);
         self.sent.push((outgoing, buffer));
         Ok(())
+    }
+
+    /// The tape is what the peer hears.
+    fn hidden(&mut self, hidden: &Hidden) {
+        let Some((_, message)) = self.sent.last_mut() else { return };
+        hidden.put_back(message);
+        let trailer_offset = message.len() - "10=000|".len();
+        let (summed, trailer) = message.split_at_mut(trailer_offset);
+        let sum = format!("{:03}", checksum(summed));
+        trailer[3..6].copy_from_slice(sum.as_bytes());
     }
 
     fn numbers(&mut self, numbers: Numbers) {
