@@ -191,7 +191,7 @@ impl Retention {
         let silent_ns = session.silent_ns(now);
         let is_silent = silent_ns > SILENT_NS && now_ns.saturating_sub(silent_ns) <= kept.last_ns;
         let is_undelivered = link.connection.is_none() || link.resend.is_some() || is_silent;
-        if self.is_noisy(kept) && !link.resend.is_some() {
+        if self.is_noisy(kept) && link.resend.is_none() {
             return false;
         }
         let is_fresh = now_ns.saturating_sub(kept.logged_on_ns) < LOGON_GRACE_NS;
