@@ -79,7 +79,7 @@ impl Transport for Crowd {
     }
 
     fn receive(&mut self, id: ConnectionId, buffer: &mut [u8]) -> Receive {
-        let inbound = &mut self.0.borrow_mut().inbound[id.0 as usize];
+        let inbound = &mut self.0.borrow_mut().inbound[id.slot()];
         if inbound.is_empty() {
             return Receive::Nothing;
         }
@@ -95,9 +95,13 @@ impl Transport for Crowd {
         Send::Bytes(bytes)
     }
 
+    fn finish(&mut self, _id: ConnectionId) {}
+
     fn close(&mut self, _id: ConnectionId) {}
 
-    fn detach(&mut self, _id: ConnectionId) {}
+    fn detach(&mut self, _id: ConnectionId) -> Option<()> {
+        Some(())
+    }
 
     fn attach(&mut self, (): ()) -> io::Result<ConnectionId> {
         Err(io::ErrorKind::Unsupported.into())
@@ -214,7 +218,7 @@ impl Venue {
         fill(&mut message);
         let length = message.finish().expect("the buffer is large enough");
         *number += 1;
-        let id = ConnectionId(session);
+        let id = ConnectionId::new(session, 0);
         let sent = {
             let wire = &mut *self.wire.borrow_mut();
             wire.inbound[session as usize].extend_from_slice(&buffer[..length]);
@@ -260,7 +264,7 @@ fn digits(target: &mut [u8], mut number: u64) {
 fn turns(active: u32, idle: u32, times: u64) {
     let mut venue = Venue::new(active + idle);
     for session in 0..active + idle {
-        venue.wire.borrow_mut().at_the_door.push_back(ConnectionId(session));
+        venue.wire.borrow_mut().at_the_door.push_back(ConnectionId::new(session, 0));
         venue.answer(session, b"A", |body| {
             body.uint(tags::ENCRYPT_METHOD, 0).uint(tags::HEART_BT_INT, 3_600);
         });

@@ -268,3 +268,96 @@ fn a_probe_has_its_whole_time_however_late_the_second_logon_came() {
         }
     }
 }
+
+const ORDER: &str = "35=D|11=a|55=ACME|54=1|60=20260105-00:00:00|38=100|40=2|44=12.5";
+const MODES: [&str; 3] = ["buffered", "flush", "sync"];
+
+fn types(messages: &[harness::Message]) -> String {
+    messages.iter().map(harness::Message::msg_type).collect()
+}
+
+/// One byte behind a Logout ended the process, and with it every session.
+#[test]
+fn an_acceptor_discards_what_comes_behind_a_logout_or_a_refused_logon() {
+    for mode in MODES {
+        let (fixring, address) = Fixring::acceptor_with("", &format!("mode = \"{mode}\""));
+        let mut next_out = 1;
+        for behind in 0..3 {
+            let mut peer = Counterparty::connect(address, next_out);
+            peer.log_on();
+            peer.until("A");
+            let garbled = peer.garbled("35=0");
+            let behind = [&b"x"[..], b"\r\n", &garbled][behind];
+            peer.say_at_once(&[ORDER, "35=5"], behind);
+            assert_eq!(types(&peer.until_end()), "85", "{mode}, {behind:?}");
+            next_out = peer.next_out;
+            // Without HeartBtInt(108); then with a clock that cannot be believed, which gets no answer.
+            let mut refused = Counterparty::connect(address, next_out);
+            refused.say_at_once(&["35=A|98=0"], behind);
+            assert_eq!(types(&refused.until_end()), "5", "{mode}, {behind:?}");
+            let mut stale = Counterparty::connect(address, next_out);
+            stale.say_at_once(&["35=A|98=0|108=30|52=20200101-00:00:00"], behind);
+            stale.until_end();
+        }
+        let mut peer = Counterparty::connect(address, next_out);
+        peer.log_on();
+        peer.until("A");
+        peer.say("35=5");
+        peer.until_end();
+        fixring.stop();
+    }
+}
+
+/// The same of a venue that an initiator dials.
+#[test]
+fn an_initiator_discards_what_comes_behind_a_logout_or_a_refused_logon() {
+    let (listener, address) = listener();
+    let fixring = Fixring::initiator("", &[address.to_string()], ["10ms", "20ms"], "");
+    let mut next_out = 1;
+    for behind in [&b"x"[..], b"\r\n", b"8=FIX.4.4\x019=5\x0135=0\x0110=000\x01"] {
+        // The first message is no Logon(A); then a refusal; then a Logout in a session.
+        let mut peer = Counterparty::accept(&listener, next_out);
+        peer.until("A");
+        peer.say_at_once(&["35=0"], behind);
+        peer.until_end();
+        let mut peer = Counterparty::accept(&listener, next_out);
+        peer.until("A");
+        peer.say_at_once(&["35=5|58=not now"], behind);
+        peer.until_end();
+        next_out = peer.next_out;
+        let mut peer = Counterparty::accept(&listener, next_out);
+        peer.until("A");
+        peer.log_on();
+        peer.say_at_once(&["35=5"], behind);
+        peer.until("5");
+        next_out = peer.next_out;
+    }
+    let mut peer = Counterparty::accept(&listener, next_out);
+    peer.until("A");
+    peer.log_on();
+    peer.say("35=1|112=still there");
+    assert_eq!(peer.until("0").field(112), Some("still there"));
+    drop(fixring);
+}
+
+/// `Logon, order, Logout`, and the end of the stream in one write got no answer at all.
+#[test]
+fn a_peer_that_half_closes_is_answered_to_the_end_in_every_mode() {
+    for mode in MODES {
+        let (_fixring, address) = Fixring::acceptor_with("", &format!("mode = \"{mode}\""));
+        let mut peer = Counterparty::connect(address, 1);
+        peer.say_at_once(&["35=A|98=0|108=30", ORDER, "35=5"], b"");
+        peer.finish();
+        assert_eq!(types(&peer.until_end()), "A85", "{mode}");
+        // More than one turn takes, and no Logout.
+        let mut peer = Counterparty::connect(address, peer.next_out);
+        peer.say_at_once(&["35=A|98=0|108=30"], b"");
+        peer.say_at_once(&[ORDER; 300], b"");
+        peer.finish();
+        assert_eq!(types(&peer.until_end()), format!("A{}", "8".repeat(300)), "{mode}");
+        let mut refused = Counterparty::connect(address, peer.next_out);
+        refused.say_at_once(&["35=A|98=0"], b"");
+        refused.finish();
+        assert_eq!(types(&refused.until_end()), "5", "{mode}");
+    }
+}

@@ -1,4 +1,4 @@
-//! A connection's receive buffer and how far it has come.
+//! A worker's connections: how far each has come, and its receive buffer.
 
 use std::io;
 use std::net::SocketAddr;
@@ -14,8 +14,6 @@ const FAULTED_IN_BYTES_MAX: usize = 128 * 1024;
 
 pub(crate) struct Connection {
     pub id: ConnectionId,
-    /// Tells this connection from others that had its slot before.
-    pub serial: u64,
     pub peer: SocketAddr,
     pub stage: Stage,
     /// When the stage has lasted too long, on the monotonic clock. A timer of an earlier stage is told by it.
@@ -27,11 +25,18 @@ pub(crate) struct Connection {
     pub listed: bool,
     /// The peer has closed, or the connection has failed: reading goes on to the end, of which readiness does not tell again.
     pub ended: bool,
+    /// The end of the peer's stream has been read.
+    pub input_ended: bool,
+    /// Something has been sent.
+    pub has_sent: bool,
     /// The transport took less than offered and has not said since that there is room.
     pub socket_full: bool,
     pub last_bytes_turn: u64,
 }
 
+/// What becomes of input is the stage's to say. Before `Attached` the first message decides: a Logon(A) that names a session, or the
+/// connection is refused. `Attached` gives each message to the session and skips what is garbled. From `Closing` on input is
+/// discarded unread: the session has said its last word, or the peer its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// Accepted; its Logon has not come whole. Closed at the deadline.
@@ -50,11 +55,58 @@ pub(crate) enum Stage {
         ledger: u32,
         session: u32,
     },
-    /// What is pending goes out, then it closes. At the deadline it closes anyway.
+    /// What is committed is released and goes out. At the deadline the connection closes anyway.
     Closing {
         ledger: u32,
         session: u32,
     },
+    /// Everything is sent, our direction has ended, and the session has left. It closes when the peer's direction ends too, or
+    /// at the deadline: closed with input unread, a connection takes from the peer what it has not read of ours.
+    Draining,
+}
+
+impl Stage {
+    /// It has no session yet.
+    pub fn is_pending(self) -> bool {
+        matches!(self, Self::LogonAwaited | Self::Challenging { .. })
+    }
+}
+
+/// Connections by slot. A look-up compares the whole identity, so that a stale one finds nothing.
+pub(crate) struct Connections(Vec<Option<Connection>>);
+
+impl Connections {
+    pub fn with_capacity(connections_max: u32) -> Self {
+        Self(Vec::with_capacity(connections_max as usize))
+    }
+
+    #[inline]
+    pub fn get(&self, id: ConnectionId) -> Option<&Connection> {
+        self.0.get(id.slot())?.as_ref().filter(|connection| connection.id == id)
+    }
+
+    #[inline]
+    pub fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
+        self.0.get_mut(id.slot())?.as_mut().filter(|connection| connection.id == id)
+    }
+
+    pub fn insert(&mut self, connection: Connection) {
+        let slot = connection.id.slot();
+        if slot >= self.0.len() {
+            self.0.resize_with(slot + 1, || None);
+        }
+        let before = self.0[slot].replace(connection);
+        debug_assert!(before.is_none(), "a transport gives a slot out again after it is closed");
+    }
+
+    pub fn take(&mut self, id: ConnectionId) -> Option<Connection> {
+        self.get(id)?;
+        self.0[id.slot()].take()
+    }
+
+    pub fn ids(&self) -> impl Iterator<Item = ConnectionId> {
+        self.0.iter().flatten().map(|connection| connection.id)
+    }
 }
 
 /// Bytes received and not yet consumed, in one fixed piece of memory.

@@ -86,9 +86,13 @@ impl Hot {
 mod tests {
     use super::*;
 
+    fn id_of(slot: u32) -> ConnectionId {
+        ConnectionId::new(slot, 0)
+    }
+
     fn bring(hot: &mut Hot, ids: impl IntoIterator<Item = u32>) {
         for id in ids {
-            let _ = hot.brought(ConnectionId(id));
+            let _ = hot.brought(id_of(id));
         }
     }
 
@@ -126,8 +130,8 @@ mod tests {
     fn who_was_silent_longest_makes_room() {
         let mut hot = Hot::new();
         bring(&mut hot, [0, 1, 2, 3, 0]);
-        assert_eq!(hot.brought(ConnectionId(4)), Some(ConnectionId(1)));
-        hot.remove(ConnectionId(2));
-        assert_eq!(hot.brought(ConnectionId(5)), None);
+        assert_eq!(hot.brought(id_of(4)), Some(id_of(1)));
+        hot.remove(id_of(2));
+        assert_eq!(hot.brought(id_of(5)), None);
     }
 }

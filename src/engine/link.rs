@@ -439,7 +439,7 @@ mod tests {
         }
 
         fn connect(&mut self, _address: SocketAddr) -> io::Result<ConnectionId> {
-            Ok(ConnectionId(0))
+            Ok(ConnectionId::new(0, 0))
         }
 
         fn connect_result(&mut self, _id: ConnectionId) -> Connect {
@@ -450,12 +450,16 @@ mod tests {
             Receive::Nothing
         }
 
+        fn finish(&mut self, _id: ConnectionId) {}
+
         fn close(&mut self, _id: ConnectionId) {}
 
-        fn detach(&mut self, _id: ConnectionId) {}
+        fn detach(&mut self, _id: ConnectionId) -> Option<()> {
+            Some(())
+        }
 
         fn attach(&mut self, (): ()) -> io::Result<ConnectionId> {
-            Ok(ConnectionId(0))
+            Ok(ConnectionId::new(0, 0))
         }
 
         fn stop_listening(&mut self) {}
@@ -485,7 +489,7 @@ mod tests {
         assert_eq!(writer.roll(std::iter::empty(), b""), Ok(true));
 
         let mut link = Link::new(0, Mode::Buffered, Box::default());
-        link.attach(ConnectionId(0));
+        link.attach(ConnectionId::new(0, 0));
         for _ in 0..MESSAGES {
             assert_eq!(writer.begin(2 * MESSAGE_BYTES as u32), Room::Ready);
             let new = NewRecord { sent_after: link.queue.tail, ..NewRecord::internal(Kind::Outbound, 0) };

@@ -26,10 +26,9 @@ pub(crate) enum Timer {
     },
     /// The listeners, after a failure to accept.
     Accept,
-    /// A connection without a session, or one that is closing. `serial` tells a reused slot.
+    /// A connection without a session, or one that is closing.
     Connection {
         id: ConnectionId,
-        serial: u64,
     },
 }
 

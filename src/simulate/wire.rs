@@ -253,7 +253,7 @@ pub struct Tapped {
     /// That there are connections to accept; not told again before all are.
     told: bool,
     /// By connection: what is sent of a message that is not whole yet.
-    unfinished: BTreeMap<u32, Vec<u8>>,
+    unfinished: BTreeMap<ConnectionId, Vec<u8>>,
 }
 
 impl Tapped {
@@ -308,7 +308,7 @@ impl Transport for Tapped {
         }
         let sent = self.inner.send(id, slices);
         if let Send::Bytes(count) = sent {
-            let stream = self.unfinished.entry(id.0).or_default();
+            let stream = self.unfinished.entry(id).or_default();
             stream.extend(slices.iter().flat_map(|slice| slice.iter().copied()).take(count));
             loop {
                 let length = match frame(stream, 64 * 1024) {
@@ -323,13 +323,17 @@ impl Transport for Tapped {
         sent
     }
 
+    fn finish(&mut self, id: ConnectionId) {
+        self.inner.finish(id);
+    }
+
     fn close(&mut self, id: ConnectionId) {
-        self.unfinished.remove(&id.0);
+        self.unfinished.remove(&id);
         self.inner.close(id);
     }
 
-    fn detach(&mut self, id: ConnectionId) -> Self::Detached {
-        self.unfinished.remove(&id.0);
+    fn detach(&mut self, id: ConnectionId) -> Option<Self::Detached> {
+        self.unfinished.remove(&id);
         self.inner.detach(id)
     }
 

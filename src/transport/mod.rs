@@ -6,15 +6,37 @@
 //! network is [`simulated::SimulatedNetwork`]. Transports know nothing of FIX.
 
 pub mod simulated;
+mod slots;
 pub mod tcp;
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// A connection's slot in its transport. Slots are reused after [`Transport::close`].
+/// A connection of a transport: a slot, which is used again after [`Transport::close`], and which of the slot's connections it is.
+///
+/// Timers, lists and readiness that is told late keep an identity longer than its connection lives. Every look-up compares the generation,
+/// so that a stale identity finds nothing instead of another's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnectionId(pub u32);
+pub struct ConnectionId {
+    slot: u32,
+    generation: u32,
+}
+
+impl ConnectionId {
+    pub const fn new(slot: u32, generation: u32) -> Self {
+        Self { slot, generation }
+    }
+
+    /// The place in a table. Whoever indexes by it compares the identity as well.
+    pub const fn slot(self) -> usize {
+        self.slot as usize
+    }
+
+    pub const fn generation(self) -> u32 {
+        self.generation
+    }
+}
 
 /// What [`Transport::poll`] saw. Spurious readiness is allowed; missed readiness is not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +77,7 @@ pub enum Connect {
     Failed(io::Error),
 }
 
+/// A call with the identity of a connection that is closed does nothing and reaches no other.
 pub trait Transport {
     /// A connection on its way to another worker's transport of the same kind.
     type Detached: std::marker::Send;
@@ -68,9 +91,12 @@ pub trait Transport {
     fn connect_result(&mut self, id: ConnectionId) -> Connect;
     fn receive(&mut self, id: ConnectionId, buffer: &mut [u8]) -> Receive;
     fn send(&mut self, id: ConnectionId, slices: &[IoSlice<'_>]) -> Send;
+    /// Ends our direction of the stream: what was sent arrives, then the end. Receiving goes on.
+    fn finish(&mut self, id: ConnectionId);
+    /// Where bytes have come that were not received, the peer may lose what it has not read of ours.
     fn close(&mut self, id: ConnectionId);
-    /// Takes a connection out, to be attached to another worker's transport.
-    fn detach(&mut self, id: ConnectionId) -> Self::Detached;
+    /// Takes a connection out, to be attached to another worker's transport. `None` where it is not open.
+    fn detach(&mut self, id: ConnectionId) -> Option<Self::Detached>;
     fn attach(&mut self, detached: Self::Detached) -> io::Result<ConnectionId>;
     /// Accepts no further connections: the listeners close.
     fn stop_listening(&mut self);

@@ -1,7 +1,8 @@
 //! A network in memory, for tests that drive whole engines in one thread.
 //!
 //! Bytes arrive in order and in chunks of random size; a slow reader fills its pipe and the sender sees
-//! [`Send::Full`]. A host that crashes takes its connections with it. Everything random comes from the seed.
+//! [`Send::Full`]. A stream's directions end one by one; who closes with bytes unread takes from the peer what it has not read
+//! (RFC 9293, 3.6.1). A host that crashes takes its connections with it. Everything random comes from the seed.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -10,6 +11,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::slots::Slots;
 use super::{Connect, ConnectionId, Ready, Receive, Send, Transport};
 
 /// Bytes that one direction of a connection holds before the sender sees [`Send::Full`].
@@ -46,8 +48,12 @@ struct End {
     host: Host,
     peer: EndId,
     received: VecDeque<u8>,
-    /// The peer has closed: what is in `received` may still be read.
+    /// The peer has ended its direction: what is in `received` may still be read.
     ended: bool,
+    /// We have ended ours.
+    is_finished: bool,
+    /// Nothing goes through in either direction.
+    is_cut: bool,
 }
 
 impl SimulatedNetwork {
@@ -72,7 +78,7 @@ impl SimulatedNetwork {
         for address in addresses {
             self.0.borrow_mut().listeners.insert(*address, host);
         }
-        SimulatedTransport { network: self.clone(), host, slots: Vec::new() }
+        SimulatedTransport { network: self.clone(), host, slots: Slots::with_capacity(0) }
     }
 
     /// The host is gone: its listeners and connections with it. Peers see the end of the stream.
@@ -90,9 +96,15 @@ impl SimulatedNetwork {
     pub fn cut_all(&self) {
         let state = &mut *self.0.borrow_mut();
         for end in state.ends.values_mut() {
-            end.ended = true;
+            (end.ended, end.is_cut) = (true, true);
             end.received.clear();
         }
+    }
+}
+
+impl End {
+    fn new(host: Host, peer: EndId) -> Self {
+        Self { host, peer, received: VecDeque::new(), ended: false, is_finished: false, is_cut: false }
     }
 }
 
@@ -100,7 +112,7 @@ impl State {
     fn open(&mut self, host: Host, peer: EndId) -> EndId {
         let id = self.next_end;
         self.next_end += 1;
-        self.ends.insert(id, End { host, peer, received: VecDeque::new(), ended: false });
+        self.ends.insert(id, End::new(host, peer));
         id
     }
 
@@ -109,6 +121,11 @@ impl State {
             && let Some(peer) = self.ends.get_mut(&end.peer)
         {
             peer.ended = true;
+            if !end.received.is_empty() {
+                // A reset overtakes what was sent before it.
+                peer.received.clear();
+                peer.is_cut = true;
+            }
         }
     }
 }
@@ -116,21 +133,12 @@ impl State {
 pub struct SimulatedTransport {
     network: SimulatedNetwork,
     host: Host,
-    slots: Vec<Option<EndId>>,
+    slots: Slots<EndId>,
 }
 
 impl SimulatedTransport {
-    fn insert(&mut self, end: EndId) -> ConnectionId {
-        let slot = self.slots.iter().position(Option::is_none).unwrap_or(self.slots.len());
-        if slot == self.slots.len() {
-            self.slots.push(None);
-        }
-        self.slots[slot] = Some(end);
-        ConnectionId(slot as u32)
-    }
-
     fn end(&self, id: ConnectionId) -> Option<EndId> {
-        self.slots.get(id.0 as usize).copied().flatten()
+        self.slots.get(id).copied()
     }
 }
 
@@ -142,19 +150,15 @@ impl Transport for SimulatedTransport {
         if state.backlog.get(&self.host).is_some_and(|backlog| !backlog.is_empty()) {
             ready.push(Ready::Acceptable);
         }
-        for (slot, end) in self.slots.iter().enumerate() {
-            if end.is_some() {
-                // It says so of each at each time, so that it need not know whose readiness is new.
-                let id = ConnectionId(slot as u32);
-                ready.push(Ready::Connection { id, readable: true, writable: true, ended: true });
-            }
-        }
+        // It says so of each at each time, so that it need not know whose readiness is new.
+        let all = self.slots.ids();
+        ready.extend(all.map(|id| Ready::Connection { id, readable: true, writable: true, ended: true }));
         Ok(())
     }
 
     fn accept(&mut self) -> io::Result<Option<(ConnectionId, SocketAddr)>> {
         let next = self.network.0.borrow_mut().backlog.get_mut(&self.host).and_then(VecDeque::pop_front);
-        Ok(next.map(|(end, address)| (self.insert(end), address)))
+        Ok(next.map(|(end, address)| (self.slots.insert(end), address)))
     }
 
     fn connect(&mut self, address: SocketAddr) -> io::Result<ConnectionId> {
@@ -166,7 +170,7 @@ impl Transport for SimulatedTransport {
             state.backlog.entry(listener).or_default().push_back((theirs, self.host.address()));
             ours
         };
-        Ok(self.insert(ours))
+        Ok(self.slots.insert(ours))
     }
 
     fn connect_result(&mut self, id: ConnectionId) -> Connect {
@@ -195,7 +199,7 @@ impl Transport for SimulatedTransport {
         let Some(id) = self.end(id) else { return Send::Full };
         let state = &mut *self.network.0.borrow_mut();
         let peer = match state.ends.get(&id) {
-            Some(end) if !end.ended => end.peer,
+            Some(end) if !end.is_finished && !end.is_cut => end.peer,
             _ => return Send::Failed(io::ErrorKind::BrokenPipe.into()),
         };
         let cut = state.cuts && state.random.u8(..) < 16;
@@ -212,18 +216,29 @@ impl Transport for SimulatedTransport {
         Send::Bytes(peer.received.len() - before)
     }
 
+    fn finish(&mut self, id: ConnectionId) {
+        let Some(id) = self.end(id) else { return };
+        let state = &mut *self.network.0.borrow_mut();
+        let Some(end) = state.ends.get_mut(&id) else { return };
+        end.is_finished = true;
+        let peer = end.peer;
+        if let Some(peer) = state.ends.get_mut(&peer) {
+            peer.ended = true;
+        }
+    }
+
     fn close(&mut self, id: ConnectionId) {
-        if let Some(end) = self.slots.get_mut(id.0 as usize).and_then(Option::take) {
+        if let Some(end) = self.slots.take(id) {
             self.network.0.borrow_mut().close(end);
         }
     }
 
-    fn detach(&mut self, id: ConnectionId) -> EndId {
-        self.slots.get_mut(id.0 as usize).and_then(Option::take).expect("only an open connection is handed over")
+    fn detach(&mut self, id: ConnectionId) -> Option<EndId> {
+        self.slots.take(id)
     }
 
     fn attach(&mut self, detached: EndId) -> io::Result<ConnectionId> {
-        Ok(self.insert(detached))
+        Ok(self.slots.insert(detached))
     }
 
     fn stop_listening(&mut self) {

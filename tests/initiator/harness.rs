@@ -91,7 +91,13 @@ target_comp_id = "THEM"
 
     /// An acceptor, and where it listens.
     pub fn acceptor(engine: &str) -> (Self, SocketAddr) {
-        let mut fixring = Self::start(engine, "role = \"acceptor\"\n[[acceptor]]\nlisten = \"127.0.0.1:0\"");
+        Self::acceptor_with(engine, "")
+    }
+
+    /// The same, with more lines of its session.
+    pub fn acceptor_with(engine: &str, session: &str) -> (Self, SocketAddr) {
+        let session = format!("role = \"acceptor\"\n{session}\n[[acceptor]]\nlisten = \"127.0.0.1:0\"");
+        let mut fixring = Self::start(engine, &session);
         let ready = fixring.until("ready", |_| true);
         let address = text(&ready, "acceptors").parse().expect("the acceptor's address");
         (fixring, address)
@@ -217,10 +223,12 @@ impl Counterparty {
         Self { stream, received: Vec::new(), next_out }
     }
 
-    /// The whole message for this body: `35=0` or `35=5|58=bye`.
+    /// The whole message for this body: `35=0` or `35=5|58=bye`. A last field `52=` stands for the time.
     fn framed(&mut self, script: &str) -> Vec<u8> {
         let (msg_type, rest) = script.split_once('|').unwrap_or((script, ""));
-        let sending_time = jiff::Timestamp::now().strftime("%Y%m%d-%H:%M:%S%.3f");
+        let now = || jiff::Timestamp::now().strftime("%Y%m%d-%H:%M:%S%.3f").to_string();
+        let (rest, sending_time) =
+            rest.split_once("|52=").map_or_else(|| (rest, now()), |(rest, stated)| (rest, stated.to_string()));
         let mut body = format!("{msg_type}|34={}|49=THEM|52={sending_time}|56=US|", self.next_out);
         if !rest.is_empty() {
             write!(body, "{rest}|").expect("a string grows");
@@ -234,6 +242,27 @@ impl Counterparty {
     pub fn say(&mut self, script: &str) {
         let bytes = self.framed(script);
         self.stream.write_all(&bytes).expect("fixring reads");
+    }
+
+    /// Several messages and what comes behind them, in one write.
+    pub fn say_at_once(&mut self, scripts: &[&str], behind: &[u8]) {
+        let mut bytes: Vec<u8> = scripts.iter().flat_map(|script| self.framed(script)).collect();
+        bytes.extend_from_slice(behind);
+        self.stream.write_all(&bytes).expect("fixring reads");
+    }
+
+    /// A message whose CheckSum(10) is off by one.
+    pub fn garbled(&mut self, script: &str) -> Vec<u8> {
+        let mut bytes = self.framed(script);
+        self.next_out -= 1;
+        let at = bytes.len() - 2;
+        bytes[at] = if bytes[at] == b'9' { b'0' } else { bytes[at] + 1 };
+        bytes
+    }
+
+    /// Ends its own direction, and goes on reading.
+    pub fn finish(&mut self) {
+        self.stream.shutdown(std::net::Shutdown::Write).expect("a connection");
     }
 
     /// Half of a message, and then a reset instead of the rest.

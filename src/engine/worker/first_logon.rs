@@ -81,9 +81,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.entered(ledger, number, identity, spec);
         self.watch_hours(now, ledger, number);
         self.desks[ledger as usize].waiting = Waiting::default();
-        self.connection(id).stage = Stage::Attached { ledger, session: number };
-        self.pending.remove(id);
-        self.publish_connections();
+        self.set_stage(id, Stage::Attached { ledger, session: number });
         self.after_step(now, ledger, number);
     }
 }

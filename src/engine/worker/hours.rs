@@ -118,6 +118,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn is_attached(&mut self, ledger: u32, session: u32) -> bool {
         let connection = self.slot(ledger, session).link.connection;
-        connection.is_some_and(|id| matches!(self.connection(id).stage, Stage::Attached { .. }))
+        connection.is_some_and(|id| matches!(self.stage(id), Some(Stage::Attached { .. })))
     }
 }

@@ -5,6 +5,7 @@
 //! the shell's affair (`super::threads`). Nothing that a worker owns is shared; other threads reach it through bounded
 //! rings ([`Mailbox`]) and read the counters that it publishes.
 
+mod closing;
 mod connect;
 mod first_logon;
 mod hours;
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 use crossbeam_utils::CachePadded;
 use rtrb::{Consumer, Producer};
 
-use super::connection::{Connection, ReceiveBuffer, Stage};
+use super::connection::{Connections, ReceiveBuffer, Stage};
 use super::directory::Directory;
 use super::event::{Event, EventSink, SessionKey};
 use super::hot::Hot;
@@ -135,10 +136,11 @@ pub struct Worker<T: Transport, A> {
     counters: Arc<CachePadded<WorkerCounters>>,
     trace: Arc<CachePadded<WorkerTrace>>,
 
-    connections: Vec<Option<Connection>>,
+    connections: Connections,
     connections_open: u32,
     pending: Pending,
-    next_serial: u64,
+    /// Connections that wait for the end of the peer's stream, the oldest first.
+    draining: VecDeque<ConnectionId>,
     /// Buffers of closed connections.
     spare_buffers: Vec<ReceiveBuffer>,
     /// Connections that may have bytes, each at most once; whose turn it is comes first.
@@ -206,10 +208,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
             limits,
             mailbox,
             counters,
-            connections: Vec::with_capacity(limits.connections_max as usize),
+            connections: Connections::with_capacity(limits.connections_max),
             connections_open: 0,
             pending: Pending::with_capacity(limits.pending_connections_max),
-            next_serial: 0,
+            draining: VecDeque::with_capacity(closing::DRAINING_MAX),
             spare_buffers: Vec::new(),
             readable: VecDeque::with_capacity(limits.connections_max as usize),
             newcomers: VecDeque::with_capacity(limits.pending_connections_max as usize),
@@ -406,7 +408,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     fn connection_ready(&mut self, id: ConnectionId, readable: bool, writable: bool, ended: bool) {
-        let Some(connection) = self.connections.get_mut(id.0 as usize).and_then(Option::as_mut) else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         connection.ended |= ended;
         let stage = connection.stage;
         let was_full = writable && std::mem::replace(&mut connection.socket_full, false);

@@ -47,10 +47,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn make_room(&mut self, address: IpAddr) {
         let Limits { connections_max, pending_connections_max, pending_connections_per_address_max, .. } = self.limits;
         let connections = &self.connections;
-        let may_go = |id: ConnectionId| {
-            let connection = connections.get(id.0 as usize).and_then(Option::as_ref);
-            connection.is_some_and(|connection| connection.stage == Stage::LogonAwaited)
-        };
+        let may_go =
+            |id: ConnectionId| connections.get(id).is_some_and(|connection| connection.stage == Stage::LogonAwaited);
         let is_full = self.connections_open >= connections_max || self.pending.len() >= pending_connections_max;
         let leaves = match self.pending.of(address) >= pending_connections_per_address_max {
             true => self.pending.oldest_of(address, may_go),
@@ -65,8 +63,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// A counterparty has logged on over this connection.
     pub(super) fn remember_address(&mut self, id: ConnectionId) {
-        let address = self.connection(id).peer.ip();
-        self.shared.known_addresses.remember(address);
+        if let Some(connection) = self.connections.get(id) {
+            self.shared.known_addresses.remember(connection.peer.ip());
+        }
     }
 
     fn take_handed_over(&mut self, now: Now) -> bool {

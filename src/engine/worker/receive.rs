@@ -34,6 +34,8 @@ pub(super) enum Next {
     Message,
     /// Not now: no room in the journal, the connection waits for something, or it has had its turn.
     Later,
+    /// The connection is closing: what comes is discarded.
+    Discard,
     /// The connection is gone or has gone elsewhere.
     Gone,
 }
@@ -48,6 +50,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// `false` where there are too many connections or the engine stops; then this one is closed.
     fn let_in(&mut self, now: Now, id: ConnectionId, peer: SocketAddr) -> bool {
+        if self.connections_open >= self.limits.connections_max {
+            self.close_oldest_draining();
+        }
         if !self.stop.is_requested() {
             self.make_room(peer.ip());
         }
@@ -68,7 +73,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let HandOver { detached, peer, received } = hand_over;
         match self.transport.attach(detached) {
             Ok(id) => {
-                if self.let_in(now, id, peer) && !self.connection(id).buffer.fill(&received) {
+                let has_room = self.let_in(now, id, peer)
+                    && self.connections.get_mut(id).is_some_and(|connection| connection.buffer.fill(&received));
+                if !has_room {
                     self.refuse(id, RefusedWhy::TooManyConnections);
                 }
             }
@@ -77,8 +84,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     pub(super) fn insert(&mut self, now: Now, id: ConnectionId, peer: SocketAddr, stage: Stage) {
-        let serial = self.next_serial;
-        self.next_serial += 1;
         let buffer = match self.spare_buffers.pop() {
             Some(mut buffer) => {
                 buffer.clear();
@@ -92,7 +97,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         let connection = Connection {
             id,
-            serial,
             peer,
             stage,
             deadline_ns: u64::MAX,
@@ -100,14 +104,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
             readable: false,
             listed: false,
             ended: false,
+            input_ended: false,
+            has_sent: false,
             socket_full: false,
             last_bytes_turn: self.turns,
         };
-        let slot = id.0 as usize;
-        if slot >= self.connections.len() {
-            self.connections.resize_with(slot + 1, || None);
-        }
-        self.connections[slot] = Some(connection);
+        self.connections.insert(connection);
         self.list(id);
         self.connections_open += 1;
         if stage == Stage::LogonAwaited {
@@ -120,15 +122,27 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// The connection's stage may last until then.
     pub(super) fn limit_stage(&mut self, id: ConnectionId, deadline_ns: u64) {
-        let connection = self.connection(id);
+        let Some(connection) = self.connections.get_mut(id) else { return };
         connection.deadline_ns = deadline_ns;
-        let serial = connection.serial;
-        self.timers.push(deadline_ns, Timer::Connection { id, serial });
+        self.timers.push(deadline_ns, Timer::Connection { id });
+    }
+
+    pub(super) fn stage(&self, id: ConnectionId) -> Option<Stage> {
+        self.connections.get(id).map(|connection| connection.stage)
+    }
+
+    pub(super) fn set_stage(&mut self, id: ConnectionId, stage: Stage) {
+        let Some(connection) = self.connections.get_mut(id) else { return };
+        let before = std::mem::replace(&mut connection.stage, stage);
+        if before.is_pending() && !stage.is_pending() {
+            self.pending.remove(id);
+            self.publish_connections();
+        }
     }
 
     /// Takes a connection out of the table, closes it, and leaves its session as it is.
     pub(super) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
-        let mut connection = self.connections.get_mut(id.0 as usize)?.take()?;
+        let mut connection = self.connections.take(id)?;
         self.transport.close(id);
         self.forget(&mut connection);
         Some(connection)
@@ -141,6 +155,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.readable.retain(|listed| *listed != id);
             self.newcomers.retain(|listed| *listed != id);
         }
+        if connection.stage == Stage::Draining {
+            self.draining.retain(|draining| *draining != id);
+        }
         self.connections_open -= 1;
         self.pending.remove(id);
         self.keep_spare(std::mem::take(&mut connection.buffer));
@@ -152,10 +169,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.counters.connections_pending.set(u64::from(self.pending.len()));
     }
 
-    pub(super) fn connection(&mut self, id: ConnectionId) -> &mut Connection {
-        self.connections[id.0 as usize].as_mut().expect("the connection is in the table")
-    }
-
     /// Reads from hot connections, then from those that readiness named, each in its turn.
     pub(super) fn read(&mut self, now: Now) -> u32 {
         let mut work = 0;
@@ -165,11 +178,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
         for at in (0..self.hot.len()).rev() {
             // A connection that closes takes itself out of the list.
             let Some(id) = self.hot.get(at) else { continue };
-            let idle_turns = self.turns - self.connection(id).last_bytes_turn;
-            if idle_turns > HOT_TURNS_MAX {
+            let Some(connection) = self.connections.get(id) else {
+                self.hot.remove(id);
+                continue;
+            };
+            if self.turns - connection.last_bytes_turn > HOT_TURNS_MAX {
                 self.hot.remove(id);
                 self.list(id);
-            } else if !self.connection(id).listed {
+            } else if !connection.listed {
                 work += self.read_within(now, id, budget);
             }
         }
@@ -206,19 +222,17 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// The connection is looked at in the next turn, whether or not readiness names it.
     pub(super) fn list(&mut self, id: ConnectionId) {
-        let connection = self.connection(id);
+        let Some(connection) = self.connections.get_mut(id) else { return };
         connection.readable = true;
         if !std::mem::replace(&mut connection.listed, true) {
-            match connection.stage {
-                Stage::LogonAwaited | Stage::Challenging { .. } => self.newcomers.push_back(id),
-                _ => self.readable.push_back(id),
-            }
+            let list = if connection.stage.is_pending() { &mut self.newcomers } else { &mut self.readable };
+            list.push_back(id);
         }
     }
 
     /// A connection was taken from its list and looked at: behind the others, if there may be more of it.
     pub(super) fn list_again(&mut self, id: ConnectionId) {
-        let Some(connection) = self.connections[id.0 as usize].as_mut() else { return };
+        let Some(connection) = self.connections.get_mut(id) else { return };
         connection.listed = false;
         if connection.readable {
             self.list(id);
@@ -227,19 +241,20 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// Reads and works off whole messages, as far as the budget goes. Answers how often bytes came.
     pub(super) fn read_connection(&mut self, now: Now, id: ConnectionId, budget: &mut Budget) -> u32 {
-        let connection = self.connection(id);
-        if let Stage::Connecting { ledger, session } = connection.stage {
-            connection.readable = false;
-            match self.transport.connect_result(id) {
-                Connect::Pending => {}
-                Connect::Established => self.connected(now, id, ledger, session),
-                Connect::Failed(error) => {
-                    let peer = self.connection(id).peer;
-                    self.remove(id);
-                    self.connect_failed(now, ledger, session, Some(peer), error.kind());
-                }
+        let Some(connection) = self.connections.get_mut(id) else { return 0 };
+        match connection.stage {
+            Stage::LogonAwaited | Stage::Attached { .. } => {}
+            Stage::Connecting { ledger, session } => {
+                connection.readable = false;
+                self.look_at_connect(now, id, ledger, session);
+                return 1;
             }
-            return 1;
+            Stage::Challenging { .. } => {
+                // It is looked at again when it is admitted.
+                connection.readable = false;
+                return 0;
+            }
+            Stage::Closing { .. } | Stage::Draining => return self.discard_input(now, id, budget),
         }
         // What an earlier turn left in the buffer comes first.
         let is_empty = connection.buffer.filled().is_empty();
@@ -249,7 +264,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             if next != Next::Message {
                 break;
             }
-            let connection = self.connections[id.0 as usize].as_mut().expect("the connection is in the table");
+            let Some(connection) = self.connections.get_mut(id) else { return work };
             let space = connection.buffer.space();
             let wanted = space.len().min(budget.bytes);
             self.trace.at(control::Stage::Receive);
@@ -271,21 +286,36 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     return work;
                 }
                 Receive::End => {
-                    self.ended(now, id, DisconnectedWhy::PeerClosed);
+                    (connection.readable, connection.input_ended) = (false, true);
+                    self.end_input(now, id, DisconnectedWhy::PeerClosed);
                     return work + 1;
                 }
                 Receive::Failed(error) => {
-                    self.ended(now, id, DisconnectedWhy::Failed(error.kind()));
+                    self.cut(now, id, DisconnectedWhy::Failed(error.kind()));
                     return work + 1;
                 }
             }
         }
+        if next == Next::Discard {
+            work += self.discard_input(now, id, budget);
+        }
         work
+    }
+
+    fn look_at_connect(&mut self, now: Now, id: ConnectionId, ledger: u32, session: u32) {
+        match self.transport.connect_result(id) {
+            Connect::Pending => {}
+            Connect::Established => self.connected(now, id, ledger, session),
+            Connect::Failed(error) => {
+                let peer = self.remove(id).map(|connection| connection.peer);
+                self.connect_failed(now, ledger, session, peer, error.kind());
+            }
+        }
     }
 
     /// The connection brought bytes, and all that there were: the next turn's try, or readiness, brings more.
     fn drained(&mut self, id: ConnectionId) {
-        let connection = self.connection(id);
+        let Some(connection) = self.connections.get_mut(id) else { return };
         connection.readable = connection.ended;
         if !matches!(connection.stage, Stage::Attached { .. }) {
             return;
@@ -307,9 +337,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// Works off the whole messages in the connection's buffer, as far as the budget goes.
     fn consume(&mut self, now: Now, id: ConnectionId, budget: &mut Budget) -> Next {
+        let Some(connection) = self.connections.get_mut(id) else { return Next::Gone };
         // The buffer is out of the table while its messages are worked on.
-        let mut buffer = std::mem::take(&mut self.connection(id).buffer);
-        let serial = self.connection(id).serial;
+        let mut buffer = std::mem::take(&mut connection.buffer);
         let mut next = Next::Message;
         while next == Next::Message {
             self.trace.at(control::Stage::Frame);
@@ -333,15 +363,17 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     buffer.consume(skip as usize);
                 }
             }
-            if next == Next::Message
-                && self.connections[id.0 as usize].as_ref().is_none_or(|connection| connection.serial != serial)
-            {
-                next = Next::Gone;
+            if next == Next::Message {
+                next = match self.stage(id) {
+                    Some(Stage::Closing { .. } | Stage::Draining) => Next::Discard,
+                    Some(_) => Next::Message,
+                    None => Next::Gone,
+                };
             }
         }
-        match self.connections[id.0 as usize].as_mut() {
-            Some(connection) if connection.serial == serial && next != Next::Gone => connection.buffer = buffer,
-            _ => self.keep_spare(buffer),
+        match self.connections.get_mut(id) {
+            Some(connection) => connection.buffer = buffer,
+            None => self.keep_spare(buffer),
         }
         next
     }
@@ -355,7 +387,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn garbled(&mut self, now: Now, id: ConnectionId, why: Garbled) -> Next {
         self.counters.garbled.add(1);
-        let connection = self.connection(id);
+        let Some(connection) = self.connections.get(id) else { return Next::Gone };
         let peer = connection.peer;
         match connection.stage {
             Stage::Attached { ledger, session } => {
@@ -363,36 +395,36 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 self.mailbox.events.push(Event::Garbled { session, peer, why });
                 if why == Garbled::TooLong {
                     // To read on would only find its bytes garbled: it can never be taken.
-                    self.ended(now, id, DisconnectedWhy::MessageTooLong);
-                    return Next::Gone;
+                    self.end_input(now, id, DisconnectedWhy::MessageTooLong);
                 }
                 Next::Message
             }
-            _ => {
+            Stage::LogonAwaited | Stage::Challenging { .. } => {
                 self.refuse(id, RefusedWhy::Garbled);
                 Next::Gone
             }
+            Stage::Closing { .. } | Stage::Draining | Stage::Connecting { .. } => Next::Message,
         }
     }
 
     fn message(&mut self, now: Now, id: ConnectionId, bytes: &[u8], buffer: &ReceiveBuffer) -> Next {
-        let stage = self.connection(id).stage;
-        match stage {
-            Stage::Attached { ledger, session } if self.desks[ledger as usize].ledger.slows(session) => {
+        match self.stage(id) {
+            Some(Stage::Attached { ledger, session }) if self.desks[ledger as usize].ledger.slows(session) => {
                 self.slow(ledger, session);
                 Next::Later
             }
-            Stage::Attached { ledger, session } => match self.step_inbound(now, ledger, session, bytes) {
+            Some(Stage::Attached { ledger, session }) => match self.step_inbound(now, ledger, session, bytes) {
                 Ok(()) => Next::Message,
                 Err(Full) => {
                     self.back_pressure(ledger);
                     Next::Later
                 }
             },
-            Stage::LogonAwaited => self.first_message(now, id, bytes, buffer),
-            Stage::Challenging { .. } => Next::Later,
+            Some(Stage::LogonAwaited) => self.first_message(now, id, bytes, buffer),
+            Some(Stage::Challenging { .. }) => Next::Later,
             // The session has said its last word.
-            Stage::Closing { .. } | Stage::Connecting { .. } => Next::Message,
+            Some(Stage::Closing { .. } | Stage::Draining | Stage::Connecting { .. }) => Next::Message,
+            None => Next::Gone,
         }
     }
 
@@ -409,8 +441,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let resolved = named.as_ref().and_then(|named| directory.resolve(named, Role::Acceptor));
         let Some((identity, spec)) = resolved else {
             self.counters.logons_refused.add(1);
-            let peer = self.connection(id).peer;
-            self.mailbox.events.push(Event::UnknownSession { peer, named: named.map(Box::new) });
+            if let Some(Connection { peer, .. }) = self.connections.get(id) {
+                let (peer, named) = (*peer, named.map(Box::new));
+                self.mailbox.events.push(Event::UnknownSession { peer, named });
+            }
             self.refuse(id, RefusedWhy::UnknownSession);
             return Next::Gone;
         };
@@ -445,10 +479,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
             return Next::Gone;
         };
         let received = buffer.filled().into();
-        let Some(mut connection) = self.connections[id.0 as usize].take() else { return Next::Gone };
-        let detached = self.transport.detach(id);
-        let pushed = target.push(HandOver { detached, peer: connection.peer, received });
-        assert!(pushed.is_ok(), "the ring had room, and we are its only producer");
+        let Some(mut connection) = self.connections.take(id) else { return Next::Gone };
+        if let Some(detached) = self.transport.detach(id) {
+            // The ring had room, and we are its only producer.
+            let _ = target.push(HandOver { detached, peer: connection.peer, received });
+        }
         self.forget(&mut connection);
         Next::Gone
     }
@@ -462,28 +497,26 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let established = slot.session.state() == State::Established;
         // One that has been heard within the time that a probe would take needs none.
         let proven = established && slot.session.silent_ns(now) < probe_timeout_ns;
-        let closing = live.is_some_and(|live| matches!(self.connection(live).stage, Stage::Closing { .. }));
-        if challenged || proven || !(established || closing) {
+        let closing = live.is_some_and(|live| matches!(self.stage(live), Some(Stage::Closing { .. })));
+        let probes = established && !closing;
+        if challenged || !(closing || (probes && !proven)) {
             self.counters.logons_refused.add(1);
             self.refuse(id, RefusedWhy::SessionLive);
             return Next::Gone;
         }
-        if established && self.step_session(now, ledger, session, |session, out| session.probe(now, out)) == Err(Full) {
+        if probes && self.step_session(now, ledger, session, |session, out| session.probe(now, out)) == Err(Full) {
             self.back_pressure(ledger);
             return Next::Later;
         }
-        let deadline_ns = now.monotonic_ns + self.limits.probe_timeout_ns;
-        let connection = self.connection(id);
-        connection.stage = Stage::Challenging { ledger, session };
-        connection.readable = false;
-        self.limit_stage(id, deadline_ns);
+        self.set_stage(id, Stage::Challenging { ledger, session });
+        self.limit_stage(id, now.monotonic_ns + probe_timeout_ns);
         self.slot(ledger, session).link.challenger = Some(id);
         Next::Later
     }
 
     /// Bytes on the live connection decide a challenge in its favour.
     fn prove_alive(&mut self, id: ConnectionId) {
-        let Stage::Attached { ledger, session } = self.connection(id).stage else { return };
+        let Some(Stage::Attached { ledger, session }) = self.stage(id) else { return };
         if let Some(challenger) = self.slot(ledger, session).link.challenger.take() {
             self.counters.logons_refused.add(1);
             self.refuse(challenger, RefusedWhy::SessionLive);
@@ -491,9 +524,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     /// The challenger's turn: its Logon is still in its buffer.
-    pub(super) fn admit_challenger(&mut self, ledger: u32, session: u32) {
+    pub(super) fn admit_challenger(&mut self, now: Now, ledger: u32, session: u32) {
         if let Some(challenger) = self.slot(ledger, session).link.challenger.take() {
-            self.connection(challenger).stage = Stage::LogonAwaited;
+            self.set_stage(challenger, Stage::LogonAwaited);
+            self.limit_stage(challenger, now.monotonic_ns + self.limits.logon_timeout_ns);
             self.list(challenger);
         }
     }

@@ -119,6 +119,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 }
                 Ok(Pause::AwaitsStager | Pause::BudgetSpent) | Err(Full) => false,
             };
+            if is_over {
+                // A connection that is closing has waited for it.
+                self.queue_send(ledger, job.session);
+            }
             let desk = &mut self.desks[ledger as usize];
             if is_over {
                 while let Some(batch) = job.pop() {

@@ -114,7 +114,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let link = &mut ledger_ref.slots[session as usize].link;
         let Some(id) = link.connection else { return (0, false) };
         // Readiness says when it takes more: until then each report to a peer that does not read would cost a call for nothing.
-        let is_full = self.connections[id.0 as usize].as_ref().is_some_and(|connection| connection.socket_full);
+        let is_full = self.connections.get(id).is_some_and(|connection| connection.socket_full);
         let (sent, flushed) = match is_full {
             false => link.flush(&ledger_ref.writer, &mut self.transport, &self.trace),
             true if link.fell_behind(&ledger_ref.writer) => (Sent::default(), Flushed::FellBehind),
@@ -124,26 +124,31 @@ impl<T: Transport, A: Application> Worker<T, A> {
         if bytes > 0 {
             self.counters.bytes_out.add(bytes as u64);
             self.counters.messages_out.add(sent.messages);
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.has_sent = true;
+            }
         }
         match flushed {
             Flushed::Everything => {
-                if matches!(self.connection(id).stage, Stage::Closing { .. }) {
-                    self.close_now(now, id);
+                if matches!(self.stage(id), Some(Stage::Closing { .. })) {
+                    self.all_sent(now, id);
                 }
                 (bytes, false)
             }
             Flushed::AwaitingRelease | Flushed::TurnIsOver => (bytes, true),
             Flushed::SocketFull => {
-                self.connection(id).socket_full = true;
+                if let Some(connection) = self.connections.get_mut(id) {
+                    connection.socket_full = true;
+                }
                 (bytes, false)
             }
             Flushed::FellBehind => {
                 self.counters.slow_consumer_disconnects.add(1);
-                self.ended(now, id, DisconnectedWhy::SlowConsumer);
+                self.cut(now, id, DisconnectedWhy::SlowConsumer);
                 (bytes, false)
             }
             Flushed::Failed(error) => {
-                self.ended(now, id, DisconnectedWhy::Failed(error.kind()));
+                self.cut(now, id, DisconnectedWhy::Failed(error.kind()));
                 (bytes, false)
             }
         }

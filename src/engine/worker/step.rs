@@ -9,9 +9,9 @@ use super::{Adopted, Desk, Limits, TIMERS_PER_TURN_MAX, Worker};
 use crate::application::Application;
 use crate::control::{self, PublishedState, SessionCounters};
 use crate::engine::at_risk::AtRisk;
-use crate::engine::connection::{Connection, Stage};
+use crate::engine::connection::Stage;
 use crate::engine::directory::SessionSpec;
-use crate::engine::event::{DisconnectedWhy, Event, PeerText, RefusedWhy};
+use crate::engine::event::{DisconnectedWhy, Event, PeerText};
 use crate::engine::hours::Hours;
 use crate::engine::initiate::Initiator;
 use crate::engine::lease::Lease;
@@ -25,8 +25,6 @@ use crate::journal::Mode;
 use crate::session::{Action, DisconnectReason, Identity, Notice, Now, Numbers, Role, Session, Settings, State};
 use crate::transport::{ConnectionId, Transport};
 
-/// How long a closing connection may take for its last bytes.
-const CLOSE_TIMEOUT_NS: u64 = 1_000_000_000;
 /// A timer that found no room in the journal tries again after this.
 const RETRY_NS: u64 = 1_000_000;
 
@@ -182,13 +180,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
             return Err(full);
         }
         // The step may have ended in a disconnect already.
-        if let Some(connection) = self.connections[id.0 as usize].as_mut()
-            && matches!(connection.stage, Stage::LogonAwaited | Stage::Connecting { .. })
-        {
-            connection.stage = Stage::Attached { ledger, session };
+        if let Some(Stage::LogonAwaited | Stage::Connecting { .. }) = self.stage(id) {
+            self.set_stage(id, Stage::Attached { ledger, session });
         }
-        self.pending.remove(id);
-        self.publish_connections();
         Ok(())
     }
 
@@ -340,7 +334,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     self.accept_is_due = false;
                     self.acceptable = !self.stop.is_requested();
                 }
-                Timer::Connection { id, serial } => self.connection_timer(now, due_ns, id, serial),
+                Timer::Connection { id } => self.connection_timer(now, due_ns, id),
             }
         }
         TIMERS_PER_TURN_MAX
@@ -368,7 +362,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn retry_timer(&mut self, now: Now, ledger: u32, session: u32) {
+    pub(super) fn retry_timer(&mut self, now: Now, ledger: u32, session: u32) {
         let retry_ns = now.monotonic_ns + RETRY_NS;
         self.slot(ledger, session).link.timer_ns = retry_ns;
         self.timers.push(retry_ns, Timer::Session { ledger, session });
@@ -382,82 +376,5 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.slot(ledger, session).link.disconnect_owed = false;
         }
         Ok(())
-    }
-
-    fn connection_timer(&mut self, now: Now, due_ns: u64, id: ConnectionId, serial: u64) {
-        let connection = self.connections.get(id.0 as usize).and_then(Option::as_ref);
-        let is_current = |connection: &&Connection| connection.serial == serial && connection.deadline_ns == due_ns;
-        let Some(connection) = connection.filter(is_current) else { return };
-        match connection.stage {
-            Stage::LogonAwaited => {
-                self.counters.logon_timeouts.add(1);
-                self.refuse(id, RefusedWhy::NoLogonInTime);
-            }
-            Stage::Challenging { ledger, session } => {
-                if let Some(old) = self.slot(ledger, session).link.connection {
-                    self.ended(now, old, DisconnectedWhy::Replaced);
-                }
-            }
-            Stage::Closing { .. } => self.close_now(now, id),
-            Stage::Connecting { ledger, session } => {
-                let peer = connection.peer;
-                self.remove(id);
-                self.connect_failed(now, ledger, session, Some(peer), std::io::ErrorKind::TimedOut);
-            }
-            Stage::Attached { .. } => {}
-        }
-    }
-
-    /// The session is done with its connection: what is pending goes out first.
-    pub(super) fn start_closing(&mut self, now: Now, ledger: u32, session: u32, why: DisconnectedWhy) {
-        let Some(id) = self.slot(ledger, session).link.connection else { return };
-        let key = self.key(ledger, session);
-        let connection = self.connection(id);
-        if matches!(connection.stage, Stage::Closing { .. }) {
-            return;
-        }
-        connection.stage = Stage::Closing { ledger, session };
-        self.pending.remove(id);
-        self.limit_stage(id, now.monotonic_ns + CLOSE_TIMEOUT_NS);
-        self.mailbox.events.push(Event::Disconnected { session: key, why });
-        // Even with nothing to send: the sending pass is what closes it.
-        self.queue_send(ledger, session);
-    }
-
-    /// A connection has ended by itself, or has to.
-    pub(super) fn ended(&mut self, now: Now, id: ConnectionId, why: DisconnectedWhy) {
-        match self.connection(id).stage {
-            Stage::Attached { ledger, session } => {
-                let session = self.key(ledger, session);
-                self.mailbox.events.push(Event::Disconnected { session, why });
-                self.close_now(now, id);
-            }
-            Stage::Closing { .. } => self.close_now(now, id),
-            Stage::LogonAwaited | Stage::Challenging { .. } => self.refuse(id, RefusedWhy::Closed),
-            Stage::Connecting { ledger, session } => {
-                let peer = self.connection(id).peer;
-                self.remove(id);
-                self.connect_failed(now, ledger, session, Some(peer), std::io::ErrorKind::ConnectionAborted);
-            }
-        }
-    }
-
-    /// Closes a session's connection and tells the session.
-    pub(super) fn close_now(&mut self, now: Now, id: ConnectionId) {
-        let Some(connection) = self.remove(id) else { return };
-        let (Stage::Attached { ledger, session } | Stage::Closing { ledger, session }) = connection.stage else {
-            return;
-        };
-        let link = &mut self.slot(ledger, session).link;
-        link.detach();
-        link.disconnect_owed = true;
-        let told = self.tell_disconnected(now, ledger, session);
-        if told.and_then(|()| self.begin_period_if_due(now, ledger, session)).is_err() {
-            self.retry_timer(now, ledger, session);
-        }
-        self.admit_challenger(ledger, session);
-        if self.slot(ledger, session).link.initiator.is_some() {
-            self.reconnect_later(now, ledger, session);
-        }
     }
 }

@@ -19,7 +19,7 @@ pub(super) enum Stop {
         /// Not all are out: the journal had no room.
         logouts_owed: bool,
     },
-    /// All connections are closed; the clean-stop records wait for room, then for the volume.
+    /// No connection has a session; the clean-stop records wait for room, then for the volume.
     Syncing,
     Finished,
 }
@@ -41,10 +41,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.transport.stop_listening();
         self.acceptable = false;
         for id in self.open_connections() {
-            match self.connection(id).stage {
-                Stage::LogonAwaited | Stage::Challenging { .. } => self.refuse(id, RefusedWhy::Stopping),
-                Stage::Connecting { .. } => drop(self.remove(id)),
-                Stage::Attached { .. } | Stage::Closing { .. } => {}
+            match self.stage(id) {
+                Some(Stage::LogonAwaited | Stage::Challenging { .. }) => self.refuse(id, RefusedWhy::Stopping),
+                Some(Stage::Connecting { .. }) => drop(self.remove(id)),
+                Some(Stage::Attached { .. } | Stage::Closing { .. } | Stage::Draining) | None => {}
             }
         }
         self.log_out(now);
@@ -54,7 +54,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     fn log_out(&mut self, now: Now) {
         let mut owed = false;
         for id in self.open_connections() {
-            let Stage::Attached { ledger, session } = self.connection(id).stage else { continue };
+            let Some(Stage::Attached { ledger, session }) = self.stage(id) else { continue };
             match self.slot(ledger, session).session.state() {
                 State::Established => {
                     let text = &b"engine stops"[..];
@@ -63,7 +63,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 }
                 State::LogoutSent => {}
                 State::LogonSent | State::LogonAwaited | State::Disconnected => {
-                    self.ended(now, id, DisconnectedWhy::Stopping);
+                    self.cut(now, id, DisconnectedWhy::Stopping);
                 }
             }
         }
@@ -81,14 +81,18 @@ impl<T: Transport, A: Application> Worker<T, A> {
         match self.stop {
             Stop::Running | Stop::Finished => return 0,
             Stop::LoggingOut { deadline_ns, logouts_owed } => {
-                if self.connections_open > 0 && now.monotonic_ns < deadline_ns {
+                // Those that drain have nothing to do but to see the peer close.
+                let busy = self.connections_open as usize > self.draining.len();
+                if busy && now.monotonic_ns < deadline_ns {
                     if logouts_owed {
                         self.log_out(now);
                     }
                     return 0;
                 }
                 for id in self.open_connections() {
-                    self.ended(now, id, DisconnectedWhy::Stopping);
+                    if self.stage(id) != Some(Stage::Draining) {
+                        self.cut(now, id, DisconnectedWhy::Stopping);
+                    }
                 }
                 self.stop = Stop::Syncing;
             }
@@ -125,6 +129,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     fn open_connections(&self) -> Vec<ConnectionId> {
-        self.connections.iter().flatten().map(|connection| connection.id).collect()
+        self.connections.ids().collect()
     }
 }
