@@ -85,6 +85,10 @@ fn recover(config: &Path, more: &[&str]) -> Output {
     command.args(["recover", "--config"]).arg(config).args(more).output().unwrap()
 }
 
+fn check(config: &Path) -> String {
+    text_of(&Command::new(env!("CARGO_BIN_EXE_fixring")).args(["check", "--config"]).arg(config).output().unwrap())
+}
+
 fn text_of(output: &Output) -> String {
     String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
 }
@@ -115,6 +119,7 @@ fn a_copy_beside_its_running_original_is_refused_until_it_has_a_timeline_of_its_
     let log = ended_with(start_with(&config), DATA_DIRECTORY);
     assert!(log.contains("is in use by another process") && log.contains("fixring recover --restored"), "{log}");
     assert_eq!(why_held(&drill).unwrap(), None, "nothing was written into it");
+    assert!(check(&config).contains("is in use by another process"));
     desk.talk(1);
     let output = recover(&config, &["--restored", "--keep-numbers"]);
     assert!(output.status.success(), "{}", text_of(&output));
@@ -159,6 +164,8 @@ fn a_copy_whose_original_is_stopped_is_held_and_leaves_it_its_ring() {
         let drill = place.path().join("drill");
         copy(&place.data_dir(), &drill);
         let (config, _) = beside(&place, &drill);
+        let found = check(&config);
+        assert!(found.contains("a start will hold it: its directory journal-0"), "{found}");
         let held = start_with(&config);
         held.until_logged("is a copy");
         held.terminate();
@@ -341,4 +348,37 @@ fn nothing_that_stands_in_the_place_of_a_file_hangs_a_start() {
         place.start_ready().kill();
         fs::remove_file(&path).unwrap();
     }
+}
+
+/// A start that is refused for one journal moved another's ring to quarantine each time: a ring a restart, until the volume was full.
+#[test]
+fn a_start_that_is_refused_again_and_again_keeps_each_piece_once() {
+    let two = SMALL.engine.to_owned() + "workers = 2\n";
+    let place = Place::new(&Setup { engine: &two, ..SMALL });
+    let mut engine = place.start_ready();
+    engine.kill();
+    // A ring that cannot be believed, and a journal whose only head is gone.
+    let ring = fs::read_dir(place.ring_dir()).unwrap().map(|entry| entry.unwrap().path());
+    let ring = ring.into_iter().find(|path| path.to_str().unwrap().ends_with("-0.ring")).unwrap();
+    File::options().write(true).open(&ring).unwrap().write_all_at(&[0x5a; 32], 16).unwrap();
+    let other = place.data_dir().join("journal-1/segment-0.seg");
+    File::options().write(true).open(&other).unwrap().write_all_at(&[0x5a; 512], 0).unwrap();
+    File::options()
+        .write(true)
+        .open(place.data_dir().join("journal-1/segment-1.seg"))
+        .unwrap()
+        .write_all_at(&[0x5a; 512], 0)
+        .unwrap();
+    let held_bytes = || {
+        let entries = fs::read_dir(place.data_dir().join("quarantine")).into_iter().flatten().flatten();
+        entries.map(|entry| entry.metadata().unwrap().len()).sum::<u64>()
+    };
+    let mut after = Vec::new();
+    for _ in 0..3 {
+        let engine = place.start();
+        engine.until_logged("journal 1");
+        drop(engine);
+        after.push(held_bytes());
+    }
+    assert!(after[0] == after[1] && after[1] == after[2], "{after:?}");
 }

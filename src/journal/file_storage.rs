@@ -23,6 +23,7 @@ use super::pages::Pages;
 use super::probe::PROBE_DIR;
 use super::ring_file::in_words;
 use super::segment_file::{self, Bounce, SegmentFile};
+use super::storage::piece_name;
 use super::{
     FlushMethod, Geometry, HEADER_BYTES, ManifestError, OpenError, Reached, Read, Slot, Storage, StorageError,
 };
@@ -319,11 +320,19 @@ impl Storage for FileStorage {
 
     fn quarantine(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
         let directory = self.inner.data_dir.join("quarantine");
-        let path = directory.join(name);
+        let path = directory.join(piece_name(name, bytes));
         let keep = || {
             file::create_private_directory(&directory)?;
             let file = file::open_private(&path, true)?;
-            file.write_all_at(bytes, file.metadata()?.len())?;
+            // A start that was refused, or died within the write, has left it here, whole or in part.
+            let mut found = vec![0; bytes.len()];
+            let is_there = file.metadata()?.len() == bytes.len() as u64
+                && file.read_exact_at(&mut found, 0).is_ok()
+                && found == bytes;
+            if !is_there {
+                file.set_len(0)?;
+                file.write_all_at(bytes, 0)?;
+            }
             file.sync_all()
         };
         keep().map_err(|error| StorageError::new("quarantine to", path.display().to_string(), error))?;

@@ -54,8 +54,14 @@ pub trait Storage: Clone + Send + 'static {
     fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError>;
     /// Replaces the manifest in whole, durably.
     fn replace_manifest(&self, bytes: &[u8]) -> Result<(), StorageError>;
-    /// Keeps bytes that are not part of the journal, for whoever investigates. Durable. Adds to what the name already holds.
+    /// Keeps bytes that are not part of the journal, for whoever investigates, under the name and their CRC. Durable. What is there already is kept
+    /// once: a start that is refused may be tried for ever.
     fn quarantine(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError>;
+}
+
+/// The file of a piece in quarantine.
+pub(super) fn piece_name(name: &str, bytes: &[u8]) -> String {
+    format!("{name}-crc32c-{:08x}", crc_fast::crc32_iscsi(bytes))
 }
 
 /// The environment's fault: the disk is gone, full, or not what it was.

@@ -7,8 +7,11 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 
 use super::machine::Findings;
-use crate::journal::{FileStorage, FlushNote, Geometry, Manifest, ManifestError, Storage, stranger_in, why_held};
-use crate::sys::file::{open_private, try_lock};
+use crate::journal::inspect::{Holder, holder};
+use crate::journal::{
+    FileStorage, FlushNote, Geometry, Manifest, ManifestError, Storage, stranger_in, why_held, why_to_hold,
+};
+use crate::sys::file::{open_private, read_small, try_lock};
 
 const KEY: &str = "engine.data_dir";
 
@@ -94,7 +97,25 @@ impl Findings<'_> {
         if let Ok(Some(why)) = why_held(&self.config.engine.data_dir) {
             let shown = self.config.engine.data_dir.display();
             let mend = format!("`fixring recover --restored --data-dir {shown}` shows its sessions and frees it");
-            self.wrong(KEY, format!("it is held: {why}"), mend);
+            return self.wrong(KEY, format!("it is held: {why}"), mend);
+        }
+        self.to_be_held();
+    }
+
+    /// What a start would find that holds the directory, or whose ring it would want. Nothing is said of one that an engine runs on.
+    fn to_be_held(&mut self) {
+        let data_dir = &self.config.engine.data_dir;
+        let bytes = FileStorage::open(data_dir, Geometry::default()).manifest();
+        let manifest = bytes.ok().flatten().and_then(|bytes| Manifest::of_text(&bytes).ok());
+        let Some(manifest) = manifest.filter(|_| holder(data_dir) == Holder::Nobody) else { return };
+        match why_to_hold(&manifest, data_dir, &self.config.persistence.ring_dir) {
+            Ok(None) => {}
+            Ok(Some(why)) => {
+                let mend = format!("`fixring recover --restored --data-dir {}` shows its sessions", data_dir.display());
+                self.wrong(KEY, format!("a start will hold it: {why}"), mend);
+            }
+            // The journal's errors say their remedy themselves.
+            Err(error) => self.wrong(KEY, error.to_string(), ""),
         }
     }
 
@@ -108,7 +129,8 @@ impl Findings<'_> {
         match outcome {
             Ok(true) => self.ok(KEY, "no process uses it"),
             Ok(false) => {
-                let pid = fs::read_to_string(&path).unwrap_or_default();
+                let pid = read_small(&path, 64).unwrap_or_default();
+                let pid = String::from_utf8_lossy(&pid);
                 let pid = pid.trim();
                 let what =
                     if pid.is_empty() { "it is in use".into() } else { format!("it is in use by process {pid}") };

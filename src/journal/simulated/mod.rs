@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use super::storage::piece_name;
 use super::{Geometry, Reached, Slot, Storage, StorageError};
 use image::FileImage;
 
@@ -414,8 +415,8 @@ impl Storage for SimulatedStorage {
             Effect::Part => volume.random.usize(..=bytes.len()),
             Effect::Whole => bytes.len(),
         };
-        let named = volume.quarantined.entry(name.to_owned()).or_default();
-        named.cached.get_or_insert_default().extend_from_slice(&bytes[..length]);
+        let named = volume.quarantined.entry(piece_name(name, bytes)).or_default();
+        named.cached = Some(bytes[..length].to_vec());
         if effect == Effect::Whole {
             named.sync();
         }
