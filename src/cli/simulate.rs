@@ -17,6 +17,8 @@ use crate::simulate::{Failure, Seen, run, run_traced};
 const FAILURES_MAX: usize = 10;
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 const THREADS_MAX: u64 = 1_024;
+/// So many worlds meet everything that there is to meet; a run of as many that does not has failed.
+const SEEDS_DEFAULT: u64 = 200;
 
 /// Crash two engines again and again in a simulated world, and check that nothing is lost, doubled or released too early
 ///
@@ -28,7 +30,7 @@ const THREADS_MAX: u64 = 1_024;
 #[derive(clap::Args, Debug)]
 pub(super) struct SimulateOptions {
     /// How many worlds
-    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = SEEDS_DEFAULT, value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
     /// The first one's seed
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -141,6 +143,11 @@ fn many(options: &SimulateOptions) -> Exit {
     print_line!("{}", table(&seen));
     let failures = run.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     let took = format!("{} crashes in {} worlds, {:.1} s", seen.crashes, seen.worlds, start.elapsed().as_secs_f64());
+    let never_met = if seeds < SEEDS_DEFAULT { Vec::new() } else { seen.never_met() };
+    if failures.is_empty() && !never_met.is_empty() {
+        println!("{took}: FAILED, since these worlds never met: {}", never_met.join("; "));
+        return Exit::Failed;
+    }
     if failures.is_empty() {
         print_line!("{took}: every rule held");
         return Exit::Ok;

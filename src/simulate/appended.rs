@@ -6,12 +6,14 @@
 //! before which lies all that may not be lost ([`Appended::recovered`]).
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::Range;
 
 use super::node::Crash;
 use super::wire::{Left, mix};
 use crate::journal::simulated::SimulatedStorage;
 use crate::journal::{
-    Flusher, Geometry, HEADER_BYTES, Kind, Mode, RecordHeader, RecoveredSession, StoredNumbers, flags, header_at,
+    Flusher, Geometry, HEADER_BYTES, Kind, Mode, RecordHeader, RecoveredSession, Rollback, StoredNumbers, flags,
+    header_at,
 };
 use crate::session::Identity;
 
@@ -21,6 +23,8 @@ pub struct Appended {
     journal: u16,
     /// Of each session that the configuration names, by CompIDs.
     modes: HashMap<(String, String), Mode>,
+    /// Messages that are older are not sent again; 0 where all are.
+    retention_ns: u64,
     sessions: BTreeMap<u32, Session>,
     numbers: HashMap<(String, String), u32>,
     /// Oldest first. Those that are recycled by now are forgotten.
@@ -44,22 +48,42 @@ struct Commit {
     start: u64,
     end: u64,
     hash: u64,
+    /// What was synced when it was appended.
+    synced: u64,
+    /// The volume does not have it any more: it was damaged, and a start went on that needs nothing of it.
+    is_rotten: bool,
 }
 
 #[derive(Default)]
 struct Session {
     mode: Mode,
     epoch: u32,
-    /// One more than the highest number that a record has used.
+    /// As the records so far state them.
     next_out: u64,
+    next_in: u64,
+    /// The same at the end of each commit that changed them, oldest first, as far back as a loss can reach.
+    numbers: VecDeque<(u64, Numbers)>,
+    /// Where a start after a loss goes on, until its first record says so.
+    moved_to: Option<u64>,
+    /// The end of the commit that defines it.
+    defined_end: u64,
+    /// Epoch and next number of what has left.
+    left: (u32, u64),
     /// What the journal has stated of numbers and is not known to be on the media, oldest first.
     stated: VecDeque<Stated>,
     /// The newest that is.
     durable: Stated,
     /// Records that go on the wire, oldest first.
     sent: VecDeque<Sent>,
-    /// Where each message that took a number lies, of this epoch.
-    stored: BTreeMap<u64, u64>,
+    /// Where each message that took a number lies, of this epoch, and when it was stored.
+    stored: BTreeMap<u64, (u64, u64)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Numbers {
+    epoch: u32,
+    next_out: u64,
+    next_in: u64,
 }
 
 /// A Numbers record.
@@ -121,6 +145,15 @@ impl Kept {
         }
     }
 
+    /// What was on stable media when the engine died.
+    pub fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    pub fn ring_is_lost(&self) -> bool {
+        self.ring_is_lost
+    }
+
     pub fn after(&mut self, crash: Crash, ring_is_lost: bool) {
         self.worst = self.worst.max(crash);
         self.ring_is_lost |= ring_is_lost;
@@ -134,11 +167,12 @@ impl Kept {
 }
 
 impl Appended {
-    pub fn new(geometry: Geometry, journal: u16, modes: HashMap<(String, String), Mode>) -> Self {
+    pub fn new(geometry: Geometry, journal: u16, modes: HashMap<(String, String), Mode>, retention_ns: u64) -> Self {
         Self {
             geometry,
             journal,
             modes,
+            retention_ns,
             sessions: BTreeMap::new(),
             numbers: HashMap::new(),
             commits: VecDeque::new(),
@@ -165,6 +199,7 @@ impl Appended {
 
     /// Takes down what the worker has appended. To be called before the flusher takes its next turn.
     pub fn witness(&mut self, flusher: &mut Flusher<SimulatedStorage>) {
+        let synced = flusher.watermarks().synced();
         let mut bytes = std::mem::take(&mut self.bytes);
         while self.end < flusher.watermarks().appended() {
             bytes.clear();
@@ -172,7 +207,7 @@ impl Appended {
             assert!(!bytes.is_empty(), "what is appended can be read");
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let length = self.commit(rest);
+                let length = self.commit(rest, synced);
                 rest = &rest[length..];
             }
         }
@@ -180,16 +215,18 @@ impl Appended {
         let oldest = self.geometry.oldest_position(self.end);
         if self.commits.front().is_some_and(|commit| commit.start < oldest) {
             for session in self.sessions.values_mut() {
-                session.stored.retain(|_, position| *position >= oldest);
+                session.stored.retain(|_, (position, _)| *position >= oldest);
             }
         }
+        // A segment that the archive waits for is behind the ring by so much at most.
+        let oldest = oldest.saturating_sub(self.geometry.ring_bytes);
         while self.commits.front().is_some_and(|commit| commit.start < oldest) {
             self.commits.pop_front();
         }
     }
 
     /// The commit that `bytes` begin with. Its length.
-    fn commit(&mut self, bytes: &[u8]) -> usize {
+    fn commit(&mut self, bytes: &[u8], synced: u64) -> usize {
         let start = self.end;
         let records = records_of(bytes, start).expect("a worker appends whole commits");
         let length: u64 = records.iter().map(RecordHeader::padded_bytes).sum();
@@ -218,27 +255,67 @@ impl Appended {
             let crc = crc_fast::crc32_iscsi(&payload[..header.payload_bytes() as usize]);
             let session = self.sessions.entry(header.session).or_default();
             if header.kind == Kind::Outbound {
-                session.stored.insert(header.msg_seq_num, position);
+                session.stored.insert(header.msg_seq_num, (position, header.time_ns));
             }
-            let (epoch, number) = (session.epoch, header.msg_seq_num);
+            // Not the session's, which a later record of this commit may have raised.
+            let (epoch, number) = (header.epoch, header.msg_seq_num);
             session.sent.push_back(Sent { epoch, number, crc, commit_end: end, mode });
             while session.sent.front().is_some_and(|sent| sent.commit_end + self.geometry.ring_bytes < end) {
                 session.sent.pop_front();
             }
         }
+        let ring_bytes = self.geometry.ring_bytes;
+        for session in self.sessions.values_mut() {
+            session.note_numbers(end, ring_bytes);
+        }
+        for header in records.iter().filter(|header| header.kind == Kind::SessionDefined) {
+            self.sessions.entry(header.session).or_default().defined_end = end;
+        }
         let hash = hash_of(bytes, &records);
-        self.commits.push_back(Commit { start, end, hash });
+        self.commits.push_back(Commit { start, end, hash, synced, is_rotten: false });
         (self.end, self.count) = (end, self.count + 1);
         length as usize
     }
 
-    /// What recovery says of the sessions: their numbers go on where the next record will find them.
-    pub fn go_on(&mut self, sessions: &[RecoveredSession]) {
+    /// What recovery says of the sessions: their numbers are what the records add up to, and above everything that has left. Where they
+    /// were moved, they go on where the next record will find them.
+    pub fn go_on(&mut self, sessions: &[RecoveredSession], rollbacks: &[(u32, Rollback)]) {
         for found in sessions {
             let (epoch, lease) = self.stated(found.number);
             assert_eq!(found.epoch, epoch, "session {} is in another epoch than the journal says", found.number);
             assert!(found.lease >= lease, "session {} has lost its lease {lease}: {found:?}", found.number);
-            self.sessions.entry(found.number).or_default().next_out = found.next_out;
+            let session = self.sessions.entry(found.number).or_default();
+            let rollback = rollbacks.iter().find(|(number, _)| *number == found.number);
+            session.moved_to = rollback.map(|_| found.next_out);
+            let next_out = rollback.map_or(found.next_out, |(_, rollback)| rollback.lost_from);
+            let numbers = Numbers { epoch, next_out, next_in: found.next_in };
+            assert_eq!(numbers, session.as_stored(), "session {}: not what its records add up to", found.number);
+            let next = (found.epoch, found.next_out);
+            assert!(next >= session.left, "session {} goes on at {next:?}, {:?} has left", found.number, session.left);
+        }
+    }
+
+    /// Of each session `(next_out, next_in)`, as its records and the last start say.
+    pub fn numbers(&self) -> impl Iterator<Item = (u32, (u64, u64))> {
+        let numbers = |session: &Session| (session.moved_to.unwrap_or(session.next_out), session.next_in);
+        self.sessions.iter().map(move |(number, session)| (*number, numbers(session)))
+    }
+
+    /// Whether something that lies behind the place and was synced proves that the place was synced too.
+    pub fn is_proven(&self, place: &Range<u64>, synced: u64) -> bool {
+        let proves = |commit: &Commit| commit.start >= place.end && commit.end <= synced && commit.synced > place.start;
+        self.commits.iter().any(proves)
+    }
+
+    /// A segment is archived: the copy has the commits that were appended, as far as they are still known.
+    pub fn archived(&mut self, segment: u64, copy: &[u8]) {
+        let first = segment * self.geometry.segment_bytes;
+        let within = first..first + self.geometry.segment_bytes;
+        let commits = self.commits.iter().filter(|commit| within.contains(&commit.start) && commit.end <= within.end);
+        for Commit { start, end, hash, .. } in commits.filter(|commit| !commit.is_rotten) {
+            let bytes = &copy[(start - first) as usize..(end - first) as usize];
+            let found = records_of(bytes, *start).map(|records| hash_of(bytes, &records));
+            assert!(found == Some(*hash), "archived and not what was appended: {start}..{end}");
         }
     }
 
@@ -251,7 +328,9 @@ impl Appended {
                 let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
                 let name = (text(&identity.sender_comp_id), text(&identity.target_comp_id));
                 let mode = self.modes.get(&name).copied().expect("a session of the configuration");
-                self.sessions.insert(header.session, Session { mode, ..Session::default() });
+                let left = self.sessions.get(&header.session).map_or((0, 0), |session| session.left);
+                let new = Session { mode, next_out: 1, next_in: 1, left, ..Session::default() };
+                self.sessions.insert(header.session, new);
                 self.numbers.insert(name, header.session);
                 Mode::Buffered
             }
@@ -260,7 +339,11 @@ impl Appended {
                 let session = self.sessions.entry(header.session).or_default();
                 let begins = header.epoch > session.epoch;
                 let is_lowered = numbers.next_out < session.next_out;
-                (session.epoch, session.next_out) = (header.epoch, numbers.next_out);
+                (session.epoch, session.next_out, session.next_in) = (header.epoch, numbers.next_out, numbers.next_in);
+                if session.left.0 == header.epoch {
+                    // By agreement with the peer, see `is_lowered`.
+                    session.left.1 = session.left.1.min(numbers.next_out);
+                }
                 if begins {
                     session.stored.clear();
                 }
@@ -272,20 +355,35 @@ impl Appended {
                 session.mode
             }
             Kind::Inbound | Kind::Replay => {
-                self.sessions.get(&header.session).map_or(Mode::Buffered, |session| session.mode)
+                let session = self.sessions.entry(header.session).or_default();
+                if header.kind == Kind::Inbound && header.has(flags::COUNTED) {
+                    session.next_in = header.msg_seq_num + 1;
+                }
+                session.mode
             }
-            Kind::Pad | Kind::IncarnationStart | Kind::State | Kind::CleanStop => Mode::Buffered,
+            Kind::IncarnationStart | Kind::State => {
+                for session in self.sessions.values_mut() {
+                    session.next_out = session.moved_to.take().unwrap_or(session.next_out);
+                }
+                Mode::Buffered
+            }
+            Kind::Pad | Kind::CleanStop => Mode::Buffered,
         }
     }
 
     /// A message of this journal left on the wire: its commit, and each before it, is where its mode says. A gap fill stands for no message
-    /// of an application that could have been sent again. Whether it stands for one that could not, since its segment was recycled.
-    pub fn left(&mut self, left: &Left, storage: &SimulatedStorage) -> bool {
+    /// of an application that could have been sent again. How many of those that it stands for were too old; the others' segments are recycled.
+    pub fn left(&mut self, left: &Left, storage: &SimulatedStorage, now_ns: u64) -> u64 {
         let number = self.session(&left.way.0, &left.way.1).expect("a session of this journal");
         let session = &self.sessions[&number];
         let oldest = self.geometry.oldest_position(self.end);
-        let is_kept = |number: &&u64| session.stored.get(number).is_some_and(|position| *position >= oldest);
+        let stored = |number: &u64| session.stored.get(number).filter(|(position, _)| *position >= oldest);
+        let is_aged = |time_ns: u64| self.retention_ns > 0 && time_ns + self.retention_ns < now_ns;
+        let aged = left.covers.iter().filter(|number| stored(number).is_some_and(|(_, time_ns)| is_aged(*time_ns)));
+        let aged = aged.count() as u64;
+        let is_kept = |number: &&u64| stored(number).is_some_and(|(_, time_ns)| !is_aged(*time_ns));
         let kept = left.covers.iter().find(is_kept);
+        let kept = kept.filter(|_| !self.commits.iter().any(|commit| commit.is_rotten));
         assert!(kept.is_none(), "a gap fill stands for a message that the journal still has: {kept:?} of {left:?}");
         // Newest first. The same bytes may be there twice: sent again twice within a millisecond.
         let same = |sent: &&Sent| sent.number == left.msg_seq_num && sent.crc == left.crc;
@@ -311,7 +409,9 @@ impl Appended {
         let released = &mut self.released[safe.mode as usize];
         *released = safe.commit_end.max(*released);
         self.releases[safe.mode as usize] += 1;
-        !left.covers.is_empty()
+        let session = self.sessions.get_mut(&number).expect("looked at");
+        session.left = session.left.max((safe.epoch, left.next));
+        aged
     }
 
     /// Whether a loss cannot bring the number again: the media have it, or a lease of its epoch above it.
@@ -347,7 +447,7 @@ impl Appended {
         let from = if is_durable { self.on_media } else { self.in_cache };
         let first = self.commits.partition_point(|commit| commit.start < from);
         for at in first..self.commits.len() {
-            let Commit { start, end, hash } = self.commits[at];
+            let Commit { start, end, hash, .. } = self.commits[at];
             if end > to {
                 break;
             }
@@ -376,7 +476,15 @@ impl Appended {
 
     /// A recovery has found the journal's end. What lies before it is what was appended, whole commits of it, on the media; and nothing is
     /// beyond it that must have survived. The number of commits that are lost.
-    pub fn recovered(&mut self, end: u64, kept: &Kept, storage: &SimulatedStorage, from: u64) -> u64 {
+    /// What is `damaged` may be different where it was not needed.
+    pub fn recovered(
+        &mut self,
+        end: u64,
+        kept: &Kept,
+        storage: &SimulatedStorage,
+        from: u64,
+        damaged: Option<&Range<u64>>,
+    ) -> u64 {
         let boundary = end == 0 || end == self.end || self.commits.iter().any(|commit| commit.start == end);
         assert!(boundary && end <= self.end, "recovered up to {end}, where no commit of up to {} ends", self.end);
         assert!(end >= kept.must, "recovered up to {end}, {kept:?} must have survived");
@@ -392,11 +500,17 @@ impl Appended {
             lost += 1;
         }
         self.end = end;
+        self.sessions.retain(|number, session| {
+            assert!(session.defined_end <= end || session.left == (0, 0), "session {number} has sent and is lost");
+            session.defined_end <= end
+        });
+        self.numbers.retain(|_, number| self.sessions.contains_key(number));
         for session in self.sessions.values_mut() {
             while session.sent.back().is_some_and(|sent| sent.commit_end > end) {
                 session.sent.pop_back();
             }
-            session.stored.retain(|_, position| *position < end);
+            session.stored.retain(|_, (position, _)| *position < end);
+            session.fall_back(end);
             while session.stated.back().is_some_and(|stated| stated.commit_end > end) {
                 session.stated.pop_back();
             }
@@ -408,13 +522,49 @@ impl Appended {
         let from = from.max(self.geometry.oldest_position(end));
         let first = self.commits.partition_point(|commit| commit.start < from);
         for at in first..self.commits.len() {
-            let Commit { start, end, hash } = self.commits[at];
+            let Commit { start, end, hash, is_rotten, .. } = self.commits[at];
+            if is_rotten {
+                continue;
+            }
             let found = self.stored_hash(start, end, storage, true);
+            if found != Some(hash) && damaged.is_some_and(|damaged| start < damaged.end && damaged.start < end) {
+                self.commits[at].is_rotten = true;
+                continue;
+            }
             assert!(found == Some(hash), "recovered and not the same on the media: {start}..{end}");
             self.compared += 1;
         }
         (self.in_cache, self.on_media) = (end, end);
         lost
+    }
+}
+
+impl Session {
+    fn as_stored(&self) -> Numbers {
+        Numbers { epoch: self.epoch, next_out: self.next_out, next_in: self.next_in }
+    }
+
+    /// At a commit's end.
+    fn note_numbers(&mut self, commit_end: u64, ring_bytes: u64) {
+        let numbers = self.as_stored();
+        if self.numbers.back().is_none_or(|(_, before)| *before != numbers) {
+            self.numbers.push_back((commit_end, numbers));
+        }
+        // No more than a ring's length is ever lost.
+        while self.numbers.get(1).is_some_and(|(at, _)| at + ring_bytes < commit_end) {
+            self.numbers.pop_front();
+        }
+    }
+
+    /// What comes after `end` is lost.
+    fn fall_back(&mut self, end: u64) {
+        while self.numbers.back().is_some_and(|(at, _)| *at > end) {
+            self.numbers.pop_back();
+        }
+        if let Some((_, numbers)) = self.numbers.back() {
+            (self.epoch, self.next_out, self.next_in) = (numbers.epoch, numbers.next_out, numbers.next_in);
+        }
+        self.moved_to = None;
     }
 }
 
@@ -480,7 +630,7 @@ mod tests {
             let manifest = prepare(&storage, &settings).unwrap();
             let ring = RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0;
             let journal = open_over(&storage, manifest, vec![ring], &settings).unwrap().journals.remove(0);
-            let witness = Appended::new(GEOMETRY, 0, HashMap::from([(way(), mode)]));
+            let witness = Appended::new(GEOMETRY, 0, HashMap::from([(way(), mode)]), 0);
             let mut stored = Self { storage, journal, witness };
             let identity = Identity::new(b"FIX.4.4", b"US", b"THEM").to_bytes();
             stored.append(|writer| _ = writer.append_session_defined(0, 0, &identity).unwrap());
@@ -530,7 +680,7 @@ mod tests {
             if mode != Mode::Buffered {
                 stored.flush();
             }
-            stored.witness.left(&left, &stored.storage);
+            stored.witness.left(&left, &stored.storage, 0);
             assert_eq!((stored.witness.releases.iter().sum::<u64>(), stored.witness.below_lease), (1, 1));
         }
     }
@@ -540,7 +690,7 @@ mod tests {
     fn a_number_that_leaves_without_a_lease_and_may_be_lost_is_found_out() {
         let mut stored = Stored::new(Mode::Buffered);
         let left = stored.message(1);
-        stored.witness.left(&left, &stored.storage);
+        stored.witness.left(&left, &stored.storage, 0);
     }
 
     #[test]
@@ -549,7 +699,7 @@ mod tests {
         let mut stored = Stored::new(Mode::Buffered);
         stored.lease(65);
         let left = stored.message(1);
-        stored.witness.left(&left, &stored.storage);
+        stored.witness.left(&left, &stored.storage, 0);
     }
 
     #[test]
@@ -559,7 +709,7 @@ mod tests {
         stored.lease(65);
         stored.flush();
         let left = stored.message(65);
-        stored.witness.left(&left, &stored.storage);
+        stored.witness.left(&left, &stored.storage, 0);
     }
 
     #[test]
@@ -567,7 +717,44 @@ mod tests {
     fn a_recovery_that_forgets_a_lease_is_found_out() {
         let mut stored = Stored::new(Mode::Buffered);
         stored.lease(65);
-        stored.witness.go_on(&[RecoveredSession::new(0, b"")]);
+        stored.witness.go_on(&[RecoveredSession::new(0, b"")], &[]);
+    }
+
+    #[test]
+    #[should_panic = "add up to"]
+    fn a_recovery_whose_numbers_are_not_those_of_its_records_is_found_out() {
+        let mut stored = Stored::new(Mode::Sync);
+        stored.message(1);
+        stored.witness.go_on(&[RecoveredSession::new(0, b"")], &[]);
+    }
+
+    #[test]
+    #[should_panic = "(0, 2) has left"]
+    fn a_recovery_that_goes_on_below_what_has_left_is_found_out() {
+        let mut stored = Stored::new(Mode::Buffered);
+        stored.lease(65);
+        stored.flush();
+        let end = stored.witness.end();
+        let left = stored.message(1);
+        let mut kept = Kept::of(&stored.journal.flusher, false);
+        kept.after(Crash::Node, true);
+        stored.witness.left(&left, &stored.storage, 0);
+        stored.witness.recovered(end, &kept, &stored.storage, 0, None);
+        let forgetful = RecoveredSession { lease: 65, ..RecoveredSession::new(0, b"") };
+        stored.witness.go_on(&[forgetful], &[]);
+    }
+
+    #[test]
+    #[should_panic = "archived and not what was appended"]
+    fn an_archive_that_is_given_something_else_is_found_out() {
+        let mut stored = Stored::new(Mode::Sync);
+        stored.message(1);
+        stored.flush();
+        let mut copy = vec![0; GEOMETRY.segment_bytes as usize];
+        stored.storage.read_durable(Slot { journal: 0, number: 0 }, 0, &mut copy);
+        stored.witness.archived(0, &copy);
+        copy[stored.witness.end() as usize - 64] ^= 1;
+        stored.witness.archived(0, &copy);
     }
 
     #[test]
@@ -575,7 +762,7 @@ mod tests {
     fn what_leaves_before_it_is_written_is_found_out() {
         let mut stored = Stored::new(Mode::Flush);
         let left = stored.message(1);
-        stored.witness.left(&left, &stored.storage);
+        stored.witness.left(&left, &stored.storage, 0);
     }
 
     #[test]
@@ -585,7 +772,7 @@ mod tests {
         let left = stored.message(1);
         stored.storage.lie(crate::journal::simulated::Lie::Sync);
         stored.flush();
-        stored.witness.left(&left, &stored.storage);
+        stored.witness.left(&left, &stored.storage, 0);
     }
 
     #[test]
@@ -593,7 +780,7 @@ mod tests {
     fn what_leaves_and_was_never_appended_is_found_out() {
         let mut stored = Stored::new(Mode::Buffered);
         let left = Left { msg_seq_num: 2, ..stored.message(1) };
-        stored.witness.left(&left, &stored.storage);
+        stored.witness.left(&left, &stored.storage, 0);
     }
 
     #[test]
@@ -602,7 +789,7 @@ mod tests {
         let mut stored = Stored::new(Mode::Buffered);
         stored.message(1);
         let left = Left { covers: vec![1], ..stored.message(2) };
-        stored.witness.left(&left, &stored.storage);
+        stored.witness.left(&left, &stored.storage, 0);
     }
 
     #[test]
@@ -612,7 +799,7 @@ mod tests {
         stored.message(1);
         stored.flush();
         let end = stored.witness.end() - 64;
-        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0);
+        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0, None);
     }
 
     #[test]
@@ -624,7 +811,7 @@ mod tests {
         stored.flush();
         let mut kept = Kept::of(&stored.journal.flusher, false);
         kept.after(Crash::Node, true);
-        stored.witness.recovered(end, &kept, &stored.storage, 0);
+        stored.witness.recovered(end, &kept, &stored.storage, 0, None);
     }
 
     #[test]
@@ -637,6 +824,6 @@ mod tests {
         // The first byte of the payload.
         let offset = end - 64;
         stored.storage.corrupt(Slot { journal: 0, number: 0 }, offset, |byte| byte ^ 1);
-        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0);
+        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0, None);
     }
 }

@@ -1,4 +1,4 @@
-//! Whole engines in one thread: a worker, a flusher and a stager over a simulated volume, network and clock.
+//! Whole engines in one thread: workers, flushers, stagers and archivers over a simulated volume, network, archive and clock.
 //!
 //! A [`Node`] is a machine that an engine runs on: what survives the engine's end (volume, ring) belongs to it, what does not
 //! is its [`Running`]. Nothing here decides what to check, see [`super::wire`] for what the network saw.
@@ -8,22 +8,26 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::shelf::Shelf;
 use super::wire::{Tapped, Wire};
 use crate::application::Application;
 use crate::config::Config;
 use crate::control::{PublishedState, Shared};
 use crate::engine::{
-    Adopted, Directory, Environment, Event, Limits, Mailbox, ResolveRequest, StartError, Worker, events, restore,
+    Adopted, Directory, Environment, Event, HandOver, Limits, Mailbox, ResolveRequest, StartError, Worker, events,
+    restore,
 };
 use crate::fix::UtcTimestamp;
+use crate::journal::archive::{ArchiveError, Archiver, archive_before_recovery};
 use crate::journal::simulated::SimulatedStorage;
 use crate::journal::{
-    FlushMethod, Flusher, Geometry, RecoveredSession, RecoveryReport, Recycling, Rollback, Settings, Stager, open_over,
-    prepare,
+    FlushMethod, Flusher, Geometry, Manifest, RecoveredSession, RecoveryReport, Recycling, Rollback, Settings, Stager,
+    open_over, prepare,
 };
 use crate::session::Now;
-use crate::sys::ring::{RingKeeper, RingMemory};
-use crate::transport::simulated::{Host, SimulatedNetwork};
+use crate::sys::ring::{IDENTITY_BYTES, Marks, RingKeeper, RingMemory};
+use crate::transport::Transport;
+use crate::transport::simulated::{Host, SimulatedNetwork, SimulatedTransport};
 
 /// 2026-01-05 00:00:00 UTC, a Monday.
 const START_UNIX_NS: u64 = 1_767_571_200_000_000_000;
@@ -86,24 +90,43 @@ pub struct Node {
     pub muted: Rc<Cell<bool>>,
     /// The rings are files on the volume: a pod's death leaves them.
     pub rings_on_volume: bool,
+    pub workers: u32,
+    /// Where sealed segments go, and have to before they are recycled. It survives the machine.
+    pub archive: Option<Shelf>,
+}
+
+/// All of a ring's memory.
+#[derive(Clone)]
+pub struct RingImage {
+    identity: [u8; IDENTITY_BYTES],
+    owner: u64,
+    marks: Marks,
+    data: Vec<u8>,
 }
 
 /// An engine while it lives.
 pub struct Running<A: Application> {
+    /// The first worker, which accepts connections.
     pub worker: Worker<Tapped, A>,
+    /// The others, in their order.
+    pub others: Vec<Worker<Tapped, A>>,
     pub journals: Vec<Carried>,
     pub shared: Arc<Shared>,
     pub incarnation: u32,
     host: Host,
-    events: rtrb::Consumer<Event>,
-    /// Kept so that the worker's ends do not see them abandoned. Endpoints are addresses here: nothing is resolved.
-    _mail: (rtrb::Consumer<ResolveRequest>, rtrb::Producer<crate::engine::Resolved>),
+    /// By worker.
+    events: Vec<rtrb::Consumer<Event>>,
+    /// Kept so that the workers' ends do not see them abandoned. Endpoints are addresses here: nothing is resolved.
+    _mail: Vec<Mail>,
 }
+
+type Mail = (rtrb::Consumer<ResolveRequest>, rtrb::Producer<crate::engine::Resolved>);
 
 /// What housekeeping has of one journal, and what recovery found in it.
 pub struct Carried {
     pub flusher: Flusher<SimulatedStorage>,
     pub stager: Stager<SimulatedStorage>,
+    pub archiver: Option<Archiver<SimulatedStorage>>,
     pub recycling: Arc<Recycling>,
     pub report: RecoveryReport,
     /// By session number.
@@ -149,6 +172,8 @@ impl Node {
             accept_fails: Rc::default(),
             muted: Rc::default(),
             rings_on_volume: false,
+            workers: 1,
+            archive: None,
         }
     }
 
@@ -183,13 +208,15 @@ impl Node {
     ) -> Result<Running<A>, StartError> {
         let rings = self.rings();
         let manifest = prepare(&self.storage, &self.settings).map_err(StartError::Journal)?;
+        self.archive_first(&manifest, &rings, now)?;
         let opened = open_over(&self.storage, manifest, rings, &self.settings).map_err(StartError::Journal)?;
         let count = self.settings.geometry.journals;
         let snapshot_bytes_max = self.settings.geometry.snapshot_bytes_max() as u32;
         let message_bytes_max = self.config.engine.message_bytes_max;
         let incarnation = opened.incarnation;
-        let shared = Shared::new(1, usize::from(count));
-        let (mut adopted, mut journals) = (Vec::new(), Vec::new());
+        let shared = Shared::new(self.workers as usize, usize::from(count));
+        let mut adopted: Vec<Vec<Adopted<A>>> = (0..self.workers).map(|_| Vec::new()).collect();
+        let mut journals = Vec::new();
         for journal in opened.journals {
             let number = journal.number;
             let mut application = make(Environment { journal: number, incarnation, snapshot_bytes_max });
@@ -198,16 +225,19 @@ impl Node {
                 Err(error) => StartError::Storage(error),
             })?;
             let report = journal.recovered.report.clone();
+            let shelf = self.archive.as_ref().map(|shelf| Box::new(shelf.target(number)));
+            let archiver = shelf.map(|target| journal.archiver(opened.uuid, target, true));
             let fresh = journal.recovered.rollbacks.iter().filter(|placed| placed.position == report.end);
             journals.push(Carried {
                 flusher: journal.flusher,
                 stager: journal.stager,
+                archiver,
                 recycling: journal.recycling,
                 rollbacks: fresh.map(|placed| (placed.session, placed.rollback)).collect(),
                 report,
                 recovered: journal.recovered.sessions.clone(),
             });
-            adopted.push(Adopted {
+            adopted[self.worker_of(number)].push(Adopted {
                 number,
                 writer: journal.writer,
                 incarnation,
@@ -217,27 +247,60 @@ impl Node {
                 counters: shared.journal(usize::from(number)),
             });
         }
-        let (sink, ring_of_events) = events(shared.worker(0));
-        let (resolve, requests) = rtrb::RingBuffer::new(16);
-        let (answers, resolved) = rtrb::RingBuffer::new(16);
-        let mailbox = Mailbox { events: sink, resolve, resolved, hand_over_to: vec![None], handed_over: Vec::new() };
-        let (stalled, accept_fails) = (Rc::clone(&self.stalled), Rc::clone(&self.accept_fails));
-        let network = network.transport(host, &self.listen);
-        let transport = Tapped::new(network, wire.clone(), stalled, accept_fails, Rc::clone(&self.muted));
-        let worker = Worker::new(
-            0,
-            transport,
-            adopted,
-            vec![0; usize::from(count)],
-            Arc::clone(&self.directory),
-            Arc::clone(&shared),
-            self.limits(),
-            mailbox,
-            shared.worker(0),
-            now,
-        );
-        let _mail = (requests, answers);
-        Ok(Running { worker, journals, shared, incarnation, host, events: ring_of_events, _mail })
+        let mut workers = Vec::new();
+        let (mut events_of_workers, mut mail) = (Vec::new(), Vec::new());
+        let mut hand_overs = HandOvers::new(self.workers as usize);
+        for (number, adopted) in (0..self.workers).zip(adopted) {
+            let (sink, ring_of_events) = events(shared.worker(number as usize));
+            let (resolve, requests) = rtrb::RingBuffer::new(16);
+            let (answers, resolved) = rtrb::RingBuffer::new(16);
+            let (hand_over_to, handed_over) = hand_overs.of(number as usize);
+            let mailbox = Mailbox { events: sink, resolve, resolved, hand_over_to, handed_over };
+            events_of_workers.push(ring_of_events);
+            mail.push((requests, answers));
+            // Listeners belong to the first worker.
+            let listen = if number == 0 { &self.listen[..] } else { &[] };
+            let (stalled, accept_fails) = (Rc::clone(&self.stalled), Rc::clone(&self.accept_fails));
+            let transport = network.transport(host, listen);
+            workers.push(Worker::new(
+                number,
+                Tapped::new(transport, wire.clone(), stalled, accept_fails, Rc::clone(&self.muted)),
+                adopted,
+                (0..count).map(|journal| self.worker_of(journal) as u32).collect(),
+                Arc::clone(&self.directory),
+                Arc::clone(&shared),
+                self.limits(),
+                mailbox,
+                shared.worker(number as usize),
+                now,
+            ));
+        }
+        let others = workers.split_off(1);
+        let worker = workers.remove(0);
+        Ok(Running { worker, others, journals, shared, incarnation, host, events: events_of_workers, _mail: mail })
+    }
+
+    /// As the engine does: journals go to workers in turn.
+    fn worker_of(&self, journal: u16) -> usize {
+        usize::from(journal) % self.workers as usize
+    }
+
+    /// What a required archive must have before recovery overwrites it.
+    fn archive_first(&self, manifest: &Manifest, rings: &[RingMemory], now: Now) -> Result<(), StartError> {
+        let Some(shelf) = &self.archive else { return Ok(()) };
+        for (journal, ring) in (0..).zip(rings) {
+            let (appended, mut target) = (ring.marks().appended, shelf.patient(journal));
+            let pause = || now.monotonic_ns;
+            archive_before_recovery(&self.storage, manifest, journal, appended, &mut target, pause).map_err(
+                |error| match error {
+                    ArchiveError::Storage(error) => StartError::Storage(error),
+                    ArchiveError::Target(segment, error) => {
+                        panic!("{segment:?}: {error}, of a target that never fails")
+                    }
+                },
+            )?;
+        }
+        Ok(())
     }
 
     /// The rings as the engine before has left them, or new ones.
@@ -250,6 +313,19 @@ impl Node {
         let (rings, keepers) = rings.unzip();
         self.keepers = keepers;
         rings
+    }
+
+    /// Its rings as they lie there; no engine runs.
+    pub fn ring_images(&self) -> Vec<RingImage> {
+        let open = |keeper: &RingKeeper| keeper.open().expect("no engine runs");
+        self.keepers.iter().map(|keeper| RingImage::of(&open(keeper))).collect()
+    }
+
+    pub fn put_back_rings(&mut self, images: &[RingImage]) {
+        for (keeper, image) in self.keepers.iter().zip(images) {
+            let mut ring = keeper.open().expect("no engine runs");
+            ring.put_back(&image.identity, image.owner, image.marks, &image.data);
+        }
     }
 
     /// The machine loses what this kind of crash takes. No engine runs on it. The number of pages that were torn.
@@ -295,19 +371,82 @@ impl Node {
     }
 }
 
+impl RingImage {
+    fn of(ring: &RingMemory) -> Self {
+        let mut identity = [0; IDENTITY_BYTES];
+        identity.copy_from_slice(ring.identity());
+        Self { identity, owner: ring.owner(), marks: ring.marks(), data: ring.data().to_vec() }
+    }
+}
+
+/// The rings between each two workers of an engine.
+struct HandOvers(Vec<Ends>);
+
+type Connection = HandOver<<SimulatedTransport as Transport>::Detached>;
+/// Of one worker: by the other's number, and all that lead to it.
+type Ends = (Vec<Option<rtrb::Producer<Connection>>>, Vec<rtrb::Consumer<Connection>>);
+
+impl HandOvers {
+    fn new(workers: usize) -> Self {
+        let mut ends: Vec<Ends> = (0..workers).map(|_| Default::default()).collect();
+        for from in 0..workers {
+            for to in 0..workers {
+                let (producer, consumer) = rtrb::RingBuffer::new(4);
+                ends[from].0.push((from != to).then_some(producer));
+                if from != to {
+                    ends[to].1.push(consumer);
+                }
+            }
+        }
+        Self(ends)
+    }
+
+    fn of(&mut self, worker: usize) -> Ends {
+        std::mem::take(&mut self.0[worker])
+    }
+}
+
 impl<A: Application> Running<A> {
     /// One turn of each part.
     pub fn turn(&mut self, now: Now) {
-        self.worker.turn(now, None);
+        self.workers().for_each(|worker| _ = worker.turn(now, None));
         for journal in &mut self.journals {
             journal.flusher.turn(now.monotonic_ns).expect("a sound volume");
             journal.stager.turn().expect("a sound volume");
         }
     }
 
+    pub fn workers(&mut self) -> impl Iterator<Item = &mut Worker<Tapped, A>> {
+        std::iter::once(&mut self.worker).chain(&mut self.others)
+    }
+
+    pub fn is_finished(&self) -> bool {
+        self.worker.is_finished() && self.others.iter().all(Worker::is_finished)
+    }
+
+    /// The application of a journal, whichever worker has it.
+    pub fn application(&self, journal: usize) -> &A {
+        let (worker, desk) = self.place(journal);
+        worker.application(desk)
+    }
+
+    /// Of a session, as the worker has them: `(next_out, next_in)`.
+    pub fn numbers(&self, journal: usize, session: u32) -> (u64, u64) {
+        let (worker, desk) = self.place(journal);
+        worker.numbers(desk, session)
+    }
+
+    /// The worker that has a journal, and the journal's place there.
+    fn place(&self, journal: usize) -> (&Worker<Tapped, A>, usize) {
+        let workers = 1 + self.others.len();
+        let (number, desk) = (journal % workers, journal / workers);
+        let worker = if number == 0 { &self.worker } else { &self.others[number - 1] };
+        (worker, desk)
+    }
+
     /// What the engine has told since the last call.
     pub fn events(&mut self) -> Vec<Event> {
-        std::iter::from_fn(|| self.events.pop().ok()).collect()
+        self.events.iter_mut().flat_map(|ring| std::iter::from_fn(|| ring.pop().ok())).collect()
     }
 
     /// Session 0 and so on are established.

@@ -1,11 +1,15 @@
 //! What a seed decides for the whole world.
 
+use std::time::Duration;
+
 use crate::config::Config;
 
 const MODES: [&str; 3] = ["buffered", "flush", "sync"];
 const STEPS_BETWEEN_FAULTS_MAX: u32 = 120;
 /// In a few worlds, so that their journals go round.
 const STEPS_BETWEEN_FAULTS_LONG_MAX: u32 = 1_200;
+/// The shortest that a configuration may say.
+const RETENTION_AGE: Duration = Duration::from_secs(1);
 /// All segments of a journal together.
 const JOURNAL_KIB_MIN: u64 = 512;
 
@@ -18,6 +22,8 @@ pub struct Plan {
     /// NextExpectedMsgSeqNum(789): by both sides, by neither, or as it falls.
     pub next_expected: Option<bool>,
     pub news: bool,
+    /// The venue has no session by name: each Logon makes one.
+    pub is_template: bool,
     pub steps_between_faults_max: u32,
     /// Of each side: desk, venue.
     pub sides: [SidePlan; 2],
@@ -33,12 +39,22 @@ pub struct SidePlan {
     pub flush_interval_min_ns: u64,
     /// Of the engine; a session may be stronger.
     pub mode: usize,
+    pub workers: u32,
+    /// Each session names its journal; else a hash of its identity says which.
+    pub names_journals: bool,
+    /// Sealed segments have to be archived before they are recycled.
+    pub archives: bool,
+    /// Messages that are older than this are not sent again.
+    pub retention_age: Option<Duration>,
+    /// Its volume is damaged, or put back from a copy, while no engine runs.
+    pub is_damaged: bool,
 }
 
 impl Plan {
     pub fn new(random: &mut fastrand::Rng) -> Self {
         Self {
             sessions: random.usize(1..4),
+            is_template: random.u8(..5) == 0,
             begin_string: ["FIX.4.2", "FIX.4.4", "FIXT.1.1"][random.usize(..3)],
             reset: (random.u8(..6) == 0)
                 .then(|| ["reset_on_logon", "reset_on_logout", "reset_on_disconnect"][random.usize(..3)]),
@@ -55,10 +71,16 @@ impl Plan {
 
 impl SidePlan {
     fn new(random: &mut fastrand::Rng) -> Self {
+        let journals = if random.u8(..4) == 0 { random.u16(2..4) } else { 1 };
         Self {
-            journals: if random.u8(..5) == 0 { random.u16(2..4) } else { 1 },
+            journals,
+            workers: if random.u8(..3) == 0 { 1 } else { random.u32(1..=u32::from(journals)) },
+            names_journals: random.bool(),
+            archives: random.u8(..6) == 0,
+            retention_age: (random.u8(..16) == 0).then_some(RETENTION_AGE),
             rings_on_volume: random.u8(..6) == 0,
             writes_through: random.u8(..5) == 0,
+            is_damaged: false,
             flush_interval_min_ns: [0, 0, 0, 200_000][random.usize(..4)],
             mode: random.usize(..3),
         }
@@ -88,7 +110,9 @@ pub fn config(random: &mut fastrand::Rng, plan: &Plan, side: usize) -> Config {
     if !is_desk {
         text += "[[acceptor]]\nlisten = \"10.0.0.1:9880\"\n";
     }
-    for session in 0..plan.sessions {
+    let is_template = plan.is_template && !is_desk;
+    let retention_age = plan.sides[side].retention_age;
+    for session in 0..if is_template { 1 } else { plan.sessions } {
         // A session may be stronger than the rest.
         let mode = if random.u8(..3) == 0 { random.usize(mode..3) } else { mode };
         let next_expected = plan.begin_string != "FIX.4.2" && plan.next_expected.unwrap_or_else(|| random.bool());
@@ -99,15 +123,22 @@ pub fn config(random: &mut fastrand::Rng, plan: &Plan, side: usize) -> Config {
             MODES[mode],
             random.u32(1..12),
         );
+        if plan.sides[side].names_journals && !is_template {
+            text += &format!("journal = {}\n", session % usize::from(plan.sides[side].journals));
+        }
         text += &if is_desk {
             format!(
                 "role = \"initiator\"\nsender_comp_id = \"DESK{session}\"\ntarget_comp_id = \"VENUE\"\n\
                  connect = [\"10.0.0.1:9880\"]\nreconnect_min = \"5ms\"\nreconnect_max = \"50ms\"\n{}\n",
                 plan.reset.map_or_else(String::new, |key| format!("{key} = true")),
             )
+        } else if is_template {
+            "role = \"acceptor\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"*\"\n".to_string()
         } else {
             format!("role = \"acceptor\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"DESK{session}\"\n")
         };
     }
-    Config::parse(&text, "world").unwrap_or_else(|error| panic!("{error}\n{text}"))
+    let mut config = Config::parse(&text, "world").unwrap_or_else(|error| panic!("{error}\n{text}"));
+    config.persistence.retention_age = retention_age;
+    config
 }

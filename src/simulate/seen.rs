@@ -1,5 +1,8 @@
 //! What the worlds met.
 
+/// What a run of some hundred worlds need not meet.
+const RARE: [&str; 5] = ["heads", "recycled", "putting aside", "waited for a resend", "damage"];
+
 macro_rules! seen {
     ($($field:ident $label:literal,)*) => {
         /// Counts of one world, or of many. A run that never met the hard cases proves nothing.
@@ -19,6 +22,12 @@ macro_rules! seen {
             /// Each count with its name.
             pub fn rows(&self) -> Vec<(&'static str, u64)> {
                 vec![$(($label, self.$field),)*]
+            }
+
+            /// What some hundred worlds ought to meet and these did not: then nothing is known of it.
+            pub fn never_met(&self) -> Vec<&'static str> {
+                let rows = self.rows().into_iter().filter(|(name, count)| *count == 0 && !is_rare(name));
+                rows.map(|(name, _)| name).collect()
             }
         }
     };
@@ -80,5 +89,29 @@ seen! {
     segments_recycled "segments recycled",
     held "segments that waited for a resend before they were overwritten",
     writes_through "engines whose writes are on the media when they return",
-    multi_journal "worlds with an engine of several journals",
+    multi_journal "engines of several journals",
+    multi_worker "engines of several workers",
+    rotten "damage: bits of what was synced are others",
+    stale_pages "damage: a page reads as before it was last synced",
+    lost_segments "damage: a segment is lost",
+    older_segments "damage: a segment is put back from a copy",
+    older_manifests "damage: the manifest is put back from a copy",
+    copies_put_back "damage: the directory is put back from a copy",
+    copies_beside "damage: a copy works with the original's ring",
+    lies_of_syncs "worlds whose volumes acknowledged syncs that they had not done, found out",
+    lies_of_writes "worlds whose volumes acknowledged writes that they had not done, found out",
+    damage_held "starts over damage that were held or refused",
+    damage_passed "starts over damage that went on above all that had left, with all that was promised",
+    handed_over "connections handed over to another worker",
+    template_sessions "sessions that a template made",
+    archives "engines whose segments have to be archived",
+    archived "segments archived and compared with what was appended",
+    archive_holds "turns in which a segment waited for the archive",
+    archive_refusals "copies that the archive refused",
+    aged_unsent "messages gap-filled, older than retention_age",
+    numbers_compared "recovered numbers that were what the records add up to, and above all that had left",
+}
+
+pub fn is_rare(row: &str) -> bool {
+    RARE.iter().any(|rare| row.contains(rare))
 }

@@ -1,20 +1,23 @@
 //! One side of a world: a machine, the engine on it while there is one, and the witnesses of its journals.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::appended::{Appended, Kept};
 use super::node::{Crash, Node, Running, VirtualClock};
-use super::plan::SidePlan;
+use super::plan::Plan;
 use super::seen::Seen;
+use super::shelf::Shelf;
 use super::trace::Trace;
 use super::wire::{Way, Wire};
 use crate::application::{Application, SessionNumber};
-use crate::config::{Config, PersistenceMode};
+use crate::config::{Config, PersistenceMode, SessionConfig};
 use crate::engine::{Directory, Environment, Event};
-use crate::journal::simulated::{Effect, Fault, FaultKind, Lie, Operation, Struck};
-use crate::journal::{RecoveredSession, RingFound, Rollback};
+use crate::journal::archive::ArchiveTurn;
+use crate::journal::simulated::{Effect, Fault, FaultKind, Lie, Operation, Struck, VolumeImage};
+use crate::journal::{Hold, Mode, RecoveredSession, RingFound, Rollback};
 use crate::session::{Identity, Notice};
 use crate::transport::simulated::{Host, SimulatedNetwork};
 
@@ -51,12 +54,16 @@ pub trait Told: Application {
 
 pub struct Side<A: Told> {
     pub name: &'static str,
+    /// See [`SidePlan::is_damaged`](super::plan::SidePlan::is_damaged).
+    pub(super) is_damaged: bool,
+    /// Somebody has made one of the directory.
+    pub(super) copy: Option<VolumeImage>,
     pub node: Node,
     pub running: Option<Running<A>>,
     /// By journal.
-    witnesses: Vec<Appended>,
+    pub(super) witnesses: Vec<Appended>,
     /// By journal, of the engine that ran last.
-    kept: Vec<Kept>,
+    pub(super) kept: Vec<Kept>,
     /// What its starts have found lost, in all of its lives, by SenderCompID(49) and TargetCompID(56).
     pub rollbacks: Vec<(Way, Rollback)>,
     /// The lease that the life before has stated last.
@@ -84,7 +91,7 @@ impl Around {
         Fault { after_calls, kind, effect }
     }
 
-    fn host(&mut self) -> Host {
+    pub(super) fn host(&mut self) -> Host {
         self.next_host += 1;
         Host(self.next_host)
     }
@@ -125,15 +132,24 @@ fn session_of(way: &Way) -> usize {
 }
 
 impl<A: Told> Side<A> {
-    pub fn new(name: &'static str, config: Config, plan: &SidePlan, lie: Lie) -> Self {
+    pub fn new(name: &'static str, config: Config, world: &Plan, side: usize, lie: Lie) -> Self {
+        let plan = &world.sides[side];
         let directory = Directory::new(&config);
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let modes: HashMap<_, _> = directory
-            .configured()
-            .into_iter()
-            .map(|(identity, spec)| ((text(&identity.sender_comp_id), text(&identity.target_comp_id)), spec.mode))
-            .collect();
+        let mode = |number: usize| -> (Way, Mode) {
+            let way = if side == 0 {
+                (format!("DESK{number}"), "VENUE".into())
+            } else {
+                ("VENUE".into(), format!("DESK{number}"))
+            };
+            let identity = Identity::new(world.begin_string.as_bytes(), way.0.as_bytes(), way.1.as_bytes());
+            let spec = directory.spec_of(&identity).expect("a session of the configuration");
+            (way, spec.mode)
+        };
+        let modes: HashMap<_, _> = (0..world.sessions).map(mode).collect();
+        let retention_ns = plan.retention_age.map_or(0, |age| age.as_nanos() as u64);
         let mut node = Node::with_journals(config, plan.journals);
+        node.workers = plan.workers;
+        node.archive = plan.archives.then(Shelf::default);
         node.rings_on_volume = plan.rings_on_volume;
         node.settings.flush_interval_min_ns = plan.flush_interval_min_ns;
         if plan.writes_through {
@@ -143,9 +159,13 @@ impl<A: Told> Side<A> {
         let geometry = node.settings.geometry;
         Self {
             name,
+            is_damaged: plan.is_damaged,
+            copy: None,
             node,
             running: None,
-            witnesses: (0..plan.journals).map(|journal| Appended::new(geometry, journal, modes.clone())).collect(),
+            witnesses: (0..plan.journals)
+                .map(|journal| Appended::new(geometry, journal, modes.clone(), retention_ns))
+                .collect(),
             kept: vec![Kept::nothing(); usize::from(plan.journals)],
             rollbacks: Vec::new(),
             leases: HashMap::new(),
@@ -179,15 +199,18 @@ impl<A: Told> Side<A> {
     /// `(next_out, next_in)` of the engine that runs.
     pub fn numbers(&self, sender: &str, target: &str) -> Option<(u64, u64)> {
         let (journal, number) = self.place(sender, target)?;
-        Some(self.running.as_ref()?.worker.numbers(journal, number))
+        Some(self.running.as_ref()?.numbers(journal, number))
     }
 
     pub fn application(&self, journal: usize) -> Option<&A> {
-        Some(self.running.as_ref()?.worker.application(journal))
+        Some(self.running.as_ref()?.application(journal))
     }
 
     /// Recovers and starts, unless it is made to die on the way; then perhaps again and again.
     pub fn start(&mut self, around: &mut Around, mut make: impl FnMut(Environment) -> A) {
+        if !around.is_calm && self.is_damaged && self.start_over_damage(around, &mut make) {
+            return;
+        }
         let (is_struck, is_loop) = match around.random.u8(..24) {
             _ if around.is_calm => (false, false),
             0 => (true, true),
@@ -207,7 +230,7 @@ impl<A: Told> Side<A> {
                         around.seen.recovery_loops += 1;
                         self.node.storage.calm();
                     }
-                    self.started(running, around);
+                    self.started(running, None, around);
                     return;
                 }
                 Err(error) => {
@@ -231,19 +254,27 @@ impl<A: Told> Side<A> {
         }
     }
 
-    fn started(&mut self, running: Running<A>, around: &mut Around) {
+    /// `damaged` is a place of a journal that the volume has lost since.
+    pub(super) fn started(&mut self, running: Running<A>, damaged: Option<&(usize, Range<u64>)>, around: &mut Around) {
         let ring_bytes = self.node.settings.geometry.ring_bytes;
         for (journal, carried) in running.journals.iter().enumerate() {
             let (report, kept) = (&carried.report, &self.kept[journal]);
             around.trace.say(|| format!("{}: {report}", self.name));
-            assert!(!self.stopped_cleanly || report.clean_stop, "{}: {report}", self.name);
+            assert!(!self.stopped_cleanly || report.clean_stop, "{}: its clean stop is lost: {report}", self.name);
             let hold_max = self.node.config.persistence.recycle_hold_max;
             carried.recycling.set_resend_hold_max(hold_max.as_nanos() as u64);
             // What could not be damaged any more is looked at now and then.
-            let from = if around.random.u8(..8) == 0 { 0 } else { report.end.saturating_sub(2 * ring_bytes) };
-            let lost = self.witnesses[journal].recovered(report.end, kept, &self.node.storage, from);
-            self.witnesses[journal].go_on(&carried.recovered);
-            assert!(!self.stopped_cleanly || !report.may_have_lost(), "{}: {report}", self.name);
+            let is_looked_at = self.is_damaged || around.random.u8(..8) == 0;
+            let from = if is_looked_at { 0 } else { report.end.saturating_sub(2 * ring_bytes) };
+            let damaged = damaged.filter(|(of, _)| *of == journal).map(|(_, place)| place);
+            let lost = self.witnesses[journal].recovered(report.end, kept, &self.node.storage, from, damaged);
+            self.witnesses[journal].go_on(&carried.recovered, &carried.rollbacks);
+            around.seen.numbers_compared += carried.recovered.len() as u64;
+            assert!(
+                !self.stopped_cleanly || !report.may_have_lost(),
+                "{}: its clean stop is lost: {report}",
+                self.name
+            );
             let seen = &mut around.seen;
             seen.commits_lost += lost;
             seen.recoveries += 1;
@@ -262,7 +293,7 @@ impl<A: Told> Side<A> {
     /// What this start says is lost: told to the application, within its bounds, and the wire knows of it from now on.
     fn rolled_back(&mut self, running: &Running<A>, around: &mut Around) {
         for (journal, carried) in running.journals.iter().enumerate() {
-            let told = running.worker.application(journal).rollbacks();
+            let told = running.application(journal).rollbacks();
             let fresh = carried.rollbacks.iter().map(|(session, rollback)| (SessionNumber(*session), *rollback));
             assert!(told.ends_with(&fresh.collect::<Vec<_>>()), "{told:?}, not {:?}", carried.rollbacks);
             for found in &carried.recovered {
@@ -290,8 +321,14 @@ impl<A: Told> Side<A> {
 
     /// Of a session, by SenderCompID(49) and TargetCompID(56).
     fn mode_and_gap_max(&self, way: &Way) -> (PersistenceMode, u64) {
-        let session = &self.node.config.sessions[session_of(way)];
+        let session = self.session_config(way);
         (session.mode, session.sequence_gap_max.into())
+    }
+
+    /// A template stands for all.
+    fn session_config(&self, way: &Way) -> &SessionConfig {
+        let sessions = &self.node.config.sessions;
+        sessions.get(session_of(way)).unwrap_or(&sessions[0])
     }
 
     /// Something that the session has released may be lost.
@@ -332,19 +369,35 @@ impl<A: Told> Side<A> {
             0..60 => self.worker_turn(around),
             60..85 if self.starved == 0 => self.flusher_turns(around),
             60..85 => {}
-            _ => self.stager_turns(around),
+            85..97 => self.stager_turns(around),
+            _ => self.archiver_turns(around),
         }
     }
 
     pub fn turn_all(&mut self, around: &mut Around) {
-        self.worker_turn(around);
+        self.all_workers_turn(around);
         self.flusher_turns(around);
         self.stager_turns(around);
+        self.archiver_turns(around);
     }
 
+    /// One of them.
     fn worker_turn(&mut self, around: &mut Around) {
         let Some(running) = &mut self.running else { return };
-        running.worker.turn(around.clock.now(), None);
+        let others = running.others.len();
+        let at = if others == 0 { 0 } else { around.random.usize(..=others) };
+        running.workers().nth(at).expect("one of them").turn(around.clock.now(), None);
+        self.worked(around);
+    }
+
+    fn all_workers_turn(&mut self, around: &mut Around) {
+        let Some(running) = &mut self.running else { return };
+        running.workers().for_each(|worker| _ = worker.turn(around.clock.now(), None));
+        self.worked(around);
+    }
+
+    fn worked(&mut self, around: &mut Around) {
+        let Some(running) = &mut self.running else { return };
         let resumed = |event: &Event| matches!(event, Event::Noticed { notice: Notice::Resumed { .. }, .. });
         around.seen.resumed += running.events().iter().filter(|event| resumed(event)).count() as u64;
         self.starved = self.starved.saturating_sub(1);
@@ -352,7 +405,7 @@ impl<A: Told> Side<A> {
         if let Some(turns) = &mut self.doom {
             *turns -= 1;
             if *turns == 0 {
-                let stops = self.running.as_ref().is_some_and(|running| !running.worker.is_finished());
+                let stops = self.running.as_ref().is_some_and(|running| !running.is_finished());
                 around.seen.within_a_stop += u64::from(stops);
                 self.crash(around);
             }
@@ -369,12 +422,25 @@ impl<A: Told> Side<A> {
                 around.trace.say(|| format!("{}: appended {before}..{}", self.name, witness.end()));
             }
         }
+        for (journal, witness) in self.witnesses.iter().enumerate() {
+            for (session, numbers) in witness.numbers() {
+                assert_eq!(
+                    running.numbers(journal, session),
+                    numbers,
+                    "{}: session {session}, not as stored",
+                    self.name
+                );
+            }
+        }
+        let now_ns = around.clock.now().utc.unix_ns;
         for left in around.wire.take_left() {
             let place = self.place(&left.way.0, &left.way.1);
             let (journal, _) = place.unwrap_or_else(|| panic!("{left:?} is of no session of {}", self.name));
-            if self.witnesses[journal].left(&left, &self.node.storage) {
-                around.trace.say(|| format!("{}: recycled before it was sent again: {left:?}", self.name));
-                around.seen.recycled_unsent += left.covers.len() as u64;
+            let aged = self.witnesses[journal].left(&left, &self.node.storage, now_ns);
+            if !left.covers.is_empty() {
+                around.trace.say(|| format!("{}: recycled or too old to be sent again: {left:?}", self.name));
+                around.seen.recycled_unsent += left.covers.len() as u64 - aged;
+                around.seen.aged_unsent += aged;
                 around.is_lossy.store(true, Ordering::Relaxed);
             }
         }
@@ -389,6 +455,37 @@ impl<A: Told> Side<A> {
                 assert!(flusher.turn(u64::MAX).is_err(), "{}: a flusher goes on after {error}", self.name);
                 self.fail(&error, around);
                 return;
+            }
+            around.seen.archive_holds += u64::from(running.journals[journal].recycling.hold() == Some(Hold::Archive));
+        }
+    }
+
+    /// What is archived is what was appended, and nothing is recycled before.
+    fn archiver_turns(&mut self, around: &mut Around) {
+        let now_ns = around.clock.now().monotonic_ns;
+        let Some(running) = &mut self.running else { return };
+        for (journal, carried) in running.journals.iter_mut().enumerate() {
+            let Some(archiver) = &mut carried.archiver else { continue };
+            match archiver.turn(now_ns) {
+                Ok(ArchiveTurn::Archived(segment)) => {
+                    let copy = self.node.archive.as_ref().and_then(|shelf| shelf.copy(journal as u16, &segment.name));
+                    let copy = copy.unwrap_or_else(|| panic!("{}: {segment:?} is not in the archive", self.name));
+                    self.witnesses[journal].archived(segment.number, &copy);
+                    around.seen.archived += 1;
+                    around.trace.say(|| format!("{}: archived {}", self.name, segment.name));
+                }
+                Ok(ArchiveTurn::Missed(first, last)) => {
+                    panic!("{}: segments {first} to {last} were recycled before they were archived", self.name)
+                }
+                Ok(ArchiveTurn::Differs(segment)) => {
+                    panic!("{}: the archive has something else as {segment:?}", self.name)
+                }
+                Ok(ArchiveTurn::Failed { .. }) => around.seen.archive_refusals += 1,
+                Ok(_) => {}
+                Err(error) => {
+                    self.fail(&error, around);
+                    return;
+                }
             }
         }
     }
@@ -444,8 +541,19 @@ impl<A: Told> Side<A> {
         around.trace.say(|| format!("{}: starved", self.name));
     }
 
+    /// The archive refuses for a while.
+    pub fn refuse_archive(&mut self, around: &mut Around) {
+        if let Some(shelf) = &self.node.archive {
+            shelf.refuse(around.random.u32(1..4));
+            around.trace.say(|| format!("{}: the archive is away", self.name));
+        }
+    }
+
     pub fn calm(&mut self) {
         self.starved = 0;
+        if let Some(shelf) = &self.node.archive {
+            shelf.refuse(0);
+        }
         self.doom = None;
         self.node.stalled.set(false);
         self.node.storage.calm();
@@ -453,7 +561,7 @@ impl<A: Told> Side<A> {
 
     pub fn request_stop(&mut self, around: &mut Around) {
         let Some(running) = &mut self.running else { return };
-        running.worker.request_stop(around.clock.now());
+        running.workers().for_each(|worker| worker.request_stop(around.clock.now()));
         self.doom = (around.random.u8(..3) == 0).then(|| around.random.u32(1..40));
         around.trace.say(|| format!("{}: asked to stop", self.name));
         self.witness(around);
@@ -461,7 +569,7 @@ impl<A: Told> Side<A> {
 
     /// Ends an engine whose graceful stop is complete. It survives whatever happens to its machine.
     pub fn end_stopped(&mut self, around: &mut Around) {
-        let Some(running) = self.running.take_if(|running| running.worker.is_finished()) else { return };
+        let Some(running) = self.running.take_if(|running| running.is_finished()) else { return };
         around.seen.clean_stops += 1;
         self.stopped_cleanly = true;
         let crash = some_crash(around);
@@ -473,7 +581,7 @@ impl<A: Told> Side<A> {
     pub fn crash_before_sending(&mut self, around: &mut Around) {
         if self.running.is_some() {
             self.node.muted.set(true);
-            self.worker_turn(around);
+            self.all_workers_turn(around);
             self.node.muted.set(false);
             around.seen.before_sending += u64::from(self.running.is_some());
             self.crash(around);
@@ -546,5 +654,7 @@ impl<A: Told> Side<A> {
         }
         seen.writes_through += u64::from(self.node.storage.writes_through());
         seen.multi_journal += u64::from(self.witnesses.len() > 1);
+        seen.multi_worker += u64::from(self.node.workers > 1);
+        seen.archives += u64::from(self.node.archive.is_some());
     }
 }

@@ -55,6 +55,8 @@ pub struct Seen {
     pub logout_texts: Vec<String>,
     /// The journals may no longer hold what is asked for.
     pub forgets: bool,
+    /// Connections that went from the worker that accepted them to another.
+    pub handed_over: u64,
     /// Logons that went on below a number that was used before, at the peer's NextExpectedMsgSeqNum(789).
     pub resumed: u64,
     /// NextExpectedMsgSeqNum(789) of the newest Logon each way.
@@ -120,11 +122,12 @@ impl Wire {
         }
     }
 
-    fn message(&self, bytes: &[u8]) {
+    /// Whose message it is.
+    fn message(&self, bytes: &[u8]) -> Way {
         let mut index = FieldIndex::with_capacity(128);
         let message = parse(bytes, &mut index).unwrap_or_else(|error| panic!("{error:?}: {}", show(bytes)));
         self.1.say(|| format!("left: {}", show(bytes)));
-        self.0.borrow_mut().message(&message);
+        self.0.borrow_mut().message(&message)
     }
 }
 
@@ -133,7 +136,7 @@ impl Seen {
         self.ways.get(&(sender.to_string(), target.to_string()))
     }
 
-    fn message(&mut self, message: &Message<'_>) {
+    fn message(&mut self, message: &Message<'_>) -> Way {
         let text = |tag| String::from_utf8_lossy(message.field(tag).unwrap_or_default()).into_owned();
         let number = |tag| message.uint(tag).flatten();
         let shown = || show(message.bytes());
@@ -191,7 +194,7 @@ impl Seen {
                 ),
             }
             flow.next = flow.next.max(new_seq_no);
-            return;
+            return way;
         }
         if poss_dup {
             self.resent += 1;
@@ -211,7 +214,7 @@ impl Seen {
             b"8" => {
                 flow.reports.insert(text(tags::EXEC_ID));
                 let place = (flow.epoch, msg_seq_num);
-                let exec_id = (way, message.field(tags::EXEC_ID).expect("ExecID(17)").to_vec());
+                let exec_id = (way.clone(), message.field(tags::EXEC_ID).expect("ExecID(17)").to_vec());
                 let before = self.exec_ids.entry(exec_id).or_insert(place);
                 assert_eq!(*before, place, "an ExecID(17) is used twice: {}", shown());
             }
@@ -222,6 +225,7 @@ impl Seen {
             b"3" | b"j" => self.rejects.push(shown()),
             _ => {}
         }
+        way
     }
 }
 
@@ -254,6 +258,8 @@ pub struct Tapped {
     told: bool,
     /// By connection: what is sent of a message that is not whole yet.
     unfinished: BTreeMap<ConnectionId, Vec<u8>>,
+    /// By connection: whose messages it has carried, which are one session's for as long as it lives.
+    whose: BTreeMap<ConnectionId, Way>,
 }
 
 impl Tapped {
@@ -264,7 +270,16 @@ impl Tapped {
         accept_fails: Rc<Cell<bool>>,
         muted: Rc<Cell<bool>>,
     ) -> Self {
-        Self { inner, wire, stalled, accept_fails, muted, told: false, unfinished: BTreeMap::new() }
+        Self {
+            inner,
+            wire,
+            stalled,
+            accept_fails,
+            muted,
+            told: false,
+            unfinished: BTreeMap::new(),
+            whose: BTreeMap::new(),
+        }
     }
 }
 
@@ -316,7 +331,9 @@ impl Transport for Tapped {
                     Framing::Incomplete => break,
                     Framing::Invalid { why, .. } => panic!("{why:?}: {}", show(stream)),
                 };
-                self.wire.message(&stream[..length]);
+                let way = self.wire.message(&stream[..length]);
+                let first = self.whose.entry(id).or_insert_with(|| way.clone());
+                assert_eq!(*first, way, "a message on another's connection: {}", show(&stream[..length]));
                 stream.drain(..length);
             }
         }
@@ -329,11 +346,14 @@ impl Transport for Tapped {
 
     fn close(&mut self, id: ConnectionId) {
         self.unfinished.remove(&id);
+        self.whose.remove(&id);
         self.inner.close(id);
     }
 
     fn detach(&mut self, id: ConnectionId) -> Option<Self::Detached> {
         self.unfinished.remove(&id);
+        self.whose.remove(&id);
+        self.wire.0.borrow_mut().handed_over += 1;
         self.inner.detach(id)
     }
 

@@ -32,7 +32,10 @@ impl World {
         // The engine's jitter comes from the thread's generator.
         fastrand::seed(seed);
         let mut random = fastrand::Rng::with_seed(seed);
-        let plan = Plan::new(&mut random);
+        let mut plan = Plan::new(&mut random);
+        if lie != Lie::None {
+            plan.sides.iter_mut().for_each(|side| side.is_damaged = false);
+        }
         trace.head(|| format!("{plan:?}"));
         let (desk, venue) = (config(&mut random, &plan, 0), config(&mut random, &plan, 1));
         let around = Around {
@@ -43,11 +46,13 @@ impl World {
             trace,
             seen: Seen { worlds: 1, ..Seen::default() },
             is_calm: false,
-            is_lossy: Arc::new(AtomicBool::new(plan.reset.is_some())),
+            is_lossy: Arc::new(AtomicBool::new(
+                plan.reset.is_some() || plan.sides.iter().any(|side| side.retention_age.is_some()),
+            )),
             next_host: 0,
         };
-        let desk = Side::new("desk", desk, &plan.sides[0], lie);
-        let venue = Side::new("venue", venue, &plan.sides[1], lie);
+        let desk = Side::new("desk", desk, &plan, 0, lie);
+        let venue = Side::new("venue", venue, &plan, 1, lie);
         around
             .trace
             .head(|| format!("desk {:?}, venue {:?}", desk.node.settings.geometry, venue.node.settings.geometry));
@@ -69,6 +74,7 @@ impl World {
         let wire = self.around.wire.seen();
         (seen.hash, seen.messages) = (wire.hash, wire.messages);
         (seen.resent, seen.gap_fills, seen.reused) = (wire.resent, wire.gap_fills, wire.resumed);
+        seen.handed_over = wire.handed_over;
         seen.resets = wire.ways.values().map(|flow| u64::from(flow.epoch)).sum();
         drop(wire);
         self.around.seen
@@ -106,7 +112,9 @@ impl World {
             stalled.set(stalled.get() && around.random.u8(..3) > 0);
         }
         let is_desk = around.random.bool();
-        match around.random.u8(..20) {
+        match around.random.u8(..22) {
+            21 if is_desk => desk.take_copy(around),
+            21 => venue.take_copy(around),
             0..6 if is_desk => desk.crash(around),
             0..6 => venue.crash(around),
             6..11 if is_desk => desk.arm(around),
@@ -125,6 +133,8 @@ impl World {
             }
             15 | 16 if is_desk => desk.request_stop(around),
             15 | 16 => venue.request_stop(around),
+            18 if is_desk => desk.refuse_archive(around),
+            18 => venue.refuse_archive(around),
             17 if is_desk => desk.node.stalled.set(!desk.node.stalled.get()),
             17 => venue.node.stalled.set(!venue.node.stalled.get()),
             _ if is_desk => desk.starve(around),
@@ -187,12 +197,20 @@ impl World {
             // expects it may not have left either.
             let resumed_at = flow.lost.filter(|_| !side.has_moved(&sender, &target)).map(|(lost_from, _)| lost_from);
             let next = resumed_at.map_or(flow.next, |lost_from| lost_from.min(flow.next));
+            // With resets the witness of the journal compares, by epoch.
             if self.plan.reset.is_none() {
                 assert!(
                     found.next_out >= next,
                     "{sender} to {target}: next {} where {} left",
                     found.next_out,
                     next - 1
+                );
+                let heard = wire.flow(&target, &sender).map_or(1, |flow| flow.next);
+                assert!(
+                    found.next_in <= heard,
+                    "{sender} expects {} of {target}, of which {} came",
+                    found.next_in,
+                    heard - 1
                 );
             }
         }
@@ -303,6 +321,8 @@ impl World {
         }
         self.desk.count_end(&mut self.around.seen);
         self.venue.count_end(&mut self.around.seen);
+        let made = self.desk_names().filter(|name| self.venue.place("VENUE", name).is_some()).count() as u64;
+        self.around.seen.template_sessions += if self.plan.is_template { made } else { 0 };
     }
 
     fn describe(&self) -> String {

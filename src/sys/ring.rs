@@ -161,6 +161,20 @@ impl RingMemory {
         unsafe { std::ptr::copy_nonoverlapping(identity.as_ptr(), self.shared.header(), IDENTITY_BYTES) }
     }
 
+    /// Makes it the ring that an image was taken of: a machine that died had this in its file.
+    ///
+    /// # Panics
+    /// When the data is of another length.
+    pub fn put_back(&mut self, identity: &[u8; IDENTITY_BYTES], owner: u64, marks: Marks, data: &[u8]) {
+        self.reset(identity, owner, 0);
+        for (offset, mark) in
+            [(APPENDED_OFFSET, marks.appended), (WRITTEN_OFFSET, marks.written), (SYNCED_OFFSET, marks.synced)]
+        {
+            self.shared.mark(offset).store(mark, Ordering::Relaxed);
+        }
+        self.data_mut().copy_from_slice(data);
+    }
+
     /// The owner's number, as [`RingMemory::reset`] last set it.
     pub fn owner(&self) -> u64 {
         self.shared.mark(OWNER_OFFSET).load(Ordering::Acquire)

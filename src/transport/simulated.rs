@@ -73,12 +73,17 @@ impl SimulatedNetwork {
         self.0.borrow_mut().cuts = false;
     }
 
-    /// A transport for `host` that listens on `addresses`.
+    /// A transport for `host` that listens on `addresses`. A host may have several, one a worker: at most one of them listens.
     pub fn transport(&self, host: Host, addresses: &[SocketAddr]) -> SimulatedTransport {
         for address in addresses {
             self.0.borrow_mut().listeners.insert(*address, host);
         }
-        SimulatedTransport { network: self.clone(), host, slots: Slots::with_capacity(0) }
+        SimulatedTransport {
+            network: self.clone(),
+            host,
+            listens: !addresses.is_empty(),
+            slots: Slots::with_capacity(0),
+        }
     }
 
     /// The host is gone: its listeners and connections with it. Peers see the end of the stream.
@@ -133,6 +138,7 @@ impl State {
 pub struct SimulatedTransport {
     network: SimulatedNetwork,
     host: Host,
+    listens: bool,
     slots: Slots<EndId>,
 }
 
@@ -147,7 +153,7 @@ impl Transport for SimulatedTransport {
 
     fn poll(&mut self, _timeout: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<()> {
         let state = self.network.0.borrow();
-        if state.backlog.get(&self.host).is_some_and(|backlog| !backlog.is_empty()) {
+        if self.listens && state.backlog.get(&self.host).is_some_and(|backlog| !backlog.is_empty()) {
             ready.push(Ready::Acceptable);
         }
         // It says so of each at each time, so that it need not know whose readiness is new.
@@ -242,7 +248,9 @@ impl Transport for SimulatedTransport {
     }
 
     fn stop_listening(&mut self) {
-        let host = self.host;
-        self.network.0.borrow_mut().listeners.retain(|_, owner| *owner != host);
+        if self.listens {
+            let host = self.host;
+            self.network.0.borrow_mut().listeners.retain(|_, owner| *owner != host);
+        }
     }
 }

@@ -13,11 +13,14 @@ const VERSIONS_MAX: usize = 6;
 /// `None` is a page of zeros.
 type Page = Option<Arc<[u8; PAGE_BYTES]>>;
 
+#[derive(Clone)]
 pub(super) struct FileImage {
     /// What a read answers.
     cached: Vec<Page>,
     /// What a node finds that comes back.
     durable: Vec<Page>,
+    /// What each page was on the media before it was last synced as something else.
+    older: Vec<Page>,
     /// Pages that the next sync will bring to the media, with what they held between the last sync and now.
     dirty: BTreeMap<usize, Vec<Page>>,
     /// Pages that the operating system takes for clean after a sync that failed, and that are not on the media.
@@ -27,7 +30,14 @@ pub(super) struct FileImage {
 impl FileImage {
     pub fn new(bytes: usize) -> Self {
         let pages = bytes.div_ceil(PAGE_BYTES);
-        Self { cached: vec![None; pages], durable: vec![None; pages], dirty: BTreeMap::new(), lost: BTreeSet::new() }
+        let zeros = vec![None; pages];
+        Self {
+            cached: zeros.clone(),
+            durable: zeros.clone(),
+            older: zeros,
+            dirty: BTreeMap::new(),
+            lost: BTreeSet::new(),
+        }
     }
 
     pub fn write(&mut self, offset: usize, bytes: &[u8], random: &mut fastrand::Rng) {
@@ -77,7 +87,14 @@ impl FileImage {
 
     pub fn sync(&mut self) {
         for page in std::mem::take(&mut self.dirty).into_keys() {
-            self.durable[page] = self.cached[page].clone();
+            self.bring(page);
+        }
+    }
+
+    /// One page to the media.
+    fn bring(&mut self, page: usize) {
+        if self.durable[page] != self.cached[page] {
+            self.older[page] = std::mem::replace(&mut self.durable[page], self.cached[page].clone());
         }
     }
 
@@ -94,7 +111,7 @@ impl FileImage {
     pub fn sync_range(&mut self, offset: usize, length: usize) {
         for page in pages_of(offset, length) {
             if self.dirty.remove(&page).is_some() {
-                self.durable[page] = self.cached[page].clone();
+                self.bring(page);
             }
         }
     }
@@ -148,6 +165,25 @@ impl FileImage {
         self.durable[page] = survives.clone();
         self.cached[page] = survives;
         is_torn
+    }
+
+    /// Everything that the operating system has is on the media, as in a copy that was made of it.
+    pub fn settled(&self) -> Self {
+        Self { durable: self.cached.clone(), dirty: BTreeMap::new(), lost: BTreeSet::new(), ..self.clone() }
+    }
+
+    pub fn reads_as(&self, other: &Self) -> bool {
+        self.cached == other.cached
+    }
+
+    /// The last write of the page that was synced is lost. Whether that changes anything.
+    pub fn go_back(&mut self, offset: usize) -> bool {
+        let page = offset / PAGE_BYTES;
+        let is_other = self.older[page] != self.cached[page];
+        self.durable[page] = self.older[page].clone();
+        self.cached[page] = self.older[page].clone();
+        self.dirty.remove(&page);
+        is_other
     }
 
     /// Changes a byte wherever it is.

@@ -80,6 +80,14 @@ pub enum Lie {
     Write,
 }
 
+/// All of a volume as it was at one time: to be put back, in whole or in part, or to be used as another volume.
+#[derive(Clone)]
+pub struct VolumeImage {
+    files: BTreeMap<Slot, FileImage>,
+    manifest: Named,
+    quarantined: BTreeMap<String, Named>,
+}
+
 struct Volume {
     segment_bytes: usize,
     files: BTreeMap<Slot, FileImage>,
@@ -194,6 +202,63 @@ impl SimulatedStorage {
     /// Changes a byte on the media itself.
     pub fn corrupt(&self, slot: Slot, offset: u64, change: impl FnOnce(u8) -> u8) {
         self.lock().file(slot).corrupt(offset as usize, change);
+    }
+
+    /// All of it, with what is not on the media yet.
+    pub fn image(&self) -> VolumeImage {
+        let volume = self.lock();
+        let (files, manifest) = (volume.files.clone(), volume.manifest.clone());
+        VolumeImage { files, manifest, quarantined: volume.quarantined.clone() }
+    }
+
+    /// A copy of its files, as one reads them, all of it on the media.
+    pub fn copy(&self) -> VolumeImage {
+        let mut image = self.image();
+        image.files.values_mut().for_each(|file| *file = file.settled());
+        image.manifest.sync();
+        image
+    }
+
+    pub fn put_back(&self, image: &VolumeImage) {
+        let volume = &mut *self.lock();
+        volume.files.clone_from(&image.files);
+        volume.manifest.clone_from(&image.manifest);
+        volume.quarantined.clone_from(&image.quarantined);
+    }
+
+    /// Whether that changes anything.
+    pub fn put_back_segment(&self, image: &VolumeImage, slot: Slot) -> bool {
+        let volume = &mut *self.lock();
+        let is_other = !volume.file(slot).reads_as(&image.files[&slot]);
+        volume.files.insert(slot, image.files[&slot].clone());
+        is_other
+    }
+
+    /// Whether that changes anything.
+    pub fn put_back_manifest(&self, image: &VolumeImage) -> bool {
+        let volume = &mut *self.lock();
+        let is_other = volume.manifest.cached != image.manifest.cached;
+        volume.manifest.clone_from(&image.manifest);
+        is_other && image.manifest.cached.is_some()
+    }
+
+    /// Segments and what is in quarantine read as in the image.
+    pub fn is_as(&self, image: &VolumeImage) -> bool {
+        let volume = self.lock();
+        volume.files.iter().all(|(slot, file)| file.reads_as(&image.files[slot]))
+            && volume.quarantined.keys().eq(image.quarantined.keys())
+    }
+
+    /// The whole file reads as zeros.
+    pub fn lose_segment(&self, slot: Slot) {
+        let volume = &mut *self.lock();
+        let bytes = volume.segment_bytes;
+        volume.files.insert(slot, FileImage::new(bytes));
+    }
+
+    /// A page reads as before it was last synced. Whether that changes anything.
+    pub fn go_back(&self, slot: Slot, offset: u64) -> bool {
+        self.lock().file(slot).go_back(offset as usize)
     }
 
     pub fn quarantined(&self) -> BTreeMap<String, Vec<u8>> {
