@@ -18,8 +18,8 @@ use crate::journal::{
     Kind, Mode, NUMBERS_BYTES, NewRecord, Room, SessionState, StoredNumbers, Writer, flags, record_bytes,
 };
 use crate::session::{
-    Action, BusinessRejectReason, DisconnectReason, Disposition, Identity, Now, Numbers, Received, SendError, Session,
-    State,
+    Action, BusinessRejectReason, DisconnectReason, Disposition, Identity, Now, Numbers, Outbox, Received, SendError,
+    Session, State, msg_seq_num_of_unparsable,
 };
 
 /// The longest message that is rehearsed, in time that none may wait for.
@@ -260,21 +260,30 @@ impl<A: Application> Ledger<A> {
         };
         self.commit.trace.at(Stage::Session);
         let mut received = self.step_in_commit(now, session, |session, out| session.receive(now, message, out));
-        match received.disposition {
-            Disposition::Done => {}
-            Disposition::Deliver { poss_dup, poss_resend } => {
-                self.commit.trace.at(Stage::Application);
-                let mut handle =
-                    handle(&mut self.slots, &mut self.writer, &mut self.commit, now, self.incarnation, session);
-                self.application.on_message(&mut handle, message, Delivery { poss_dup, poss_resend });
-            }
-            Disposition::Logon => received = self.logon(now, session, message),
+        if received.disposition == Disposition::Logon {
+            received = self.logon(now, session, message);
         }
+        self.state_counted(now, session, position, msg_seq_num, received);
+        if let Disposition::Deliver { poss_dup, poss_resend } = received.disposition {
+            self.writer.mark_delivered(position);
+            self.commit.trace.at(Stage::Application);
+            let mut handle =
+                handle(&mut self.slots, &mut self.writer, &mut self.commit, now, self.incarnation, session);
+            self.application.on_message(&mut handle, message, Delivery { poss_dup, poss_resend });
+        }
+    }
+
+    /// Says in the journal what the inbound message at `position` has done to the expected number. Recovery reads it there and looks at no
+    /// message. Where the record alone would give it another number than the session has, the session's is stated behind it.
+    #[inline]
+    fn state_counted(&mut self, now: Now, session: u32, position: u64, msg_seq_num: u64, received: Received) {
         if received.counted {
             self.writer.mark_counted(position);
+            self.slots[session as usize].link.counted(msg_seq_num);
         }
-        if matches!(received.disposition, Disposition::Deliver { .. }) {
-            self.writer.mark_delivered(position);
+        let Slot { session: state, link, .. } = &self.slots[session as usize];
+        if link.next_in != state.numbers().next_in {
+            self.step_in_commit(now, session, |session, out| out.numbers(session.numbers()));
         }
     }
 
@@ -317,14 +326,11 @@ impl<A: Application> Ledger<A> {
         let msg_type = crate::fix::raw_field(bytes, tags::MSG_TYPE).unwrap_or_default();
         let stored = blanked_unparsable(bytes, secrets.of(msg_type));
         let is_blanked = *stored != *bytes;
-        // Recovery expects the number after it where the message is counted.
-        let msg_seq_num = crate::fix::raw_field(bytes, tags::MSG_SEQ_NUM).and_then(crate::fix::uint_of).unwrap_or(0);
+        let msg_seq_num = msg_seq_num_of_unparsable(bytes).unwrap_or(0);
         let position = self.append_inbound(now, session, msg_seq_num, &stored, is_blanked);
         let received =
             self.step_in_commit(now, session, |session, out| session.receive_unparsable(now, bytes, error, out));
-        if received.counted {
-            self.writer.mark_counted(position);
-        }
+        self.state_counted(now, session, position, msg_seq_num, received);
         self.close_for(session);
         Ok(())
     }
@@ -367,6 +373,7 @@ impl<A: Application> Ledger<A> {
         });
         let position = appended.expect("a commit's room holds the longest message, see the configuration's relations");
         link.last_in = position;
+        link.next_in_is_stated = false;
         let (end, synced) = (self.writer.tail(), self.writer.watermark(Mode::Sync));
         link.at_risk.append(position, end, now.utc.unix_ns, synced);
         self.commit.appended = true;

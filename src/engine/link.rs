@@ -38,6 +38,10 @@ pub(crate) struct Link {
     pub lease: Lease,
     /// One more than the highest number that a record of the session has used.
     pub next_out: u64,
+    /// What the records of the session say that it expects next.
+    pub next_in: u64,
+    /// By a Numbers record behind its newest inbound one, which then says nothing of it.
+    pub next_in_is_stated: bool,
     pub identity_bytes: Box<[u8]>,
     /// The newest records of the session in the journal, or [`NONE`].
     pub last_out: u64,
@@ -107,6 +111,8 @@ impl Link {
             waits_for: None,
             lease: Lease::new(mode, 0, u32::MAX),
             next_out: 1,
+            next_in: 1,
+            next_in_is_stated: false,
             identity_bytes,
             last_out: NONE,
             last_in: NONE,
@@ -124,6 +130,14 @@ impl Link {
             resend_waits: false,
             challenger: None,
             initiator: None,
+        }
+    }
+
+    /// The session's newest inbound record is marked as counted, under the number that it has.
+    #[inline]
+    pub fn counted(&mut self, msg_seq_num: u64) {
+        if !self.next_in_is_stated {
+            self.next_in = msg_seq_num.saturating_add(1);
         }
     }
 
@@ -388,6 +402,7 @@ impl Outbox for LinkOutbox<'_> {
             self.link.lease.open_epoch(next_out, self.link.connection.is_some());
         }
         self.link.next_out = next_out;
+        (self.link.next_in, self.link.next_in_is_stated) = (next_in, true);
         let stored = StoredNumbers { next_out, next_in, epoch, lease: self.link.lease.stated() };
         let flags = if self.link.next_out_from_peer { flags::NEXT_OUT_FROM_PEER } else { 0 };
         let time_ns = self.now.utc.unix_ns;

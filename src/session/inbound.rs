@@ -478,6 +478,12 @@ fn written_tag(bytes: &[u8], offset: u32) -> RefTagId<'_> {
     if is_number { RefTagId::Written(text) } else { RefTagId::None }
 }
 
+/// MsgSeqNum(34) of a message that cannot be parsed, as far as its header can be read. A leading zero in the tag, which makes it invalid,
+/// does not hide the number that the Reject(3) names and uses up: the open-source engines read it too.
+pub fn msg_seq_num_of_unparsable(bytes: &[u8]) -> Option<u64> {
+    Header::of_fields(bytes, readable_fields(bytes)).msg_seq_num.value()
+}
+
 /// The fields at the front, as far as they can be read.
 fn readable_fields(bytes: &[u8]) -> impl Iterator<Item = (u32, &[u8])> {
     bytes.split(|byte| *byte == SOH).take(UNPARSABLE_FIELDS_MAX).map_while(|field| {

@@ -31,6 +31,7 @@ mod validation;
 mod version;
 
 pub use identity::{IDENTITY_VALUE_BYTES_MAX, Identity};
+pub use inbound::msg_seq_num_of_unparsable;
 pub use outcome::{
     Action, BackPressure, BusinessRejectReason, Counters, DisconnectReason, Disposition, Notice, Outbox, Outgoing,
     OutgoingKind, Received, RejectReason, SendError,

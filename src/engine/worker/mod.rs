@@ -37,7 +37,7 @@ use crate::application::Application;
 use crate::control::{self, JournalCounters, Shared, WorkerCounters, WorkerTrace};
 use crate::fix::FieldIndex;
 use crate::journal::StagerPort;
-use crate::session::{Identity, Now};
+use crate::session::{Identity, Now, Numbers};
 use crate::transport::{ConnectionId, Ready, Transport};
 use pending::Pending;
 use send::Waiting;
@@ -358,8 +358,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// Numbers of a session, for tests and drills: `(next_out, next_in)`.
     pub fn numbers(&self, desk: usize, session: u32) -> (u64, u64) {
-        let numbers = self.desks[desk].ledger.slots[session as usize].session.numbers();
+        let numbers = self.session_numbers(desk, session);
         (numbers.next_out, numbers.next_in)
+    }
+
+    /// [`Worker::numbers`], with the epoch.
+    pub fn session_numbers(&self, desk: usize, session: u32) -> Numbers {
+        self.desks[desk].ledger.slots[session as usize].session.numbers()
     }
 
     fn take_mail(&mut self, now: Now) -> u32 {

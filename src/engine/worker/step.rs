@@ -126,7 +126,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let settings = spec.map_or_else(|| Arc::new(Settings::default()), |spec| Arc::clone(&spec.settings));
         let mode = spec.map_or(Mode::Buffered, |spec| spec.mode);
         let mut link = Link::new(number, mode, identity.to_bytes().into());
-        link.next_out = numbers.next_out;
+        (link.next_out, link.next_in) = (numbers.next_out, numbers.next_in);
         link.lease = Lease::new(mode, lease, spec.map_or(0, |spec| spec.sequence_gap_max));
         if let Some(spec) = spec.filter(|spec| spec.settings.role == Role::Initiator) {
             let seed = fastrand::u64(..);
