@@ -102,6 +102,7 @@ fn every_rule_is_kept_in_every_version_that_it_is_about() {
     if let Some(file) = std::env::var_os("FIXRING_CONFORMANCE_HTML") {
         std::fs::write(file, report.html()).unwrap();
     }
+    place.assert_whole();
     for (case, outcome) in cases.iter().zip(&report.outcomes) {
         if let Verdict::Skipped(reason) = &outcome.verdict {
             let of_the_file = case.scenario.skip_reason(case.target.version);

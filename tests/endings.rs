@@ -119,6 +119,7 @@ fn goes_on(place: &Place, client: &mut Client) {
     engine.terminate();
     let (status, log) = engine.until_ended();
     assert_eq!(status.code(), Some(0), "{log}");
+    place.assert_whole();
 }
 
 /// With a limit on the size of its files; in blocks of 512 bytes, sh(1).

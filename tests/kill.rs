@@ -103,6 +103,7 @@ fn run(mode: &'static str, stream: u64) {
     engine.terminate();
     let (status, log) = engine.until_ended();
     assert_eq!(status.code(), Some(0), "{log}");
+    place.assert_whole();
     say(&format!("{mode}: {} orders, each answered once, {:.1?}", client.answered(), began.elapsed()));
 }
 

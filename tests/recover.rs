@@ -215,6 +215,7 @@ fn an_older_copy_is_held_and_goes_on_with_the_numbers_that_the_operator_says() {
     let _engine = place.start_ready();
     desk.log_on(place.port);
     desk.talk(1);
+    place.assert_whole();
 }
 
 #[test]
@@ -242,6 +243,7 @@ fn the_next_number_comes_from_the_peers_logout_also_after_a_restart() {
     desk.log_on(place.port);
     desk.talk(2);
     engine.until_logged("goes on with the number that the peer expects");
+    place.assert_whole();
 }
 
 #[test]

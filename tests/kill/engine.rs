@@ -88,6 +88,14 @@ impl Place {
         Running::of(command)
     }
 
+    /// `fixring journal verify`, beside an engine or after it: what ordinary sessions, deaths and recoveries leave is whole.
+    pub fn assert_whole(&self) {
+        let mut verify = Command::new(env!("CARGO_BIN_EXE_fixring"));
+        let output = verify.args(["journal", "verify", "--data-dir"]).arg(self.data_dir()).output().expect("it runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     pub fn start_ready(&self) -> Running {
         let engine = self.start();
         engine.until_ready();

@@ -4,6 +4,8 @@
 //! is there and ours, that the links of each session lead from each message to the one before, that its numbers rise within an epoch,
 //! and that each state record says what the walk before it adds up to.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::super::record::header_at;
@@ -11,7 +13,8 @@ use super::super::recovery::Scan;
 use super::super::scan::{Incarnations, Source, commit_at};
 use super::super::state::read_head;
 use super::super::{
-    Geometry, HEADER_BYTES, Kind, RECORD_ALIGN, RecordHeader, RecoveredSession, StorageError, StoredNumbers, flags,
+    Geometry, HEADER_BYTES, Kind, PlacedRollback, RECORD_ALIGN, RecordHeader, RecoveredSession, StorageError,
+    StoredNumbers, flags,
 };
 use super::files::{RingHeader, RingTail, SegmentFiles, SlotHead};
 use super::reader::next_whole;
@@ -142,6 +145,8 @@ struct Checks {
     is_known: bool,
     /// Of the last commit.
     incarnation: u32,
+    /// By session: its next outgoing number before the newest start moved it, until the session says where it goes on.
+    moved_from: BTreeMap<u32, u64>,
     faults: Vec<Fault>,
     faults_count: u64,
 }
@@ -167,6 +172,7 @@ impl<'a> Walk<'a> {
                 scan: Scan::new(manifest.geometry, Incarnations::of(manifest, journal)),
                 is_known: false,
                 incarnation: 0,
+                moved_from: BTreeMap::new(),
                 faults: Vec::new(),
                 faults_count: 0,
             },
@@ -531,10 +537,12 @@ impl Checks {
                 Kind::State | Kind::Numbers => source.bytes(position + HEADER_BYTES, header.payload_bytes())?,
                 _ => &[],
             };
-            self.record(*position, header, payload);
+            self.record(*position, header, payload, &records[at + 1..]);
             self.incarnation = header.incarnation;
             let end = records.get(at + 1).map_or(end, |(next, _)| *next);
-            if !self.scan.apply(source, &records[at..=at], end)? {
+            let applied = self.scan.apply(source, &records[at..=at], end)?;
+            self.note_moves(*position, header);
+            if !applied {
                 let what = "the record is whole, but not what its kind says".to_owned();
                 self.fault(FaultKind::Hole, Some(*position), what);
                 self.is_known = false;
@@ -545,7 +553,23 @@ impl Checks {
         Ok(())
     }
 
-    fn record(&mut self, position: u64, header: &RecordHeader, payload: &[u8]) {
+    /// A start that has found a loss goes on above the leases; a session's first Logon may take it back to the number that its peer awaits.
+    fn note_moves(&mut self, position: u64, header: &RecordHeader) {
+        match header.kind {
+            Kind::IncarnationStart => {
+                let fresh = self.scan.rollbacks.iter().filter(|placed| placed.position == position);
+                let of_session = |placed: &PlacedRollback| (placed.session, placed.rollback.lost_from);
+                self.moved_from.extend(fresh.map(of_session));
+            }
+            Kind::Outbound | Kind::Numbers => {
+                self.moved_from.remove(&header.session);
+            }
+            _ => {}
+        }
+    }
+
+    /// `behind` are the records that follow in the same commit.
+    fn record(&mut self, position: u64, header: &RecordHeader, payload: &[u8], behind: &[(u64, RecordHeader)]) {
         if !self.is_known {
             return;
         }
@@ -573,7 +597,14 @@ impl Checks {
                     self.fault(FaultKind::Link, at, what);
                 }
                 let seq = header.msg_seq_num;
-                if takes_number && (header.epoch < epoch || (header.epoch == epoch && seq < next)) {
+                // The message that begins an epoch, a Logon with ResetSeqNumFlag(141) as a rule, comes before the record that opens it.
+                let opens_epoch = |(_, later): &(u64, RecordHeader)| {
+                    later.kind == Kind::Numbers && later.session == number && later.epoch > epoch
+                };
+                // A number that our lease skips is no fault; an incoming message that is counted has the very number that was awaited.
+                let is_due = if outbound { seq >= next } else { seq == next };
+                let is_right = header.epoch > epoch || (header.epoch == epoch && is_due);
+                if takes_number && !is_right && (outbound || !behind.iter().any(opens_epoch)) {
                     let what = format!(
                         "session {number}: {way} MsgSeqNum(34) {seq} of epoch {}, where {next} of epoch {epoch} is due",
                         header.epoch
@@ -583,8 +614,10 @@ impl Checks {
             }
             Some(session) if header.kind == Kind::Numbers => {
                 let (epoch, next_out) = (session.epoch, session.next_out);
+                let next_out_min =
+                    self.moved_from.get(&number).map_or(next_out, |moved_from| next_out.min(*moved_from));
                 if let Some(stored) = StoredNumbers::of(payload)
-                    && (stored.epoch < epoch || (stored.epoch == epoch && stored.next_out < next_out))
+                    && (stored.epoch < epoch || (stored.epoch == epoch && stored.next_out < next_out_min))
                 {
                     let what = format!(
                         "session {number}: its numbers went back from {next_out} to {} without a new epoch",
