@@ -18,6 +18,8 @@ const LOOK_NS_MAX: u64 = 60 * NS_PER_S;
 const LOOK_WAITING_NS: u64 = 100_000_000;
 /// Where the peer begins an in-session reset its clock says when, and may be fast.
 const EARLY_S_MAX: u64 = 120;
+/// A clock that is set back by less is one that was a little fast: what it has begun counts.
+const SET_BACK_S_MAX: u64 = 120;
 
 /// See the module's header.
 #[derive(Debug)]
@@ -110,6 +112,18 @@ impl Hours {
             // It is the peer's to begin. If it does not, the numbers begin again when the connection has ended.
             (true, true) => Duty::Nothing,
         }
+    }
+
+    /// Whether numbers that began at `began_s` were begun by a clock that was far ahead and has been set back since: for a start or a reset that
+    /// is still to come, and before which they are used. They then count as begun now. So what is done is not done again at once, and what is to
+    /// come is done in its time. Where the next start is the one that they were begun for, and nothing can be exchanged before it, it is done.
+    pub fn were_begun_ahead(&self, began_s: u64, now: Now) -> bool {
+        if began_s <= now.utc.unix_s().saturating_add(SET_BACK_S_MAX) {
+            return false;
+        }
+        let begun_for = self.schedule.standing(began_s).boundary;
+        let ours = if self.is_open() { self.standing.boundary } else { self.standing.next };
+        begun_for.map(|event| event.at_s) != ours.map(|event| event.at_s)
     }
 
     /// How long until the next look.

@@ -207,6 +207,22 @@ impl<A: Application> Ledger<A> {
         renewed as u32
     }
 
+    /// Has the session's numbers count as begun now, for its schedule. They stay as they are.
+    pub fn count_as_begun(&mut self, now: Now, session: u32) -> Result<(), Full> {
+        self.open()?;
+        let Slot { session: state, link, .. } = &mut self.slots[session as usize];
+        let Numbers { next_out, next_in, epoch } = state.numbers();
+        let stored = StoredNumbers { next_out, next_in, epoch, lease: link.lease.stated() };
+        let from_peer = if link.next_out_from_peer { flags::NEXT_OUT_FROM_PEER } else { 0 };
+        let (time_ns, flags) = (now.utc.unix_ns, flags::BEGAN | from_peer);
+        let appended = self.writer.append_flagged_numbers(link.number, time_ns, stored, flags);
+        appended.expect("an empty commit has room for it");
+        link.began_s = now.utc.unix_s();
+        self.commit.appended = true;
+        self.close();
+        Ok(())
+    }
+
     /// The session is established from now on.
     pub fn begin_lease(&mut self, session: u32) {
         let link = &mut self.slots[session as usize].link;

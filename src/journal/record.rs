@@ -76,6 +76,8 @@ pub mod flags {
     pub const NEXT_OUT_FROM_PEER: u8 = 16;
     /// Of a Numbers record: there is no such session any more. Its number is not given out again.
     pub const FORGOTTEN: u8 = 32;
+    /// Of a Numbers record: the session's numbers count as begun at its time, although it opens no epoch.
+    pub const BEGAN: u8 = 64;
 }
 
 /// The record of another journal that caused this one.

@@ -57,6 +57,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 false => Event::HoursEnded { session: key, until_s },
             });
         }
+        let link = &self.slot(ledger, session).link;
+        if link.hours.as_ref().is_some_and(|hours| hours.were_begun_ahead(link.began_s, now)) {
+            // Where the journal has no room, the next look tries again.
+            let _ = self.desks[ledger as usize].ledger.count_as_begun(now, session);
+        }
     }
 
     fn duty(&mut self, ledger: u32, session: u32) -> Duty {

@@ -131,7 +131,7 @@ impl Scan {
                         let forgotten = RecoveredSession::forgotten(header.session, numbers.epoch);
                         self.sessions.insert(header.session, forgotten);
                     } else if let Some(session) = self.sessions.get_mut(&header.session) {
-                        if session.epoch != numbers.epoch {
+                        if session.epoch != numbers.epoch || header.has(flags::BEGAN) {
                             session.began_s = header.time_ns / NS_PER_S;
                         }
                         session.next_out = numbers.next_out;
