@@ -99,11 +99,11 @@ impl Findings<'_> {
             let mend = format!("`fixring recover --restored --data-dir {shown}` shows its sessions and frees it");
             return self.wrong(KEY, format!("it is held: {why}"), mend);
         }
-        self.to_be_held();
+        self.what_will_hold();
     }
 
     /// What a start would find that holds the directory, or whose ring it would want. Nothing is said of one that an engine runs on.
-    fn to_be_held(&mut self) {
+    fn what_will_hold(&mut self) {
         let data_dir = &self.config.engine.data_dir;
         let bytes = FileStorage::open(data_dir, Geometry::default()).manifest();
         let manifest = bytes.ok().flatten().and_then(|bytes| Manifest::of_text(&bytes).ok());
