@@ -30,7 +30,7 @@ pub(super) fn in_heads<S: Storage>(
     let mut newest: Option<(u32, u64)> = None;
     for start in starts.iter().filter(|start| start.incarnation > manifest.incarnation) {
         let Some(segment) = start.segment_of(manifest, journal) else { continue };
-        let position = segment * geometry.segment_bytes;
+        let position = segment.saturating_mul(geometry.segment_bytes);
         // One that does not lie in its own file is none of ours.
         let head = if position < u64::MAX / 4 { record_at(segments, &geometry, position)? } else { None };
         if let Some((header, _)) = head.filter(|(header, _)| header.kind == Kind::State) {
@@ -92,7 +92,7 @@ pub(super) fn check_timeline<S: Storage>(
     for (number, start) in starts.iter().enumerate() {
         let is_other = start.timeline.is_some_and(|timeline| timeline != ours) && known.contains(&start.incarnation);
         let Some(segment) = start.segment_of(manifest, journal).filter(|_| is_other) else { continue };
-        let position = segment * geometry.segment_bytes;
+        let position = segment.saturating_mul(geometry.segment_bytes);
         if position < u64::MAX / 4 && record_at(segments, &geometry, position)?.is_some() {
             let why = format!("segment-{number}.seg belongs to another timeline of this data directory");
             return Err(OpenError::Damaged { journal, why });
