@@ -1,7 +1,7 @@
 //! What the worlds met.
 
 /// What a run of some hundred worlds need not meet.
-const RARE: [&str; 5] = ["heads", "recycled", "putting aside", "waited for a resend", "damage"];
+const RARE: [&str; 5] = ["heads", "recycled", "putting aside", "waited for", "damage"];
 
 macro_rules! seen {
     ($($field:ident $label:literal,)*) => {
