@@ -173,7 +173,7 @@ impl World {
                 self.put(page, &self.at(&self.before, page, PAGE));
                 format!("a stale page at {page}")
             }
-            4 if sector + 2 * SECTOR <= limit && (sector + SECTOR) % segment_bytes != 0 => {
+            4 if sector + 2 * SECTOR <= limit && !(sector + SECTOR).is_multiple_of(segment_bytes) => {
                 let both = self.at(&now, sector, 2 * SECTOR);
                 self.put(sector, &both[SECTOR as usize..]);
                 self.put(sector + SECTOR, &both[..SECTOR as usize]);
@@ -328,6 +328,6 @@ fn a_manifest_knows_that_a_journal_was_used() {
     world.put(0, &[0; 8192]);
     let manifest = world.node.storage.manifest().unwrap().unwrap();
     assert!(Manifest::of_text(&manifest).unwrap().last_use.starts[0] > 0);
-    let refused = world.start(4).err().expect("it is no new journal").to_string();
+    let refused = world.start(4).expect_err("it is no new journal").to_string();
     assert!(refused.contains("the manifest says that it was used"), "{refused}");
 }
