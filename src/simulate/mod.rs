@@ -22,6 +22,7 @@
 mod appended;
 mod damage;
 mod desk;
+pub mod hostile;
 mod node;
 mod plan;
 mod seen;
