@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crossbeam_utils::CachePadded;
 use rtrb::{Consumer, Producer, RingBuffer};
 
-use super::event_kind::Kind;
+use super::event_kind::{Kind, Subject};
 use super::event_limits::EventLimits;
 use crate::control::WorkerCounters;
 use crate::fix::{Garbled, Message, SecretTags, tags};
@@ -17,6 +17,8 @@ use crate::session::{DisconnectReason, Identity, Notice, State};
 
 /// Events that wait for housekeeping, at most.
 const EVENTS_MAX: usize = 4096;
+/// An initiator's pause that is long enough to tell what comes after it apart from what was before.
+const PAUSE_NS_MIN: u64 = 40_000_000;
 /// Counts that are told a turn, at most.
 const COUNTS_PER_TURN_MAX: usize = 8;
 /// What is kept of a peer's Text(58). An event is copied through a ring, so that it must stay small.
@@ -245,9 +247,19 @@ impl EventSink {
     }
 
     pub fn push(&mut self, event: Event) {
+        // After a pause of our own an initiator's next attempt is told as the first was: the pause keeps the log from being filled.
+        let paused = match event {
+            Event::ReconnectIn { session, retry_in_ns } | Event::ConnectFailed { session, retry_in_ns, .. } => {
+                (retry_in_ns >= PAUSE_NS_MIN).then_some(session)
+            }
+            _ => None,
+        };
         match event.kind() {
             Some(kind) if !self.limits.lets_through(kind) => self.counters.log_events_counted.add(1),
             _ => self.hand(event),
+        }
+        if let Some(session) = paused {
+            self.limits.begin_anew(Subject::Session(session));
         }
     }
 

@@ -71,6 +71,11 @@ impl EventLimits {
         Some((kind, std::mem::take(&mut entry.more)))
     }
 
+    /// The next event of each kind of a subject is told, but where some are counted already.
+    pub fn begin_anew(&mut self, subject: Subject) {
+        self.entries(subject).retain(|entry| entry.more > 0);
+    }
+
     /// Something is counted and not told.
     #[inline]
     pub fn has_counted(&self) -> bool {
@@ -138,6 +143,17 @@ mod tests {
         limits.at(20 * SECOND);
         assert!(limits.lets_through(session(1, "garbled")));
         assert!(!limits.has_counted());
+    }
+
+    #[test]
+    fn what_begins_anew_is_told_again_and_a_count_that_runs_goes_on() {
+        let mut limits = EventLimits::default();
+        assert!(limits.lets_through(session(1, "refused")) && limits.lets_through(session(1, "garbled")));
+        assert!(!limits.lets_through(session(1, "garbled")));
+        limits.begin_anew(session(1, "").subject);
+        assert!(limits.lets_through(session(1, "refused")) && !limits.lets_through(session(1, "garbled")));
+        limits.at(SECOND);
+        assert_eq!(limits.next_due(false), Some((session(1, "garbled"), 2)));
     }
 
     #[test]
