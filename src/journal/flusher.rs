@@ -389,6 +389,14 @@ mod tests {
     }
 
     fn journal_with(storage: &SimulatedStorage, flush_interval_min_ns: u64) -> Journal<SimulatedStorage> {
+        journal_over(storage, RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0, flush_interval_min_ns)
+    }
+
+    fn journal_over(
+        storage: &SimulatedStorage,
+        ring: RingMemory,
+        flush_interval_min_ns: u64,
+    ) -> Journal<SimulatedStorage> {
         let settings = Settings {
             data_dir: "simulated".into(),
             ring_dir: "simulated".into(),
@@ -401,7 +409,6 @@ mod tests {
             clock: || 0,
         };
         let manifest = prepare(storage, &settings).unwrap();
-        let ring = RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0;
         open_over(storage, manifest, vec![ring], &settings).unwrap().journals.remove(0)
     }
 
@@ -472,6 +479,19 @@ mod tests {
         // Within the interval it does not look, and so cannot tell.
         journal.flusher.turn(5_999).unwrap();
         assert_eq!((as_of(&journal), journal.flusher.rest_ns(5_999)), (5_000, 1));
+    }
+
+    #[test]
+    fn a_ring_that_another_process_owns_is_carried_no_further() {
+        let storage = SimulatedStorage::new(GEOMETRY);
+        let (ring, keeper) = RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap();
+        let mut journal = journal_over(&storage, ring, 0);
+        let first = commit(&mut journal, Mode::Sync);
+        journal.flusher.turn(1).unwrap();
+        commit(&mut journal, Mode::Sync);
+        keeper.usurp(2);
+        assert!(journal.flusher.turn(2).unwrap_err().to_string().contains("incarnation 2 owns the ring"));
+        assert_eq!(journal.watermarks.synced(), first);
     }
 
     #[test]
