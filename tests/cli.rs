@@ -69,12 +69,14 @@ fn a_data_directory_in_use_is_refused_and_its_engine_goes_on() {
 fn a_journal_of_a_newer_format_is_not_touched() {
     let place = used_place();
     let manifest = place.data_dir().join("manifest");
-    let text = fs::read_to_string(&manifest).unwrap().replace("format_version = 1", "format_version = 2");
+    let text = fs::read_to_string(&manifest).unwrap();
+    assert!(text.contains("format_version = 2"), "{text}");
+    let text = text.replace("format_version = 2", "format_version = 3");
     let body = &text[..text.rfind("# crc32c = ").expect("the manifest closes with its CRC")];
     fs::write(&manifest, format!("{body}# crc32c = {:08x}\n", crc_fast::crc32_iscsi(body.as_bytes()))).unwrap();
     let before = contents(place.path());
     let line = refused(place.start(), DATA_DIRECTORY);
-    assert!(line.contains("format version 2") && line.contains("run a newer fixring"), "{line}");
+    assert!(line.contains("format version 3") && line.contains("run a newer fixring"), "{line}");
     assert_eq!(changed(&before, &contents(place.path())), [place.data_dir().join("lock")]);
 }
 

@@ -166,6 +166,19 @@ mod tests {
 
     const QUIET: Look = Look { list: false, sync: false };
 
+    /// The ends of two turns of a volume that answers: what was stated is synced, and what that made due is stated and synced.
+    fn volume_answers(lease: &mut Lease, next_out: u64, synced: &mut u64) {
+        for _ in 0..2 {
+            *synced += 1;
+            lease.look(next_out, *synced);
+            if lease.renewal(next_out, *synced).is_some() {
+                lease.stated_in(*synced + 1);
+            }
+        }
+        *synced += 1;
+        lease.look(next_out, *synced);
+    }
+
     /// Uses so many numbers while the volume does not answer, and returns how many of them had to wait.
     fn waits_in_a_stall(lease: &mut Lease, next_out: &mut u64, synced: u64, numbers: u64) -> u64 {
         let before = lease.waits;
@@ -189,6 +202,7 @@ mod tests {
         assert_eq!(lease.renewal(3, 0), Some(3 + 64));
         lease.stated_in(640);
         assert!(lease.look(4, 639).sync && !lease.look(4, 640).sync);
+        assert_eq!(lease.renewal(4, 640), None, "the block is hardly used");
         assert!(lease.is_quiet(19) && !lease.is_quiet(20) && lease.waits == 3);
     }
 
@@ -243,11 +257,9 @@ mod tests {
         lease.stated_in(1);
         // It freezes at once, and again wherever the block before was left.
         for used_before in [0, 1, BLOCK / 4 - 1, BLOCK / 4, BLOCK / 2, BLOCK * 3 / 4] {
-            synced += 1;
-            lease.look(next_out, synced);
+            volume_answers(&mut lease, next_out, &mut synced);
             assert_eq!(waits_in_a_stall(&mut lease, &mut next_out, synced, used_before), 0, "{used_before}");
-            synced += 1;
-            lease.look(next_out, synced);
+            volume_answers(&mut lease, next_out, &mut synced);
             assert_eq!(waits_in_a_stall(&mut lease, &mut next_out, synced, BLOCK * 3 / 4), 0, "{used_before}");
             assert!(lease.stated() <= next_out + BLOCK, "{used_before}");
         }

@@ -8,7 +8,7 @@ use super::super::inspect::next_whole;
 use super::super::pages::Pages;
 use super::super::record::RawHeader;
 use super::super::ring_file::is_of_this_directory;
-use super::super::scan::{Incarnations, SegmentSource};
+use super::super::scan::{Incarnations, SegmentSource, record_at};
 use super::super::state::{HeadIdentity, head_identity, head_timeline};
 use super::super::{Geometry, HEADER_BYTES, Manifest, OpenError, RECORD_ALIGN, Read, Slot, Storage, StorageError};
 use super::behind::Behind;
@@ -98,35 +98,42 @@ pub(super) fn heads_among(starts: &[Start], manifest: &Manifest, journal: u16) -
     let head = |(start, number): (&Start, u64)| {
         let identity = start.identity?;
         let ours = HeadIdentity { uuid: *manifest.uuid.as_bytes(), journal, segment: identity.segment };
-        let is_here = identity.segment % u64::from(geometry.segments) == number
-            && identity.segment < u64::MAX / 4 / geometry.segment_bytes;
-        (identity == ours && is_here).then_some(identity.segment)
+        (identity == ours && may_lie_in(&geometry, identity.segment, number)).then_some(identity.segment)
     };
     let mut heads: Vec<u64> = starts.iter().zip(0..).filter_map(head).collect();
     heads.sort_unstable_by(|a, b| b.cmp(a));
     heads
 }
 
+/// Whether a segment's place is the file of this number, so that its positions can be computed.
+fn may_lie_in(geometry: &Geometry, segment: u64, number: u64) -> bool {
+    segment % u64::from(geometry.segments) == number && segment < u64::MAX / 4 / geometry.segment_bytes
+}
+
 /// A segment that says whose it is and is not ours was put there by hand: to pass it over would be to lose what was in ours.
-/// The ring may have the head that should be there instead: then it is damage.
-pub(super) fn check_ours(
+/// Where the ring has the head that should be there instead, a head that is not whole is damage.
+pub(super) fn check_ours<S: Storage>(
+    segments: &mut SegmentSource<S>,
     starts: &[Start],
     manifest: &Manifest,
     journal: u16,
     in_ring: Option<u64>,
 ) -> Result<(), OpenError> {
-    let in_ring = in_ring.map(|segment| (segment % u64::from(manifest.geometry.segments)) as usize);
-    let is_foreign = |start: &Start| {
-        start.identity.is_some_and(|head| head.uuid != *manifest.uuid.as_bytes() || head.journal != journal)
-    };
-    let mut foreign = starts.iter().enumerate().filter(|(_, start)| is_foreign(start));
-    match foreign.find(|(number, _)| Some(*number) != in_ring).map(|(number, _)| number) {
-        None => Ok(()),
-        Some(number) => {
+    let geometry = manifest.geometry;
+    let in_ring = in_ring.map(|segment| segment % u64::from(geometry.segments));
+    for (start, number) in starts.iter().zip(0..) {
+        let Some(head) = start.identity else { continue };
+        if head.uuid == *manifest.uuid.as_bytes() && head.journal == journal {
+            continue;
+        }
+        let is_whole = may_lie_in(&geometry, head.segment, number)
+            && record_at(segments, &geometry, head.segment * geometry.segment_bytes)?.is_some();
+        if is_whole || Some(number) != in_ring {
             let why = format!("segment-{number}.seg belongs to another data directory or journal");
-            Err(OpenError::Damaged { journal, why })
+            return Err(OpenError::Damaged { journal, why });
         }
     }
+    Ok(())
 }
 
 /// Without any whole head, the journal can only be one whose first commits never reached the volume: then no later segment holds anything.

@@ -321,7 +321,7 @@ fn scan_all<S: Storage>(
     ring: Option<&FoundRing<'_>>,
 ) -> Result<Scanned, OpenError> {
     let headed = ring.and_then(|ring| ring.headed_segment(manifest, journal));
-    check_ours(starts, manifest, journal, headed)?;
+    check_ours(segments, starts, manifest, journal, headed)?;
     check_timeline(segments, starts, manifest, journal)?;
     let segment_bytes = manifest.geometry.segment_bytes;
     let mut heads_skipped = 0;
