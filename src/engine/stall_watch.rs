@@ -39,6 +39,8 @@ struct Watched {
     unsaid: u64,
     /// The turn that was under way at the last look, and where it was.
     sample: (u64, Stage, Option<TracedSession>),
+    /// Two looks have met it.
+    is_sample_long: bool,
     longest_ns: u64,
 }
 
@@ -55,6 +57,7 @@ impl StallWatch {
             warned_ns: None,
             unsaid: 0,
             sample: (0, Stage::Idle, None),
+            is_sample_long: false,
             longest_ns: 0,
         });
         let workers = workers.collect();
@@ -154,7 +157,13 @@ impl Watched {
         // The counted turns are whole: the next is under way, unless the worker is still between the two.
         let stage = self.trace.stage();
         let turn_now = self.counters.turns.value() + u64::from(stage != Stage::Idle);
-        self.sample = (turn_now, stage, self.trace.session());
+        let seen = (turn_now, stage, self.trace.session());
+        // A stage that outlasted a look is what the turn is spent on, whatever a later look meets at its end.
+        if seen == self.sample {
+            self.is_sample_long = true;
+        } else if turn_now != turn || !self.is_sample_long {
+            (self.sample, self.is_sample_long) = (seen, false);
+        }
         let longest = self.trace.longest().filter(|longest| longest.ns > self.longest_ns)?;
         self.longest_ns = longest.ns;
         // Stamps know; without them we may have looked while it lasted.
@@ -198,12 +207,15 @@ mod tests {
         look_until(&mut watch, 590, 900);
         assert_eq!(stall.stalls.value(), 1);
         assert!((380 * MS..=400 * MS).contains(&stall.stalled_ns.value()), "{}", stall.stalled_ns.value());
+        // One look meets it at its end.
+        trace.at(Stage::Encode);
+        look_until(&mut watch, 900, 902);
         // It does, and the third says how long it was.
         trace.at(Stage::Idle);
         trace.begin_turn();
         trace.took(&worker, 2, 310 * MS);
         worker.turns.set(3);
-        look_until(&mut watch, 900, 950);
+        look_until(&mut watch, 902, 950);
         assert_eq!((stall.stalls.value(), stall.stalled_ns.value()), (1, 0));
         assert!(stall.longest_stall_ns.value() >= 398 * MS);
         let took = Duration::from_millis(310);
