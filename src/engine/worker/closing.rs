@@ -84,8 +84,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let Some(connection) = self.connections.get(id) else { return };
         let Stage::Closing { ledger, session } = connection.stage else { return };
         let has_all = connection.input_ended || !connection.has_sent;
-        if self.slot(ledger, session).session.resending().is_some() {
-            // The peer has asked for it before it ended its stream.
+        let slot = self.slot(ledger, session);
+        if slot.session.resending().is_some() && slot.link.challenger.is_none() {
+            // The peer has asked for it before it ended its stream. One that has connected again asks anew.
             return;
         }
         if has_all {

@@ -511,6 +511,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.set_stage(id, Stage::Challenging { ledger, session });
         self.limit_stage(id, now.monotonic_ns + probe_timeout_ns);
         self.slot(ledger, session).link.challenger = Some(id);
+        if closing {
+            // It may have waited for a resend alone.
+            self.queue_send(ledger, session);
+        }
         Next::Later
     }
 
