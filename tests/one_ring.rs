@@ -319,7 +319,8 @@ fn nothing_that_stands_in_the_place_of_a_file_hangs_a_start() {
         (data.join("journal-0/segment-0.seg"), 4),
         (data.join("journal-0/segment-3.seg"), 4),
     ];
-    let stood_in: [(&str, fn(&Path)); 4] = [
+    type Put = fn(&Path);
+    let stood_in: [(&str, Put); 4] = [
         ("a FIFO", |path| assert!(Command::new("mkfifo").arg(path).status().unwrap().success())),
         ("a socket", |path| drop(UnixListener::bind(path).unwrap())),
         ("a directory", |path| fs::create_dir(path).unwrap()),
