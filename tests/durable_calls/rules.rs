@@ -370,7 +370,7 @@ mod tests {
         let overwrite = with(call(1, "write", SEGMENT), 0);
         let syncs = [call(1, "fsync", file), call(1, "fsync", aside), call(1, "fsync", DATA)];
         let made_both = [call(1, "mkdir", aside), made(file), write()];
-        let whole = [&made_both[..], &syncs, &[overwrite.clone()]].concat();
+        let whole = [&made_both[..], &syncs, std::slice::from_ref(&overwrite)].concat();
         assert!(faults(&whole, Release::Synced).is_empty());
         for left_out in 3..6 {
             let mut less = whole.clone();
