@@ -1,5 +1,5 @@
 //! Logs: for a person on a terminal, as JSON lines for a collector otherwise, on standard error in both cases, so
-//! that standard output belongs to results. Nobody who logs waits for the reader, see [`super::outlet`].
+//! that standard output belongs to results. Nobody who logs waits for the reader, see `outlet.rs`.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::env;
