@@ -377,6 +377,8 @@ fn a_bit_that_is_lost_for_good_holds_the_directory_and_recover_knows_what_is_pro
         fs::remove_dir_all(place.ring_dir()).unwrap();
         let engine = start_held(&place, control);
         engine.until_logged("cannot be read from position");
+        let reason = request(control, "/readyz").unwrap().1;
+        assert!(reason.contains("cannot be read from position"), "{reason}");
         assert!(engine.log_text().contains("\"ERROR\""), "{}", engine.log_text());
         let check =
             Command::new(env!("CARGO_BIN_EXE_fixring")).args(["check", "--config"]).arg(place.config()).output();

@@ -8,7 +8,7 @@ use super::Exit;
 use super::logging::last_words;
 use super::run::{WATCH_INTERVAL, exit_of};
 use crate::config::Config;
-use crate::control::{ControlServer, Phase, Shared};
+use crate::control::{ControlServer, Shared};
 use crate::engine::StartError;
 use crate::journal::why_held;
 
@@ -18,7 +18,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) fn wait_until_freed(config: &Config, held: &StartError, stop: &AtomicBool) -> Option<Exit> {
     tracing::error!("{held}");
     let shared = Shared::new(0, 0);
-    shared.set_phase(Phase::Held);
+    shared.hold(format!("held: {held}"));
     let control = config.control.listen.map(|address| ControlServer::start(address, shared)).transpose();
     let control = match control {
         Ok(control) => control,

@@ -1,7 +1,7 @@
 //! What the engine's threads publish for the control plane, and what it concludes about the process's health.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_utils::CachePadded;
@@ -40,6 +40,7 @@ pub enum Phase {
 #[derive(Debug)]
 pub struct Shared {
     phase: AtomicU8,
+    held_why: OnceLock<String>,
     workers: Vec<Arc<CachePadded<WorkerCounters>>>,
     traces: Vec<Arc<CachePadded<WorkerTrace>>>,
     stalls: Vec<Arc<CachePadded<StallCounters>>>,
@@ -85,6 +86,7 @@ impl Shared {
         let moved = Instant::now();
         Arc::new(Shared {
             phase: AtomicU8::new(Phase::Starting as u8),
+            held_why: OnceLock::new(),
             workers: (0..worker_count).map(|_| Arc::default()).collect(),
             traces: (0..worker_count).map(|_| Arc::default()).collect(),
             stalls: (0..worker_count).map(|_| Arc::default()).collect(),
@@ -202,6 +204,13 @@ impl Shared {
         self.phase.store(phase as u8, Ordering::Release);
     }
 
+    /// [`Phase::Held`], with the reason that readiness gives from now on.
+    pub fn hold(&self, why: String) {
+        // A process is held for one reason: the first stands.
+        let _ = self.held_why.set(why);
+        self.set_phase(Phase::Held);
+    }
+
     pub fn phase(&self) -> Phase {
         match self.phase.load(Ordering::Acquire) {
             0 => Phase::Starting,
@@ -232,15 +241,13 @@ impl Shared {
 
     /// `Err` says why no counterparty should be sent here. A slow volume is no reason: the sessions live here and nowhere else, those in `buffered`
     /// work on, those in `sync` wait, and taking the endpoint away would only cut them off.
-    pub fn readiness(&self) -> Result<(), &'static str> {
+    pub fn readiness(&self) -> Result<(), &str> {
         match self.phase() {
             Phase::Starting => Err("starting"),
             Phase::Recovering => Err("recovering the journal"),
             Phase::Ready => Ok(()),
             Phase::Stopping => Err("stopping"),
-            Phase::Held => Err(
-                "held: the data directory may be older than its last use; free it with `fixring recover --restored`",
-            ),
+            Phase::Held => Err(self.held_why.get().map_or("held", |why| why)),
         }
     }
 }
@@ -288,8 +295,8 @@ mod tests {
         assert_eq!(shared.readiness(), Ok(()));
         shared.set_phase(Phase::Stopping);
         assert_eq!(shared.readiness(), Err("stopping"));
-        shared.set_phase(Phase::Held);
-        assert!(shared.readiness().unwrap_err().contains("fixring recover --restored"));
+        shared.hold("held: the volume has lost something".to_owned());
+        assert_eq!(shared.readiness(), Err("held: the volume has lost something"));
         assert_eq!(shared.liveness(Instant::now() + WORKER_SILENCE_MAX * 9), Ok(()));
     }
 }
