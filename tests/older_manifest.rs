@@ -1,6 +1,8 @@
 //! A manifest that was put back from a copy knows of fewer starts than the journal holds: the directory is held, and goes on above every number that
 //! had left. And a restored directory goes on in a timeline of its own, whatever an archive has of the branch that it left: the real binary.
 
+#[path = "kill/desk.rs"]
+mod desk;
 #[path = "kill/engine.rs"]
 mod engine;
 #[path = "kill/wire.rs"]
@@ -9,57 +11,13 @@ mod wire;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
+use desk::Desk;
 use engine::{Place, Running, SMALL, Setup};
 use fixring::journal::{Standings, why_held};
-use wire::{DEADLINE, Fields, Party, Read1, Wire};
-
-const PARTY: Party = Party { begin_string: "FIX.4.4", sender: "DESK", target: "VENUE" };
-
-/// The counterparty, which never resets.
-#[derive(Default)]
-struct Desk {
-    wire: Option<Wire>,
-    sent: u64,
-    received: u64,
-}
+use wire::Wire;
 
 impl Desk {
-    fn log_on(&mut self, port: u16) {
-        self.wire = Wire::connect(port);
-        self.send("A", "98=0|108=30|");
-        let answer = self.next();
-        assert_eq!((answer.msg_type(), answer.number(34)), ("A", self.received), "{answer:?}");
-    }
-
-    fn send(&mut self, msg_type: &str, body: &str) {
-        self.sent += 1;
-        let message = PARTY.message(msg_type, self.sent, "", body);
-        assert!(self.wire.as_mut().expect("a ready engine listens").send(&message));
-    }
-
-    fn next(&mut self) -> Fields {
-        self.received += 1;
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            match self.wire.as_mut().unwrap().read(Duration::from_millis(100)) {
-                Read1::Message(message) => return message,
-                Read1::Nothing => assert!(Instant::now() < deadline, "nothing comes"),
-                Read1::End => panic!("the engine closed the connection"),
-            }
-        }
-    }
-
-    /// TestRequests, each answered in order.
-    fn talk(&mut self, count: u32) {
-        for _ in 0..count {
-            self.send("1", "112=still there|");
-            let answer = self.next();
-            assert_eq!((answer.msg_type(), answer.number(34)), ("0", self.received), "{answer:?}");
-        }
-    }
-
     /// Ends the engine in order: it says Logout.
     fn stop(&mut self, mut engine: Running) {
         engine.terminate();

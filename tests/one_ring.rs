@@ -1,6 +1,8 @@
 //! One directory, one ring: the real binary beside copies of its data directory, without its lock, over rings that outlived a boot, and with
 //! things in the place of its files that are no files.
 
+#[path = "kill/desk.rs"]
+mod desk;
 #[path = "kill/engine.rs"]
 mod engine;
 #[path = "kill/wire.rs"]
@@ -11,59 +13,14 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{Duration, Instant};
 
+use desk::Desk;
 use engine::{Place, Running, SMALL, Setup, free_port};
 use fixring::journal::why_held;
-use wire::{DEADLINE, Fields, Party, Read1, Wire};
+use wire::Wire;
 
 const DATA_DIRECTORY: i32 = 3;
 const SHARED_MEMORY: i32 = 6;
-const PARTY: Party = Party { begin_string: "FIX.4.4", sender: "DESK", target: "VENUE" };
-
-/// The counterparty, which never resets.
-#[derive(Default)]
-struct Desk {
-    wire: Option<Wire>,
-    sent: u64,
-    received: u64,
-}
-
-impl Desk {
-    fn log_on(&mut self, port: u16) {
-        self.wire = Wire::connect(port);
-        self.send("A", "98=0|108=30|");
-        let answer = self.next();
-        assert_eq!((answer.msg_type(), answer.number(34)), ("A", self.received), "{answer:?}");
-    }
-
-    fn send(&mut self, msg_type: &str, body: &str) {
-        self.sent += 1;
-        let message = PARTY.message(msg_type, self.sent, "", body);
-        assert!(self.wire.as_mut().expect("a ready engine listens").send(&message));
-    }
-
-    fn next(&mut self) -> Fields {
-        self.received += 1;
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            match self.wire.as_mut().unwrap().read(Duration::from_millis(100)) {
-                Read1::Message(message) => return message,
-                Read1::Nothing => assert!(Instant::now() < deadline, "nothing comes"),
-                Read1::End => panic!("the engine closed the connection"),
-            }
-        }
-    }
-
-    /// TestRequests, each answered in order.
-    fn talk(&mut self, count: u32) {
-        for _ in 0..count {
-            self.send("1", "112=still there|");
-            let answer = self.next();
-            assert_eq!((answer.msg_type(), answer.number(34)), ("0", self.received), "{answer:?}");
-        }
-    }
-}
 
 /// A configuration of its own, over another directory and other ports, with the same rings.
 fn beside(place: &Place, data_dir: &Path) -> (PathBuf, u16) {

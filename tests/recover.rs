@@ -457,22 +457,26 @@ fn a_copy_of_the_same_start_goes_on_by_the_ring_or_is_held() {
     }
 }
 
-/// Where a segment ends just there, its head takes the application's state as of now, not as of the head before.
-#[test]
-fn numbers_that_need_a_new_segment_bring_the_applications_state_along() {
-    let root = tempfile::tempdir().unwrap();
-    let geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 3 };
-    let settings = Settings {
-        data_dir: root.path().join("data"),
-        ring_dir: root.path().join("ring"),
-        geometry,
+/// One journal of three segments, under this directory.
+fn tiny_journal(root: &Path) -> Settings {
+    Settings {
+        data_dir: root.join("data"),
+        ring_dir: root.join("ring"),
+        geometry: Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 3 },
         flush_interval_ns: 0,
         flush_interval_min_ns: 0,
         flush_method: fixring::journal::FlushMethod::default().into(),
         message_bytes_max: 4 << 10,
         resend_messages_max: 100,
         clock: || 0,
-    };
+    }
+}
+
+/// Where a segment ends just there, its head takes the application's state as of now, not as of the head before.
+#[test]
+fn numbers_that_need_a_new_segment_bring_the_applications_state_along() {
+    let root = tempfile::tempdir().unwrap();
+    let settings = tiny_journal(root.path());
     let mut opened = open(&settings).unwrap();
     let journal = &mut opened.journals[0];
     assert_eq!(journal.writer.begin(64), Room::RollDue);
@@ -484,7 +488,7 @@ fn numbers_that_need_a_new_segment_bring_the_applications_state_along() {
     };
     assert_eq!(journal.writer.roll(std::iter::once(session.state()), b"old"), Ok(true));
     // To the last record that fits the segment.
-    while journal.writer.appended() < geometry.segment_bytes - 64 {
+    while journal.writer.appended() < settings.geometry.segment_bytes - 64 {
         assert_eq!(journal.writer.begin(64), Room::Ready);
         journal.writer.append_bytes(NewRecord::internal(Kind::Replay, 0), b"").unwrap();
         journal.writer.commit(Mode::Buffered);
@@ -576,18 +580,7 @@ fn a_session_that_is_forgotten_frees_its_place_and_begins_anew_if_it_returns() {
 #[test]
 fn a_session_is_forgotten_whole_or_not_at_all() {
     let root = tempfile::tempdir().unwrap();
-    let geometry = Geometry { journals: 1, ring_bytes: 64 << 10, segment_bytes: 64 << 10, segments: 3 };
-    let settings = Settings {
-        data_dir: root.path().join("data"),
-        ring_dir: root.path().join("ring"),
-        geometry,
-        flush_interval_ns: 0,
-        flush_interval_min_ns: 0,
-        flush_method: fixring::journal::FlushMethod::default().into(),
-        message_bytes_max: 4 << 10,
-        resend_messages_max: 100,
-        clock: || 0,
-    };
+    let settings = tiny_journal(root.path());
     let mut opened = open(&settings).unwrap();
     let journal = &mut opened.journals[0];
     assert_eq!(journal.writer.begin(64), Room::RollDue);
