@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use super::event::{Event, RefusedWhy, SessionKey, TextOf};
 use crate::session::Notice;
 
-/// Whom an event is about: others' events of the same kind are not counted with it.
+/// The subject of an event: events of the same kind about another subject are not counted with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     Session(SessionKey),

@@ -25,7 +25,7 @@ const SILENT_NS: u64 = 1_000_000_000;
 /// After a logon the peer asks for what it has missed.
 const LOGON_GRACE_NS: u64 = 5_000_000_000;
 
-/// Whom the noisy sessions wait for.
+/// The sessions whose kept messages noisy sessions wait for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 enum Pressing {
     #[default]
