@@ -38,7 +38,8 @@ pub(crate) struct Commit {
     pub mode: Mode,
     /// Sessions with something new to send; duplicates are harmless. Bounded by the records of a commit.
     pub touched: Vec<u32>,
-    /// Sessions that the application has asked to log out: they took a step that the worker has not looked at.
+    /// Sessions that the application has asked to log out: they took a step that the worker has not looked at. Each at most once, see
+    /// `Link::is_asked`, so that there are never more than sessions, whatever the application does in one call.
     pub asked: Vec<u32>,
     /// Sessions whose lease is to be looked at when the turn ends, each at most once.
     pub leases: Vec<u32>,
@@ -96,6 +97,7 @@ impl<A: Application> Ledger<A> {
     ) -> Self {
         let mut commit = Commit::new(trace, retention);
         commit.leases.reserve(slots.len());
+        commit.asked.reserve(slots.len());
         Self {
             states_bytes: slots.iter().map(Slot::state_bytes).sum(),
             writer,
@@ -450,6 +452,7 @@ impl<A: Application> Ledger<A> {
         slot.link.began_s = now.utc.unix_s();
         self.slots.push(slot);
         self.commit.leases.reserve(self.slots.len() - self.commit.leases.len());
+        self.commit.asked.reserve(self.slots.len() - self.commit.asked.len());
         number
     }
 
@@ -668,7 +671,9 @@ impl<'a> Handle<'a> {
         let slot = &mut self.sessions.slots[self.number.0 as usize];
         let mut outbox = LinkOutbox::new(self.sessions.writer, &mut slot.link, self.sessions.commit, now);
         slot.session.logout(now, text.as_bytes(), &mut outbox);
-        self.sessions.commit.asked.push(self.number.0);
+        if !std::mem::replace(&mut slot.link.is_asked, true) {
+            self.sessions.commit.asked.push(self.number.0);
+        }
     }
 
     /// Another session of the same journal: what is sent to it is part of the same commit.
@@ -676,3 +681,6 @@ impl<'a> Handle<'a> {
         self.sessions.handle(number)
     }
 }
+
+#[cfg(test)]
+mod tests;

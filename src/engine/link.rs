@@ -60,6 +60,8 @@ pub(crate) struct Link {
     /// Messages with secrets as they go out, by the positions of their records, oldest first; the journal holds them blanked. No more than
     /// the ring has room for: what it overwrites ends the connection.
     secret_sends: VecDeque<(u64, Box<[u8]>)>,
+    /// It is among the sessions whose application has asked to log them out.
+    pub is_asked: bool,
     /// The deadline that is in the worker's heap for this session, or `u64::MAX`.
     pub timer_ns: u64,
     pub resend: Option<ResendJob>,
@@ -125,6 +127,7 @@ impl Link {
             disconnect_owed: false,
             queue: SendQueue::default(),
             secret_sends: VecDeque::new(),
+            is_asked: false,
             timer_ns: u64::MAX,
             resend: None,
             resend_waits: false,

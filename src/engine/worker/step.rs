@@ -264,6 +264,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     /// Looks after the sessions that the application logged out in its last call.
     pub(super) fn after_application(&mut self, now: Now, ledger: u32) {
         while let Some(session) = self.desks[ledger as usize].ledger.commit.asked.pop() {
+            self.slot(ledger, session).link.is_asked = false;
             self.after_step(now, ledger, session);
         }
     }
