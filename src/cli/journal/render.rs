@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::filter::{Way, way_of};
 use super::name_of;
 use super::pretty::Pretty;
-use crate::fix::{FieldIndex, SOH, parse, raw_field, tags};
+use crate::fix::{FieldIndex, parse, raw_field, tags};
 use crate::journal::inspect::CatRecord;
 use crate::journal::{IncarnationStart, Kind, StoredNumbers, flags};
 
@@ -132,18 +132,34 @@ fn describe(record: &CatRecord) -> String {
     }
 }
 
-/// The delimiters as `|`; what would break the line or the terminal, as escapes.
+/// The delimiters as `|`, UTF-8 as it is; what would break the line or the terminal, or cannot be seen, as escapes of its bytes.
 pub(super) fn readable(message: &[u8]) -> String {
     let mut text = String::with_capacity(message.len());
-    for byte in message {
-        match byte {
-            &SOH => text.push('|'),
-            b'\\' => text.push('\\'),
-            b' '..=b'~' => text.push(char::from(*byte)),
-            _ => text.extend(byte.escape_ascii().map(char::from)),
+    for chunk in message.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\x01' => text.push('|'),
+                ' '..='~' => text.push(character),
+                _ if is_visible(character) => text.push(character),
+                _ => escape(character.encode_utf8(&mut [0; 4]).as_bytes(), &mut text),
+            }
         }
+        escape(chunk.invalid(), &mut text);
     }
     text
+}
+
+fn escape(bytes: &[u8], text: &mut String) {
+    text.extend(bytes.escape_ascii().map(char::from));
+}
+
+/// Not a control character of either kind, nor one that changes the direction or the place of what follows, nor one without a form of its own.
+fn is_visible(character: char) -> bool {
+    // Behind another character the standard library escapes exactly those, and lets pass what combines with it.
+    let mut pair = [b'a', 0, 0, 0, 0];
+    let length = 1 + character.encode_utf8(&mut pair[1..]).len();
+    let pair = std::str::from_utf8(&pair[..length]).unwrap_or_default();
+    pair.escape_debug().nth(1) == Some(character)
 }
 
 fn direction(record: &CatRecord) -> &'static str {
@@ -249,6 +265,16 @@ mod tests {
     #[test]
     fn a_message_is_one_line_whatever_its_data_fields_hold() {
         assert_eq!(readable(b"35=B\x0195=3\x0196=a\nb\x0158=50 % \\ off\x01"), r"35=B|95=3|96=a\nb|58=50 % \ off|");
+    }
+
+    #[test]
+    fn utf_8_is_printed_and_nothing_reaches_the_terminal_that_is_not_seen() {
+        let name = "Zürich 東京 हिन्दी 🦀 ½";
+        assert_eq!(readable(name.as_bytes()), name);
+        // A byte order mark, an override of the direction, a line separator, C1's CSI, DEL, ESC and an unfinished sequence.
+        let hidden = "\u{feff}|\u{202e}|\u{2028}|\u{9b}2J|\u{7f}|\u{1b}[2J|\r".as_bytes();
+        assert_eq!(readable(hidden), r"\xef\xbb\xbf|\xe2\x80\xae|\xe2\x80\xa8|\xc2\x9b2J|\x7f|\x1b[2J|\r");
+        assert_eq!(readable(b"58=\xe6\x9d\x01Z\xfcrich\x01"), r"58=\xe6\x9d|Z\xfcrich|");
     }
 
     #[test]
