@@ -418,6 +418,25 @@ fn a_storage_benchmark_that_is_interrupted_removes_its_files() {
     assert_eq!(std::fs::read_dir(rings.path()).unwrap().count(), 0, "rings stay in memory");
 }
 
+/// Found in review: on a new volume the directory had to be made by hand.
+#[test]
+fn a_storage_benchmark_makes_its_directory_and_removes_it() {
+    if !has_two_cores() {
+        return;
+    }
+    let _alone = alone();
+    let volume = tempfile::tempdir().unwrap();
+    let made = volume.path().join("not/yet");
+    let output = storage(&["--data-dir", made.to_str().unwrap(), "--method", "fdatasync"]).args(TINY).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(std::fs::read_dir(volume.path()).unwrap().count(), 0, "it was not there before");
+    let beneath_a_file = volume.path().join("file");
+    std::fs::write(&beneath_a_file, "").unwrap();
+    let output = storage(&["--data-dir", beneath_a_file.join("x").to_str().unwrap()]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("cannot be made"), "{output:?}");
+}
+
 #[test]
 fn a_storage_benchmark_that_cannot_be_made_says_what_to_mend_and_touches_nothing() {
     let directory = tempfile::tempdir().unwrap();

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::client::{ClientError, utc_now};
 use super::machine::Machine;
+use super::volume::Made;
 use super::{print_report, verdict};
 use crate::cli::Exit;
 use crate::fix::{Decimal, Encoder, Precision, tags};
@@ -39,7 +40,7 @@ pub(crate) struct RecoveryOptions {
     gib: f64,
     #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..=1001))]
     runs: u32,
-    /// Where the journal is made, in a directory that goes with the benchmark [default: a temporary one]
+    /// Where the journal is made, in a directory that goes with the benchmark, as this one does where it did not exist [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
@@ -141,6 +142,8 @@ pub(super) fn recovery(options: &RecoveryOptions) -> Exit {
 
 fn run(options: &RecoveryOptions) -> Result<Report, ClientError> {
     let segments = (options.gib * (1u64 << 30) as f64 / SEGMENT_BYTES as f64).ceil().clamp(3.0, 16_384.0) as u32;
+    // Dropped after what lies in it.
+    let _made = options.data_dir.as_deref().map(Made::directory).transpose()?;
     let directory = options.data_dir.as_deref().map_or_else(tempfile::tempdir, tempfile::tempdir_in)?;
     let shared_memory = tempfile::tempdir_in("/dev/shm").ok();
     let rings = shared_memory.as_ref().map_or(directory.path(), |directory| directory.path()).to_owned();

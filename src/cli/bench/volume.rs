@@ -1,6 +1,7 @@
 //! Which volume a figure is of: as far as the kernel tells, "unknown" where it does not.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -74,6 +75,28 @@ impl Volume {
         format!(
             "{filesystem} ({mount_options}) on {device}, model {model}, rotational {rotational}, scheduler {scheduler}, write cache {write_cache}"
         )
+    }
+}
+
+/// A directory with those above it, as far as they were made for the measurement. Gone with the value, unless somebody else has put something there.
+pub(super) struct Made(Vec<PathBuf>);
+
+impl Made {
+    pub fn directory(path: &Path) -> io::Result<Self> {
+        let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
+        // The deepest first.
+        let made = Self(path.ancestors().take_while(is_missing).map(Path::to_path_buf).collect());
+        // What stands in its place is for who uses it to refuse.
+        if !made.0.is_empty() {
+            fs::create_dir_all(path)?;
+        }
+        Ok(made)
+    }
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|path| drop(fs::remove_dir(path)));
     }
 }
 

@@ -27,7 +27,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::TempDir;
 
 use super::machine::{Machine, Placement, pin};
-use super::volume::Volume;
+use super::volume::{Made, Volume};
 use super::{goal, page, plot, print, stats, table};
 use crate::cli::Exit;
 use crate::config::format_bytes;
@@ -48,7 +48,7 @@ use stats::{Distribution, Latencies, latencies, time_in_words};
 /// the other. Files go to a new directory in --data-dir and are removed at the end, after an error and after SIGINT too.
 #[derive(clap::Args, Debug)]
 pub(crate) struct StorageOptions {
-    /// A directory on the volume that is to be measured
+    /// A directory on the volume that is to be measured; made where it does not exist, and then removed at the end
     #[arg(long, value_name = "DIR", required_unless_present = "compare")]
     data_dir: Option<PathBuf>,
     /// Write JSON to this file, or to standard output instead of the tables
@@ -187,6 +187,12 @@ fn measure(
         segment_bytes: options.ring_bytes * RINGS_PER_SEGMENT,
         segments: SEGMENTS,
     };
+    // Dropped after what lies in it.
+    let _made = Made::directory(data_dir).map_err(|error| {
+        BenchError::Usage(format!(
+            "--data-dir {data_dir:?} cannot be made: {error}; name a directory that this user can make"
+        ))
+    })?;
     let directory = directory_in(data_dir, geometry, methods.len() as u64)?;
     let mut notes = Vec::new();
     let volume = Volume::of(data_dir);
