@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::Exit;
 use super::logging::last_words;
-use super::run::{WATCH_INTERVAL, exit_of};
+use super::run::{IgnoredSignals, WATCH_INTERVAL, exit_of};
 use crate::config::Config;
 use crate::control::{ControlServer, Shared};
 use crate::engine::StartError;
@@ -15,7 +15,12 @@ use crate::journal::why_held;
 const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Answers an exit where it ends otherwise than by the directory being freed.
-pub(super) fn wait_until_freed(config: &Config, held: &StartError, stop: &AtomicBool) -> Option<Exit> {
+pub(super) fn wait_until_freed(
+    config: &Config,
+    held: &StartError,
+    stop: &AtomicBool,
+    ignored: &IgnoredSignals,
+) -> Option<Exit> {
     tracing::error!("{held}");
     let shared = Shared::new(0, 0);
     shared.hold(format!("held: {held}"));
@@ -36,6 +41,7 @@ pub(super) fn wait_until_freed(config: &Config, held: &StartError, stop: &Atomic
             tracing::info!("stopped while held: nothing was changed");
             return Some(Exit::Ok);
         }
+        ignored.say();
         if looked.elapsed() >= LOOK_INTERVAL {
             looked = Instant::now();
             match why_held(&config.engine.data_dir) {

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 
 use super::Exit;
-use super::run::{BuiltIn, exit_of_open, load};
+use super::run::{BuiltIn, exit_of_open, load_outline};
 use crate::application::Application;
 use crate::config::Config;
 use crate::engine::{Environment, restore};
@@ -56,7 +56,7 @@ pub(super) struct RecoverOptions {
 }
 
 pub(super) fn recover(options: &RecoverOptions) -> Exit {
-    let config = match load(options.config.as_deref(), options.data_dir.as_deref()) {
+    let config = match load_outline(options.config.as_deref(), options.data_dir.as_deref()) {
         Ok(config) => config,
         Err(errors) => {
             error_line!("{errors}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
 
 use super::Exit;
 use super::check::files_needed;
@@ -39,6 +39,13 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             return Exit::Internal;
         }
     }
+    let ignored = match IgnoredSignals::catch() {
+        Ok(ignored) => ignored,
+        Err(error) => {
+            last_words(&format!("cannot catch SIGHUP: {error}"));
+            return Exit::Internal;
+        }
+    };
     // A file that may grow no further, the log's or a segment, is a write that fails and not the end by a signal.
     let caught = signal_hook::flag::register(SIGXFSZ, Arc::default());
     if let Err(error) = caught {
@@ -54,7 +61,7 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
         match Engine::start(&config, |environment| BuiltIn::new(config.engine.application, environment)) {
             Ok(engine) => break engine,
             Err(error @ StartError::Journal(OpenError::Held { .. })) => {
-                if let Some(exit) = wait_until_freed(&config, &error, &stop) {
+                if let Some(exit) = wait_until_freed(&config, &error, &stop, &ignored) {
                     return exit;
                 }
             }
@@ -78,6 +85,7 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(acceptors = listening.join(", "), control, %data_dir, version, "ready");
     while !stop.load(Ordering::Relaxed) && !engine.is_over() {
+        ignored.say();
         std::thread::sleep(WATCH_INTERVAL);
     }
     if stop.load(Ordering::Relaxed) {
@@ -95,6 +103,32 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
                 EngineError::Storage(_) => Exit::Storage,
                 EngineError::Panicked { .. } => Exit::Internal,
             }
+        }
+    }
+}
+
+/// Signals whose default is the end of the process, and which say something else to many a daemon: read the configuration again, open the log
+/// again. Nobody who sends one of them means to cut off the sessions, nor does a terminal that is closed.
+pub(super) struct IgnoredSignals {
+    came: [(&'static str, Arc<AtomicBool>); 3],
+}
+
+impl IgnoredSignals {
+    fn catch() -> std::io::Result<Self> {
+        let came = ["SIGHUP", "SIGUSR1", "SIGUSR2"].map(|name| (name, Arc::<AtomicBool>::default()));
+        for (signal, (_, flag)) in [SIGHUP, SIGUSR1, SIGUSR2].into_iter().zip(&came) {
+            signal_hook::flag::register(signal, Arc::clone(flag))?;
+        }
+        Ok(Self { came })
+    }
+
+    /// A line for each that has come.
+    pub fn say(&self) {
+        for (signal, _) in self.came.iter().filter(|(_, flag)| flag.swap(false, Ordering::Relaxed)) {
+            tracing::warn!(
+                signal,
+                "ignored: the configuration is read at a start alone; SIGTERM stops the engine in order"
+            );
         }
     }
 }
@@ -134,14 +168,21 @@ fn mapped_page_lost() -> Ending {
 
 /// The configuration of the file, or the built-in one, over the data directory that was asked for.
 pub(super) fn load(config: Option<&Path>, data_dir: Option<&Path>) -> Result<Config, ConfigErrors> {
-    let config = match config {
-        Some(path) => Config::load(path)?,
-        None => Config::default(),
-    };
-    Ok(match data_dir {
+    let config = config.map_or_else(|| Ok(Config::default()), Config::load)?;
+    Ok(over(config, data_dir))
+}
+
+/// [`load`], for who takes no session over: without the dictionaries and passwords that the file names.
+pub(super) fn load_outline(config: Option<&Path>, data_dir: Option<&Path>) -> Result<Config, ConfigErrors> {
+    let config = config.map_or_else(|| Ok(Config::default()), Config::load_outline)?;
+    Ok(over(config, data_dir))
+}
+
+fn over(config: Config, data_dir: Option<&Path>) -> Config {
+    match data_dir {
         Some(data_dir) => config.with_data_dir(data_dir),
         None => config,
-    })
+    }
 }
 
 /// Whose fault it is that the engine did not start, as a status.

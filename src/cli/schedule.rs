@@ -58,7 +58,7 @@ struct Row {
 pub(super) fn schedule(options: &ScheduleOptions) -> Exit {
     let config = match &options.config {
         None => Config::default(),
-        Some(path) => match Config::load(path) {
+        Some(path) => match Config::load_outline(path) {
             Ok(config) => config,
             Err(errors) => {
                 let is_terminal = io::stderr().is_terminal();

@@ -32,6 +32,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use toml::de::DeTable;
+
 use crate::dictionary::{Checks, Dictionary};
 use crate::fix::{Precision, SECRET_TAGS};
 use crate::journal::FlushMethod;
@@ -41,6 +43,7 @@ pub use keys::{KEYS, SUPPORTED_BEGIN_STRINGS};
 pub use values::{format_bytes, format_duration};
 
 use crate::schedule::Schedule;
+use crate::session::write_party;
 
 /// The least that `sequence_gap_max` may be: what a sequence lease reserves at a time.
 pub const SEQUENCE_GAP_MIN: u32 = 64;
@@ -331,11 +334,29 @@ pub struct Secret(Box<[u8]>);
 impl Config {
     /// Reads and resolves a file.
     pub fn load(path: &Path) -> Result<Config, ConfigErrors> {
+        Self::load_with(path, OtherFiles::Read)
+    }
+
+    /// [`Config::load`] without the dictionaries and passwords that the file names: for who looks at sessions and runs none, perhaps on a
+    /// machine that has none of them.
+    pub fn load_outline(path: &Path) -> Result<Config, ConfigErrors> {
+        Self::load_with(path, OtherFiles::LeaveOut)
+    }
+
+    fn load_with(path: &Path, other_files: OtherFiles) -> Result<Config, ConfigErrors> {
         let name = path.display().to_string();
         match read_bounded(path, FILE_BYTES_MAX) {
             Ok(bytes) => match String::from_utf8(bytes) {
+                // The built-in defaults are an exchange that is open to everybody, which nobody has asked for who names a file.
+                Ok(text) if sets_nothing(&text) => {
+                    let is_empty = text.trim_start_matches('\u{feff}').trim().is_empty();
+                    let what = if is_empty { "is empty" } else { "is empty but for comments" };
+                    let mend = "set at least one key of it, or leave --config out to run the built-in defaults, an exchange that is open to everybody who \
+                        can connect";
+                    Err(ConfigErrors::of_file(&name, what.into(), mend.into()))
+                }
                 Ok(text) => {
-                    let mut config = Config::parse(&text, &name)?;
+                    let mut config = resolve::resolve(&text, &name, other_files)?;
                     config.locations.file_mode =
                         fs::metadata(path).ok().map(|metadata| metadata.permissions().mode() & 0o7777);
                     Ok(config)
@@ -356,6 +377,7 @@ impl Config {
                         "name an existing file with --config, or leave --config out to run with the defaults"
                     }
                     io::ErrorKind::PermissionDenied => "let the user that runs fixring read it",
+                    io::ErrorKind::IsADirectory => "name the file in it with --config",
                     _ => "name a readable file with --config",
                 };
                 Err(ConfigErrors::of_file(&name, format!("cannot be read: {error}"), mend.into()))
@@ -365,7 +387,7 @@ impl Config {
 
     /// Resolves a text. `name` is what errors call it.
     pub fn parse(text: &str, name: &str) -> Result<Config, ConfigErrors> {
-        resolve::resolve(text, name)
+        resolve::resolve(text, name, OtherFiles::Read)
     }
 
     /// The same configuration over another data directory: `--data-dir`.
@@ -597,18 +619,11 @@ impl IdentityPattern {
     }
 }
 
-/// `FIX.4.4:VENUE->DESK1`, with `/sub/location` where set.
+/// The name of its sessions, see [`crate::session::Identity`], with `*` where any value fits.
 impl fmt::Display for IdentityPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let side = |f: &mut fmt::Formatter<'_>, comp_id: &Pattern, sub_id: &str, location_id: &str| {
-            write!(f, "{comp_id}")?;
-            if !sub_id.is_empty() || !location_id.is_empty() {
-                write!(f, "/{sub_id}")?;
-            }
-            if !location_id.is_empty() {
-                write!(f, "/{location_id}")?;
-            }
-            Ok(())
+            write_party(f, comp_id.to_string().as_bytes(), sub_id.as_bytes(), location_id.as_bytes())
         };
         write!(f, "{}:", self.begin_string)?;
         side(f, &self.sender_comp_id, &self.sender_sub_id, &self.sender_location_id)?;
@@ -664,6 +679,19 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Secret(redacted)")
     }
+}
+
+/// Whether the other files and variables that a configuration names are read: dictionaries and passwords.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum OtherFiles {
+    Read,
+    LeaveOut,
+}
+
+/// Whether a text has no key and no table, perhaps comments. A text that is not TOML has something that a fault can be shown in.
+fn sets_nothing(text: &str) -> bool {
+    let (root, faults) = DeTable::parse_recoverable(text);
+    faults.is_empty() && root.get_ref().is_empty()
 }
 
 /// A path such as `/dev/zero` must not fill the memory.

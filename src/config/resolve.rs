@@ -23,8 +23,8 @@ use super::texts::{
 };
 use super::values::{Wrong, parse_endpoint, parse_listen, parse_retention_age};
 use super::{
-    AcceptorConfig, BuiltInApplication, Config, ControlConfig, EngineConfig, IdentityPattern, LockMemory, Pattern,
-    PersistenceConfig, PersistenceMode, Placement, SEQUENCE_GAP_MIN, Secret, SessionConfig, SessionRole,
+    AcceptorConfig, BuiltInApplication, Config, ControlConfig, EngineConfig, IdentityPattern, LockMemory, OtherFiles,
+    Pattern, PersistenceConfig, PersistenceMode, Placement, SEQUENCE_GAP_MIN, Secret, SessionConfig, SessionRole,
     ValidationConfig, Wait, read_bounded,
 };
 use crate::dictionary::Checks;
@@ -77,7 +77,7 @@ const SEQUENCE_GAPS_MAX: RangeInclusive<u32> = SEQUENCE_GAP_MIN..=1_000_000_000;
 const _: () = assert!(COMMIT_BYTES_MAX as u64 * COMMITS_IN_RING_MIN <= RING_BYTES_MAX);
 const _: () = assert!(RING_BYTES_MAX <= SEGMENT_BYTES_MAX);
 
-pub(super) fn resolve(text: &str, name: &str) -> Result<Config, ConfigErrors> {
+pub(super) fn resolve(text: &str, name: &str, other_files: OtherFiles) -> Result<Config, ConfigErrors> {
     let mut reader = Reader::new(text, name);
     let (root, syntax_errors) = DeTable::parse_recoverable(text);
     for error in syntax_errors {
@@ -111,7 +111,7 @@ pub(super) fn resolve(text: &str, name: &str) -> Result<Config, ConfigErrors> {
             }
         })
         .collect();
-    let mut dictionaries = Dictionaries::default();
+    let mut dictionaries = (other_files == OtherFiles::Read).then(Dictionaries::default);
     let sessions: Vec<SessionConfig> =
         session_sections.iter().map(|section| session(&mut reader, section, &persistence, &mut dictionaries)).collect();
 
@@ -293,7 +293,7 @@ fn session(
     reader: &mut Reader<'_>,
     section: &Section<'_, '_>,
     persistence: &PersistenceConfig,
-    dictionaries: &mut Dictionaries,
+    dictionaries: &mut Option<Dictionaries>,
 ) -> SessionConfig {
     let default = SessionConfig::default();
     let role = section.choice(
@@ -304,7 +304,10 @@ fn session(
     );
     let identity = identity(reader, section, role);
     let pauses = TIMEOUT_MIN..=TIMEOUT_MAX;
-    let dictionary = dictionaries.of(reader, section, &identity.begin_string);
+    let (dictionary, password) = match dictionaries {
+        Some(dictionaries) => (dictionaries.of(reader, section, &identity.begin_string), password(reader, section)),
+        None => Default::default(),
+    };
     SessionConfig {
         identity,
         role,
@@ -345,7 +348,7 @@ fn session(
             .parsed(reader, "default_appl_ver_id", parse_appl_ver_id)
             .unwrap_or(default.default_appl_ver_id),
         username: section.parsed(reader, "username", parse_username),
-        password: password(reader, section),
+        password,
         reconnect_min: section.duration(reader, "reconnect_min", pauses.clone(), default.reconnect_min),
         reconnect_max: section.duration(reader, "reconnect_max", pauses, default.reconnect_max),
         schedule: schedule(reader, section),

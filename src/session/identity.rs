@@ -104,24 +104,43 @@ impl Identity {
     }
 }
 
-/// `FIX.4.4:VENUE->DESK1`, with `/sub/location` after a CompID where set.
+/// `FIX.4.4:VENUE->DESK1`, with `/sub/location` after a CompID where set. Two identities never have the same name.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [begin_string, sender, sender_sub, sender_location, target, target_sub, target_location] = self.values();
         write!(f, "{}:", begin_string.escape_ascii())?;
-        party(f, sender, sender_sub, sender_location)?;
+        write_party(f, sender, sender_sub, sender_location)?;
         write!(f, "->")?;
-        party(f, target, target_sub, target_location)
+        write_party(f, target, target_sub, target_location)
     }
 }
 
-fn party(f: &mut fmt::Formatter<'_>, comp_id: &[u8], sub_id: &[u8], location_id: &[u8]) -> fmt::Result {
-    write!(f, "{}", comp_id.escape_ascii())?;
+/// One side of a session's name. What separates the parts of a name, `/` and the `>` of `->`, stands behind a backslash where it is part of a
+/// value; so do the backslash and the quotes, and bytes that are not printable are `\xNN`.
+pub(crate) fn write_party(
+    f: &mut fmt::Formatter<'_>,
+    comp_id: &[u8],
+    sub_id: &[u8],
+    location_id: &[u8],
+) -> fmt::Result {
+    write_value(f, comp_id)?;
     if !sub_id.is_empty() || !location_id.is_empty() {
-        write!(f, "/{}", sub_id.escape_ascii())?;
+        f.write_str("/")?;
+        write_value(f, sub_id)?;
     }
     if !location_id.is_empty() {
-        write!(f, "/{}", location_id.escape_ascii())?;
+        f.write_str("/")?;
+        write_value(f, location_id)?;
+    }
+    Ok(())
+}
+
+fn write_value(f: &mut fmt::Formatter<'_>, value: &[u8]) -> fmt::Result {
+    for byte in value {
+        match byte {
+            b'/' | b'>' => write!(f, "\\{}", char::from(*byte))?,
+            _ => write!(f, "{}", byte.escape_ascii())?,
+        }
     }
     Ok(())
 }
@@ -136,6 +155,67 @@ mod tests {
         let mut identity = Identity::new(b"FIX.4.4", b"VENUE", b"DESK1");
         identity.target_location_id = Box::from(&b"LDN"[..]);
         assert_eq!(Identity::from_bytes(&identity.to_bytes()), Some(identity));
+    }
+
+    /// A name's seven values, by the rules of [`write_party`] alone.
+    fn values_of(name: &str) -> Vec<Vec<u8>> {
+        let (begin_string, mut rest) = name.split_once(':').unwrap();
+        let mut values = vec![begin_string.as_bytes().to_vec(), Vec::new()];
+        let pad = |values: &mut Vec<Vec<u8>>, to| values.resize(to, Vec::new());
+        while let Some(byte) = rest.bytes().next() {
+            let (taken, value) = match byte {
+                b'\\' if rest.as_bytes()[1] == b'x' => (4, u8::from_str_radix(&rest[2..4], 16).unwrap()),
+                b'\\' => match rest.as_bytes()[1] {
+                    b't' => (2, b'\t'),
+                    b'n' => (2, b'\n'),
+                    b'r' => (2, b'\r'),
+                    other => (2, other),
+                },
+                b'-' if rest.as_bytes().get(1) == Some(&b'>') => {
+                    pad(&mut values, 4);
+                    values.push(Vec::new());
+                    rest = &rest[2..];
+                    continue;
+                }
+                b'/' => {
+                    values.push(Vec::new());
+                    rest = &rest[1..];
+                    continue;
+                }
+                other => (1, other),
+            };
+            values.last_mut().unwrap().push(value);
+            rest = &rest[taken..];
+        }
+        pad(&mut values, 7);
+        values
+    }
+
+    /// Found in review: a CompID "DESK/NY" and a SubID "NY" beside "DESK" were one name, so one metric and one target of `fixring recover`.
+    #[test]
+    fn a_name_is_of_one_identity_and_says_which() {
+        let parts: [&[u8]; 12] =
+            [b"", b"A", b"/", b"B/A", b"-", b"->", b">", b"\\", b"A\\", b"\\x2f", b"\"':", b"\x80\n\t-"];
+        let mut names = std::collections::HashSet::new();
+        let mut count = 0;
+        for sender in parts.iter().filter(|part| !part.is_empty()) {
+            for (sender_location, target) in parts.iter().zip(parts.iter().rev()).filter(|(_, t)| !t.is_empty()) {
+                for sender_sub in parts {
+                    for target_sub in parts {
+                        let values = [b"FIX.4.4", *sender, sender_sub, sender_location, target, target_sub, sender_sub];
+                        let identity = Identity::of_values(values);
+                        let name = identity.to_string();
+                        assert_eq!(values_of(&name), values, "{name}");
+                        assert!(name.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{name}");
+                        names.insert(name);
+                        count += 1;
+                    }
+                }
+            }
+        }
+        assert_eq!(names.len(), count);
+        let desk_ny = Identity::new(b"FIX.4.4", b"VENUE", b"DESK/NY");
+        assert_eq!(desk_ny.to_string(), r"FIX.4.4:VENUE->DESK\/NY");
     }
 
     #[test]

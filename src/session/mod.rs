@@ -30,6 +30,7 @@ mod timers;
 mod validation;
 mod version;
 
+pub(crate) use identity::write_party;
 pub use identity::{IDENTITY_VALUE_BYTES_MAX, Identity};
 pub use inbound::msg_seq_num_of_unparsable;
 pub use outcome::{
