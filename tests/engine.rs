@@ -61,6 +61,41 @@ fn a_rebooted_peer_is_let_in_once_its_old_connection_has_not_answered_the_probe(
     assert_eq!(types(&rebooted.receive()), "4");
 }
 
+/// A process that was kept from running found its timers due, and judged a peer by them before it had read what came meanwhile: while other
+/// connections are busy, readiness of a quiet one is not asked for in each turn.
+#[test]
+fn what_came_while_the_process_did_not_run_is_read_before_a_peer_is_taken_for_silent() {
+    for is_challenged in [false, true] {
+        for turns in 0..16 {
+            let mut world = World::new();
+            let mut busy = world.logged_on("DESK1");
+            let mut live = world.peer("DESK0", "VENUE");
+            live.connect();
+            live.send(b"A", &[(98, "0"), (108, if is_challenged { "30" } else { "1" })]);
+            world.pass_ms(1_190);
+            let mut second = world.peer("DESK0", "VENUE");
+            if is_challenged {
+                second.next_out = live.next_out;
+                second.connect();
+                second.logon();
+            }
+            busy.send(b"0", &[]);
+            world.pass_ms(30);
+            assert!(types(&live.receive()).ends_with('1'), "it is asked whether it lives");
+            for _ in 0..turns {
+                world.engine.worker.turn(world.clock.now(), None);
+            }
+            live.send(b"0", &[(112, "TEST")]);
+            world.clock.advance(3_000 * MS);
+            world.engine.worker.turn(world.clock.now(), None);
+            world.pass_ms(5);
+            let refused: &[&str] = if is_challenged { &["refused: SessionLive"] } else { &[] };
+            assert_eq!(world.events(), refused, "after {turns} turns");
+            assert!(!live.is_closed());
+        }
+    }
+}
+
 #[test]
 fn a_connection_that_never_logs_on_is_closed_at_the_deadline() {
     let mut world = World::new();

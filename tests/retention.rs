@@ -5,6 +5,8 @@ mod peers;
 
 use fixring::engine::Event;
 use fixring::journal::Hold;
+use fixring::transport::Transport;
+use fixring::transport::simulated::Host;
 use peers::{CONFIG, MS, Peer, World, types};
 
 /// Orders that fill more than the eight segments of 128 KiB.
@@ -242,15 +244,23 @@ struct Flooder {
 
 impl Flooder {
     fn log_on(world: &mut World, flood: Flood) -> Self {
-        let mut peer = world.logged_on("DESK1");
+        Self::log_on_with(world, flood, "30")
+    }
+
+    fn log_on_with(world: &mut World, flood: Flood, heart_bt_int: &str) -> Self {
+        let mut peer = world.peer("DESK1", "VENUE");
+        peer.connect();
+        peer.send(b"A", &[(98, "0"), (108, heart_bt_int)]);
+        world.pass_ms(5);
+        assert_eq!(types(&peer.receive()), "A");
         if flood == Flood::ResendRequests {
             trade(world, &mut peer, 100);
         }
         Self { peer, flood, backlog: Vec::new(), count: 0 }
     }
 
-    /// A millisecond of it.
-    fn pass(&mut self, world: &mut World) {
+    /// A millisecond of it, and what the engine sends meanwhile.
+    fn pass(&mut self, world: &mut World) -> Vec<String> {
         for _ in 0..40 {
             if self.backlog.is_empty() {
                 self.count += 1;
@@ -265,7 +275,7 @@ impl Flooder {
             self.backlog.drain(..sent);
         }
         world.pass_ms(1);
-        self.peer.receive();
+        self.peer.receive()
     }
 }
 
@@ -392,4 +402,110 @@ fn sessions_that_are_alone_or_all_flood_are_not_slowed() {
     }
     assert_eq!(slowed(&world), 0);
     assert!(world.engine.journals[0].recycling.oldest_segment() > 8);
+}
+
+/// DESK0 has left without its last report.
+fn with_something_unread(more: &str) -> (World, Peer) {
+    leave_something_unread(sharing(more))
+}
+
+fn leave_something_unread(mut world: World) -> (World, Peer) {
+    let mut away = world.logged_on("DESK0");
+    let order = away.order("unread");
+    away.send_bytes(&order);
+    world.pass_ms(5);
+    away.disconnect();
+    (world, away)
+}
+
+/// Whoever was slowed was asked by TestRequest(1) whether it lives, its answer was not read, and its connection was ended as that of a dead
+/// peer.
+#[test]
+fn a_slowed_session_is_not_taken_for_silent_and_gets_its_heartbeats() {
+    for flood in [Flood::Orders, Flood::Heartbeats] {
+        // For so long that the noisy session is not read for many of its heartbeat intervals.
+        let (mut world, _away) = with_something_unread("retention_undelivered_max = \"1h\"\n");
+        let mut flooder = Flooder::log_on_with(&mut world, flood, "1");
+        while slowed(&world) == 0 {
+            flooder.pass(&mut world);
+        }
+        world.events();
+        let (mut quiet_ms, mut quiet_ms_max, mut unread_ms) = (0, 0, 0);
+        for ms in 0..20_000 {
+            let appended = world.engine.journals[0].flusher.watermarks().appended();
+            let came = types(&flooder.pass(&mut world));
+            assert!(!came.contains(['1', '5']), "{flood:?}, at {ms} ms: {came}");
+            quiet_ms = if came.is_empty() { quiet_ms + 1 } else { 0 };
+            quiet_ms_max = quiet_ms_max.max(quiet_ms);
+            unread_ms += u32::from(appended == world.engine.journals[0].flusher.watermarks().appended());
+        }
+        assert!(unread_ms > 15_000 && quiet_ms_max <= 1_001, "{flood:?}: {unread_ms}, {quiet_ms_max}");
+        assert_eq!(world.events(), [""; 0], "{flood:?}");
+    }
+}
+
+/// A peer that died while it was slowed is found out once what it has sent is read.
+#[test]
+fn a_slowed_session_that_sends_nothing_more_is_taken_for_silent() {
+    let (mut world, _away) = with_something_unread("retention_min = \"1s\"\nretention_undelivered_max = \"4s\"\n");
+    let mut flooder = Flooder::log_on_with(&mut world, Flood::Orders, "1");
+    while slowed(&world) == 0 {
+        flooder.pass(&mut world);
+    }
+    let mut came = String::new();
+    for _ in 0..10_000 {
+        world.pass_ms(1);
+        came += &types(&flooder.peer.receive());
+    }
+    assert!(came.ends_with('1') && flooder.peer.is_closed(), "{came}");
+}
+
+/// An initiator that was slowed and lost its connection did not read the answer to its next Logon either, gave up in `logon_timeout`, and used a
+/// number for each attempt.
+#[test]
+fn an_initiator_that_was_slowed_can_log_on_again() {
+    const FAR: &str = "10.0.0.99:9880";
+    let initiator = format!(
+        "retention_undelivered_max = \"1h\"\n[[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\n\
+         target_comp_id = \"FAR\"\nrole = \"initiator\"\nconnect = [\"{FAR}\"]\nreconnect_min = \"100ms\"\n\
+         heartbeat_seconds = 1\n"
+    );
+    let world = sharing(&initiator);
+    let mut far = Peer {
+        transport: world.network.transport(Host(90), &[FAR.parse().unwrap()]),
+        connection: None,
+        clock: world.clock.clone(),
+        comp_id: "FAR".into(),
+        target_comp_id: "VENUE".into(),
+        next_out: 1,
+        received: Vec::new(),
+    };
+    let (mut world, _away) = leave_something_unread(world);
+    let answer_logon = |world: &mut World, far: &mut Peer| {
+        far.connection = (0..5_000).find_map(|_| {
+            world.pass_ms(1);
+            far.transport.accept().expect("it listens").map(|(id, _)| id)
+        });
+        far.received.clear();
+        let came = (0..1_000).find_map(|_| {
+            world.pass_ms(1);
+            Some(types(&far.receive())).filter(|came| !came.is_empty())
+        });
+        assert_eq!(came.as_deref(), Some("A"), "{:?}", world.engine.events());
+        far.send(b"A", &[(98, "0"), (108, "1")]);
+    };
+    answer_logon(&mut world, &mut far);
+    let mut flooder = Flooder { peer: far, flood: Flood::Orders, backlog: Vec::new(), count: 0 };
+    while slowed(&world) == 0 {
+        flooder.pass(&mut world);
+    }
+    // A heartbeat finds out, since what came before the end is not read.
+    flooder.peer.disconnect();
+    answer_logon(&mut world, &mut flooder.peer);
+    world.events();
+    flooder.peer.send(b"1", &[(112, "unread")]);
+    world.pass_ms(3_000);
+    let came = types(&flooder.peer.receive());
+    assert!(came.contains("00") && !came.contains('1'), "{came}");
+    assert_eq!(world.events(), [""; 0]);
 }

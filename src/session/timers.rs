@@ -79,6 +79,18 @@ impl Session {
         }
     }
 
+    /// Whether [`Session::timer`] would hold the peer's silence against it now.
+    pub fn is_silence_due(&self, now: Now) -> bool {
+        self.state == State::Established && now.monotonic_ns >= self.silence_due_ns()
+    }
+
+    /// The peer has sent something that is not read yet. That is no silence, and since it may be the answer, no TestRequest(1) is outstanding:
+    /// our own heartbeats go on.
+    pub fn input_waits(&mut self, now: Now) {
+        self.last_received_ns = now.monotonic_ns;
+        self.test_request_deadline_ns = u64::MAX;
+    }
+
     /// How long nothing has come.
     pub fn silent_ns(&self, now: Now) -> u64 {
         now.monotonic_ns.saturating_sub(self.last_received_ns)

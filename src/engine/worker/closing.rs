@@ -168,7 +168,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 self.refuse(id, RefusedWhy::NoLogonInTime);
             }
             Stage::Challenging { ledger, session } => {
-                if let Some(old) = self.slot(ledger, session).link.connection {
+                let Some(old) = self.slot(ledger, session).link.connection else { return };
+                let has_ended = self.connections.get(old).is_none_or(|connection| connection.ended);
+                let waits = self.input_waits(now, old);
+                if waits && !has_ended {
+                    // Its answer may be what waits.
+                    self.prove_alive(old);
+                } else if self.slot(ledger, session).link.challenger.is_some() {
                     self.cut(now, old, DisconnectedWhy::Replaced);
                 }
             }

@@ -210,7 +210,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     /// Reads from a connection as far as its budget and what is left of the turn's go.
-    fn read_within(&mut self, now: Now, id: ConnectionId, budget: Budget) -> u32 {
+    pub(super) fn read_within(&mut self, now: Now, id: ConnectionId, budget: Budget) -> u32 {
         let given = budget.messages.min(self.messages_left);
         let mut budget = Budget { messages: given, ..budget };
         let work = self.read_connection(now, id, &mut budget);
@@ -409,7 +409,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn message(&mut self, now: Now, id: ConnectionId, bytes: &[u8], buffer: &ReceiveBuffer) -> Next {
         match self.stage(id) {
-            Some(Stage::Attached { ledger, session }) if self.desks[ledger as usize].ledger.slows(session) => {
+            // The answer to our own Logon is taken: an attempt to log on does not wait for as long as a session may be slowed.
+            Some(Stage::Attached { ledger, session })
+                if self.desks[ledger as usize].ledger.slows(session)
+                    && self.slot(ledger, session).session.state() != State::LogonSent =>
+            {
                 self.slow(ledger, session);
                 Next::Later
             }
@@ -519,7 +523,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     /// Bytes on the live connection decide a challenge in its favour.
-    fn prove_alive(&mut self, id: ConnectionId) {
+    pub(super) fn prove_alive(&mut self, id: ConnectionId) {
         let Some(Stage::Attached { ledger, session }) = self.stage(id) else { return };
         if let Some(challenger) = self.slot(ledger, session).link.challenger.take() {
             self.counters.logons_refused.add(1);

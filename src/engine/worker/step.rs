@@ -17,10 +17,10 @@ use crate::engine::initiate::Initiator;
 use crate::engine::lease::Lease;
 use crate::engine::ledger::{Full, Ledger, Slot};
 use crate::engine::link::{Link, LinkOutbox};
-use crate::engine::resend::Resends;
+use crate::engine::resend::{Budget, Resends};
 use crate::engine::retention::Retention;
 use crate::engine::timers::Timer;
-use crate::fix::parse;
+use crate::fix::{Framing, frame, parse};
 use crate::journal::Mode;
 use crate::session::{Action, DisconnectReason, Identity, Notice, Now, Numbers, Role, Session, Settings, State};
 use crate::transport::{ConnectionId, Transport};
@@ -355,12 +355,29 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
             return;
         }
-        let Some(deadline_ns) = slot.session.deadline_ns() else { return };
+        if slot.session.is_silence_due(now)
+            && let Some(id) = slot.link.connection
+            && self.input_waits(now, id)
+        {
+            self.slot(ledger, session).session.input_waits(now);
+        }
+        let Some(deadline_ns) = self.slot(ledger, session).session.deadline_ns() else { return };
         if deadline_ns > now.monotonic_ns {
             self.arm(ledger, session);
         } else if self.step_session(now, ledger, session, |session, out| session.timer(now, out)) == Err(Full) {
             self.retry_timer(now, ledger, session);
         }
+    }
+
+    /// Whether the peer has sent something that waits: for another session's retention, for room in the journal, or for its turn.
+    /// Reads first, since nothing may have been read for as long as the process did not run.
+    pub(super) fn input_waits(&mut self, now: Now, id: ConnectionId) -> bool {
+        self.read_within(now, id, Budget::among_others());
+        self.trace.at(control::Stage::Timers);
+        self.connections.get(id).is_some_and(|connection| {
+            let next = || frame(connection.buffer.filled(), self.limits.message_bytes_max);
+            connection.readable || !matches!(next(), Framing::Incomplete)
+        })
     }
 
     pub(super) fn retry_timer(&mut self, now: Now, ledger: u32, session: u32) {
