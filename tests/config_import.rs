@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use fixring::config::import::{FILE_BYTES_MAX, Fate, Imported, Note, import};
+use fixring::config::import::{self, FILE_BYTES_MAX, Fate, Imported, Note, Options};
 use fixring::config::{Config, KEYS, Pattern, PersistenceMode, SessionConfig, SessionRole};
 use fixring::dictionary::{Version, built_in, to_xml};
 use proptest::prelude::*;
@@ -19,8 +19,25 @@ const GO: &str = include_str!("config_import/go.cfg");
 /// Of every file here that holds one.
 const SECRET: &str = "hunter2";
 
+const STRICT: Options = Options { strict: true, plain_tcp: false };
+const LENIENT: Options = Options { strict: false, plain_tcp: false };
+const PLAIN_TCP: Options = Options { strict: true, plain_tcp: true };
+
+/// By the strict rules, unless a test asks for others: what they import, the others import.
+fn import(bytes: &[u8], name: &str) -> Result<Imported, fixring::config::ConfigErrors> {
+    import::import(bytes, name, STRICT)
+}
+
 fn imported(text: &str) -> Imported {
     import(text.as_bytes(), "quickfix.cfg").unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn imported_by(text: &str, options: Options) -> Imported {
+    import::import(text.as_bytes(), "quickfix.cfg", options).unwrap_or_else(|errors| panic!("{errors}"))
+}
+
+fn lenient(text: &str) -> Imported {
+    imported_by(text, LENIENT)
 }
 
 fn faults(text: &str) -> Vec<String> {
@@ -88,6 +105,12 @@ fn one(text: &str) -> SessionConfig {
     config.sessions[0].clone()
 }
 
+fn one_of(imported: &Imported) -> SessionConfig {
+    let config = parsed(imported);
+    assert_eq!(config.sessions.len(), 1, "{}", imported.toml);
+    config.sessions[0].clone()
+}
+
 fn exactly(text: &str) -> Pattern {
     Pattern::Exactly(text.into())
 }
@@ -136,7 +159,7 @@ fn a_file_of_quickfix_cpp_becomes_the_configuration_that_it_means() {
 
 #[test]
 fn a_file_of_quickfix_j_becomes_the_configuration_that_it_means() {
-    let imported = imported(JAVA);
+    let imported = imported_by(JAVA, PLAIN_TCP);
     let config = parsed(&imported);
     let [broker, old, anybody] = &config.sessions[..] else { panic!("{config:#?}") };
     assert_eq!(broker.identity.to_string(), "FIX.4.4:DESK/EQ/NY->BROKER");
@@ -200,7 +223,7 @@ fn a_file_of_quickfix_go_becomes_the_configuration_that_it_means() {
 #[test]
 fn every_setting_has_one_fate_and_no_secret_is_repeated() {
     for text in [CPP, JAVA, GO] {
-        let imported = imported(text);
+        let imported = imported_by(text, PLAIN_TCP);
         let settings: Vec<(u32, &str)> = text
             .lines()
             .zip(1..)
@@ -325,7 +348,7 @@ fn faults_name_the_line_and_the_mend() {
         (acceptor("").replace("5001", "70000"), ":6:1: SocketAcceptPort=70000", "1 to 65535"),
         (acceptor("").replace("SocketAcceptPort=5001\n", ""), ":1:1:", "SocketAcceptPort"),
         (acceptor("SocketAcceptAddress=venue.example\n"), ":7:1:", "not an IP address"),
-        (acceptor("CheckLatency=yes\n"), ":7:1: CheckLatency=yes", "write Y or N"),
+        (acceptor("CheckLatency=maybe\n"), ":7:1: CheckLatency=maybe", "write Y or N"),
         (acceptor("MaxLatency=-1\n"), ":7:1:", "1 to 3600"),
         (acceptor("LogonTimeout=0\n"), ":7:1:", "1 to 3600"),
         (acceptor("StartTime=08:00:00\n"), ":7:1:", "add EndTime"),
@@ -336,7 +359,7 @@ fn faults_name_the_line_and_the_mend() {
         (acceptor("StartTime=08:00:00 UTC\nEndTime=09:00:00\n"), ":8:1:", "one zone"),
         (acceptor("TimeStampPrecision=TENTHS\n"), ":7:1:", "write SECONDS"),
         (acceptor("ResetOnLogon=${RESET}\n"), ":7:1:", "variables"),
-        (initiator("").replace("HeartBtInt=30", "HeartBtInt=0"), ":6:1: HeartBtInt=0", "1 to 3600"),
+        (initiator("").replace("HeartBtInt=30", "HeartBtInt=soon"), ":6:1: HeartBtInt=soon", "whole seconds"),
         (initiator("").replace("HeartBtInt=30\n", ""), ":1:1:", "HeartBtInt"),
         (initiator("").replace("venue.example", "venue example"), ":7:1:", "host name"),
         (initiator("SocketConnectHost1=other.example\n"), ":1:1:", "SocketConnectPort1"),
@@ -393,7 +416,183 @@ fn a_file_that_cannot_be_one_is_refused() {
     assert!(import(b"[SESSION]\n\xff\n", "q").unwrap_err().to_string().contains("line 2 is not UTF-8"));
     assert!(import(&vec![b'#'; FILE_BYTES_MAX + 1], "q").unwrap_err().to_string().contains("longer than"));
     assert!(fault("").contains("no [SESSION]"));
-    assert!(fault("[SESSION]\nTargetCompID\n").contains(":2:1:"));
+    assert!(faults("[SESSION]\nTargetCompID\n")[0].contains(":2:1:"));
+}
+
+// ---- TLS
+
+#[test]
+fn a_session_of_tls_is_refused_however_the_file_asks_for_it() {
+    let of_each_engine = [
+        "SocketUseSSL=Y",
+        "SocketUseSSL=yes",
+        "SocketUseSSL=true",
+        "SocketUseSSL=${USE_SSL}",
+        "SSLEnable=Y",
+        "SocketKeyStore=keys.jks",
+        "SocketKeyStorePassword=hunter2",
+        "SocketTrustStore=trusted.jks",
+        "TrustStoreType=PKCS12",
+        "NeedClientAuth=Y",
+        "EnabledProtocols=TLSv1.3",
+        "CipherSuites=TLS_AES_256_GCM_SHA384",
+        "UseSNI=Y",
+        "SSLServerName=venue.example",
+        "SSLCertificate=desk.pfx",
+        "SSLCertificatePassword=hunter2",
+        "SSLCACertificate=ca.cer",
+        "SSLProtocols=Tls12",
+        "SocketPrivateKeyFile=desk.key",
+        "SocketCertificateFile=desk.crt",
+        "SocketCAFile=ca.crt",
+        "SocketMinimumTLSVersion=TLS12",
+        "ServerCertificateFile=venue.crt",
+        "ClientCertificateKeyFile=desk.key",
+        "CertificationAuthoritiesFile=ca.crt",
+        "SSLCipherSuite=HIGH",
+        "CertificateVerifyLevel=2",
+        // Of no engine that is known.
+        "UseTLS=Y",
+        "TlsPinnedCert=ab:cd",
+        "SocketConnectProtocol=SSL",
+    ];
+    for line in of_each_engine {
+        let of_default = format!("[DEFAULT]\n{line}\n{}", initiator(""));
+        for text in [initiator(&format!("{line}\n")), acceptor(&format!("{line}\n")), of_default] {
+            for options in [STRICT, LENIENT] {
+                let Err(errors) = import::import(text.as_bytes(), "quickfix.cfg", options) else { panic!("{text}") };
+                let told = errors.to_string();
+                assert!(told.contains("asks for TLS") && told.contains("--plain-tcp"), "{told}");
+                assert!(!told.contains(SECRET) && !errors.render(true).contains(SECRET), "{told}");
+            }
+            let plain = imported_by(&text, Options { strict: false, plain_tcp: true });
+            let asked = plain.notes.iter().find(|note| note.setting == line.split_once('=').unwrap().0).unwrap();
+            assert!(asked.fate == Fate::Lost && asked.text.contains("TLS proxy"), "{asked:?}");
+            assert_eq!(parsed(&plain).sessions.len(), 1);
+        }
+    }
+}
+
+#[test]
+fn a_session_that_says_it_has_no_tls_is_imported_with_what_is_left_of_it() {
+    for lines in [
+        "SocketUseSSL=N\nSocketKeyStore=keys.jks\nSocketKeyStorePassword=hunter2\n",
+        "SSLEnable=n\nSSLCertificate=desk.pfx\n",
+        "NeedClientAuth=N\nSocketKeyStore=\n",
+    ] {
+        let imported = imported(&initiator(lines));
+        assert!(imported.notes.iter().all(|note| note.fate != Fate::Lost), "{:#?}", imported.notes);
+    }
+    // One of two sessions is enough: the file is one.
+    let two = format!("{}{}", initiator(""), initiator("SocketUseSSL=Y\n").replace("VENUE", "VENUE2"));
+    assert!(import(two.as_bytes(), "q").unwrap_err().to_string().starts_with("q:17:1: SocketUseSSL asks for TLS"));
+    // What a session says of itself goes before [DEFAULT].
+    let text = format!("[DEFAULT]\nSocketUseSSL=Y\n{}", initiator("SocketUseSSL=N\n"));
+    imported(&text);
+}
+
+// ---- what cannot be carried over
+
+#[test]
+fn a_setting_that_cannot_be_carried_over_is_listed_and_the_rest_is_imported() {
+    let text = acceptor(
+        "CheckLatency=maybe\nMaxLatency=-1\nStartTime=8h\nEndTime=09:00:00\nResetOnLogon=Y\nTimeStampPrecision=TENTHS\n\
+         DataDictionary=${HOME}/FIX44.xml\nno line at all\n[Notes]\nresetOnLogout=Y\n",
+    );
+    let imported = lenient(&text);
+    let session = one_of(&imported);
+    assert!(session.reset_on_logon && !session.reset_on_logout && session.schedule.is_none());
+    for (line, why) in [
+        (7, "CheckLatency=maybe is neither Y nor N: write Y or N"),
+        (8, "MaxLatency=-1 is no number of seconds"),
+        (9, "StartTime=8h is not a time of the day"),
+        (10, "hours cannot be carried over"),
+        (12, "TimeStampPrecision=TENTHS is no precision"),
+        (13, "holds a variable"),
+        (14, "no section, no setting and no comment"),
+        (15, "section is not known"),
+    ] {
+        let note = fate(&imported, line);
+        assert!(note.fate == Fate::Lost && note.text.contains(why), "{note:?}");
+        assert!(imported.report("quickfix.cfg").contains(&format!("quickfix.cfg:{line}: ")), "{line}");
+    }
+    assert!(fate(&imported, 16).fate == Fate::Unneeded && fate(&imported, 16).text.contains("not known"));
+    // Strict as before: each is a fault of the whole file.
+    assert!(faults(&text).len() >= 2);
+}
+
+#[test]
+fn a_session_that_cannot_be_imported_is_left_out_and_the_others_are_not() {
+    let good = acceptor("");
+    for (bad, why) in [
+        (acceptor("").replace("FIX.4.4", "FIX.5.0SP2"), "DefaultApplVerID=FIX.5.0SP2"),
+        (acceptor("").replace("=DESK", "=${DESK}"), "holds a variable"),
+        (acceptor("").replace("TargetCompID=DESK\n", ""), "no TargetCompID"),
+        (acceptor("").replace("=DESK", "=DESK2").replace("5001", "70000"), "is not a port"),
+        (acceptor("").replace("acceptor", "both"), "acceptor nor initiator"),
+        (initiator("").replace("SocketConnectHost=venue.example\n", ""), "no SocketConnectHost"),
+        (acceptor("FileStorePath=x\n"), "the identity of that of line 1"),
+        (acceptor("").replace("=DESK", "=*"), "no counterparty's CompID"),
+    ] {
+        let imported = lenient(&format!("{good}{bad}"));
+        assert_eq!(one_of(&imported).identity.to_string(), "FIX.4.4:VENUE->DESK");
+        let note = fate(&imported, 7);
+        assert_eq!((note.setting.as_str(), &note.fate), ("[SESSION]", &Fate::Lost));
+        assert!(note.text.contains("left out") && note.text.contains(why), "{note:?}");
+        let own = imported.notes.iter().filter(|note| note.line > 7);
+        assert!(own.clone().count() > 3 && own.clone().all(|note| note.text == "its [SESSION] is left out"), "{own:?}");
+        // Alone there is nothing to import, and what is wrong is a fault.
+        if !why.contains("identity") {
+            assert!(import::import(bad.as_bytes(), "q", LENIENT).unwrap_err().to_string().contains(why));
+        }
+    }
+}
+
+#[test]
+fn what_only_the_configurations_reader_refuses_is_left_out_too() {
+    let text = format!(
+        "[DEFAULT]\nStartTime=08:00:00\nEndTime=17:00:00\n{}{}",
+        acceptor("TimeZone=Europe/Londn\n"),
+        acceptor("TimeZone=Europe/London\n").replace("DESK", "DESK2")
+    );
+    let imported = lenient(&text);
+    let config = parsed(&imported);
+    assert!(config.sessions[0].schedule.is_none() && config.sessions[1].schedule.is_some());
+    assert!(fate(&imported, 10).text.contains("fixring would refuse this: schedule.zone"), "{:?}", fate(&imported, 10));
+    assert_eq!(fate(&imported, 2).fate, Fate::Carried("session.schedule".into()));
+    // Two templates that overlap: the second goes.
+    let template = "AcceptorTemplate=Y\n";
+    let templates = [acceptor(template), acceptor(template).replace("FIX.4.4", "*")].concat().replace("=DESK", "=*");
+    assert_eq!(parsed(&lenient(&templates)).sessions.len(), 1);
+}
+
+#[test]
+fn forms_that_one_of_the_engines_reads_are_read() {
+    let hours = "StartTime=00:00:00\nEndTime=00:00:00\n";
+    for (first, last) in [("Mon.", "Fri."), ("mo", "FR"), ("MONDAY", "friday"), ("Mon", "Fri")] {
+        let text = acceptor(&format!("{hours}StartDay={first}\nEndDay = {last}\n"));
+        assert!(imported(&text).toml.contains("start_day = \"Mon\"") && one(&text).schedule.is_some(), "{first}");
+    }
+    for precision in ["Microsecond", "Microseconds", "MICROS", "micro", "6", " Micros "] {
+        let imported = imported(&acceptor(&format!("TimestampPrecision={precision}\n")));
+        assert_line(&imported, "sending_time_precision", "sending_time_precision = \"microseconds\"");
+    }
+    for yes in ["Y", "y", "Yes", "TRUE"] {
+        assert!(one(&acceptor(&format!("resetonlogon = {yes}\n"))).reset_on_logon);
+    }
+    let commented = acceptor("").replace("[SESSION]", "[Session] # the first desk");
+    assert_eq!(one(&commented).identity.to_string(), "FIX.4.4:VENUE->DESK");
+    let of_windows = acceptor("StartTime=08:00:00\nEndTime=17:00:00\nTimeZone=Eastern Standard Time\n");
+    assert!(imported(&of_windows).toml.contains("zone = \"America/New_York\""));
+    assert!(one(&of_windows).schedule.is_some());
+    for name in ["FIX50SP2", "FIX.5.0SP2", "9"] {
+        let text = acceptor(&format!("DefaultApplVerID={name}\n")).replace("FIX.4.4", "FIXT.1.1");
+        assert_eq!(one(&text).default_appl_ver_id, "9");
+    }
+    // Without HeartBtInt there is fixring's own.
+    let without = lenient(&initiator("").replace("HeartBtInt=30\n", ""));
+    assert_eq!(one_of(&without).heartbeat_seconds, SessionConfig::default().heartbeat_seconds);
+    assert!(without.report("q").contains("HeartBtInt: not set: "));
 }
 
 #[test]
@@ -421,6 +620,9 @@ fn the_command_writes_a_new_file_and_says_what_is_left_to_do() {
     let (cfg, toml) = (directory.path().join("quickfix.cfg"), directory.path().join("fixring.toml"));
     fs::write(&cfg, initiator("SocketUseSSL=Y\nPassword=hunter2\n")).unwrap();
     let output = fixring(&[&cfg, Path::new("--output"), &toml]);
+    assert_eq!(output.status.code(), Some(2), "a session of TLS is none of plain TCP");
+    assert!(!toml.exists() && output.stdout.is_empty());
+    let output = fixring(&[&cfg, Path::new("--plain-tcp"), Path::new("--output"), &toml]);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(0), "{stderr}");
     assert!(output.stdout.is_empty() && !stderr.contains(SECRET));
@@ -431,11 +633,11 @@ fn the_command_writes_a_new_file_and_says_what_is_left_to_do() {
     assert_eq!(config.sessions[0].identity.to_string(), "FIX.4.4:DESK->VENUE");
 
     // Again: what somebody has edited since is not overwritten.
-    let output = fixring(&[&cfg, Path::new("--output"), &toml]);
+    let output = fixring(&[&cfg, Path::new("--plain-tcp"), Path::new("--output"), &toml]);
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8(output.stderr).unwrap().contains("is there already"));
     // Without --output it is what goes to standard output.
-    let output = fixring(&[&cfg]);
+    let output = fixring(&[&cfg, Path::new("--plain-tcp")]);
     assert_eq!(output.stdout, fs::read(&toml).unwrap());
 }
 
@@ -444,7 +646,7 @@ fn the_command_refuses_what_it_cannot_read_and_writes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (cfg, toml) = (directory.path().join("quickfix.cfg"), directory.path().join("fixring.toml"));
     let refused = || {
-        let output = fixring(&[&cfg, Path::new("--output"), &toml]);
+        let output = fixring(&[&cfg, Path::new("--strict"), Path::new("--output"), &toml]);
         assert_eq!(output.status.code(), Some(2));
         assert!(!toml.exists());
         String::from_utf8(output.stderr).unwrap()
@@ -453,6 +655,12 @@ fn the_command_refuses_what_it_cannot_read_and_writes_nothing() {
     fs::write(&cfg, acceptor("MaxLatency=soon\nPassword=hunter2\n")).unwrap();
     let stderr = refused();
     assert!(stderr.contains(":7:1: MaxLatency=soon") && !stderr.contains(SECRET), "{stderr}");
+    // Not so strict, the line is listed and the rest is there.
+    let output = fixring(&[&cfg, Path::new("--output"), &toml]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{stderr}");
+    assert!(stderr.contains(":7: MaxLatency: lost: MaxLatency=soon") && !stderr.contains(SECRET), "{stderr}");
+    assert_eq!(Config::load(&toml).unwrap().sessions.len(), 1);
 }
 
 // ---- whatever the file says
@@ -550,32 +758,42 @@ proptest! {
     #[test]
     fn bytes_of_any_kind_are_imported_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..512)) {
         let _ = import(&bytes, "quickfix.cfg");
+        let _ = import::import(&bytes, "quickfix.cfg", LENIENT);
     }
 
     #[test]
     fn text_of_any_kind_is_imported_or_refused(text in "([\\[\\]#=\\nA-Za-z0-9.*é \\t]|\\PC){0,200}", name in "\\PC{0,20}") {
-        if let Ok(imported) = import(text.as_bytes(), &name) {
-            prop_assert!(Config::parse(&imported.toml, "fixring.toml").is_ok());
+        for options in [STRICT, LENIENT] {
+            if let Ok(imported) = import::import(text.as_bytes(), &name, options) {
+                prop_assert!(Config::parse(&imported.toml, "fixring.toml").is_ok());
+            }
         }
     }
 
     #[test]
     fn what_is_imported_loads(sections in prop::collection::vec(section(), 1..5)) {
         let text = sections.concat();
-        match import(text.as_bytes(), "quickfix.cfg") {
-            Ok(imported) => {
-                let loaded = Config::parse(&imported.toml, "fixring.toml");
-                prop_assert!(loaded.is_ok(), "{}\n{}\n{}", loaded.unwrap_err(), text, imported.toml);
-                prop_assert!(imported.notes.iter().filter(|note| note.fate != Fate::Unset).count() <= text.lines().count());
+        let of_strict = import(text.as_bytes(), "quickfix.cfg").ok();
+        for options in [STRICT, LENIENT] {
+            match import::import(text.as_bytes(), "quickfix.cfg", options) {
+                Ok(imported) => {
+                    let loaded = Config::parse(&imported.toml, "fixring.toml");
+                    prop_assert!(loaded.is_ok(), "{}\n{}\n{}", loaded.unwrap_err(), text, imported.toml);
+                    prop_assert!(imported.notes.iter().filter(|note| note.fate != Fate::Unset).count() <= text.lines().count());
+                    prop_assert!(of_strict.is_none() || of_strict.as_ref() == Some(&imported));
+                }
+                Err(errors) => prop_assert!(!errors.faults().is_empty() && of_strict.is_none()),
             }
-            Err(errors) => prop_assert!(!errors.faults().is_empty()),
         }
     }
 
     #[test]
     fn one_session_with_any_settings_loads_or_is_refused(settings in prop::collection::vec(setting(), 0..5)) {
-        for text in [acceptor(&settings.concat()), initiator(&settings.concat())] {
-            if let Ok(imported) = import(text.as_bytes(), "quickfix.cfg") {
+        for (text, options) in [acceptor(&settings.concat()), initiator(&settings.concat())]
+            .into_iter()
+            .flat_map(|text| [(text.clone(), STRICT), (text, LENIENT)])
+        {
+            if let Ok(imported) = import::import(text.as_bytes(), "quickfix.cfg", options) {
                 let loaded = Config::parse(&imported.toml, "fixring.toml");
                 prop_assert!(loaded.is_ok(), "{}\n{}\n{}", loaded.unwrap_err(), text, imported.toml);
                 prop_assert!(imported.notes.iter().all(|note| note.line > 0));

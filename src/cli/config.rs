@@ -10,14 +10,17 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::{Exit, print};
-use crate::config::import::{FILE_BYTES_MAX, import};
+use crate::config::import::{FILE_BYTES_MAX, Options, import};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum ConfigCommand {
     /// Turn a QuickFIX settings file into a fixring.toml
     ///
-    /// Reads the settings of QuickFIX/C++, QuickFIX/J and QuickFIX/Go. Standard error says of each setting that is not
-    /// carried over as it is why; the end of the configuration says it again. Passwords are not copied.
+    /// Reads the settings of QuickFIX/C++, QuickFIX/J, QuickFIX/n and QuickFIX/Go. Standard error says of each setting
+    /// that is not carried over as it is why; the end of the configuration says it again. Passwords are not copied.
+    ///
+    /// What cannot be carried over is listed as lost, a session that cannot be without it is left out, and the rest is
+    /// imported. A file whose sessions speak TLS is refused: fixring would speak plain TCP.
     ///
     /// Example:
     ///
@@ -32,16 +35,24 @@ pub(super) enum ConfigCommand {
         /// Standard output without it. A file that is there already is not overwritten
         #[arg(long, value_name = "FILE")]
         output: Option<PathBuf>,
+        /// Refuse the whole file for a setting that cannot be carried over
+        #[arg(long)]
+        strict: bool,
+        /// Import sessions of TLS as plain TCP: a proxy such as stunnel has to speak TLS in their place
+        #[arg(long)]
+        plain_tcp: bool,
     },
 }
 
 pub(super) fn config(command: &ConfigCommand) -> Exit {
     match command {
-        ConfigCommand::Import { file, output } => import_file(file, output.as_deref()),
+        ConfigCommand::Import { file, output, strict, plain_tcp } => {
+            import_file(file, output.as_deref(), Options { strict: *strict, plain_tcp: *plain_tcp })
+        }
     }
 }
 
-fn import_file(file: &Path, output: Option<&Path>) -> Exit {
+fn import_file(file: &Path, output: Option<&Path>, options: Options) -> Exit {
     let name = file.display().to_string();
     let bytes = match read(file) {
         Ok(bytes) => bytes,
@@ -50,7 +61,7 @@ fn import_file(file: &Path, output: Option<&Path>) -> Exit {
             return Exit::Configuration;
         }
     };
-    let imported = match import(&bytes, &name) {
+    let imported = match import(&bytes, &name, options) {
         Ok(imported) => imported,
         Err(errors) if io::stderr().is_terminal() => {
             super::print_error(&errors.render(true));

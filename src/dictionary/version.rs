@@ -85,6 +85,12 @@ impl Version {
         Self::ALL.into_iter().find(|version| version.appl_ver_id() == Some(appl_ver_id))
     }
 
+    /// The same, of a name too: `9`, `FIX.5.0SP2`, `FIX50SP2`.
+    pub fn of_appl_ver_name(written: &str) -> Option<Self> {
+        let named = || written.parse().ok().filter(|version: &Self| version.appl_ver_id().is_some());
+        Self::of_appl_ver_id(written.as_bytes()).or_else(named)
+    }
+
     /// Whether the version has no session layer of its own, but FIXT.1.1's.
     pub fn needs_transport(self) -> bool {
         self > Self::Fixt11
@@ -142,6 +148,10 @@ mod tests {
                 assert_eq!(Version::of_appl_ver_id(id), Some(version));
             }
         }
+        for written in ["9", "FIX.5.0SP2", "FIX50SP2", "fix.5.0sp2"] {
+            assert_eq!(Version::of_appl_ver_name(written), Some(Version::Fix50Sp2));
+        }
+        assert_eq!((Version::of_appl_ver_name("FIXT.1.1"), Version::of_appl_ver_name("10")), (None, None));
         assert!("FIX.4.5".parse::<Version>().unwrap_err().to_string().contains("FIX.5.0SP2"));
     }
 }

@@ -16,6 +16,10 @@ pub(super) enum Rule {
     Unneeded(&'static str),
     /// Lost, for this reason.
     Lost(&'static str),
+    /// Whether a session speaks TLS.
+    TlsSwitch,
+    /// How it does. Nobody writes it down for a session in plain TCP, so that it stands for the switch where there is none.
+    Tls,
     Unknown,
 }
 
@@ -45,7 +49,6 @@ const HOURS: Rule = Rule::Kind("it says nothing without StartTime and EndTime");
 const DICTIONARY: Rule = Rule::Kind("it is for another BeginString");
 const CREDENTIALS: Rule = Rule::Kind("only an initiator sends it: who may log on, an acceptor's application decides");
 const GAP: &str = "fixring asks for a whole gap with one ResendRequest(2)";
-const TLS: &str = "fixring speaks plain TCP: put a TLS proxy such as stunnel before it";
 const PROXY: &str = "fixring connects directly: put what it connects to into connect";
 const EVENTS: &str = "events go to standard error";
 const MESSAGES: &str = "messages are in the journal, and fixring journal cat prints them";
@@ -83,6 +86,7 @@ const KNOWN: &[(&str, Rule)] = &[
     ("SocketAcceptPort", LISTENS),
     ("SocketAcceptAddress", LISTENS),
     ("SocketAcceptHost", LISTENS),
+    // One of TLS is looked at in `tls.rs`.
     ("SocketConnectProtocol", Rule::Only("TCP", "fixring has TCP alone")),
     ("SocketAcceptProtocol", Rule::Only("TCP", "fixring has TCP alone")),
     ("SocketConnectSourceHost", Rule::Lost(LOCAL_ADDRESS)),
@@ -209,32 +213,32 @@ const KNOWN: &[(&str, Rule)] = &[
     ("SocketConnectTimeout", Rule::Lost("how long an attempt to connect may take is not configurable")),
     ("SocketTimeout", Rule::Lost("how long an attempt to connect may take is not configurable")),
     // TLS, of all the engines.
-    ("SocketUseSSL", Rule::Only("N", TLS)),
-    ("SSLEnable", Rule::Only("N", TLS)),
-    ("KeyManagerFactoryAlgorithm", Rule::Lost(TLS)),
-    ("KeyStoreType", Rule::Lost(TLS)),
-    ("TrustManagerFactoryAlgorithm", Rule::Lost(TLS)),
-    ("TrustStoreType", Rule::Lost(TLS)),
-    ("NeedClientAuth", Rule::Only("N", TLS)),
-    ("EnabledProtocols", Rule::Lost(TLS)),
-    ("CipherSuites", Rule::Lost(TLS)),
-    ("EndpointIdentificationAlgorithm", Rule::Lost(TLS)),
-    ("UseSNI", Rule::Only("N", TLS)),
-    ("SNIHostName", Rule::Lost(TLS)),
-    ("SocketPrivateKeyFile", Rule::Lost(TLS)),
-    ("SocketPrivateKeyBytes", Rule::Lost(TLS)),
-    ("SocketCertificateFile", Rule::Lost(TLS)),
-    ("SocketCertificateBytes", Rule::Lost(TLS)),
-    ("SocketCAFile", Rule::Lost(TLS)),
-    ("SocketCABytes", Rule::Lost(TLS)),
-    ("SocketInsecureSkipVerify", Rule::Only("N", TLS)),
-    ("SocketServerName", Rule::Lost(TLS)),
-    ("SocketMinimumTLSVersion", Rule::Lost(TLS)),
-    ("CertificationAuthoritiesFile", Rule::Lost(TLS)),
-    ("CertificationAuthoritiesDirectory", Rule::Lost(TLS)),
-    ("CertificateRevocationListFile", Rule::Lost(TLS)),
-    ("CertificateRevocationListDirectory", Rule::Lost(TLS)),
-    ("CertificateVerifyLevel", Rule::Lost(TLS)),
+    ("SocketUseSSL", Rule::TlsSwitch),
+    ("SSLEnable", Rule::TlsSwitch),
+    ("KeyManagerFactoryAlgorithm", Rule::Tls),
+    ("KeyStoreType", Rule::Tls),
+    ("TrustManagerFactoryAlgorithm", Rule::Tls),
+    ("TrustStoreType", Rule::Tls),
+    ("NeedClientAuth", Rule::Tls),
+    ("EnabledProtocols", Rule::Tls),
+    ("CipherSuites", Rule::Tls),
+    ("EndpointIdentificationAlgorithm", Rule::Tls),
+    ("UseSNI", Rule::Tls),
+    ("SNIHostName", Rule::Tls),
+    ("SocketPrivateKeyFile", Rule::Tls),
+    ("SocketPrivateKeyBytes", Rule::Tls),
+    ("SocketCertificateFile", Rule::Tls),
+    ("SocketCertificateBytes", Rule::Tls),
+    ("SocketCAFile", Rule::Tls),
+    ("SocketCABytes", Rule::Tls),
+    ("SocketInsecureSkipVerify", Rule::Tls),
+    ("SocketServerName", Rule::Tls),
+    ("SocketMinimumTLSVersion", Rule::Tls),
+    ("CertificationAuthoritiesFile", Rule::Tls),
+    ("CertificationAuthoritiesDirectory", Rule::Tls),
+    ("CertificateRevocationListFile", Rule::Tls),
+    ("CertificateRevocationListDirectory", Rule::Tls),
+    ("CertificateVerifyLevel", Rule::Tls),
     // Everything else.
     ("HttpAcceptPort", Rule::Unneeded("health and metrics are at control.listen")),
     ("ContinueInitializationOnError", Rule::Only("N", "fixring starts with a whole configuration or not at all")),
@@ -266,12 +270,11 @@ const FAMILIES: &[(&str, Rule)] = &[
     ("Sleepycat", Rule::Unneeded(STORE)),
     ("CachedFileStore", Rule::Unneeded(STORE)),
     ("Proxy", Rule::Lost(PROXY)),
-    ("SocketKeyStore", Rule::Lost(TLS)),
-    ("SocketTrustStore", Rule::Lost(TLS)),
-    ("ServerCertificate", Rule::Lost(TLS)),
-    ("ClientCertificate", Rule::Lost(TLS)),
-    ("SSL", Rule::Lost(TLS)),
 ];
+
+/// What the names of settings of TLS contain, those that are in no table included: one that is not known must not make a
+/// session dial in plain TCP.
+const TLS_WORDS: [&str; 6] = ["ssl", "tls", "certificat", "keystore", "truststore", "cipher"];
 
 /// Settings that may be followed by a number: the alternates of an initiator.
 const NUMBERED: [&str; 5] =
@@ -282,7 +285,12 @@ pub(super) fn rule_of(name: &str) -> &'static Rule {
     known(name)
         .or_else(|| number_of(name).and_then(|(stem, _)| known(stem)))
         .or_else(|| FAMILIES.iter().find(|(prefix, _)| begins_with(name, prefix)).map(|(_, rule)| rule))
-        .unwrap_or(&Rule::Unknown)
+        .unwrap_or(if is_of_tls(name) { &Rule::Tls } else { &Rule::Unknown })
+}
+
+fn is_of_tls(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    TLS_WORDS.iter().any(|word| name.contains(word))
 }
 
 /// `SocketConnectHost2` is number 2 of `SocketConnectHost`.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use super::read::{File, Section};
-use super::{Fate, Note};
+use super::{Fate, Note, Options};
 use crate::config::errors::Faults;
 use crate::config::keys::keys_of;
 
@@ -13,6 +13,7 @@ const SHOWN_CHARS_MAX: usize = 60;
 
 pub(super) struct Ledger<'f, 't> {
     pub file: &'f File<'t>,
+    pub options: Options,
     pub faults: Faults<'f>,
     /// A setting of [DEFAULT] has its fault once, not once a session.
     told: BTreeSet<(usize, String)>,
@@ -22,8 +23,8 @@ pub(super) struct Ledger<'f, 't> {
 }
 
 /// The fates of one setting: a setting of [DEFAULT] may have several.
-#[derive(Default)]
-struct Tally {
+#[derive(Clone, Default)]
+pub(super) struct Tally {
     carried: Option<(String, String)>,
     is_same: bool,
     unneeded: Option<String>,
@@ -32,12 +33,19 @@ struct Tally {
 }
 
 impl<'f, 't> Ledger<'f, 't> {
-    pub fn new(file: &'f File<'t>, faults: Faults<'f>) -> Ledger<'f, 't> {
+    pub fn new(file: &'f File<'t>, faults: Faults<'f>, options: Options) -> Ledger<'f, 't> {
         let mut tallies: Vec<Tally> = file.settings.iter().map(|_| Tally::default()).collect();
         for (id, why) in &file.void {
             tallies[*id].unneeded = Some(why.clone());
         }
-        Ledger { file, faults, told: BTreeSet::new(), tallies, remarks: Vec::new() }
+        let lost = |(line, why): &(u32, String)| Note {
+            line: *line,
+            setting: "this line".into(),
+            fate: Fate::Lost,
+            text: why.clone(),
+        };
+        let remarks = file.ignored.iter().map(lost).collect();
+        Ledger { file, options, faults, told: BTreeSet::new(), tallies, remarks }
     }
 
     pub fn same(&mut self, id: usize) {
@@ -54,27 +62,64 @@ impl<'f, 't> Ledger<'f, 't> {
         self.tallies[id].carried = Some((key.into(), caveat.into()));
     }
 
-    /// `what` follows the setting.
-    pub fn fault(&mut self, id: usize, what: &str, mend: impl Into<String>) {
+    /// A setting that cannot be carried over: a fault of the file, or with the others of its kind in the report. `what` follows the
+    /// setting; `line` is that of the section that it was looked at for.
+    pub fn fault(&mut self, id: usize, line: u32, what: &str, mend: impl Into<String>) {
         let setting = &self.file.settings[id];
-        let value = match setting.value.char_indices().nth(SHOWN_CHARS_MAX) {
-            Some((end, _)) => format!("{}…", &setting.value[..end]),
-            None => setting.value.into(),
-        };
-        if self.told.insert((id, what.into())) {
-            let what = format!("{}={value} {what}", setting.name);
-            self.faults.add(setting.span.clone(), setting.name, what, mend.into());
+        let said = self.said(id, what);
+        if !self.options.strict {
+            self.tallies[id].lost.get_or_insert_with(|| (format!("{said}: {}", mend.into()), line));
+        } else if self.told.insert((id, what.into())) {
+            self.faults.add(setting.span.clone(), setting.name, said, mend.into());
+        }
+    }
+
+    /// `Name=value what`, the name and the value shortened and printable.
+    pub fn said(&self, id: usize, what: &str) -> String {
+        let setting = &self.file.settings[id];
+        format!("{}={} {what}", printable(setting.name), printable(setting.value))
+    }
+
+    /// A fault of the file in any case.
+    pub fn refuse_tls(&mut self, id: usize, others: usize, mend: &str) {
+        let setting = &self.file.settings[id];
+        if self.told.insert((id, "tls".into())) {
+            // The value may be a secret.
+            let name = printable(setting.name);
+            let also = if others > 0 { format!(" (with {others} more settings of TLS)") } else { String::new() };
+            let what = format!("{name} asks for TLS{also}, and this session would go out in plain TCP");
+            self.faults.add(setting.span.start..setting.span.start, "password", what, mend.into());
         }
     }
 
     /// Of settings whose values nobody may read.
-    pub fn fault_unshown(&mut self, id: usize, what: &str, mend: impl Into<String>) {
+    pub fn fault_unshown(&mut self, id: usize, line: u32, what: &str, mend: impl Into<String>) {
         let setting = &self.file.settings[id];
-        if self.told.insert((id, what.into())) {
+        if !self.options.strict {
+            self.tallies[id].lost.get_or_insert_with(|| (format!("{what}: {}", mend.into()), line));
+        } else if self.told.insert((id, what.into())) {
             // No span to show either.
             let begin = setting.span.start;
             self.faults.add(begin..begin, "password", format!("{} {what}", setting.name), mend.into());
         }
+    }
+
+    /// The fates so far of these settings, for [`Ledger::restore`].
+    pub fn fates(&self, ids: impl Iterator<Item = usize>) -> Vec<(usize, Tally)> {
+        ids.map(|id| (id, self.tallies[id].clone())).collect()
+    }
+
+    pub fn restore(&mut self, fates: Vec<(usize, Tally)>) {
+        fates.into_iter().for_each(|(id, tally)| self.tallies[id] = tally);
+    }
+
+    /// Not carried over after all, at least not here.
+    pub fn revoke(&mut self, id: usize, line: u32, why: String, is_carried_elsewhere: bool) {
+        let tally = &mut self.tallies[id];
+        if !is_carried_elsewhere {
+            tally.carried = None;
+        }
+        tally.lost.get_or_insert((why, line));
     }
 
     /// One note a setting, in the order of the file, and the remarks.
@@ -121,6 +166,15 @@ pub(super) fn printable(text: &str) -> String {
     printable
 }
 
+/// `N` and what else means it.
+pub(super) fn is_no(value: &str) -> bool {
+    ["N", "NO", "FALSE", "0", "OFF"].iter().any(|no| value.eq_ignore_ascii_case(no))
+}
+
+pub(super) fn is_yes(value: &str) -> bool {
+    ["Y", "YES", "TRUE", "1", "ON"].iter().any(|yes| value.eq_ignore_ascii_case(yes))
+}
+
 /// One line of a `[[session]]`.
 pub(super) struct Entry {
     pub key: &'static str,
@@ -128,6 +182,8 @@ pub(super) struct Entry {
     pub value: String,
     /// Of the setting, in the settings file.
     pub line: u32,
+    /// The settings that it comes from.
+    pub ids: Vec<usize>,
     /// Shown as an example that has to be filled in.
     pub is_comment: bool,
 }
@@ -140,6 +196,8 @@ pub(super) struct Scope<'l, 'f, 't> {
     all: Rc<[(&'f str, usize)]>,
     settled: BTreeSet<usize>,
     pub entries: Vec<Entry>,
+    /// Why there can be no such session, where the others are imported all the same.
+    pub unusable: Vec<String>,
 }
 
 impl<'l, 'f, 't> Scope<'l, 'f, 't> {
@@ -148,7 +206,7 @@ impl<'l, 'f, 't> Scope<'l, 'f, 't> {
         let is_inherited = |name: &String| !own.is_some_and(|own| own.settings.contains_key(name));
         let inherited = ledger.file.default.settings.iter().filter(|(name, _)| is_inherited(name));
         let all = of_own.chain(inherited).map(|(name, id)| (name.as_str(), *id)).collect();
-        Scope { ledger, own, all, settled: BTreeSet::new(), entries: Vec::new() }
+        Scope { ledger, own, all, settled: BTreeSet::new(), entries: Vec::new(), unusable: Vec::new() }
     }
 
     pub fn section(&self) -> &'f Section {
@@ -188,11 +246,20 @@ impl<'l, 'f, 't> Scope<'l, 'f, 't> {
         Some(value)
     }
 
+    /// The value of a setting that the session cannot be without.
+    pub fn needed_value(&mut self, id: usize) -> Option<&'t str> {
+        let value = self.value(id);
+        if value.is_none() {
+            self.unusable.push(self.ledger.said(id, "holds a variable"));
+        }
+        value
+    }
+
     /// Y or N.
     pub fn flag(&mut self, id: usize) -> Option<bool> {
         match self.value(id)? {
-            "Y" | "y" => Some(true),
-            "N" | "n" => Some(false),
+            value if is_yes(value) => Some(true),
+            value if is_no(value) => Some(false),
             _ => {
                 self.fault(id, "is neither Y nor N", "write Y or N");
                 None
@@ -228,14 +295,25 @@ impl<'l, 'f, 't> Scope<'l, 'f, 't> {
 
     pub fn fault(&mut self, id: usize, what: &str, mend: impl Into<String>) {
         self.settled.insert(id);
-        self.ledger.fault(id, what, mend);
+        let line = self.section().line;
+        self.ledger.fault(id, line, what, mend);
+    }
+
+    /// A fault without whose remedy there is no such session.
+    pub fn fault_of_session(&mut self, id: usize, what: &str, mend: impl Into<String>) {
+        let mend = mend.into();
+        self.unusable.push(format!("{}: {mend}", self.ledger.said(id, what)));
+        self.fault(id, what, mend);
     }
 
     /// A setting that the session cannot be without.
     pub fn missing(&mut self, name: &str, mend: &str) {
         let section = self.section();
         let what = format!("this section and [DEFAULT] have no {name}");
-        self.ledger.faults.add(section.span.clone(), name, what, mend.into());
+        match self.ledger.options.strict {
+            true => self.ledger.faults.add(section.span.clone(), name, what, mend.into()),
+            false => self.unusable.push(format!("{what}: {mend}")),
+        }
     }
 
     /// Writes a key of `[[session]]`, if this version has it, and settles what it comes from.
@@ -249,7 +327,7 @@ impl<'l, 'f, 't> Scope<'l, 'f, 't> {
         }
         if is_known {
             let line = ids.first().map_or(0, |&id| self.ledger.file.settings[id].line);
-            self.entries.push(Entry { key, value, line, is_comment: false });
+            self.entries.push(Entry { key, value, line, ids: ids.into(), is_comment: false });
         }
         is_known
     }

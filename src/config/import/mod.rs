@@ -1,8 +1,11 @@
 //! A QuickFIX settings file as a `fixring.toml`: `fixring config import`.
 //!
-//! It reads what QuickFIX/C++, QuickFIX/J and QuickFIX/Go read, sections `[DEFAULT]` and `[SESSION]`, and answers
+//! It reads what QuickFIX/C++, QuickFIX/J, QuickFIX/n and QuickFIX/Go read, sections `[DEFAULT]` and `[SESSION]`, and returns
 //! either a configuration that loads without a fault, and what has become of each setting of the file, or every fault
-//! that it found, with line and mend. It opens no file: the text comes as an argument and goes out as a value.
+//! that it found, with line and remedy. It opens no file: the text comes as an argument and goes out as a value.
+//!
+//! A setting that cannot be carried over, and a session that cannot be without it, are left out and listed; with
+//! [`Options::strict`] they are faults. What would make a session of TLS one of plain TCP is a fault in any case (`tls.rs`).
 //!
 //! `read.rs` has the form of the file, `known.rs` the settings and their fates, `session.rs` and `schedule.rs` the
 //! meaning of those that go together, `ledger.rs` collects, `write.rs` lays out. Keys that this version's
@@ -15,6 +18,7 @@ mod ledger;
 mod read;
 mod schedule;
 mod session;
+mod tls;
 mod write;
 
 use std::collections::BTreeMap;
@@ -23,16 +27,41 @@ use std::time::Duration;
 
 pub use read::FILE_BYTES_MAX;
 
-use super::errors::{ConfigErrors, Faults};
+use super::errors::{ConfigErrors, Fault, Faults};
 use super::{Config, EngineConfig};
-use ledger::Ledger;
-use read::File;
+use ledger::{Ledger, is_no, is_yes};
+use read::{File, Section};
 use session::{Session, session};
 use write::Whole;
 
 /// QuickFIX's default where a session has none; fixring's is the engine's.
 const LOGON_TIMEOUT: Duration = Duration::from_secs(10);
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Keys without which a session is another one.
+const IDENTITY: [&str; 9] = [
+    "role",
+    "connect",
+    "begin_string",
+    "sender_comp_id",
+    "sender_sub_id",
+    "sender_location_id",
+    "target_comp_id",
+    "target_sub_id",
+    "target_location_id",
+];
+
+/// How often the result is judged anew after what fixring would refuse of it has been left out.
+const JUDGEMENTS_MAX: u32 = 4;
+
+/// What is done with what cannot be carried over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Options {
+    /// A setting that cannot be carried over is a fault of the whole file.
+    pub strict: bool,
+    /// Sessions of TLS are imported as sessions of plain TCP.
+    pub plain_tcp: bool,
+}
 
 /// A configuration, and what it holds of the settings file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -77,22 +106,34 @@ impl Imported {
 }
 
 /// Turns a settings file into a configuration. `name` is what faults and comments call the file.
-pub fn import(bytes: &[u8], name: &str) -> Result<Imported, ConfigErrors> {
+pub fn import(bytes: &[u8], name: &str, options: Options) -> Result<Imported, ConfigErrors> {
     let text = read::text(bytes, name)?;
     let mut faults = Faults::new(name, text);
-    let file = read::read(text, &mut faults);
+    let file = read::read(text, options.strict, &mut faults);
     if !faults.is_empty() {
         // Which section a setting belongs to is not known then.
         return Err(faults.into_errors());
     }
-    let mut ledger = Ledger::new(&file, faults);
-    let sessions = sessions(&file, &mut ledger);
-    let whole = whole(&mut ledger, &sessions);
-    if ledger.faults.is_empty() {
-        judge(&file, &mut ledger, &whole, &sessions, name);
+    let mut ledger = Ledger::new(&file, faults, options);
+    let mut sessions = sessions(&file, &mut ledger);
+    let mut whole = whole(&mut ledger, &sessions);
+    for judgement in 1..=JUDGEMENTS_MAX {
+        if !ledger.faults.is_empty() {
+            break;
+        }
+        let Err(errors) = Config::parse(&write::toml(name, &whole, &sessions, true), "fixring.toml") else { break };
+        if options.strict || judgement == JUDGEMENTS_MAX {
+            refuse(&mut ledger, &whole, &sessions, &errors);
+        } else {
+            leave_out(&mut ledger, &mut whole, &mut sessions, &errors);
+        }
     }
     if !ledger.faults.is_empty() {
         return Err(ledger.faults.into_errors());
+    }
+    if sessions.is_empty() {
+        // Nothing is left to import: what is wrong with each is better told as faults.
+        return import(bytes, name, Options { strict: true, ..options });
     }
     let notes = ledger.into_notes();
     let mut toml = write::toml(name, &whole, &sessions, false);
@@ -104,8 +145,11 @@ fn sessions<'f>(file: &'f File<'_>, ledger: &mut Ledger<'f, '_>) -> Vec<Session>
     let mut sessions: Vec<Session> = Vec::with_capacity(file.sessions.len() + 1);
     let mut lines: BTreeMap<String, u32> = BTreeMap::new();
     for section in &file.sessions {
-        let session = session(ledger, Some(section));
-        if let Some(line) = lines.insert(session.name.clone(), section.line) {
+        let counting = section.settings.values().chain(file.default.settings.values()).copied();
+        let fates = ledger.fates(counting);
+        let mut session = session(ledger, Some(section));
+        let twin = lines.get(&session.name).copied().filter(|_| session.unusable.is_empty());
+        if let Some(line) = twin {
             let by_qualifier = section.settings.contains_key("sessionqualifier");
             let what = match by_qualifier {
                 true => format!("this [SESSION] differs from that of line {line} by its SessionQualifier alone"),
@@ -113,21 +157,44 @@ fn sessions<'f>(file: &'f File<'_>, ledger: &mut Ledger<'f, '_>) -> Vec<Session>
             };
             let mend = "remove one of the two, or tell them apart by CompID, SubID or LocationID: fixring has one session \
                         for each identity";
-            ledger.faults.add(section.span.clone(), "", what, mend.into());
+            match ledger.options.strict {
+                true => ledger.faults.add(section.span.clone(), "", what, mend.into()),
+                false => session.unusable.push(format!("{what}: {mend}")),
+            }
         }
+        if !session.unusable.is_empty() && !ledger.options.strict {
+            ledger.restore(fates);
+            left_out(ledger, section, &session.unusable.join("; "));
+            continue;
+        }
+        lines.entry(session.name.clone()).or_insert(section.line);
         sessions.push(session);
     }
     if let Some(&id) = file.default.settings.get("dynamicsessions") {
         match file.settings[id].value {
-            "Y" | "y" => {
-                sessions.push(session(ledger, None));
-                ledger.carried(id, "session.target_comp_id");
+            value if is_yes(value) => {
+                let template = session(ledger, None);
+                if template.unusable.is_empty() || ledger.options.strict {
+                    sessions.push(template);
+                    ledger.carried(id, "session.target_comp_id");
+                } else {
+                    ledger.fault(id, file.default.line, &template.unusable.join("; "), "add what is missing");
+                }
             }
-            "N" | "n" => ledger.same(id),
-            _ => ledger.fault(id, "is neither Y nor N", "write Y or N"),
+            value if is_no(value) => ledger.same(id),
+            _ => ledger.fault(id, file.default.line, "is neither Y nor N", "write Y or N"),
         }
     }
     sessions
+}
+
+/// A [SESSION] that is not imported, with all its settings.
+fn left_out(ledger: &mut Ledger<'_, '_>, section: &Section, why: &str) {
+    let text = format!("this session is left out: {why}");
+    ledger.remarks.push(Note { line: section.line, setting: "[SESSION]".into(), fate: Fate::Lost, text });
+    for &id in section.settings.values() {
+        ledger.revoke(id, section.line, "its [SESSION] is left out".into(), false);
+    }
 }
 
 /// What fixring has once for all sessions.
@@ -177,35 +244,86 @@ fn longest(
     Some(longest)
 }
 
-/// What the configuration's own reader says of the result, at the section or setting that it comes from: identities
-/// that overlap, zones that are not known. The dictionaries, which it would open, are left out.
-fn judge(file: &File<'_>, ledger: &mut Ledger<'_, '_>, whole: &Whole, sessions: &[Session], name: &str) {
-    let toml = write::toml(name, whole, sessions, true);
-    let Err(errors) = Config::parse(&toml, "fixring.toml") else { return };
+/// What a fault that the configuration's own reader finds in the result goes back to: identities that overlap, zones that are not
+/// known. The dictionaries, which it would open, are left out.
+struct Origin {
+    session: Option<usize>,
+    /// The entry of that session, where it is one.
+    entry: Option<usize>,
+    /// Of the setting that is to blame, or of the section.
+    line: u32,
+    /// The key below the section.
+    key: String,
+    /// What is wrong, without the number of the session, which is not in the settings file, so that a setting of [DEFAULT] has its
+    /// fault once.
+    what: String,
+}
+
+fn origin(file: &File<'_>, whole: &Whole, sessions: &[Session], fault: &Fault) -> Origin {
+    let (section, key) = fault.key.split_once("].").unwrap_or((&fault.key, ""));
+    let at = |list: &str| section.strip_prefix(list)?.parse::<usize>().ok();
+    let session = at("session[").filter(|at| *at < sessions.len());
+    let entry = session.and_then(|at| {
+        let key = key.split('.').next().unwrap_or(key);
+        sessions[at].entries.iter().position(|entry| entry.key == key && entry.line != 0)
+    });
+    let line = match (session, at("acceptor[")) {
+        (Some(at), _) => {
+            let of_key = entry.map_or(sessions[at].line, |entry| sessions[at].entries[entry].line);
+            let own = file.sessions.iter().find(|section| section.line == sessions[at].line);
+            let of_zone = own.into_iter().chain([&file.default]).find_map(|section| section.settings.get("timezone"));
+            of_zone.filter(|_| key == "schedule.zone").map_or(of_key, |&id| file.settings[id].line)
+        }
+        (_, Some(at)) => whole.acceptors.get(at).map_or(0, |(line, _)| *line),
+        _ => 0,
+    };
+    let what = fault.what.strip_prefix(section).and_then(|rest| rest.strip_prefix("].")).unwrap_or(&fault.what);
+    Origin { session, entry, line, key: key.into(), what: format!("fixring would refuse this: {what}") }
+}
+
+/// Each as a fault, at the section or setting that it comes from.
+fn refuse(ledger: &mut Ledger<'_, '_>, whole: &Whole, sessions: &[Session], errors: &ConfigErrors) {
+    let file = ledger.file;
     for fault in errors.faults() {
-        let (section, key) = fault.key.split_once("].").unwrap_or((&fault.key, ""));
-        let at = |list: &str| section.strip_prefix(list)?.parse::<usize>().ok();
-        let line = match (at("session["), at("acceptor[")) {
-            (Some(index), _) => {
-                let of_zone = [file.sessions.get(index), Some(&file.default)]
-                    .into_iter()
-                    .flatten()
-                    .find_map(|section| section.settings.get("timezone"))
-                    .filter(|_| key == "schedule.zone");
-                let key = key.split('.').next().unwrap_or(key);
-                let entry = sessions[index].entries.iter().find(|entry| entry.key == key && entry.line != 0);
-                let of_key = entry.map_or(sessions[index].line, |entry| entry.line);
-                of_zone.map_or(of_key, |&id| file.settings[id].line)
-            }
-            (_, Some(index)) => whole.acceptors[index].0,
-            _ => 0,
-        };
+        let Origin { line, key, what, .. } = origin(file, whole, sessions, fault);
         let of_setting = file.settings.iter().find(|setting| setting.line == line).map(|setting| setting.span.clone());
         let of_section = file.sessions.iter().find(|section| section.line == line).map(|section| section.span.clone());
-        let span = of_setting.or(of_section).unwrap_or(0..0);
-        // Without the number of the session, which is not in the settings file, and so that a setting of [DEFAULT] has its
-        // fault once.
-        let what = fault.what.strip_prefix(section).and_then(|rest| rest.strip_prefix("].")).unwrap_or(&fault.what);
-        ledger.faults.add(span, key, format!("fixring would refuse this: {what}"), fault.mend.clone());
+        ledger.faults.add(of_setting.or(of_section).unwrap_or(0..0), &key, what, fault.mend.clone());
     }
+}
+
+/// Leaves out the settings, or the sessions, that fixring would refuse. What is neither becomes a fault.
+fn leave_out(ledger: &mut Ledger<'_, '_>, whole: &mut Whole, sessions: &mut Vec<Session>, errors: &ConfigErrors) {
+    let file = ledger.file;
+    let mut revoked: Vec<(usize, &'static str, String)> = Vec::new();
+    let mut unusable: BTreeMap<usize, Vec<String>> = BTreeMap::new();
+    for fault in errors.faults() {
+        let origin = origin(file, whole, sessions, fault);
+        let why = format!("{}: {}", origin.what, fault.mend);
+        match (origin.session, origin.entry) {
+            (Some(at), Some(entry)) if !IDENTITY.contains(&sessions[at].entries[entry].key) => {
+                revoked.push((at, sessions[at].entries[entry].key, why));
+            }
+            (Some(at), _) => unusable.entry(at).or_default().push(why),
+            (None, _) => refuse(ledger, whole, sessions, errors),
+        }
+    }
+    for (at, key, why) in revoked {
+        let Some(entry) = sessions[at].entries.iter().position(|entry| entry.key == key) else { continue };
+        let ids = sessions[at].entries.remove(entry).ids;
+        for id in ids {
+            let is_elsewhere =
+                sessions.iter().flat_map(|session| &session.entries).any(|entry| entry.ids.contains(&id));
+            ledger.revoke(id, sessions[at].line, why.clone(), is_elsewhere);
+        }
+    }
+    for (at, why) in unusable.into_iter().rev() {
+        let session = sessions.remove(at);
+        if let Some(section) = file.sessions.iter().find(|section| section.line == session.line) {
+            left_out(ledger, section, &why.join("; "));
+        }
+    }
+    let is_listened_to =
+        |listen: &SocketAddr| sessions.iter().any(|session| session.listen.is_some_and(|(_, other)| other == *listen));
+    whole.acceptors.retain(|(_, listen)| is_listened_to(listen));
 }

@@ -5,10 +5,13 @@
 //!
 //! - Names of sections and settings in any case (QuickFIX/J's sections, QuickFIX/C++'s settings).
 //! - A setting that stands twice in a section has its last value (all of them).
-//! - A comment is a line that begins with `#`; a `#` within a value is part of it (all of them).
+//! - A comment is a line that begins with `#`, or what follows a section's name with one (QuickFIX/J); a `#` within a value is
+//!   part of it (all of them).
 //! - The first `=` ends the name, and spaces around name and value are dropped.
 //! - What stands before the first section is ignored (QuickFIX/C++ and QuickFIX/J).
-//! - A second `[DEFAULT]` is ignored by one and counts for another: a fault. So is a line that is none of these things.
+//! - A second `[DEFAULT]` is ignored by one and counts for another: a fault.
+//! - A line that is none of these things, and a section of another name with all that it holds, is ignored (all of them) and said,
+//!   or is a fault where the import is strict.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -46,6 +49,8 @@ pub(super) struct File<'t> {
     pub sessions: Vec<Section>,
     /// Settings that count nowhere, and why.
     pub void: Vec<(usize, String)>,
+    /// Lines that are none, and why.
+    pub ignored: Vec<(u32, String)>,
 }
 
 /// The bytes as text, if they are UTF-8 and not too many.
@@ -64,9 +69,15 @@ pub(super) fn text<'t>(bytes: &'t [u8], name: &str) -> Result<&'t str, ConfigErr
     }
 }
 
-pub(super) fn read<'t>(text: &'t str, faults: &mut Faults<'_>) -> File<'t> {
+pub(super) fn read<'t>(text: &'t str, is_strict: bool, faults: &mut Faults<'_>) -> File<'t> {
     let mut reading = Reading {
-        file: File { settings: Vec::new(), default: Section::default(), sessions: Vec::new(), void: Vec::new() },
+        file: File {
+            settings: Vec::new(),
+            default: Section::default(),
+            sessions: Vec::new(),
+            void: Vec::new(),
+            ignored: Vec::new(),
+        },
         place: Place::Nowhere,
     };
     let mut begin = 0;
@@ -83,8 +94,14 @@ pub(super) fn read<'t>(text: &'t str, faults: &mut Faults<'_>) -> File<'t> {
             faults.add(span, "", what, "divide it: QuickFIX reads shorter lines too".into());
             return reading.file;
         }
-        if let Err((what, mend)) = reading.line(line, index as u32 + 1, span.clone()) {
-            faults.add(span, "", what, mend);
+        let number = index as u32 + 1;
+        match reading.line(line, number, span.clone()) {
+            Ok(()) => {}
+            Err(Wrong::Ignored(what, mend)) if !is_strict => {
+                reading.file.ignored.push((number, format!("{what}: {mend}")));
+            }
+            Err(Wrong::Ignored(what, mend)) => faults.add(span, "", what.into(), mend.into()),
+            Err(Wrong::Fault(what, mend)) => faults.add(span, "", what, mend),
         }
     }
     if reading.file.sessions.is_empty() && faults.is_empty() {
@@ -98,50 +115,58 @@ struct Reading<'t> {
     place: Place,
 }
 
+/// What is wrong with a line, and the remedy.
+enum Wrong {
+    /// The QuickFIX engines all take no notice of it.
+    Ignored(&'static str, &'static str),
+    Fault(String, String),
+}
+
 /// The section that settings belong to.
 #[derive(Clone, Copy)]
 enum Place {
     Nowhere,
+    /// One that is neither of the two.
+    Unknown,
     Default,
     Session,
 }
 
 impl<'t> Reading<'t> {
-    fn line(&mut self, line: &'t str, number: u32, span: Range<usize>) -> Result<(), (String, String)> {
-        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            return self.section(name.trim(), number, span);
+    fn line(&mut self, line: &'t str, number: u32, span: Range<usize>) -> Result<(), Wrong> {
+        if let Some(name) = section_name(line) {
+            return self.section(name, number, span);
         }
         let Some((name, value)) = line.split_once('=') else {
-            return Err((
-                "this line is no section, no setting and no comment".into(),
-                "write Name=Value, or begin it with #".into(),
-            ));
+            let what = "it is no section, no setting and no comment";
+            return Err(Wrong::Ignored(what, "write Name=Value, or begin it with #"));
         };
         let (name, value) = (name.trim(), value.trim());
         if name.is_empty() {
-            return Err(("this line has no name before the \"=\"".into(), "write Name=Value".into()));
+            return Err(Wrong::Ignored("it has no name before the \"=\"", "write Name=Value"));
         }
         self.setting(Setting { name, value, line: number, span, rule: rule_of(name) })
     }
 
-    fn section(&mut self, name: &str, line: u32, span: Range<usize>) -> Result<(), (String, String)> {
+    fn section(&mut self, name: &str, line: u32, span: Range<usize>) -> Result<(), Wrong> {
         let section = Section { line, span, settings: BTreeMap::new() };
         if name.eq_ignore_ascii_case("SESSION") {
             if self.file.sessions.len() == SESSIONS_MAX {
                 let mend = "divide the file into several".into();
-                return Err((format!("this is [SESSION] number {}", SESSIONS_MAX + 1), mend));
+                return Err(Wrong::Fault(format!("this is [SESSION] number {}", SESSIONS_MAX + 1), mend));
             }
             self.file.sessions.push(section);
             self.place = Place::Session;
             return Ok(());
         }
         // Whatever it is, what follows is no part of the section before.
-        self.place = Place::Default;
+        self.place = Place::Unknown;
         if !name.eq_ignore_ascii_case("DEFAULT") {
-            return Err(("this section is not known".into(), "the sections are [DEFAULT] and [SESSION]".into()));
+            return Err(Wrong::Ignored("this section is not known", "the sections are [DEFAULT] and [SESSION]"));
         }
+        self.place = Place::Default;
         if self.file.default.line != 0 {
-            return Err((
+            return Err(Wrong::Fault(
                 format!("this is a second [DEFAULT], after that of line {}", self.file.default.line),
                 "put all of it into one: the QuickFIX engines do not agree on what a second one means".into(),
             ));
@@ -150,11 +175,15 @@ impl<'t> Reading<'t> {
         Ok(())
     }
 
-    fn setting(&mut self, setting: Setting<'t>) -> Result<(), (String, String)> {
+    fn setting(&mut self, setting: Setting<'t>) -> Result<(), Wrong> {
         let id = self.file.settings.len();
         let section = match self.place {
-            Place::Nowhere => {
-                self.file.void.push((id, "stands before the first section, where QuickFIX ignores it".into()));
+            Place::Nowhere | Place::Unknown => {
+                let why = match self.place {
+                    Place::Nowhere => "stands before the first section, where QuickFIX ignores it",
+                    _ => "its section is not known, and QuickFIX ignores it",
+                };
+                self.file.void.push((id, why.into()));
                 self.file.settings.push(setting);
                 return Ok(());
             }
@@ -162,7 +191,8 @@ impl<'t> Reading<'t> {
             Place::Session => self.file.sessions.last_mut().expect("a [SESSION] has been opened"),
         };
         if section.settings.len() == SECTION_SETTINGS_MAX {
-            return Err((format!("its section has more than {SECTION_SETTINGS_MAX} settings"), "remove some".into()));
+            let what = format!("its section has more than {SECTION_SETTINGS_MAX} settings");
+            return Err(Wrong::Fault(what, "remove some".into()));
         }
         if let Some(earlier) = section.settings.insert(setting.name.to_ascii_lowercase(), id) {
             self.file.void.push((earlier, format!("is set again in line {}, and the last one counts", setting.line)));
@@ -172,27 +202,35 @@ impl<'t> Reading<'t> {
     }
 }
 
+/// What stands between the brackets: `[SESSION]`, `[ session ]   # the second desk`.
+fn section_name(line: &str) -> Option<&str> {
+    let (name, rest) = line.strip_prefix('[')?.split_once(']')?;
+    let rest = rest.trim_start();
+    (rest.is_empty() || rest.starts_with('#')).then(|| name.trim())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn file(text: &str) -> File<'_> {
         let mut faults = Faults::new("quickfix.cfg", text);
-        let file = read(text, &mut faults);
+        let file = read(text, true, &mut faults);
         assert!(faults.is_empty(), "{}", faults.into_errors());
         file
     }
 
     fn fault(text: &str) -> String {
         let mut faults = Faults::new("quickfix.cfg", text);
-        read(text, &mut faults);
+        read(text, true, &mut faults);
         faults.into_errors().to_string()
     }
 
     #[test]
     fn names_are_in_any_case_and_spaces_around_them_do_not_matter() {
-        let file =
-            file("\u{feff}[Default]\r\n  HeartBtInt = 30 \r\n\r\n# note\r\n[ session ]\r\nTargetCompID=A=#B\r\n");
+        let file = file(
+            "\u{feff}[Default]\r\n  HeartBtInt = 30 \r\n\r\n# note\r\n[ session ]\t # note]\r\nTargetCompID=A=#B\r\n",
+        );
         assert_eq!(file.default.line, 1);
         let setting = &file.settings[file.default.settings["heartbtint"]];
         assert_eq!((setting.name, setting.value, setting.line), ("HeartBtInt", "30", 2));

@@ -10,6 +10,28 @@ const DAYS: [&str; 7] = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday",
 const TIME_MEND: &str = "write hours, minutes and seconds, such as 08:00:00";
 
 pub(super) fn schedule(scope: &mut Scope<'_, '_, '_>) {
+    if read(scope).is_some() {
+        return;
+    }
+    // One of them is at fault, and the others say nothing without it.
+    const ALL: [&str; 9] = [
+        "starttime",
+        "endtime",
+        "startday",
+        "endday",
+        "weekdays",
+        "timezone",
+        "uselocaltime",
+        "resetseqtime",
+        "enableresetseqtime",
+    ];
+    for id in ALL.iter().filter_map(|name| scope.find(name)).collect::<Vec<_>>() {
+        scope.lost(id, "the session's hours cannot be carried over: fill in schedule");
+    }
+}
+
+/// `None` after a fault.
+fn read(scope: &mut Scope<'_, '_, '_>) -> Option<()> {
     let mut ids = Vec::new();
     let mut table = Vec::new();
     let mut times = Vec::new();
@@ -20,7 +42,7 @@ pub(super) fn schedule(scope: &mut Scope<'_, '_, '_>) {
                 scope.same(id);
                 flag
             }
-            None => return,
+            None => return None,
         },
     };
     if is_non_stop {
@@ -29,15 +51,16 @@ pub(super) fn schedule(scope: &mut Scope<'_, '_, '_>) {
                 scope.unneeded(id, "NonStopSession=Y: there are no hours");
             }
         }
-    } else if hours(scope, &mut ids, &mut table, &mut times).is_none() {
-        return;
+    } else {
+        hours(scope, &mut ids, &mut table, &mut times)?;
     }
-    if reset(scope, &mut ids, &mut table, &mut times).is_none() || ids.is_empty() {
-        return;
+    reset(scope, &mut ids, &mut table, &mut times)?;
+    if ids.is_empty() {
+        return Some(());
     }
-    if zone(scope, &mut ids, &mut table, &times).is_some() {
-        scope.put(&ids, "schedule", format!("{{ {} }}", table.join(", ")));
-    }
+    zone(scope, &mut ids, &mut table, &times)?;
+    scope.put(&ids, "schedule", format!("{{ {} }}", table.join(", ")));
+    Some(())
 }
 
 /// What a key of the schedule says.
@@ -176,13 +199,43 @@ fn zone(
         }
     }
     let Some(zone) = zone else { return Some(()) };
+    let zone = zone_of_windows(&zone).map_or(zone, str::to_string);
     if zone.is_empty() || !zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_+-".contains(&b)) {
-        let id = named.filter(|(_, name)| *name == zone).map_or(times[0].0, |(id, _)| id);
+        let id = named
+            .filter(|(_, name)| *name == zone)
+            .map_or_else(|| times.first().map(|(id, _)| *id), |(id, _)| Some(id))?;
         scope.fault(id, "names no time zone", "write a name such as America/New_York or UTC");
         return None;
     }
     table.push(key("zone", &zone));
     Some(())
+}
+
+/// The zones of financial centres under the names that Windows, and QuickFIX/n with it, has for them.
+fn zone_of_windows(name: &str) -> Option<&'static str> {
+    const ZONES: [(&str, &str); 20] = [
+        ("AUS Eastern Standard Time", "Australia/Sydney"),
+        ("Central European Standard Time", "Europe/Warsaw"),
+        ("Central Europe Standard Time", "Europe/Budapest"),
+        ("Central Standard Time", "America/Chicago"),
+        ("China Standard Time", "Asia/Shanghai"),
+        ("E. South America Standard Time", "America/Sao_Paulo"),
+        ("Eastern Standard Time", "America/New_York"),
+        ("GMT Standard Time", "Europe/London"),
+        ("Greenwich Standard Time", "Atlantic/Reykjavik"),
+        ("India Standard Time", "Asia/Kolkata"),
+        ("Korea Standard Time", "Asia/Seoul"),
+        ("New Zealand Standard Time", "Pacific/Auckland"),
+        ("Pacific Standard Time", "America/Los_Angeles"),
+        ("Romance Standard Time", "Europe/Paris"),
+        ("Russian Standard Time", "Europe/Moscow"),
+        ("Singapore Standard Time", "Asia/Singapore"),
+        ("South Africa Standard Time", "Africa/Johannesburg"),
+        ("Tokyo Standard Time", "Asia/Tokyo"),
+        ("Turkey Standard Time", "Europe/Istanbul"),
+        ("W. Europe Standard Time", "Europe/Berlin"),
+    ];
+    ZONES.iter().find(|(windows, _)| windows.eq_ignore_ascii_case(name)).map(|(_, zone)| *zone)
 }
 
 fn key(name: &str, text: &str) -> String {
@@ -223,8 +276,12 @@ fn day(scope: &mut Scope<'_, '_, '_>, id: usize) -> Option<&'static str> {
     day
 }
 
-/// Two letters are enough for QuickFIX/C++; other languages' names must not be taken for English ones.
+/// Two letters are enough for QuickFIX/C++ and QuickFIX/n; other languages' names must not be taken for English ones.
 fn day_named(text: &str) -> Option<&'static str> {
+    let text = text.trim_end_matches('.').trim_end();
+    if text.eq_ignore_ascii_case("weds") {
+        return Some("Wed");
+    }
     let is_meant = |day: &&str| text.len() >= 2 && day.get(..text.len()).is_some_and(|b| b.eq_ignore_ascii_case(text));
     DAYS.iter().find(|day| is_meant(day)).map(|day| &day[..3])
 }
@@ -244,7 +301,7 @@ mod tests {
 
     #[test]
     fn days_are_english_and_may_be_short() {
-        for (text, day) in [("su", "Sun"), ("MON", "Mon"), ("Thurs", "Thu"), ("saturday", "Sat")] {
+        for (text, day) in [("su", "Sun"), ("MON", "Mon"), ("Mon.", "Mon"), ("Thurs", "Thu"), ("saturday", "Sat")] {
             assert_eq!(day_named(text), Some(day));
         }
         for text in ["", "s", "lundi", "sundays", "montag", "é"] {

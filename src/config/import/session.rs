@@ -8,6 +8,7 @@ use super::known::{Rule, number_of};
 use super::ledger::{Entry, Ledger, Scope, quoted};
 use super::read::Section;
 use super::schedule::schedule;
+use super::tls::tls;
 use crate::config::keys::{SUPPORTED_BEGIN_STRINGS, keys_of};
 use crate::config::texts::{parse_comp_id, parse_qualifier, parse_username};
 use crate::config::values::{format_duration, parse_endpoint};
@@ -28,12 +29,15 @@ pub(super) struct Session {
     pub listen: Option<(usize, SocketAddr)>,
     pub logon_timeout: Option<(usize, Duration)>,
     pub logout_timeout: Option<(usize, Duration)>,
+    /// Why it cannot be imported. Empty where it can.
+    pub unusable: Vec<String>,
 }
 
 /// `own` is unset for the template that `DynamicSessions` makes of [DEFAULT].
 pub(super) fn session<'f>(ledger: &mut Ledger<'f, '_>, own: Option<&'f Section>) -> Session {
     let mut scope = Scope::new(ledger, own);
     let scope = &mut scope;
+    tls(scope);
     let role = role(scope);
     let (begin_string, name) = identity(scope, role);
     // Any version may be a late one.
@@ -63,7 +67,7 @@ pub(super) fn session<'f>(ledger: &mut Ledger<'f, '_>, own: Option<&'f Section>)
     validation(scope, is_unsaid);
     schedule(scope);
     rest(scope);
-    let Scope { entries, .. } = scope;
+    let Scope { entries, unusable, .. } = scope;
     Session {
         line: own.map_or(0, |own| own.line),
         name,
@@ -71,13 +75,14 @@ pub(super) fn session<'f>(ledger: &mut Ledger<'f, '_>, own: Option<&'f Section>)
         listen,
         logon_timeout,
         logout_timeout,
+        unusable: std::mem::take(unusable),
     }
 }
 
 /// QuickFIX/Go has no ConnectionType: there the program decides, and the file shows it by the addresses it has.
 fn role(scope: &mut Scope<'_, '_, '_>) -> SessionRole {
     if let Some(id) = scope.find("connectiontype") {
-        match scope.value(id).map(str::to_ascii_lowercase).as_deref() {
+        match scope.needed_value(id).map(str::to_ascii_lowercase).as_deref() {
             Some("acceptor") => {
                 scope.same(id);
                 return SessionRole::Acceptor;
@@ -86,7 +91,7 @@ fn role(scope: &mut Scope<'_, '_, '_>) -> SessionRole {
                 scope.carried(id, "session.role");
                 return SessionRole::Initiator;
             }
-            Some(_) => scope.fault(id, "is neither acceptor nor initiator", "write one of the two"),
+            Some(_) => scope.fault_of_session(id, "is neither acceptor nor initiator", "write one of the two"),
             None => {}
         }
         return SessionRole::Acceptor;
@@ -121,7 +126,7 @@ fn identity<'t>(scope: &mut Scope<'_, '_, 't>, role: SessionRole) -> (Option<&'t
     let mut name = String::new();
 
     let mut begin_string = None;
-    match scope.find("beginstring").map(|id| (id, scope.value(id))) {
+    match scope.find("beginstring").map(|id| (id, scope.needed_value(id))) {
         None => scope.missing("BeginString", "add it, such as BeginString=FIX.4.4"),
         Some((id, Some("*"))) if is_template => {
             scope.put(&[id], "begin_string", quoted("*"));
@@ -137,18 +142,18 @@ fn identity<'t>(scope: &mut Scope<'_, '_, 't>, role: SessionRole) -> (Option<&'t
                 true => format!("write BeginString={FIXT} and DefaultApplVerID={value}"),
                 false => format!("write one of {}", SUPPORTED_BEGIN_STRINGS.join(", ")),
             };
-            scope.fault(id, "is not a version that fixring speaks", mend);
+            scope.fault_of_session(id, "is not a version that fixring speaks", mend);
         }
         Some((_, None)) => {}
     }
     for (part, key) in [("Sender", "sender_comp_id"), ("Target", "target_comp_id")] {
         let setting = format!("{part}CompID");
         name.push_str(" | ");
-        match scope.find(&setting.to_ascii_lowercase()).map(|id| (id, scope.value(id))) {
+        match scope.find(&setting.to_ascii_lowercase()).map(|id| (id, scope.needed_value(id))) {
             None => scope.missing(&setting, &format!("add it, such as {setting}=FIRM1")),
             Some((_, None)) => {}
             Some((id, Some(value))) => match parse_comp_id(value) {
-                Ok(Pattern::Any) if !is_template => scope.fault(
+                Ok(Pattern::Any) if !is_template => scope.fault_of_session(
                     id,
                     "is no counterparty's CompID",
                     "write the CompID, or AcceptorTemplate=Y if anybody may log on here",
@@ -160,7 +165,7 @@ fn identity<'t>(scope: &mut Scope<'_, '_, 't>, role: SessionRole) -> (Option<&'t
                     scope.put(&[id], key, quoted(value));
                     name.push_str(value);
                 }
-                Err(wrong) => scope.fault(id, &wrong.what, wrong.mend),
+                Err(wrong) => scope.fault_of_session(id, &wrong.what, wrong.mend),
             },
         }
         for (kind, key) in match part {
@@ -169,14 +174,14 @@ fn identity<'t>(scope: &mut Scope<'_, '_, 't>, role: SessionRole) -> (Option<&'t
         } {
             name.push('/');
             let Some(id) = scope.find(&format!("{part}{kind}").to_ascii_lowercase()) else { continue };
-            match scope.value(id).map(|value| (value, parse_qualifier(value))) {
+            match scope.needed_value(id).map(|value| (value, parse_qualifier(value))) {
                 Some(("*", _)) if is_template => scope.unneeded(id, "any value fits where the key is left out"),
                 Some(("", _)) | None => {}
                 Some((value, Ok(_))) => {
                     scope.put(&[id], key, quoted(value));
                     name.push_str(value);
                 }
-                Some((_, Err(wrong))) => scope.fault(id, &wrong.what, wrong.mend),
+                Some((_, Err(wrong))) => scope.fault_of_session(id, &wrong.what, wrong.mend),
             }
         }
     }
@@ -195,13 +200,13 @@ fn listen(scope: &mut Scope<'_, '_, '_>) -> Option<(usize, SocketAddr)> {
     let address = match scope.find("socketacceptaddress").or_else(|| scope.find("socketaccepthost")) {
         None => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Some(id) => {
-            let address = match scope.value(id)? {
+            let address = match scope.needed_value(id)? {
                 "" | "*" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
                 "localhost" => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
                 text => text.trim_matches(['[', ']']).parse().ok(),
             };
             let Some(address) = address else {
-                scope.fault(id, "is not an IP address", "write the address of an interface of this machine");
+                scope.fault_of_session(id, "is not an IP address", "write the address of an interface of this machine");
                 return None;
             };
             scope.carried(id, "acceptor.listen");
@@ -228,6 +233,8 @@ fn connect(scope: &mut Scope<'_, '_, '_>) {
         let (host, port_id) = match (host, port_id) {
             (Some(host), Some(port)) => (host, port),
             (None, None) if number > 0 => break,
+            // The alternates before it are imported.
+            (Some(_), None) | (None, Some(_)) if number > 0 && !scope.ledger.options.strict => break,
             (None, _) => {
                 scope.missing(&format!("SocketConnectHost{suffix}"), "add the host to connect to");
                 return;
@@ -237,14 +244,16 @@ fn connect(scope: &mut Scope<'_, '_, '_>) {
                 return;
             }
         };
-        let (Some(name), Some(port)) = (scope.value(host), port(scope, port_id)) else { return };
+        let (Some(name), Some(port)) = (scope.needed_value(host), port(scope, port_id)) else { return };
         let text = match name.parse::<Ipv6Addr>() {
             Ok(address) => format!("[{address}]:{port}"),
             Err(_) => format!("{name}:{port}"),
         };
         match parse_endpoint(&text) {
             Ok(_) => endpoints.push(quoted(&text)),
-            Err(_) => return scope.fault(host, "is not a host name or an IP address", "write one of the two"),
+            Err(_) => {
+                return scope.fault_of_session(host, "is not a host name or an IP address", "write one of the two");
+            }
         }
         ids.extend([host, port_id]);
     }
@@ -283,7 +292,10 @@ fn credentials(scope: &mut Scope<'_, '_, '_>) {
             Ok(_) => {
                 scope.put(&[id], "username", quoted(value));
             }
-            Err(wrong) => scope.ledger.fault_unshown(id, &wrong.what, wrong.mend),
+            Err(wrong) => {
+                let line = scope.section().line;
+                scope.ledger.fault_unshown(id, line, &wrong.what, wrong.mend)
+            }
         }
     }
     let mut is_shown = false;
@@ -293,7 +305,7 @@ fn credentials(scope: &mut Scope<'_, '_, '_>) {
             is_shown = true;
             let line = scope.ledger.file.settings[id].line;
             let value = quoted("/run/secrets/…");
-            scope.entries.push(Entry { key: "password_file", value, line, is_comment: true });
+            scope.entries.push(Entry { key: "password_file", value, line, ids: Vec::new(), is_comment: true });
         }
     }
 }
@@ -304,11 +316,24 @@ fn timers(scope: &mut Scope<'_, '_, '_>, role: SessionRole) {
         return;
     }
     match scope.find("heartbtint") {
-        None => scope.missing("HeartBtInt", "add it, such as HeartBtInt=30"),
+        None if scope.ledger.options.strict => scope.missing("HeartBtInt", "add it, such as HeartBtInt=30"),
+        None => {
+            let line = scope.section().line;
+            let text =
+                format!("QuickFIX wants it of an initiator; heartbeat_seconds is then {}", default.heartbeat_seconds);
+            let setting = "HeartBtInt".into();
+            scope.ledger.remarks.push(super::Note { line, setting, fate: super::Fate::Unset, text });
+        }
         Some(id) => {
-            if let Some(interval) = seconds(scope, id) {
-                let default = default.heartbeat_seconds.to_string();
-                scope.put_unless(&[id], "heartbeat_seconds", interval.as_secs().to_string(), &default);
+            let interval = scope.value(id).map(parse_interval);
+            match interval.map(|interval| interval.filter(|interval| interval.subsec_nanos() == 0)) {
+                // Which ones fixring can do is asked of its own reader, see `judge`.
+                Some(Some(interval)) => {
+                    let default = default.heartbeat_seconds.to_string();
+                    scope.put_unless(&[id], "heartbeat_seconds", interval.as_secs().to_string(), &default);
+                }
+                Some(None) => scope.fault(id, "is no number of seconds", "write whole seconds, such as 30"),
+                None => {}
             }
         }
     }
@@ -383,9 +408,9 @@ fn timeout(scope: &mut Scope<'_, '_, '_>, name: &str) -> Option<(usize, Duration
 }
 
 fn port(scope: &mut Scope<'_, '_, '_>, id: usize) -> Option<u16> {
-    let port = scope.value(id)?.parse::<u16>().ok().filter(|port| *port != 0);
+    let port = scope.needed_value(id)?.parse::<u16>().ok().filter(|port| *port != 0);
     if port.is_none() {
-        scope.fault(id, "is not a port", "write 1 to 65535");
+        scope.fault_of_session(id, "is not a port", "write 1 to 65535");
     }
     port
 }
@@ -456,10 +481,10 @@ fn precision(scope: &mut Scope<'_, '_, '_>, begin_string: &str) {
     if let Some(id) = named {
         let Some(value) = scope.value(id) else { return };
         let (name, is_exact) = match value.to_ascii_uppercase().as_str() {
-            "SECONDS" | "0" => ("seconds", true),
-            "MILLIS" | "3" => (DEFAULT, true),
-            "MICROS" | "6" => ("microseconds", true),
-            "NANOS" | "9" => ("nanoseconds", true),
+            "SECOND" | "SECONDS" | "SEC" | "S" | "0" => ("seconds", true),
+            "MILLISECOND" | "MILLISECONDS" | "MILLI" | "MILLIS" | "MS" | "3" => (DEFAULT, true),
+            "MICROSECOND" | "MICROSECONDS" | "MICRO" | "MICROS" | "US" | "6" => ("microseconds", true),
+            "NANOSECOND" | "NANOSECONDS" | "NANO" | "NANOS" | "NS" | "9" => ("nanoseconds", true),
             "1" | "2" => (DEFAULT, false),
             "4" | "5" => ("microseconds", false),
             "7" | "8" => ("nanoseconds", false),
@@ -482,10 +507,7 @@ fn default_appl_ver_id(scope: &mut Scope<'_, '_, '_>, begin_string: &str) {
     let Some(id) = scope.find("defaultapplverid").filter(|_| begin_string == FIXT) else { return };
     let Some(value) = scope.value(id) else { return };
     // QuickFIX's names are those of the dictionaries.
-    let named = Version::ALL.into_iter().find_map(|version| {
-        let number = str::from_utf8(version.appl_ver_id()?).ok()?;
-        (value == number || value == version.name()).then_some(number)
-    });
+    let named = Version::of_appl_ver_name(value).and_then(|version| str::from_utf8(version.appl_ver_id()?).ok());
     match named {
         Some(number) => {
             let default = quoted(&SessionConfig::default().default_appl_ver_id);
@@ -544,7 +566,8 @@ fn dictionary(scope: &mut Scope<'_, '_, '_>, begin_string: &str) -> bool {
 
 /// Once a file: what QuickFIX/Go leaves unchecked, fixring checks.
 fn remark_standard(scope: &mut Scope<'_, '_, '_>) {
-    if scope.ledger.remarks.is_empty() && keys_of("session").contains(&"validation") {
+    let is_said = scope.ledger.remarks.iter().any(|note| note.setting == "DataDictionary");
+    if !is_said && keys_of("session").contains(&"validation") {
         scope.ledger.remarks.push(super::Note {
             line: scope.section().line,
             setting: "DataDictionary".into(),
@@ -613,8 +636,8 @@ fn rest(scope: &mut Scope<'_, '_, '_>) {
             Rule::Indifferent(_, why) => scope.unneeded(id, *why),
             Rule::Only(_, why) | Rule::Lost(why) => scope.lost(id, *why),
             Rule::Unknown => scope.lost(id, "not a QuickFIX setting that is known"),
-            // Of a value that is a fault.
-            Rule::Flag(_) => {}
+            // Of a value that is a fault, and settled in `tls.rs`.
+            Rule::Flag(_) | Rule::TlsSwitch | Rule::Tls => {}
         }
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn toml(name: &str, whole: &Whole, sessions: &[Session], is_readable:
             0 => write!(toml, "\n# DynamicSessions=Y: whoever is not named in another [[session]].\n[[session]]\n"),
             line => write!(toml, "\n# [SESSION] of line {line}\n[[session]]\n"),
         };
-        for Entry { key, value, line, is_comment } in &session.entries {
+        for Entry { key, value, line, is_comment, .. } in &session.entries {
             let _ = match is_comment {
                 true => writeln!(toml, "# {key} = {value}    # the secret of line {line} is not copied"),
                 false if is_readable && *key == "dictionary" => Ok(()),
