@@ -215,6 +215,7 @@ fn every_default_can_be_changed() {
         ("sending_time_tolerance = \"120s\"", "sending_time_tolerance = \"0s\""),
         ("held_messages_max = 1024", "held_messages_max = 1"),
         ("held_bytes_max = \"256KiB\"", "held_bytes_max = \"64KiB\""),
+        ("resend_requests_max = 5", "resend_requests_max = 1"),
         ("sending_time_precision = \"milliseconds\"", "sending_time_precision = \"nanoseconds\""),
         ("last_msg_seq_num_processed = false", "last_msg_seq_num_processed = true"),
         ("session_status = false", "session_status = true"),

@@ -81,6 +81,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "sending_time_tolerance",
             "held_messages_max",
             "held_bytes_max",
+            "resend_requests_max",
             "sending_time_precision",
             "last_msg_seq_num_processed",
             "session_status",

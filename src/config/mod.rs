@@ -238,6 +238,8 @@ pub struct SessionConfig {
     /// Messages kept while a gap before them is being filled.
     pub held_messages_max: u32,
     pub held_bytes_max: u32,
+    /// How often the same missing messages are asked for before the session ends.
+    pub resend_requests_max: u32,
     /// How fine SendingTime(52) is; whole seconds before FIX.4.2.
     pub sending_time_precision: Precision,
     /// Send LastMsgSeqNumProcessed(369), from FIX.4.2 on.
@@ -552,6 +554,7 @@ impl Default for SessionConfig {
             sending_time_tolerance: Duration::from_secs(120),
             held_messages_max: 1024,
             held_bytes_max: 256 << 10,
+            resend_requests_max: 5,
             sending_time_precision: Precision::Millis,
             last_msg_seq_num_processed: false,
             session_status: false,

@@ -328,6 +328,7 @@ fn session(
         ),
         held_messages_max: section.number(reader, "held_messages_max", 1..=1_000_000, default.held_messages_max),
         held_bytes_max: section.size_u32(reader, "held_bytes_max", MESSAGE_BYTES_MIN..=1 << 30, default.held_bytes_max),
+        resend_requests_max: section.number(reader, "resend_requests_max", 1..=1_000_000, default.resend_requests_max),
         sending_time_precision: section.choice(
             reader,
             "sending_time_precision",

@@ -114,6 +114,10 @@ counters! {
         sessions_established: Gauge, "Sessions logged on now";
         rejects_sent: Counter, "Rejects sent to peers";
         sequence_gaps: Counter, "Gaps found in inbound sequence numbers";
+        sequence_gaps_asked_again: Counter, "Times that messages were asked for again, since they had not come within a HeartBtInt";
+        sequence_gaps_given_up: Counter, "Sessions ended because missing messages did not come, see resend_requests_max";
+        messages_filled_over: Counter, "Messages that the peer filled over although it had sent them before; they were processed";
+        messages_dropped_by_reset: Counter, "Messages held behind a gap when the numbers began again; they were not processed";
         resends_served: Counter, "ResendRequests answered to the end";
         messages_resent: Counter, "Messages sent again with PossDupFlag";
         resend_numbers_recycled: Counter, "Numbers asked for again whose segment was overwritten, so that a gap fill stood for them";

@@ -144,6 +144,7 @@ impl SessionSpec {
             next_expected_msg_seq_num: session.next_expected_msg_seq_num,
             held_messages_max: session.held_messages_max,
             held_bytes_max: session.held_bytes_max,
+            resend_requests_max: session.resend_requests_max,
             validators,
             check_comp_ids: session.validation.comp_ids,
             check_orig_sending_time: session.validation.orig_sending_time,

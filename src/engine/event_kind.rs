@@ -120,6 +120,14 @@ pub(super) fn noticed(notice: Notice) -> &'static str {
     match notice {
         Notice::GapDetected { .. } => "sequence gap: what is missing was asked for",
         Notice::GapClosed { .. } => "sequence gap: what was missing has come",
+        Notice::GapStays { .. } => "sequence gap: what was asked for has not all come; the rest is asked for again",
+        Notice::GapGivenUp { .. } => {
+            "sequence gap: what is missing did not come however often it was asked for (resend_requests_max); the session ends"
+        }
+        Notice::HeldFilledOver { .. } => {
+            "the peer's gap fill covers messages that it had sent before; they are processed all the same"
+        }
+        Notice::HeldDropped { .. } => "the numbers begin again: messages that were held behind a gap are lost",
         Notice::HeldOverflow { .. } => "a message beyond a gap did not fit (held_messages_max, held_bytes_max)",
         Notice::TooLow { .. } => "the peer's MsgSeqNum is too low",
         Notice::MsgSeqNumMissing => "a message of the peer has no MsgSeqNum",

@@ -270,6 +270,7 @@ fn session_ended(reason: DisconnectReason) -> &'static str {
         DisconnectReason::MsgSeqNumTooLow => "the peer's MsgSeqNum was too low",
         DisconnectReason::MsgSeqNumMissing => "a message of the peer had no MsgSeqNum",
         DisconnectReason::NextExpectedTooHigh => "the peer expects messages that we have not sent",
+        DisconnectReason::MessagesMissing => "missing messages did not come however often they were asked for",
         DisconnectReason::BackPressure => "the journal had no room for a message without which it cannot go on",
     }
 }

@@ -86,11 +86,16 @@ impl Held {
         }
     }
 
-    /// Moves the first message into `buffer`.
-    pub fn take(&mut self, buffer: &mut Vec<u8>) {
+    /// How many whole messages have lower numbers than this.
+    pub fn messages_below(&self, msg_seq_num: u64) -> u64 {
+        let below = self.entries.iter().take_while(|entry| entry.msg_seq_num < msg_seq_num);
+        below.filter(|entry| entry.length > 0).count() as u64
+    }
+
+    /// Appends the first message to `buffer`. It stays the first.
+    pub fn copy_first(&self, buffer: &mut Vec<u8>) {
         if let Some(entry) = self.entries.front() {
             buffer.extend_from_slice(&self.bytes[entry.offset..entry.offset + entry.length]);
-            self.drop_first();
         }
     }
 
@@ -121,7 +126,8 @@ mod tests {
         for number in 7..10 {
             assert_eq!(held.first(number), First::Message(number));
             buffer.clear();
-            held.take(&mut buffer);
+            held.copy_first(&mut buffer);
+            held.drop_first();
             assert_eq!(buffer, format!("m{number}").as_bytes());
         }
         assert!(held.is_empty() && held.bytes.is_empty());
@@ -146,7 +152,8 @@ mod tests {
         let mut held = Held::with_capacity(4, 64);
         assert!(held.hold(5, b"first") && held.hold(5, b"second"));
         let mut buffer = Vec::new();
-        held.take(&mut buffer);
+        held.copy_first(&mut buffer);
+        held.drop_first();
         assert_eq!(buffer, b"first");
         assert!(held.is_empty());
     }

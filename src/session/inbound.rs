@@ -26,8 +26,8 @@ impl Session {
             State::LogonSent | State::LogonAwaited => self.receive_first(now, message, out),
             State::LogoutSent | State::Disconnected => Received::IGNORED,
         };
-        if self.overflowed >= self.numbers.next_in {
-            self.ask_for_overflowed(now, out);
+        if self.missing_to >= self.numbers.next_in {
+            self.ask_for_missing(now, out);
         }
         received
     }
@@ -35,8 +35,9 @@ impl Session {
     fn receive_in_session(&mut self, now: Now, message: &Message<'_>, out: &mut impl Outbox) -> Received {
         let header = self.layout.read(message);
         let taken = std::mem::take(&mut self.taken);
-        if taken.is_none() {
-            self.heard(now);
+        match taken {
+            None => self.heard(now),
+            Some(_) => self.held.drop_first(),
         }
         let number = match self.check(now, &header, message, taken, out) {
             Ok(number) => number,
@@ -306,8 +307,7 @@ impl Session {
     ) -> Received {
         match Number::of(message.field(tags::NEW_SEQ_NO)) {
             Number::Value(new) if new > number => {
-                self.numbers.next_in = new;
-                self.advanced(true, out);
+                self.fill(new, out);
                 Received::COUNTED
             }
             new => self.refuse_new_seq_no(now, header, number, new, out),
@@ -328,8 +328,7 @@ impl Session {
             Number::Value(to) if to >= from => {
                 self.notice(Notice::SequenceReset { from, to });
                 if to > from {
-                    self.numbers.next_in = to;
-                    self.advanced(true, out);
+                    self.fill(to, out);
                 }
                 Received::IGNORED
             }
@@ -369,7 +368,7 @@ impl Session {
             self.counters.held += 1;
         } else {
             self.counters.held_dropped += 1;
-            self.overflowed = self.overflowed.max(number);
+            self.missing_to = self.missing_to.max(number);
             self.notice(Notice::HeldOverflow { msg_seq_num: number });
         }
         self.request_resend(now, number, out);

@@ -360,6 +360,11 @@ impl Session {
     pub(super) fn reset_numbers(&mut self) {
         let epoch = self.numbers.epoch.saturating_add(1);
         self.numbers = Numbers { next_out: 1, next_in: 1, epoch };
+        let messages = self.held.messages_below(u64::MAX);
+        if messages > 0 {
+            self.counters.held_dropped += messages;
+            self.notice(Notice::HeldDropped { messages });
+        }
         self.forget_gaps();
         self.counters.resets += 1;
         self.notice(Notice::NumbersReset { epoch });

@@ -110,10 +110,13 @@ pub struct Session {
     /// Of a TestRequest that has not been answered; `u64::MAX` where there is none.
     test_request_deadline_ns: u64,
     gap: Option<Gap>,
+    /// When the gap is looked at again; `u64::MAX` where there is none.
+    gap_due_ns: u64,
     /// The message that `take_held` has just handed out.
     taken: Option<u64>,
-    /// The highest number of a message beyond a gap that found no room to be held; 0 where none has.
-    overflowed: u64,
+    /// The highest number that is known to be missing and not covered by a request, since the message found no room to
+    /// be held or lies between held ones; 0 where there is none.
+    missing_to: u64,
     resetting: Resetting,
     layout: HeaderLayout,
     sending_time: SendingTimeParser,
@@ -169,8 +172,9 @@ impl Session {
             last_sent_ns: 0,
             test_request_deadline_ns: u64::MAX,
             gap: None,
+            gap_due_ns: u64::MAX,
             taken: None,
-            overflowed: 0,
+            missing_to: 0,
             resetting: Resetting::No,
             layout: HeaderLayout::default(),
             sending_time: SendingTimeParser::new(),

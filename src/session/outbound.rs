@@ -424,10 +424,9 @@ impl Session {
         sent
     }
 
-    pub(super) fn write_resend_request(&mut self, now: Now, begin: u64, out: &mut impl Outbox) -> bool {
-        let infinity = self.version.end_seq_no_infinity();
+    pub(super) fn write_resend_request(&mut self, now: Now, begin: u64, end: u64, out: &mut impl Outbox) -> bool {
         let sent = self.write_admin(now, b'2', out, |body| {
-            body.uint(tags::BEGIN_SEQ_NO, begin).uint(tags::END_SEQ_NO, infinity);
+            body.uint(tags::BEGIN_SEQ_NO, begin).uint(tags::END_SEQ_NO, end);
         });
         self.counters.resend_requests_out += u64::from(sent);
         sent

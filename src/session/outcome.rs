@@ -129,6 +129,8 @@ pub enum DisconnectReason {
     MsgSeqNumMissing,
     /// NextExpectedMsgSeqNum(789) of the Logon is beyond what we have sent.
     NextExpectedTooHigh,
+    /// What was missing did not come, however often it was asked for.
+    MessagesMissing,
     /// The journal had no room for a message without which the session cannot go on.
     BackPressure,
 }
@@ -145,6 +147,28 @@ pub enum Notice {
     GapClosed {
         begin: u64,
         end: u64,
+    },
+    /// A part of what was asked for, `begin` to `end`, has not come. It is asked for again, after so many requests.
+    GapStays {
+        begin: u64,
+        end: u64,
+        requests: u32,
+    },
+    /// The same at the last request. The session ends.
+    GapGivenUp {
+        begin: u64,
+        end: u64,
+        requests: u32,
+    },
+    /// The peer has filled over messages that had come, and were held behind a gap. They are processed all the same.
+    HeldFilledOver {
+        begin: u64,
+        end: u64,
+        messages: u64,
+    },
+    /// The numbers begin again, and what was held behind a gap cannot come into its order any more.
+    HeldDropped {
+        messages: u64,
     },
     /// A message beyond a gap did not fit in the queue. The resend will bring it.
     HeldOverflow {
@@ -371,6 +395,10 @@ pub struct Counters {
     pub duplicates_in: u64,
     pub held: u64,
     pub held_dropped: u64,
+    /// Messages that had come although the peer filled over them.
+    pub held_filled_over: u64,
+    /// Gaps that ended the session, since they did not close.
+    pub gaps_given_up: u64,
     pub resend_requests_in: u64,
     pub resend_requests_ignored: u64,
     pub resend_requests_out: u64,

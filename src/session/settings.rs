@@ -28,8 +28,10 @@ pub struct Settings {
     pub test_request_margin_percent: u32,
     /// How long a probe's TestRequest may stay unanswered, see [`super::Session::probe`].
     pub probe_timeout_ns: u64,
-    /// An outstanding ResendRequest is sent anew at the first message beyond the gap after this time without progress.
+    /// What stays missing is asked for again after a HeartBtInt(108) without progress; where that is 0, after this.
     pub resend_request_repeat_ns: u64,
+    /// How often the same missing messages are asked for. Then the session ends.
+    pub resend_requests_max: u32,
     pub reset_on_logon: bool,
     pub reset_on_logout: bool,
     pub reset_on_disconnect: bool,
@@ -79,6 +81,7 @@ impl Default for Settings {
             test_request_margin_percent: 20,
             probe_timeout_ns: 2 * NS_PER_S,
             resend_request_repeat_ns: 30 * NS_PER_S,
+            resend_requests_max: 5,
             reset_on_logon: false,
             reset_on_logout: false,
             reset_on_disconnect: false,

@@ -14,7 +14,9 @@ impl Session {
     /// `logout`, `probe` and in any step that yields an action, a notice included.
     pub fn deadline_ns(&self) -> Option<u64> {
         let deadline = match self.state {
-            State::Established => self.heartbeat_due_ns().min(self.silence_due_ns()).max(self.retry_ns),
+            State::Established => {
+                self.heartbeat_due_ns().min(self.silence_due_ns()).min(self.gap_due_ns).max(self.retry_ns)
+            }
             State::Disconnected | State::LogonSent | State::LogonAwaited | State::LogoutSent => self.phase_deadline_ns,
         };
         (deadline != u64::MAX).then_some(deadline)
@@ -54,6 +56,12 @@ impl Session {
                 self.test_request_deadline_ns = now.monotonic_ns.saturating_add(self.silence_ns());
             } else {
                 self.retry_ns = now.monotonic_ns.saturating_add(RETRY_NS);
+            }
+        }
+        if now.monotonic_ns >= self.gap_due_ns {
+            self.gap_timer(now, out);
+            if self.state != State::Established {
+                return;
             }
         }
         if now.monotonic_ns >= self.heartbeat_due_ns() && !self.write_heartbeat(now, None, out) {

@@ -210,24 +210,24 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.mailbox.events.push(Event::PeerSaid { session, text });
         }
         self.after_step(now, ledger, session);
-        self.step_held(now, ledger, session)
+        self.step_held(now, ledger, session);
+        Ok(())
     }
 
     /// Messages that came too early and are now in order.
-    fn step_held(&mut self, now: Now, ledger: u32, session: u32) -> Result<(), Full> {
+    fn step_held(&mut self, now: Now, ledger: u32, session: u32) {
         let mut held = std::mem::take(&mut self.held);
         let mut result = Ok(());
         while result.is_ok() && self.slot(ledger, session).session.take_held(&mut held) {
             let desk = &mut self.desks[ledger as usize];
-            // It was framed and parsed once, when it was held.
-            if let Ok(message) = parse(&held, &mut self.index) {
-                result = desk.ledger.inbound(now, session, &message);
+            let message = parse(&held, &mut self.index).expect("it was parsed once, when it was held");
+            result = desk.ledger.inbound(now, session, &message);
+            if result.is_err() {
+                desk.ledger.slots[session as usize].session.put_back(now);
             }
             self.after_step(now, ledger, session);
         }
         self.held = held;
-        // A held message that found no room is asked for again: its number has not been counted.
-        result.or(Ok(()))
     }
 
     pub(super) fn step_session<R>(
@@ -306,6 +306,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
             Action::Notice(notice) => {
                 match notice {
                     Notice::GapDetected { .. } => self.counters.sequence_gaps.add(1),
+                    Notice::GapStays { .. } => self.counters.sequence_gaps_asked_again.add(1),
+                    Notice::GapGivenUp { .. } => self.counters.sequence_gaps_given_up.add(1),
+                    Notice::HeldFilledOver { messages, .. } => self.counters.messages_filled_over.add(messages),
+                    Notice::HeldDropped { messages } => self.counters.messages_dropped_by_reset.add(messages),
                     Notice::RejectSent { .. } => self.counters.rejects_sent.add(1),
                     _ => {}
                 }
@@ -364,9 +368,15 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let Some(deadline_ns) = self.slot(ledger, session).session.deadline_ns() else { return };
         if deadline_ns > now.monotonic_ns {
             self.arm(ledger, session);
-        } else if self.step_session(now, ledger, session, |session, out| session.timer(now, out)) == Err(Full) {
-            self.retry_timer(now, ledger, session);
+            return;
         }
+        if slot.link.unsent_from().is_some() {
+            slot.session.still_unsent(now);
+        }
+        if self.step_session(now, ledger, session, |session, out| session.timer(now, out)) == Err(Full) {
+            return self.retry_timer(now, ledger, session);
+        }
+        self.step_held(now, ledger, session);
     }
 
     /// Whether the peer has sent something that waits: for another session's retention, for room in the journal, or for its turn.

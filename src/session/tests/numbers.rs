@@ -61,17 +61,214 @@ fn a_second_gap_is_asked_for_after_the_first_has_closed() {
     assert_eq!(desk.heard(), ["35=2|34=3|7=5|16=0"]);
 }
 
+/// QuickFIX/J resends 4 to 7 of 4 to 9 and goes on with live orders: without another request everything behind waits for ever.
 #[test]
-fn a_request_that_brings_nothing_is_repeated_after_a_while() {
+fn a_resend_that_stops_short_is_asked_for_again_exactly() {
     let mut desk = Desk::established();
-    let repeat_ns = desk.session.settings().resend_request_repeat_ns;
-    desk.say("35=0|34=4");
-    desk.pass(repeat_ns - 1);
-    desk.say("35=0|34=5");
+    assert_eq!(desk.say("35=0|34=10"), Received::IGNORED);
     assert_eq!(desk.heard(), ["35=2|34=2|7=2|16=0"]);
+    for number in 2..=7 {
+        desk.pass(NS_PER_S);
+        desk.say(&format!("35=D|34={number}|43=Y|122={}|11=x", desk.time(-1)));
+    }
+    for number in [11, 12] {
+        desk.say(&format!("35=D|34={number}|11=x"));
+    }
+    desk.notices();
+    // The time runs from the last progress.
+    assert_eq!(desk.session.deadline_ns(), Some(desk.now.monotonic_ns + 30 * NS_PER_S - 6 * NS_PER_S), "the heartbeat");
+    desk.pass(30 * NS_PER_S - 1);
+    desk.timer();
+    assert_eq!(desk.heard(), ["35=0|34=3"]);
     desk.pass(1);
-    desk.say("35=0|34=6");
-    assert_eq!(desk.heard(), ["35=2|34=3|7=2|16=0"]);
+    desk.say("35=0|34=13");
+    desk.timer();
+    assert_eq!(desk.heard(), ["35=2|34=4|7=8|16=9"], "the hole, and nothing of what is held behind it");
+    assert_eq!(desk.notices(), [Notice::GapStays { begin: 8, end: 9, requests: 0 }]);
+    desk.say(&format!("35=D|34=8|43=Y|122={}|11=x", desk.time(-1)));
+    desk.say("35=4|34=9|43=Y|36=10|123=Y");
+    assert_eq!((desk.say_held().len(), desk.next_in()), (4, 14));
+    assert_eq!(desk.notices(), [Notice::GapClosed { begin: 2, end: 9 }]);
+    desk.pass(10 * NS_PER_S);
+    assert!(desk.session.deadline_ns() > Some(desk.now.monotonic_ns), "nothing is asked any more");
+}
+
+/// Plays a gap from 2 to 4 of which nothing comes, until the session ends.
+fn play_a_gap_that_stays(desk: &mut Desk, end_seq_no: &str) {
+    desk.say("35=0|34=5");
+    let mut heard = desk.heard();
+    for number in 6..30 {
+        desk.pass(30 * NS_PER_S);
+        desk.say(&format!("35=0|34={number}"));
+        desk.timer();
+        heard.extend(desk.heard().into_iter().filter(|message| !message.starts_with("35=0")));
+        desk.notices();
+        if desk.session.state() == State::Disconnected {
+            break;
+        }
+    }
+    assert_eq!(heard.len(), 6, "{heard:?}");
+    assert!(heard[0].ends_with(&format!("|7=2|16={end_seq_no}")), "{heard:?}");
+    assert!(heard[1..5].iter().all(|request| request.ends_with("|7=2|16=4")), "{heard:?}");
+    assert!(heard[5].ends_with("|58=Missing MsgSeqNum 2 to 4, asked for 5 times"), "{heard:?}");
+    assert_eq!((desk.session.counters().gaps_given_up, desk.next_in()), (1, 2));
+}
+
+#[test]
+fn a_gap_that_never_closes_ends_the_session_with_a_logout_that_names_it() {
+    play_a_gap_that_stays(&mut Desk::established(), "0");
+    play_a_gap_that_stays(&mut Desk::established_with("FIX.4.1", Settings::default()), "999999");
+    let mut initiator = Desk::new("FIX.4.4", Settings { role: Role::Initiator, ..Settings::default() });
+    initiator.connect();
+    initiator.say("35=A|34=1|98=0|108=30");
+    initiator.heard();
+    play_a_gap_that_stays(&mut initiator, "0");
+    // The next connection finds it again.
+    initiator.disconnect();
+    initiator.connect();
+    initiator.heard();
+    initiator.say("35=A|34=40|98=0|108=30");
+    assert!(initiator.heard()[0].ends_with("|7=2|16=0"));
+    initiator.notices();
+    initiator.pass(30 * NS_PER_S);
+    initiator.timer();
+    assert!(initiator.heard()[0].ends_with("|7=2|16=39"), "also of a Logon that is the last that came");
+}
+
+#[test]
+fn a_gap_is_asked_for_again_although_nothing_more_comes_where_there_are_no_heartbeats() {
+    let mut desk = Desk::new("FIX.4.4", Settings::default());
+    desk.connect();
+    desk.say("35=A|34=4|98=0|108=0");
+    desk.heard();
+    let wait_ns = desk.session.settings().resend_request_repeat_ns;
+    assert_eq!(desk.session.deadline_ns(), Some(desk.now.monotonic_ns + wait_ns));
+    desk.pass(wait_ns);
+    desk.timer();
+    assert_eq!(desk.heard(), ["35=2|34=3|7=1|16=3"]);
+}
+
+#[test]
+fn a_resend_that_the_peer_s_789_promised_and_that_never_begins_is_asked_for() {
+    let settings = Settings { next_expected_msg_seq_num: true, ..Settings::default() };
+    let mut desk = Desk::new("FIX.4.4", settings);
+    desk.connect();
+    desk.say("35=A|34=10|98=0|108=30|789=1");
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|789=1"]);
+    desk.say("35=D|34=11|11=x");
+    assert_eq!(desk.heard(), Vec::<String>::new());
+    desk.pass(30 * NS_PER_S);
+    desk.timer();
+    assert_eq!(desk.heard()[0], "35=2|34=2|7=1|16=9");
+}
+
+#[test]
+fn a_gap_fill_that_stops_short_is_asked_for_again_and_each_progress_gives_the_peer_its_time_anew() {
+    let mut desk = Desk::established();
+    desk.say("35=D|34=9|11=x");
+    desk.heard();
+    for from in 2..6 {
+        desk.pass(30 * NS_PER_S - 1);
+        desk.say(&format!("35=4|34={from}|43=Y|36={}|123=Y", from + 1));
+        desk.timer();
+        assert!(desk.heard().iter().all(|message| message.starts_with("35=0")), "{from}");
+    }
+    desk.pass(30 * NS_PER_S);
+    desk.timer();
+    assert!(desk.heard()[0].ends_with("|7=6|16=8"));
+}
+
+#[test]
+fn a_request_that_found_no_room_is_made_again_by_the_timer() {
+    let mut desk = Desk::established();
+    desk.tape.room = 0;
+    desk.say("35=D|34=4|11=x");
+    assert_eq!(desk.heard(), Vec::<String>::new());
+    desk.pass(NS_PER_S);
+    desk.timer();
+    desk.tape.room = 4_096;
+    desk.pass(NS_PER_S);
+    desk.timer();
+    assert_eq!(desk.heard(), ["35=2|34=2|7=2|16=3"]);
+}
+
+#[test]
+fn what_has_not_left_yet_is_no_request_of_which_the_peer_knows() {
+    let mut desk = Desk::established();
+    desk.say("35=D|34=4|11=x");
+    desk.heard();
+    for _ in 0..20 {
+        desk.pass(30 * NS_PER_S);
+        desk.session.still_unsent(desk.now);
+        desk.timer();
+        desk.say("35=0|34=5");
+    }
+    assert!(desk.heard().iter().all(|message| message.starts_with("35=0")));
+}
+
+#[test]
+fn a_second_gap_among_the_held_messages_is_asked_for_as_soon_as_the_first_has_closed() {
+    let mut desk = Desk::established();
+    for number in [4, 5, 8] {
+        desk.say(&format!("35=0|34={number}"));
+    }
+    desk.heard();
+    desk.say("35=4|34=2|43=Y|36=4|123=Y");
+    assert_eq!(desk.say_held().len(), 2);
+    assert_eq!(desk.heard(), ["35=2|34=3|7=6|16=0"]);
+    assert_eq!(desk.session.counters().gaps, 2);
+}
+
+/// A peer that does not send stale orders again fills over them, although they have come.
+#[test]
+fn held_messages_that_the_peer_fills_over_are_processed_in_their_order() {
+    for reset in ["123=Y", "123=N"] {
+        let mut desk = Desk::established();
+        for number in [4, 5, 8] {
+            desk.say(&format!("35=D|34={number}|11=x"));
+        }
+        desk.heard();
+        desk.notices();
+        desk.stated();
+        let fill = format!("35=4|34=2|43=Y|36=15|{reset}");
+        desk.say(&fill);
+        assert!(desk.notices().contains(&Notice::HeldFilledOver { begin: 2, end: 14, messages: 3 }), "{reset}");
+        assert_eq!(desk.stated().last().map(|numbers| numbers.next_in), Some(4), "{reset}");
+        assert_eq!(desk.say_held(), [Received { counted: true, disposition: DELIVERED }; 3], "{reset}");
+        let next_in: Vec<u64> = desk.stated().iter().map(|numbers| numbers.next_in).collect();
+        assert_eq!(next_in, [8, 15], "what is not there is filled");
+        assert_eq!((desk.next_in(), desk.session.counters().held_filled_over), (15, 3));
+        assert_eq!(desk.say("35=D|34=15|11=x"), Received { counted: true, disposition: DELIVERED });
+        assert_eq!(desk.heard(), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_held_message_that_found_no_room_stays_and_is_handed_out_again() {
+    let mut desk = Desk::established();
+    desk.say("35=D|34=3|11=x");
+    desk.heard();
+    desk.say("35=4|34=2|43=Y|36=3|123=Y");
+    let mut buffer = Vec::with_capacity(4_096);
+    assert!(desk.session.take_held(&mut buffer));
+    desk.session.put_back(desk.now);
+    assert!(desk.session.deadline_ns() < Some(desk.now.monotonic_ns + NS_PER_S), "it is looked at soon");
+    // What comes meanwhile is not taken for it.
+    assert_eq!(desk.say("35=D|34=4|11=y"), Received::IGNORED);
+    desk.pass(NS_PER_S);
+    desk.timer();
+    assert_eq!(desk.heard(), Vec::<String>::new(), "nothing is missing");
+    assert_eq!((desk.say_held().len(), desk.next_in()), (2, 5));
+}
+
+#[test]
+fn messages_that_are_held_when_the_numbers_begin_again_are_lost_and_the_log_says_so() {
+    let mut desk = Desk::established();
+    desk.say("35=D|34=4|11=x");
+    desk.notices();
+    desk.say("35=A|34=1|98=0|108=30|141=Y");
+    assert!(desk.notices().contains(&Notice::HeldDropped { messages: 1 }));
+    assert_eq!((desk.session.counters().held_dropped, desk.next_in()), (1, 2));
 }
 
 #[test]

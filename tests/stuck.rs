@@ -1,0 +1,145 @@
+//! Sessions that would stand still for ever, or come and go for ever, and do not: fixring's own binary in both roles. The counterparty is
+//! a plain socket that does what other engines were seen to do.
+
+#[path = "initiator/harness.rs"]
+#[allow(dead_code, reason = "each test crate uses its own part")]
+mod harness;
+
+use std::net::{SocketAddr, TcpListener};
+
+use harness::{Counterparty, Fixring, listener, text};
+
+/// fixring in one role, and how its counterparty reaches it.
+struct Side {
+    fixring: Fixring,
+    listener: Option<TcpListener>,
+    address: SocketAddr,
+}
+
+impl Side {
+    /// `session` are lines of its session. HeartBtInt(108) is 1 s.
+    fn acceptor(engine: &str, session: &str) -> Self {
+        let (fixring, address) = Fixring::acceptor_with(engine, session);
+        Self { fixring, listener: None, address }
+    }
+
+    fn initiator(engine: &str, session: &str) -> Self {
+        let (listener, address) = listener();
+        let more = format!("heartbeat_seconds = 1\n{session}");
+        let fixring = Fixring::initiator(engine, &[address.to_string()], ["100ms", "30s"], &more);
+        Self { fixring, listener: Some(listener), address }
+    }
+
+    fn both(engine: &str, session: &str) -> [Self; 2] {
+        [Self::acceptor(engine, session), Self::initiator(engine, session)]
+    }
+
+    fn is_initiator(&self) -> bool {
+        self.listener.is_some()
+    }
+
+    /// A connection that is logged on. The Logon of the counterparty has this number, and 1 s of HeartBtInt(108).
+    fn log_on(&mut self, next_out: u64) -> Counterparty {
+        let mut peer = match &self.listener {
+            Some(listener) => Counterparty::accept(listener, next_out),
+            None => Counterparty::connect(self.address, next_out),
+        };
+        if self.is_initiator() {
+            peer.until("A");
+        }
+        peer.say("35=A|98=0|108=1");
+        if !self.is_initiator() {
+            peer.until("A");
+        }
+        self.fixring.until("logged on", |_| true);
+        peer
+    }
+}
+
+fn order(cl_ord_id: &str) -> String {
+    format!("35=D|11={cl_ord_id}|55=ACME|54=1|60=20260105-00:00:00|38=100|40=2|44=12.5")
+}
+
+/// The peer says this under a number that it has used before.
+fn say_again(peer: &mut Counterparty, msg_seq_num: u64, script: &str) {
+    let next_out = std::mem::replace(&mut peer.next_out, msg_seq_num);
+    peer.say(script);
+    peer.next_out = next_out;
+}
+
+/// QuickFIX/J with NextExpectedMsgSeqNum(789): of 4 to 9 it resent 4 to 7, went on with live orders, and was never asked again.
+#[test]
+fn a_resend_that_stops_short_is_asked_for_again_and_what_waited_behind_it_is_executed() {
+    for mut side in Side::both("", "") {
+        let mut peer = side.log_on(1);
+        peer.next_out = 10;
+        peer.say("35=0");
+        let request = peer.until("2");
+        assert_eq!((request.field(7), request.field(16)), (Some("2"), Some("0")));
+        say_again(&mut peer, 2, "35=4|43=Y|122=20260105-00:00:00|36=8|123=Y");
+        peer.say(&order("eleven"));
+        peer.say(&order("twelve"));
+        let request = peer.until("2");
+        assert_eq!((request.field(7), request.field(16)), (Some("8"), Some("9")), "exactly the hole");
+        side.fixring.until("sequence gap: what was asked for has not all come; the rest is asked for again", |line| {
+            text(line, "level") == "WARN"
+        });
+        say_again(&mut peer, 8, "35=4|43=Y|122=20260105-00:00:00|36=10|123=Y");
+        assert_eq!(peer.until("8").field(11), Some("eleven"));
+        assert_eq!(peer.until("8").field(11), Some("twelve"));
+    }
+}
+
+#[test]
+fn a_hole_that_is_never_filled_ends_the_session_and_the_next_one_finds_it_again() {
+    for mut side in Side::both("", "resend_requests_max = 2") {
+        for first in [4, 50] {
+            let mut peer = side.log_on(first);
+            let heard = {
+                let mut heard = Vec::new();
+                // Only heartbeats come.
+                while !heard.iter().any(|message: &harness::Message| message.msg_type() == "5") {
+                    heard.push(match peer.next_within(std::time::Duration::from_secs(30)) {
+                        harness::Came::Message(message) => message,
+                        came => panic!("no Logout, but {came:?} after {heard:?}"),
+                    });
+                    if heard.last().is_some_and(|message| message.msg_type() == "0") {
+                        peer.say("35=0");
+                    }
+                }
+                heard
+            };
+            let requests: Vec<_> = heard.iter().filter(|message| message.msg_type() == "2").collect();
+            let asked: Vec<_> = requests.iter().map(|request| (request.field(7), request.field(16))).collect();
+            let end = (first - 1).to_string();
+            assert_eq!(asked, [(Some("1"), Some("0")), (Some("1"), Some(&*end))]);
+            let logout = heard.last().expect("the Logout");
+            assert_eq!(logout.field(58), Some(&*format!("Missing MsgSeqNum 1 to {end}, asked for 2 times")));
+            peer.until_end();
+        }
+    }
+}
+
+/// A peer that does not send stale orders again fills over them, although they came behind a gap.
+#[test]
+fn orders_that_came_behind_a_gap_and_are_filled_over_are_executed() {
+    for mut side in Side::both("", "") {
+        let mut peer = side.log_on(1);
+        peer.next_out = 7;
+        for number in 8..=14 {
+            peer.next_out = number;
+            peer.say(&order(&format!("o{number}")));
+        }
+        peer.until("2");
+        say_again(&mut peer, 2, "35=4|43=Y|122=20260105-00:00:00|36=15|123=Y");
+        for number in 8..=14 {
+            assert_eq!(peer.until("8").field(11), Some(&*format!("o{number}")));
+        }
+        side.fixring.until(
+            "the peer's gap fill covers messages that it had sent before; they are processed all the same",
+            |line| text(line, "level") == "WARN",
+        );
+        peer.say(&order("next"));
+        assert_eq!(peer.until("8").field(11), Some("next"));
+    }
+}
