@@ -171,16 +171,16 @@ fn a_refused_logon_is_told_so_where_the_stream_ends_behind_it() {
 }
 
 #[test]
-fn a_message_that_is_too_long_ends_the_input_and_what_came_before_is_answered() {
+fn a_message_that_is_not_even_read_over_ends_the_input_and_what_came_before_is_answered() {
     for mode in MODES {
         let mut world = world(mode);
         let mut peer = world.logged_on("DESK0");
         let mut bytes = peer.order("a");
-        bytes.extend(peer.message(b"D", &[(58, &"x".repeat(3_000))]));
+        bytes.extend(b"8=FIX.4.4\x019=999999999\x0135=D\x01");
         bytes.extend(peer.order("b"));
         peer.send_bytes(&bytes);
-        assert_eq!(until_end(&mut world, &mut peer), "8", "{mode}");
-        assert_eq!(world.events(), ["disconnected: MessageTooLong"]);
+        assert_eq!(until_end(&mut world, &mut peer), "85", "{mode}");
+        assert_eq!(world.events(), ["disconnected: Session(MessageTooLong)"]);
     }
 }
 

@@ -158,26 +158,85 @@ fn garbage_before_a_logon_closes_the_connection_and_in_a_session_it_is_skipped()
 }
 
 #[test]
-fn a_message_beyond_the_limit_closes_its_connection_and_no_other() {
+fn a_message_beyond_the_limit_is_read_over_counted_and_rejected_and_the_session_goes_on() {
     let mut world = World::new();
     let mut long = world.logged_on("DESK0");
-    let mut other = world.logged_on("DESK1");
-    let text = "x".repeat(3_000);
-    let message = long.message(b"D", &[(58, &text)]);
-    long.send_bytes(&message);
+    // The limit is 2 KiB; the longest is far beyond what a buffer holds.
+    for (bytes, chunk_bytes) in [(2_100, 1), (3_000, 700), (15_000, 4_096)] {
+        let text = "x".repeat(bytes);
+        let mut stream = long.message(b"D", &[(58, &text)]);
+        let (length, number) = (stream.len(), long.next_out - 1);
+        stream.extend(long.order("a"));
+        for chunk in stream.chunks(chunk_bytes) {
+            long.send_bytes(chunk);
+            world.pass_ms(1);
+        }
+        world.pass_ms(5);
+        let heard = long.receive();
+        assert_eq!(types(&heard), "38");
+        let text = format!("|45={number}|58=Message of {length} bytes is longer than the limit of 2048|372=D|373=99|");
+        assert!(heard[0].contains(&text), "{}", heard[0]);
+    }
+    assert_eq!(world.engine.shared.worker(0).messages_too_long.value(), 3);
+    assert_eq!(world.events(), [""; 0]);
+    // What was counted stays counted.
+    let mut world = world.restart();
+    assert_eq!(world.engine.worker.numbers(0, 0).1, long.next_out);
+    world.pass_ms(1);
+}
+
+#[test]
+fn what_only_claims_to_be_a_message_beyond_the_limit_uses_no_number() {
+    let mut world = World::new();
+    let mut peer = world.logged_on("DESK0");
+    let mut message = peer.message(b"D", &[(58, &"x".repeat(3_000))]);
+    peer.next_out -= 1;
+    let sum = message.len() - 2;
+    message[sum] = if message[sum] == b'0' { b'1' } else { b'0' };
+    peer.send_bytes(&message);
+    // A length that is wrong: the order behind it begins beyond what it claims, or within it and is lost with it.
+    for (claimed, reports) in [(3_000, "88"), (3_100, "8")] {
+        let text = format!("8=FIX.4.4\x019={claimed}\x0135=D\x0158={}\x0110=000\x01", "x".repeat(2_990));
+        peer.send_bytes(text.as_bytes());
+        let order = peer.order("a");
+        peer.send_bytes(&order);
+        peer.next_out -= u64::from(reports == "8");
+        let order = peer.order("b");
+        peer.send_bytes(&order);
+        world.pass_ms(5);
+        assert_eq!(types(&peer.receive()), reports, "{claimed}");
+    }
+    // No length at all.
+    peer.send_bytes(b"8=FIX.4.4\x019=99999999999999999999999999\x01");
+    let order = peer.order("c");
+    peer.send_bytes(&order);
     world.pass_ms(5);
-    assert!(long.is_closed());
-    assert_eq!(world.events(), ["disconnected: MessageTooLong"]);
-    let order = other.order("a");
-    other.send_bytes(&order);
+    assert_eq!(types(&peer.receive()), "8");
+    assert_eq!(world.events(), [""; 0]);
+}
+
+#[test]
+fn a_message_beyond_what_is_read_over_ends_the_session_with_a_logout_that_names_the_limit() {
+    let mut world = World::new();
+    let mut peer = world.logged_on("DESK0");
+    let order = peer.order("a");
+    peer.send_bytes(&order);
+    peer.send_bytes(b"8=FIX.4.4\x019=999999999\x0135=D\x01");
     world.pass_ms(5);
-    assert_eq!(types(&other.receive()), "8");
-    // The session is as it was: the number is not used up.
-    long.connect();
-    long.next_out -= 1;
-    long.logon();
+    let heard = peer.receive();
+    assert_eq!(types(&heard), "85");
+    assert!(
+        heard[1].contains("is longer than the limit of 2048, and than the 67108864 that are read over|"),
+        "{}",
+        heard[1]
+    );
+    assert_eq!(world.events(), ["disconnected: Session(MessageTooLong)"]);
+    let mut stranger = world.peer("DESK1", "VENUE");
+    stranger.connect();
+    stranger.send_bytes(b"8=FIX.4.4\x019=999999999\x0135=A\x01");
     world.pass_ms(5);
-    assert_eq!(types(&long.receive()), "A");
+    assert!(stranger.is_closed());
+    assert_eq!(world.events(), ["refused: TooLong"]);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod harness;
 
 use std::net::{SocketAddr, TcpListener};
 
-use harness::{Counterparty, Fixring, listener, text};
+use harness::{Counterparty, Fixring, listener, number, text};
 
 /// fixring in one role, and how its counterparty reaches it.
 struct Side {
@@ -141,5 +141,41 @@ fn orders_that_came_behind_a_gap_and_are_filled_over_are_executed() {
         );
         peer.say(&order("next"));
         assert_eq!(peer.until("8").field(11), Some("next"));
+    }
+}
+
+/// One report of 70,000 bytes locked its session out: closed, logged on, asked for again, closed.
+#[test]
+fn a_message_above_the_limit_is_rejected_and_the_session_goes_on() {
+    for mut side in Side::both("", "") {
+        let mut peer = side.log_on(1);
+        peer.say(&format!("35=B|148=long|33=1|58={}", "x".repeat(100_000)));
+        peer.say(&order("next"));
+        let reject = peer.until("3");
+        assert_eq!(reject.field(45), Some("2"));
+        let said = reject.field(58).expect("a Text(58)");
+        assert!(
+            said.starts_with("Message of 100") && said.ends_with(" bytes is longer than the limit of 65536"),
+            "{said}"
+        );
+        assert_eq!(peer.until("8").field(11), Some("next"));
+        let what = "a message is longer than engine.message_bytes_max: it is read over and not processed";
+        let line = side.fixring.until(what, |line| text(line, "level") == "WARN");
+        assert_eq!(number(&line, "message_bytes_max"), 65_536);
+        assert!(number(&line, "bytes") > 100_000 && text(&line, "session").contains("US->THEM"), "{line}");
+    }
+}
+
+#[test]
+fn an_initiator_whose_session_ends_by_such_a_message_each_time_waits_longer_each_time() {
+    let mut side = Side::initiator("", "");
+    for (number_of_logon, bound_ms) in [(1, 100), (2, 200), (3, 400)] {
+        let mut peer = side.log_on(number_of_logon);
+        peer.say_at_once(&[], b"8=FIX.4.4\x019=999999999\x0135=8\x01");
+        let logout = peer.until("5");
+        assert!(logout.field(58).is_some_and(|said| said.contains("65536") && said.contains("67108864")), "{logout:?}");
+        drop(peer);
+        let pause_ms = number(&side.fixring.until("will connect again", |_| true), "retry_in_ms");
+        assert!((bound_ms * 3 / 4..=bound_ms).contains(&pause_ms), "{pause_ms} ms for {bound_ms} ms");
     }
 }

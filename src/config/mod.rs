@@ -73,7 +73,7 @@ pub struct EngineConfig {
     pub housekeeping_cores: Vec<usize>,
     pub wait: Wait,
     pub application: BuiltInApplication,
-    /// A longer message is refused and its connection closed.
+    /// A longer message is read over and rejected.
     pub message_bytes_max: u32,
     /// Journal space reserved before a message is handed to the application.
     pub commit_bytes_max: u32,

@@ -101,6 +101,7 @@ counters! {
         bytes_in: Counter, "Bytes received";
         bytes_out: Counter, "Bytes sent";
         garbled: Counter, "Messages ignored because framing, BodyLength or CheckSum was wrong";
+        messages_too_long: Counter, "Messages longer than engine.message_bytes_max, which were read over and rejected";
         connections_accepted: Counter, "Connections accepted";
         connections_refused: Counter, "Connections closed at once because a limit was reached";
         connections_displaced: Counter, "Connections that had not logged on and made room for newer ones";

@@ -19,6 +19,8 @@ pub(crate) struct Connection {
     /// When the stage has lasted too long, on the monotonic clock. A timer of an earlier stage is told by it.
     pub deadline_ns: u64,
     pub buffer: ReceiveBuffer,
+    /// A message that is too long is being read over.
+    pub over: Option<Box<ReadOver>>,
     /// More may be there to read: readiness is told once, so this stays until the transport has nothing.
     pub readable: bool,
     /// In the list of connections that this turn looks at.
@@ -32,6 +34,17 @@ pub(crate) struct Connection {
     /// The transport took less than offered and has not said since that there is room.
     pub socket_full: bool,
     pub last_bytes_turn: u64,
+}
+
+/// A message that is longer than `message_bytes_max`, of which only the head is kept.
+pub(crate) struct ReadOver {
+    /// By its own word.
+    pub length: u64,
+    /// Bytes before the delimiter of its trailer that are still to come.
+    pub left: u64,
+    /// Of the bytes so far.
+    pub sum: u8,
+    pub head: Box<[u8]>,
 }
 
 /// What becomes of input is the stage's to say. Before `Attached` the first message decides: a Logon(A) that names a session, or the

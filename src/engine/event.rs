@@ -99,6 +99,13 @@ pub enum Event {
         peer: SocketAddr,
         why: Garbled,
     },
+    /// It is read over, or the session ends.
+    MessageTooLong {
+        session: SessionKey,
+        peer: SocketAddr,
+        bytes: u64,
+        message_bytes_max: u32,
+    },
     ConnectFailed {
         session: SessionKey,
         address: Option<SocketAddr>,
@@ -192,6 +199,8 @@ pub enum RefusedWhy {
     NoLogonInTime,
     FirstMessageNotLogon,
     Garbled,
+    /// It is longer than `message_bytes_max`.
+    TooLong,
     UnknownSession,
     /// The session has a live connection that answered a probe.
     SessionLive,
@@ -210,8 +219,6 @@ pub enum DisconnectedWhy {
     PeerClosed,
     Failed(std::io::ErrorKind),
     Session(DisconnectReason),
-    /// The peer sent a message longer than `message_bytes_max`.
-    MessageTooLong,
     /// The peer took its bytes so slowly that the ring has overwritten them.
     SlowConsumer,
     /// Another connection's Logon named this session, and this one did not prove alive.

@@ -67,6 +67,7 @@ impl Event {
             Self::HoursEnded { session: key, .. } => session(key, Level::Info, "outside the session's hours"),
             Self::Garbled { session: Some(key), .. } => session(key, Level::Warn, GARBLED),
             Self::Garbled { session: None, peer: address, .. } => peer(address, Level::Warn, GARBLED),
+            Self::MessageTooLong { session: key, .. } => session(key, Level::Warn, MESSAGE_TOO_LONG),
             Self::ConnectFailed { session: key, .. } => session(key, Level::Warn, "cannot connect"),
             Self::ResendStarted { session: key, .. } => session(key, Level::Info, "resending"),
             Self::ResendIncomplete { session: key, .. } => session(key, Level::Warn, RESEND_INCOMPLETE),
@@ -80,6 +81,8 @@ impl Event {
 
 pub(super) const FIRST_LOGON_REFUSED: &str = "a Logon was refused without an answer; its session does not exist yet";
 pub(super) const GARBLED: &str = "garbled message ignored; no number was used";
+pub(super) const MESSAGE_TOO_LONG: &str =
+    "a message is longer than engine.message_bytes_max: it is read over and not processed";
 pub(super) const RESEND_INCOMPLETE: &str = "a gap fill stood for messages that the peer asked for: the segments \
                                             (persistence.segments) or persistence.retention_age do not reach back so far";
 pub(super) const SLOWED: &str = "the session fills the journal and is read less, so that what others have not fetched is not \
@@ -159,6 +162,7 @@ pub(super) fn refused(why: RefusedWhy) -> &'static str {
         RefusedWhy::NoLogonInTime => "no Logon came in time",
         RefusedWhy::FirstMessageNotLogon => "the first message was not a Logon",
         RefusedWhy::Garbled => "what came is not FIX",
+        RefusedWhy::TooLong => "the first message is longer than engine.message_bytes_max",
         RefusedWhy::UnknownSession => "no session is configured for its BeginString and CompIDs",
         RefusedWhy::SessionLive => "the session is already logged on over a connection that is alive",
         RefusedWhy::TooManySessions => {
@@ -211,6 +215,7 @@ mod tests {
             Event::Dropped { .. } => 20,
             Event::FirstLogonRefused { .. } => 21,
             Event::Slowed { .. } => 22,
+            Event::MessageTooLong { .. } => 23,
         }
     }
 
@@ -252,6 +257,7 @@ mod tests {
                 text: Box::default(),
             },
             Event::Slowed { session },
+            Event::MessageTooLong { session, peer, bytes: 1, message_bytes_max: 1 },
         ]
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Initiator {
     reconnect_max_ns: u64,
     /// The pause before the next attempt, before jitter.
     pause_ns: u64,
+    /// What it was at the last logon.
+    grown_ns: u64,
     random: fastrand::Rng,
 }
 
@@ -60,6 +62,7 @@ impl Initiator {
             reconnect_min_ns,
             reconnect_max_ns: reconnect_max_ns.max(reconnect_min_ns),
             pause_ns: reconnect_min_ns,
+            grown_ns: reconnect_min_ns,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -94,9 +97,14 @@ impl Initiator {
 
     /// A logon succeeded: the next failure starts over, at the first endpoint.
     pub fn logged_on(&mut self) {
-        self.pause_ns = self.reconnect_min_ns;
+        self.grown_ns = std::mem::replace(&mut self.pause_ns, self.reconnect_min_ns);
         self.next_endpoint = 0;
         self.addresses.clear();
+    }
+
+    /// The session that was logged on ends by what the next connection is likely to meet again: the pause goes on growing.
+    pub fn failed_again(&mut self) {
+        self.pause_ns = self.pause_ns.max(self.grown_ns);
     }
 
     /// An attempt failed or a connection ended: how long to wait. Other addresses and endpoints of the list come without
@@ -145,6 +153,19 @@ mod tests {
             assert!(pause_ns <= bound && pause_ns >= bound * 3 / 4, "{pause_ns} for {bound}");
         }
         drop(pauses);
+        initiator.logged_on();
+        assert!(initiator.failed(false) <= 1_000);
+    }
+
+    #[test]
+    fn the_pause_goes_on_growing_while_each_session_ends_by_the_same_fault() {
+        let mut initiator = initiator(&["127.0.0.1:1"]);
+        for bound in [1_000, 2_000, 4_000, 8_000] {
+            initiator.logged_on();
+            initiator.failed_again();
+            let pause_ns = initiator.failed(false);
+            assert!(pause_ns <= bound && pause_ns >= bound * 3 / 4, "{pause_ns} for {bound}");
+        }
         initiator.logged_on();
         assert!(initiator.failed(false) <= 1_000);
     }

@@ -339,6 +339,21 @@ impl<A: Application> Ledger<A> {
 
     /// A framed message whose fields cannot be read.
     pub fn inbound_unparsable(&mut self, now: Now, session: u32, bytes: &[u8], error: ParseError) -> Result<(), Full> {
+        self.inbound_unread(now, session, bytes, |session, out| session.receive_unparsable(now, bytes, error, out))
+    }
+
+    /// The whole fields at the front of a message that is longer than is ever read. They alone are stored.
+    pub fn inbound_too_long(&mut self, now: Now, session: u32, head: &[u8], length: u64) -> Result<(), Full> {
+        self.inbound_unread(now, session, head, |session, out| session.receive_too_long(now, head, length, out))
+    }
+
+    fn inbound_unread(
+        &mut self,
+        now: Now,
+        session: u32,
+        bytes: &[u8],
+        receive: impl FnOnce(&mut Session, &mut LinkOutbox<'_>) -> Received,
+    ) -> Result<(), Full> {
         self.open()?;
         let secrets = &self.slots[session as usize].session.settings().secrets;
         let msg_type = crate::fix::raw_field(bytes, tags::MSG_TYPE).unwrap_or_default();
@@ -346,8 +361,7 @@ impl<A: Application> Ledger<A> {
         let is_blanked = *stored != *bytes;
         let msg_seq_num = msg_seq_num_of_unparsable(bytes).unwrap_or(0);
         let position = self.append_inbound(now, session, msg_seq_num, &stored, is_blanked);
-        let received =
-            self.step_in_commit(now, session, |session, out| session.receive_unparsable(now, bytes, error, out));
+        let received = self.step_in_commit(now, session, receive);
         self.state_counted(now, session, position, msg_seq_num, received);
         self.close_for(session);
         Ok(())

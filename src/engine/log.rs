@@ -14,8 +14,8 @@ use tracing::{debug, info, warn};
 
 use super::event::{DisconnectedWhy, Event, RefusedWhy, SessionKey};
 use super::event_kind::{
-    ACCEPT_FAILED, BACK_PRESSURE, FIRST_LOGON_REFUSED, GARBLED, Kind, Level, RESEND_INCOMPLETE, SLOWED, Subject,
-    notice_level, noticed, refused, said, said_level,
+    ACCEPT_FAILED, BACK_PRESSURE, FIRST_LOGON_REFUSED, GARBLED, Kind, Level, MESSAGE_TOO_LONG, RESEND_INCOMPLETE,
+    SLOWED, Subject, notice_level, noticed, refused, said, said_level,
 };
 use crate::session::{DisconnectReason, Notice};
 
@@ -163,6 +163,9 @@ impl EventLog {
                 let session = &*session;
                 warn!(session, %peer, why = ?why, "{GARBLED}");
             }
+            Event::MessageTooLong { session, peer, bytes, message_bytes_max } => {
+                warn!(session = &*self.name(session), %peer, bytes, message_bytes_max, "{MESSAGE_TOO_LONG}");
+            }
             Event::ConnectFailed { session, address, error, retry_in_ns } => {
                 let address = address.map_or_else(|| "name not resolved".into(), |address| address.to_string());
                 let retry_in_ms = retry_in_ns / 1_000_000;
@@ -249,7 +252,6 @@ fn disconnected(why: DisconnectedWhy) -> String {
         DisconnectedWhy::PeerClosed => "the peer closed the connection".into(),
         DisconnectedWhy::Failed(error) => format!("the connection failed: {error}"),
         DisconnectedWhy::Session(reason) => session_ended(reason).into(),
-        DisconnectedWhy::MessageTooLong => "a message was longer than message_bytes_max".into(),
         DisconnectedWhy::SlowConsumer => "the peer read so slowly that the ring overtook it".into(),
         DisconnectedWhy::Replaced => "another connection logged on, and this one did not answer".into(),
         DisconnectedWhy::Stopping => "the engine is stopping".into(),
@@ -270,6 +272,7 @@ fn session_ended(reason: DisconnectReason) -> &'static str {
         DisconnectReason::MsgSeqNumTooLow => "the peer's MsgSeqNum was too low",
         DisconnectReason::MsgSeqNumMissing => "a message of the peer had no MsgSeqNum",
         DisconnectReason::NextExpectedTooHigh => "the peer expects messages that we have not sent",
+        DisconnectReason::MessageTooLong => "a message was longer than what is read over, see engine.message_bytes_max",
         DisconnectReason::MessagesMissing => "missing messages did not come however often they were asked for",
         DisconnectReason::BackPressure => "the journal had no room for a message without which it cannot go on",
     }

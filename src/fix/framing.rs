@@ -46,6 +46,8 @@ pub enum Garbled {
 
 /// `10=ccc|`
 const TRAILER_BYTES: usize = 7;
+/// The same with the delimiter before it.
+pub const MESSAGE_END_BYTES: usize = TRAILER_BYTES + 1;
 /// `35=x|`, the shortest body.
 const BODY_BYTES_MIN: usize = 5;
 /// What every message begins with.
@@ -54,6 +56,8 @@ const START: &[u8] = b"8=FIX";
 const BEGIN_STRING_BYTES_MAX: usize = 16;
 /// BodyLength(9)'s digits, at most. Leading zeros are legal, so a few more than any size needs.
 const BODY_LENGTH_DIGITS_MAX: usize = 9;
+/// Those that [`stated_length`] reads: as many as fit an integer.
+const STATED_DIGITS_MAX: usize = 18;
 
 /// Looks for one message at the front of `bytes`.
 ///
@@ -176,14 +180,10 @@ fn extent(bytes: &[u8], message_bytes_max: usize) -> Result<Option<Extent>, Faul
     let no_trailer = || Fault { why: Garbled::Trailer, end: length - TRAILER_BYTES };
     // The body's last delimiter and the trailer, or as much of them as there is.
     let end = bytes.get(length - TRAILER_BYTES - 1..).unwrap_or_default();
-    let Some(end) = end.first_chunk::<{ TRAILER_BYTES + 1 }>() else {
+    let Some(end) = end.first_chunk() else {
         return if may_become_trailer(end) { Ok(None) } else { Err(no_trailer()) };
     };
-    let &[SOH, b'1', b'0', b'=', hundreds @ b'0'..=b'2', tens @ b'0'..=b'9', ones @ b'0'..=b'9', SOH] = end else {
-        return Err(no_trailer());
-    };
-    let stated = u16::from(hundreds - b'0') * 100 + u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
-    let stated = u8::try_from(stated).map_err(|_| no_trailer())?;
+    let stated = stated_checksum(end).ok_or_else(no_trailer)?;
     Ok(Some(Extent { body_offset, length, stated }))
 }
 
@@ -247,6 +247,43 @@ fn body_length(bytes: &[u8], at: usize, message_bytes_max: usize) -> Result<Opti
         }
     }
     Ok(None)
+}
+
+/// How long the message at the front of `bytes`, which [`frame`] has found too long, is by its own word: from `8=` to the delimiter
+/// after CheckSum(10). `None` where not enough of it is there to say; an error where it is no message of any length.
+#[cold]
+pub fn stated_length(bytes: &[u8]) -> Result<Option<u64>, Garbled> {
+    let Some(at) = body_length_offset(bytes)? else { return Ok(None) };
+    let field = &bytes[at..];
+    if !begins_like(field, b"9=") {
+        return Err(Garbled::BodyLength);
+    }
+    let mut value = 0u64;
+    for (digits, byte) in field.iter().skip(2).enumerate() {
+        match byte {
+            b'0'..=b'9' if digits < STATED_DIGITS_MAX => value = value * 10 + u64::from(byte - b'0'),
+            &SOH if digits > 0 => {
+                let body_offset = at + 2 + digits + 1;
+                let body = &bytes[body_offset..];
+                if !begins_like(body, b"35=") {
+                    return Err(Garbled::MsgType);
+                }
+                let length = (body_offset + TRAILER_BYTES) as u64 + value;
+                return Ok((body.len() >= b"35=".len()).then_some(length));
+            }
+            _ => return Err(Garbled::BodyLength),
+        }
+    }
+    Ok(None)
+}
+
+/// CheckSum(10) of a trailer with the delimiter before it, and how long both are. `None` for anything else.
+pub fn stated_checksum(end: &[u8; MESSAGE_END_BYTES]) -> Option<u8> {
+    let &[SOH, b'1', b'0', b'=', hundreds @ b'0'..=b'2', tens @ b'0'..=b'9', ones @ b'0'..=b'9', SOH] = end else {
+        return None;
+    };
+    let stated = u16::from(hundreds - b'0') * 100 + u16::from(tens - b'0') * 10 + u16::from(ones - b'0');
+    u8::try_from(stated).ok()
 }
 
 /// Where the next message may begin, from `end` on.
@@ -337,6 +374,21 @@ mod tests {
         assert_eq!(frame(&bytes("8=FIX.4.4|9=977|"), MAX), Framing::Incomplete);
         let all_nines = bytes("8=FIX.4.4|9=999999999|35=0|");
         assert_eq!(frame(&all_nines, u32::MAX), Framing::Incomplete);
+    }
+
+    #[test]
+    fn a_message_beyond_the_limit_says_how_long_it_is() {
+        let length = |text: &str| stated_length(&bytes(text));
+        for (text, head_bytes) in [("8=FIX.4.4|9=70000|35=", 18), ("8=FIXT.1.1|9=0070000|35=B|", 21)] {
+            assert_eq!(length(text), Ok(Some(head_bytes + 70_000 + 7)));
+        }
+        assert_eq!(length("8=FIX.4.4|9=999999999999999999|35="), Ok(Some(31 + 999_999_999_999_999_999 + 7)));
+        for unfinished in ["8=FIX", "8=FIX.4.4|9=70000", "8=FIX.4.4|9=70000|35"] {
+            assert_eq!(length(unfinished), Ok(None), "{unfinished}");
+        }
+        assert_eq!(length("8=FIX.4.4|9=70000x"), Err(Garbled::BodyLength));
+        assert_eq!(length("8=FIX.4.4|9=9999999999999999999"), Err(Garbled::BodyLength));
+        assert_eq!(length("8=FIX.4.4|9=70000|34"), Err(Garbled::MsgType));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 
 use super::header::{Header, Number};
 use super::logon::too_low_text;
-use super::outbound::{RefTagId, Refusal};
+use super::outbound::{RefTagId, Refusal, Text};
 use super::outcome::SessionStatus;
 use super::schedule::Resetting;
 use super::{DisconnectReason, Disposition, Notice, Now, Outbox, Received, RejectReason, Role, Session, State};
@@ -200,8 +200,8 @@ impl Session {
         ref_tag_id: RefTagId<'_>,
         out: &mut impl Outbox,
     ) {
-        let refusal = Refusal { ref_seq_num, ref_msg_type: header.msg_type, ref_tag_id, reason, refused: header.bytes };
-        self.write_reject(now, &refusal, out);
+        let (ref_msg_type, text, refused) = (header.msg_type, None, header.bytes);
+        self.write_reject(now, &Refusal { ref_seq_num, ref_msg_type, ref_tag_id, reason, text, refused }, out);
     }
 
     fn receive_in_order(
@@ -434,6 +434,46 @@ impl Session {
     /// A framed message that cannot be read as fields. It is refused with a Reject(3) where its header shows that it
     /// is this session's and which number it has; otherwise it is garbled, and uses no number.
     pub fn receive_unparsable(&mut self, now: Now, bytes: &[u8], error: ParseError, out: &mut impl Outbox) -> Received {
+        let (reason, tag) = match error {
+            ParseError::InvalidTag { offset } => (RejectReason::InvalidTagNumber, written_tag(bytes, offset)),
+            ParseError::DataLength { tag } => (RejectReason::IncorrectDataFormat, RefTagId::Tag(tag)),
+            ParseError::TooManyFields { .. } => (RejectReason::Other, RefTagId::None),
+        };
+        self.receive_unread(now, bytes, reason, tag, None, out)
+    }
+
+    /// A message of `length` bytes that is longer than `message_bytes_max` and of which `head` alone was read. It is
+    /// refused like one that cannot be read as fields.
+    pub fn receive_too_long(&mut self, now: Now, head: &[u8], length: u64, out: &mut impl Outbox) -> Received {
+        let max = self.settings.message_bytes_max;
+        let text = Text::of(format_args!("Message of {length} bytes is longer than the limit of {max}"));
+        self.receive_unread(now, head, RejectReason::Other, RefTagId::None, Some(text.bytes()), out)
+    }
+
+    /// Ends the session because of a message that is not even read over.
+    pub fn refuse_too_long(&mut self, now: Now, length: u64, read_over_bytes_max: u64, out: &mut impl Outbox) {
+        let max = self.settings.message_bytes_max;
+        let text = Text::of(format_args!(
+            "Message of {length} bytes is longer than the limit of {max}, and than the {read_over_bytes_max} that are read over"
+        ));
+        match self.state {
+            State::Established | State::LogoutSent => {
+                self.logout_and_close(now, text.bytes(), DisconnectReason::MessageTooLong, out);
+            }
+            State::LogonSent | State::LogonAwaited => self.close(DisconnectReason::MessageTooLong),
+            State::Disconnected => {}
+        }
+    }
+
+    fn receive_unread(
+        &mut self,
+        now: Now,
+        bytes: &[u8],
+        reason: RejectReason,
+        tag: RefTagId<'_>,
+        text: Option<&[u8]>,
+        out: &mut impl Outbox,
+    ) -> Received {
         match self.state {
             State::Established => {}
             State::LogoutSent if !self.logout_answered => {}
@@ -451,13 +491,16 @@ impl Session {
             self.notice(Notice::Garbled);
             return Received::IGNORED;
         };
-        let (reason, tag) = match error {
-            ParseError::InvalidTag { offset } => (RejectReason::InvalidTagNumber, written_tag(bytes, offset)),
-            ParseError::DataLength { tag } => (RejectReason::IncorrectDataFormat, RefTagId::Tag(tag)),
-            ParseError::TooManyFields { .. } => (RejectReason::Other, RefTagId::None),
-        };
         match number.cmp(&self.numbers.next_in) {
-            Ordering::Equal => self.refuse(now, &header, number, reason, tag, out),
+            Ordering::Equal if text.is_none() => self.refuse(now, &header, number, reason, tag, out),
+            // It would be as long when it is sent again.
+            Ordering::Equal => {
+                self.count(out);
+                let (ref_msg_type, refused) = (header.msg_type, header.bytes);
+                let refusal = Refusal { ref_seq_num: number, ref_msg_type, ref_tag_id: tag, reason, text, refused };
+                self.write_reject(now, &refusal, out);
+                Received::COUNTED
+            }
             // Not held: it would not be readable later either. The resend shows whether it was the line's fault.
             Ordering::Greater => {
                 self.request_resend(now, number, out);

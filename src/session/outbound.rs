@@ -135,6 +135,8 @@ pub(super) struct Refusal<'a> {
     pub ref_msg_type: &'a [u8],
     pub ref_tag_id: RefTagId<'a>,
     pub reason: RejectReason,
+    /// Says more than the reason's own words.
+    pub text: Option<&'a [u8]>,
     /// The refused message, whose route the answer goes back.
     pub refused: &'a [u8],
 }
@@ -338,7 +340,8 @@ impl Session {
     }
 
     pub(super) fn write_reject(&mut self, now: Now, refusal: &Refusal<'_>, out: &mut impl Outbox) {
-        let &Refusal { ref_seq_num, ref_msg_type, ref_tag_id, reason, refused } = refusal;
+        let &Refusal { ref_seq_num, ref_msg_type, ref_tag_id, reason, text, refused } = refusal;
+        let text = text.unwrap_or(reason.text());
         let version = self.version;
         let tag = if let RefTagId::Tag(tag) = ref_tag_id { Some(tag) } else { None };
         self.notice(Notice::RejectSent { ref_seq_num, ref_tag_id: tag, reason });
@@ -346,10 +349,10 @@ impl Session {
             reverse_route(body, refused, version);
             body.uint(tags::REF_SEQ_NUM, ref_seq_num);
             if !version.has_session_reject_reason() {
-                body.bytes(tags::TEXT, text_with_tag(reason.text(), ref_tag_id).bytes());
+                body.bytes(tags::TEXT, text_with_tag(text, ref_tag_id).bytes());
                 return;
             }
-            body.bytes(tags::TEXT, reason.text());
+            body.bytes(tags::TEXT, text);
             match ref_tag_id {
                 RefTagId::None => {}
                 RefTagId::Tag(tag) => _ = body.uint(tags::REF_TAG_ID, u64::from(tag)),

@@ -129,10 +129,35 @@ pub enum DisconnectReason {
     MsgSeqNumMissing,
     /// NextExpectedMsgSeqNum(789) of the Logon is beyond what we have sent.
     NextExpectedTooHigh,
+    /// A message claims to be longer than anything that is read over.
+    MessageTooLong,
     /// What was missing did not come, however often it was asked for.
     MessagesMissing,
     /// The journal had no room for a message without which the session cannot go on.
     BackPressure,
+}
+
+impl DisconnectReason {
+    /// The next connection is likely to end in the same way, however well its logon goes.
+    pub fn comes_again(self) -> bool {
+        match self {
+            Self::MsgSeqNumTooLow
+            | Self::MsgSeqNumMissing
+            | Self::NextExpectedTooHigh
+            | Self::MessageTooLong
+            | Self::MessagesMissing => true,
+            Self::LoggedOut
+            | Self::LogonTimeout
+            | Self::LogoutTimeout
+            | Self::NotALogon
+            | Self::InvalidLogon
+            | Self::LogonRefused
+            | Self::LogonRefusedByPeer
+            | Self::OutsideHours
+            | Self::HeartbeatTimeout
+            | Self::BackPressure => false,
+        }
+    }
 }
 
 /// Something worth a log line. It never holds bytes of a message, so that no secret can slip through.

@@ -16,6 +16,7 @@ mod resend;
 mod send;
 mod step;
 mod stop;
+mod too_long;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;

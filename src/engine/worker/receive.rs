@@ -1,6 +1,7 @@
 //! From accepted connections and received bytes to steps of sessions.
 
 use std::net::SocketAddr;
+use std::ops::ControlFlow;
 
 use super::{HOT_TURNS_MAX, HandOver, Worker};
 use crate::application::Application;
@@ -101,6 +102,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             stage,
             deadline_ns: u64::MAX,
             buffer,
+            over: None,
             readable: false,
             listed: false,
             ended: false,
@@ -341,6 +343,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
         // The buffer is out of the table while its messages are worked on.
         let mut buffer = std::mem::take(&mut connection.buffer);
         let mut next = Next::Message;
+        if connection.over.is_some()
+            && let ControlFlow::Break(then) = self.read_over(now, id, &mut buffer, budget)
+        {
+            self.give_back(id, buffer);
+            return then;
+        }
         while next == Next::Message {
             self.trace.at(control::Stage::Frame);
             if budget.is_spent() {
@@ -357,9 +365,15 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     }
                 }
                 Framing::Incomplete => break,
+                Framing::Invalid { skip, why: Garbled::TooLong } => {
+                    if let ControlFlow::Break(then) = self.too_long(now, id, &mut buffer, skip, budget) {
+                        next = then;
+                        break;
+                    }
+                }
                 Framing::Invalid { skip, why } => {
                     budget.spend(skip as usize);
-                    next = self.garbled(now, id, why);
+                    next = self.garbled(id, why);
                     buffer.consume(skip as usize);
                 }
             }
@@ -371,11 +385,15 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 };
             }
         }
+        self.give_back(id, buffer);
+        next
+    }
+
+    fn give_back(&mut self, id: ConnectionId, buffer: ReceiveBuffer) {
         match self.connections.get_mut(id) {
             Some(connection) => connection.buffer = buffer,
             None => self.keep_spare(buffer),
         }
-        next
     }
 
     /// Keeps a closed connection's memory for the next one. While its messages are worked on a connection has none.
@@ -385,7 +403,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn garbled(&mut self, now: Now, id: ConnectionId, why: Garbled) -> Next {
+    pub(super) fn garbled(&mut self, id: ConnectionId, why: Garbled) -> Next {
         self.counters.garbled.add(1);
         let Some(connection) = self.connections.get(id) else { return Next::Gone };
         let peer = connection.peer;
@@ -393,10 +411,6 @@ impl<T: Transport, A: Application> Worker<T, A> {
             Stage::Attached { ledger, session } => {
                 let session = Some(self.key(ledger, session));
                 self.mailbox.events.push(Event::Garbled { session, peer, why });
-                if why == Garbled::TooLong {
-                    // To read on would only find its bytes garbled: it can never be taken.
-                    self.end_input(now, id, DisconnectedWhy::MessageTooLong);
-                }
                 Next::Message
             }
             Stage::LogonAwaited | Stage::Challenging { .. } => {

@@ -214,6 +214,22 @@ impl<T: Transport, A: Application> Worker<T, A> {
         Ok(())
     }
 
+    /// A message that was too long and has been read over.
+    pub(super) fn step_too_long(
+        &mut self,
+        now: Now,
+        ledger: u32,
+        session: u32,
+        head: &[u8],
+        length: u64,
+    ) -> Result<(), Full> {
+        self.desks[ledger as usize].ledger.inbound_too_long(now, session, head, length)?;
+        self.counters.messages_in.add(1);
+        self.after_step(now, ledger, session);
+        self.step_held(now, ledger, session);
+        Ok(())
+    }
+
     /// Messages that came too early and are now in order.
     fn step_held(&mut self, now: Now, ledger: u32, session: u32) {
         let mut held = std::mem::take(&mut self.held);
@@ -299,6 +315,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     DisconnectReason::LogonTimeout => self.counters.logon_timeouts.add(1),
                     DisconnectReason::HeartbeatTimeout => self.counters.heartbeat_disconnects.add(1),
                     _ => {}
+                }
+                if reason.comes_again()
+                    && let Some(initiator) = &mut self.slot(ledger, session).link.initiator
+                {
+                    initiator.failed_again();
                 }
                 self.start_closing(now, ledger, session, DisconnectedWhy::Session(reason));
             }

@@ -218,3 +218,52 @@ fn old_versions_get_whole_seconds() {
     let text = String::from_utf8(desk.tape.sent[0].1.clone()).unwrap();
     assert!(text.contains("\x0152=20260105-12:00:00\x01"), "{text:?}");
 }
+
+/// What was read of a message of 70,000 bytes.
+fn say_too_long(desk: &mut Desk, script: &str) -> Received {
+    let head = desk.framed(script);
+    desk.session.receive_too_long(desk.now, &head, 70_000, &mut desk.tape)
+}
+
+#[test]
+fn a_message_that_is_too_long_is_counted_and_rejected_under_the_number_of_its_head() {
+    const TEXT: &str = "Message of 70000 bytes is longer than the limit of 65536";
+    let last = |begin_string| match begin_string {
+        "FIX.4.0" | "FIX.4.1" => "",
+        "FIX.4.2" | "FIX.4.3" => "|372=D",
+        _ => "|372=D|373=99",
+    };
+    for begin_string in ["FIX.4.0", "FIX.4.1", "FIX.4.2", "FIX.4.3", "FIX.4.4", "FIXT.1.1"] {
+        let mut desk = Desk::established_with(begin_string, Settings::default());
+        assert_eq!(say_too_long(&mut desk, "35=D|34=2|11=x"), Received::COUNTED);
+        assert_eq!(desk.heard(), [format!("35=3|34=2|45=2|58={TEXT}{}", last(begin_string))]);
+        assert_eq!((desk.session.state(), desk.next_in()), (State::Established, 3));
+    }
+}
+
+#[test]
+fn a_message_that_is_too_long_and_out_of_order_is_treated_as_its_number_says() {
+    let mut desk = Desk::established();
+    assert_eq!(say_too_long(&mut desk, "35=D|34=4|11=x"), Received::IGNORED);
+    assert_eq!(desk.heard(), ["35=2|34=2|7=2|16=0"], "its own place comes by the resend");
+    desk.say("35=4|34=2|43=Y|36=4|123=Y");
+    assert_eq!(say_too_long(&mut desk, "35=D|34=4|43=Y|122=20260105-00:00:00|11=x"), Received::COUNTED);
+    assert_eq!(say_too_long(&mut desk, "35=D|34=4|43=Y|122=20260105-00:00:00|11=x"), Received::IGNORED, "a duplicate");
+    assert_eq!((desk.heard().len(), desk.next_in()), (1, 5));
+    assert_eq!(say_too_long(&mut desk, "35=D|34=5|49=OTHER|11=x"), Received::IGNORED, "another session's");
+    say_too_long(&mut desk, "35=D|34=3|11=x");
+    assert_eq!(desk.decisions().last(), Some(&Action::Disconnect(DisconnectReason::MsgSeqNumTooLow)));
+}
+
+#[test]
+fn a_message_that_is_not_even_read_over_ends_the_session_in_both_roles() {
+    let mut desk = Desk::established();
+    desk.session.refuse_too_long(desk.now, 999_999_999, 64 << 20, &mut desk.tape);
+    let text = "Message of 999999999 bytes is longer than the limit of 65536, and than the 67108864 that are read over";
+    assert_eq!(desk.heard(), [format!("35=5|34=2|58={text}")]);
+    assert_eq!(desk.decisions(), [Action::LoggedOut, Action::Disconnect(DisconnectReason::MessageTooLong)]);
+    let mut desk = Desk::new("FIX.4.4", Settings { role: Role::Initiator, ..Settings::default() });
+    desk.connect();
+    desk.session.refuse_too_long(desk.now, 999_999_999, 64 << 20, &mut desk.tape);
+    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::MessageTooLong)]);
+}
