@@ -168,7 +168,8 @@ impl Session {
         self.gap_due_ns = now.monotonic_ns.saturating_add(self.gap_wait_ns());
     }
 
-    /// Something of ours has not left yet, perhaps the request: the peer has all its time from now on.
+    /// Something of ours has not left yet, perhaps the request, or something of the peer's is not read yet, perhaps the answer: the peer
+    /// has all its time from now on.
     pub fn still_unsent(&mut self, now: Now) {
         if self.gap_due_ns <= now.monotonic_ns {
             self.gap_due_ns = now.monotonic_ns.saturating_add(self.gap_wait_ns());
@@ -197,7 +198,7 @@ impl Session {
     /// The message that `take_held` has handed out found no room. It is handed out again after the next timer.
     pub fn put_back(&mut self, now: Now) {
         self.taken = None;
-        self.gap_due_ns = self.gap_due_ns.min(now.monotonic_ns.saturating_add(RETRY_NS));
+        self.gap_due_ns = now.monotonic_ns.saturating_add(RETRY_NS);
     }
 
     /// What is missing in either direction belongs to one connection, and to one epoch.

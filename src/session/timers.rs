@@ -92,9 +92,15 @@ impl Session {
         self.state == State::Established && now.monotonic_ns >= self.silence_due_ns()
     }
 
+    /// Whether [`Session::timer`] would ask for a gap again now, or end the session for it.
+    pub fn is_gap_due(&self, now: Now) -> bool {
+        self.state == State::Established && now.monotonic_ns >= self.gap_due_ns
+    }
+
     /// The peer has sent something that is not read yet. That is no silence, and since it may be the answer, no TestRequest(1) is outstanding:
-    /// our own heartbeats go on.
+    /// our own heartbeats go on. It may be what is missing, too.
     pub fn input_waits(&mut self, now: Now) {
+        self.still_unsent(now);
         self.last_received_ns = now.monotonic_ns;
         self.test_request_deadline_ns = u64::MAX;
     }

@@ -20,7 +20,7 @@ use crate::engine::link::{Link, LinkOutbox};
 use crate::engine::resend::{Budget, Resends};
 use crate::engine::retention::Retention;
 use crate::engine::timers::Timer;
-use crate::fix::{Framing, frame, parse};
+use crate::fix::{Framing, Garbled, frame, parse};
 use crate::journal::Mode;
 use crate::session::{Action, DisconnectReason, Identity, Notice, Now, Numbers, Role, Session, Settings, State};
 use crate::transport::{ConnectionId, Transport};
@@ -380,8 +380,16 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
             return;
         }
-        if slot.session.is_silence_due(now)
-            && let Some(id) = slot.link.connection
+        if slot.session.is_gap_due(now) {
+            // One of the held messages may have waited for room.
+            self.step_held(now, ledger, session);
+        }
+        let Slot { session: state, link, .. } = self.slot(ledger, session);
+        if link.unsent_from().is_some() {
+            state.still_unsent(now);
+        }
+        if (state.is_silence_due(now) || state.is_gap_due(now))
+            && let Some(id) = link.connection
             && self.input_waits(now, id)
         {
             self.slot(ledger, session).session.input_waits(now);
@@ -389,15 +397,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let Some(deadline_ns) = self.slot(ledger, session).session.deadline_ns() else { return };
         if deadline_ns > now.monotonic_ns {
             self.arm(ledger, session);
-            return;
+        } else if self.step_session(now, ledger, session, |session, out| session.timer(now, out)) == Err(Full) {
+            self.retry_timer(now, ledger, session);
         }
-        if slot.link.unsent_from().is_some() {
-            slot.session.still_unsent(now);
-        }
-        if self.step_session(now, ledger, session, |session, out| session.timer(now, out)) == Err(Full) {
-            return self.retry_timer(now, ledger, session);
-        }
-        self.step_held(now, ledger, session);
     }
 
     /// Whether the peer has sent something that waits: for another session's retention, for room in the journal, or for its turn.
@@ -407,7 +409,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         self.trace.at(control::Stage::Timers);
         self.connections.get(id).is_some_and(|connection| {
             let next = || frame(connection.buffer.filled(), self.limits.message_bytes_max);
-            connection.readable || !matches!(next(), Framing::Incomplete)
+            // Of what is too long the rest is still to come.
+            let is_whole = || !matches!(next(), Framing::Incomplete | Framing::Invalid { why: Garbled::TooLong, .. });
+            connection.readable || is_whole()
         })
     }
 
