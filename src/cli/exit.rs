@@ -14,8 +14,8 @@ pub enum Exit {
     Configuration = 2,
     /// The data directory is in use by another process, or it is not ours. Nothing was touched.
     DataDirectory = 3,
-    /// The environment's: a read, write or sync failed, also of a mapped page (SIGBUS), or the volume is full or read-only. What
-    /// was not stored was not acknowledged.
+    /// The environment's: a read, write or sync failed, also of a mapped page (SIGBUS), or the volume is full or read-only, or the system
+    /// has no file descriptor, thread or memory left. What was not stored was not acknowledged.
     Storage = 4,
     /// An acceptor's or the control plane's port is taken.
     PortTaken = 5,
@@ -37,8 +37,9 @@ Exit status:
    0  stopped in order: every session logged out, everything synced
    2  wrong usage or configuration; nothing was touched
    3  the data directory is in use, damaged or not ours; nothing was touched
-   4  storage: a read, write or sync failed, or the volume is full or read-only. Nothing was
-      acknowledged that is not stored as its session's mode promises. Mend the volume, start again
+   4  storage: a read, write or sync failed, or the volume is full or read-only; or the system
+      has no file descriptor, thread or memory left. Nothing was acknowledged that is not stored
+      as its session's mode promises. Mend the volume or raise the limit, start again
    5  an acceptor's or the control plane's port is taken
    6  shared memory for the rings is missing or too small, or was taken away while the engine ran
   70  a bug in fixring or in its application";

@@ -130,7 +130,7 @@ pub fn main() -> Exit {
             error_line!("{error}");
             return match error {
                 LogError::Level { .. } => Exit::Configuration,
-                LogError::Thread(_) => Exit::Internal,
+                LogError::Thread(_) => Exit::Storage,
             };
         }
     };

@@ -19,7 +19,7 @@ use crate::fix::Message;
 use crate::journal::OpenError;
 use crate::sys::bus_error::{Ending, end_on_bus_error};
 use crate::sys::memory::{Locked, lock_all};
-use crate::sys::open_files;
+use crate::sys::open_files::{self, is_exhausted};
 
 /// How often the main thread looks whether a signal came or the engine ended.
 pub(super) const WATCH_INTERVAL: Duration = Duration::from_millis(20);
@@ -189,18 +189,25 @@ fn over(config: Config, data_dir: Option<&Path>) -> Config {
 pub(super) fn exit_of(error: &StartError) -> Exit {
     match error {
         StartError::Journal(error) => exit_of_open(error),
+        StartError::Listen { error, .. } | StartError::Control { error: ControlError::Bind { error, .. }, .. }
+            if is_exhausted(error) =>
+        {
+            Exit::Storage
+        }
         StartError::Listen { .. } | StartError::Control { error: ControlError::PortTaken { .. }, .. } => {
             Exit::PortTaken
         }
-        StartError::Control { .. }
+        StartError::Control { error: ControlError::Bind { .. }, .. }
         | StartError::Cores { .. }
         | StartError::Memory { .. }
         | StartError::Sessions { .. }
         | StartError::NoSuchJournal { .. }
         | StartError::LivesElsewhere { .. } => Exit::Configuration,
         StartError::Application { .. } => Exit::DataDirectory,
-        StartError::Storage(_) => Exit::Storage,
-        StartError::Thread(_) => Exit::Internal,
+        StartError::Storage(_)
+        | StartError::Thread(_)
+        | StartError::Poll(_)
+        | StartError::Control { error: ControlError::Start(_), .. } => Exit::Storage,
     }
 }
 

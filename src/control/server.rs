@@ -29,6 +29,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::health::Shared;
 use super::metrics;
+use crate::sys::open_files::is_exhausted;
 
 const CONNECTIONS_MAX: usize = 64;
 /// From accept to the last byte of the answer.
@@ -119,6 +120,10 @@ impl fmt::Display for ControlError {
                      shows, or set control.listen to another port or \"off\""
                 )
             }
+            ControlError::Bind { address, error } if is_exhausted(error) => write!(
+                f,
+                "the control plane cannot listen on {address}: {error}: raise the limit of open files (ulimit -Hn, LimitNOFILE of systemd)"
+            ),
             ControlError::Bind { address, error } => write!(
                 f,
                 "the control plane cannot listen on {address}: {error}: set control.listen to an address of this machine"

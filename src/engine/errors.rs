@@ -7,6 +7,10 @@ use std::net::SocketAddr;
 use crate::application::RestoreError;
 use crate::control::ControlError;
 use crate::journal::{OpenError, StorageError, ring_for};
+use crate::sys::open_files::is_exhausted;
+
+const OPEN_FILES: &str =
+    "raise the limit of open files (ulimit -Hn, LimitNOFILE of systemd, fs.file-max of the machine)";
 
 /// Why an engine does not start. Each says its mend; nothing was changed that the next start would not do as well.
 #[derive(Debug)]
@@ -61,6 +65,8 @@ pub enum StartError {
     },
     Storage(StorageError),
     Thread(io::Error),
+    /// A worker's epoll cannot be had.
+    Poll(io::Error),
 }
 
 /// How a running engine ended, other than by a graceful stop.
@@ -77,10 +83,15 @@ impl fmt::Display for StartError {
         match self {
             Self::Journal(error) => error.fmt(f),
             Self::Listen { place, address, error } => {
-                write!(
-                    f,
-                    "{place}: cannot listen on {address}: {error}; stop what listens there (ss -ltnp) or choose another port"
-                )
+                let mend = match error.kind() {
+                    _ if is_exhausted(error) => OPEN_FILES,
+                    io::ErrorKind::PermissionDenied => {
+                        "choose another port, from 1024 up, or grant CAP_NET_BIND_SERVICE"
+                    }
+                    io::ErrorKind::AddrNotAvailable => "choose an address of this machine (ip address)",
+                    _ => "stop what listens there (ss -ltnp) or choose another port",
+                };
+                write!(f, "{place}: cannot listen on {address}: {error}; {mend}")
             }
             Self::Control { place, error } => write!(f, "{place}: {error}"),
             Self::Cores { place, wanted, available } => {
@@ -109,7 +120,11 @@ impl fmt::Display for StartError {
                 error.0
             ),
             Self::Storage(error) => write!(f, "{error}; {}", error.mend()),
-            Self::Thread(error) => write!(f, "cannot start a thread: {error}; raise the limit of processes"),
+            Self::Thread(error) => write!(
+                f,
+                "cannot start a thread: {error}; raise the limit of processes (ulimit -u, pids.max of its cgroup)"
+            ),
+            Self::Poll(error) => write!(f, "cannot wait for sockets (epoll): {error}; {OPEN_FILES}"),
         }
     }
 }

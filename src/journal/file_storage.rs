@@ -96,12 +96,12 @@ impl FileStorage {
             let directory = self.journal_dir(journal);
             if create {
                 file::create_private_directory(&directory)
-                    .map_err(|error| OpenError::Directory(format!("{directory:?} cannot be made: {error}")))?;
+                    .map_err(|error| OpenError::of("make", &directory, error, "let this user write to data_dir"))?;
             }
             let mut files = Vec::new();
             for number in 0..geometry.segments {
                 let path = self.segment_path(Slot { journal, number });
-                files.push(segment_file::open(&path, create, method).map_err(|error| unusable(&path, method, &error))?);
+                files.push(segment_file::open(&path, create, method).map_err(|error| unusable(&path, method, error))?);
             }
             segments.push(files);
         }
@@ -126,9 +126,9 @@ impl FileStorage {
                             Ok(())
                         }
                     };
-                    lengthen().map_err(|error| self.no_room(missing_bytes, free_bytes, &error))?;
+                    lengthen().map_err(|error| self.not_allocated(missing_bytes, free_bytes, error))?;
                 }
-                Err(error) => return Err(self.no_room(missing_bytes, free_bytes, &error)),
+                Err(error) => return Err(self.not_allocated(missing_bytes, free_bytes, error)),
             }
         }
         if is_changed {
@@ -143,13 +143,13 @@ impl FileStorage {
             let open = |(number, file)| {
                 let path = self.segment_path(Slot { journal, number });
                 SegmentFile::new(file, method, geometry.segment_bytes, &bounce)
-                    .map_err(|error| unusable(&path, method, &error))
+                    .map_err(|error| unusable(&path, method, error))
             };
             let files = (0..geometry.segments).zip(files).map(open).collect::<Result<Vec<_>, _>>()?;
             // One speaks for all, which lie in one directory.
             if let Some(first) = files.first() {
                 let path = self.segment_path(Slot { journal, number: 0 });
-                first.check().map_err(|error| unusable(&path, method, &error))?;
+                first.check().map_err(|error| unusable(&path, method, error))?;
             }
             opened.push(files);
         }
@@ -157,13 +157,28 @@ impl FileStorage {
         Ok(())
     }
 
-    /// What the segments still want of the volume.
-    fn missing_bytes(&self) -> u64 {
+    /// Whether each segment's file can be opened as a start with this method does it. Nothing is kept open.
+    pub(super) fn check_openable(&self, method: FlushMethod) -> Result<(), OpenError> {
         let geometry = self.inner.geometry;
-        let missing = |slot: Slot| {
-            let held_bytes = std::fs::metadata(self.segment_path(slot)).map_or(0, |metadata| metadata.blocks() * 512);
-            geometry.segment_bytes.saturating_sub(held_bytes)
-        };
+        for journal in 0..geometry.journals {
+            for number in 0..geometry.segments {
+                let path = self.segment_path(Slot { journal, number });
+                let failed = |error| unusable(&path, method, error);
+                let file = segment_file::open(&path, false, method).map_err(failed)?;
+                if number == 0 && method == FlushMethod::Dsync {
+                    let bounce = Bounce::new(Pages::new(0).into());
+                    let segment = SegmentFile::new(file, method, geometry.segment_bytes, &bounce);
+                    segment.and_then(|segment| segment.check()).map_err(failed)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What the segments still want of the volume.
+    pub(super) fn missing_bytes(&self) -> u64 {
+        let geometry = self.inner.geometry;
+        let missing = |slot: Slot| geometry.segment_bytes.saturating_sub(file::held_bytes(&self.segment_path(slot)));
         (0..geometry.journals)
             .flat_map(|journal| (0..geometry.segments).map(move |number| Slot { journal, number }))
             .map(missing)
@@ -231,6 +246,14 @@ impl FileStorage {
         StorageError::new(operation, self.segment_path(slot).display().to_string(), error)
     }
 
+    /// Other limits than the room of the volume have remedies of their own.
+    fn not_allocated(&self, needed_bytes: u64, free_bytes: u64, error: io::Error) -> OpenError {
+        match error.kind() {
+            io::ErrorKind::StorageFull => self.no_room(needed_bytes, free_bytes, &error),
+            _ => StorageError::new("allocate the segments in", self.inner.data_dir.display().to_string(), error).into(),
+        }
+    }
+
     fn no_room(&self, needed_bytes: u64, free_bytes: u64, error: &io::Error) -> OpenError {
         let data_dir = &self.inner.data_dir;
         let needed = in_words(needed_bytes);
@@ -241,13 +264,17 @@ impl FileStorage {
     }
 }
 
-fn unusable(path: &Path, method: FlushMethod, error: &io::Error) -> OpenError {
+fn unusable(path: &Path, method: FlushMethod, error: io::Error) -> OpenError {
     if method == FlushMethod::Dsync && error.kind() == io::ErrorKind::InvalidInput {
         return OpenError::Volume(format!(
             "segment {path:?}: its filesystem or device refuses O_DIRECT ({error}), which persistence.flush_method = \"dsync\" needs: set it to \"auto\" or \"fdatasync\""
         ));
     }
-    OpenError::Volume(format!("segment {path:?}: {error}"))
+    match error.raw_os_error() {
+        Some(_) => StorageError::new("open", path.display().to_string(), error).into(),
+        // Found by us, with what to do about it.
+        None => OpenError::Volume(format!("segment {path:?}: {error}")),
+    }
 }
 
 /// What lies in a directory without a manifest and is not of our making, if anything: then the directory is somebody

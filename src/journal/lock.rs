@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::sys::file;
 
-use super::{OpenError, StorageError};
+use super::OpenError;
 
 /// How long a holder that is alive is waited for: it may be at the end of its stop.
 pub(super) const LIVE_HOLDER_WAIT: Duration = Duration::from_secs(2);
@@ -40,17 +40,10 @@ impl DirectoryLock {
     ) -> Result<Self, OpenError> {
         let path = data_dir.join("lock");
         let failed = |error: io::Error| {
-            OpenError::Directory(format!(
-                "lock {path:?}: {error}; make data_dir writable for this user, or name another in engine.data_dir"
-            ))
+            let mend = "make data_dir writable for this user, or name another in engine.data_dir";
+            OpenError::of("take the lock", &path, error, mend)
         };
-        let file = file::open_private(&path, true).map_err(|error| match error.kind() {
-            // The environment's, where the rest is the operator's.
-            io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::StorageFull => {
-                StorageError::new("open", path.display().to_string(), error).into()
-            }
-            _ => failed(error),
-        })?;
+        let file = file::open_private(&path, true).map_err(failed)?;
         let start = Instant::now();
         let mut is_told = false;
         loop {

@@ -1,6 +1,7 @@
 //! Start-up: lock, manifest, files and rings, then recovery of each journal, then the new incarnation.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +23,7 @@ use super::manifest::LastUse;
 use super::recovery::{self, Found};
 use super::recycling::Recycling;
 use super::ring_file::{self, RingIdentity, identity_of, is_of_this_directory, open_ring, ring_path};
+use super::storage::of_environment;
 use super::wanted::Wanted;
 use super::writer::Resume;
 use super::{
@@ -131,9 +133,7 @@ pub fn open_with(
     settings.geometry.check().map_err(|why| OpenError::Manifest(ManifestError::Geometry(why)))?;
     let data_dir = &settings.data_dir;
     file::create_private_directory(data_dir).map_err(|error| {
-        OpenError::Directory(format!(
-            "data_dir {data_dir:?} cannot be made: {error}; name a directory that this user can make in engine.data_dir"
-        ))
+        OpenError::of("make", data_dir, error, "name a directory that this user can make in engine.data_dir")
     })?;
     if let Some(name) = stranger_in(data_dir) {
         return Err(OpenError::Directory(format!(
@@ -149,9 +149,8 @@ pub fn open_with(
         storage.check_unused()?;
         storage.allocate(true, chosen.method)?;
         // A start that was killed may have made the directory and no more.
-        file::sync_names(file::parent_of(data_dir)).map_err(|error| {
-            OpenError::Directory(format!("the directory above data_dir {data_dir:?} cannot be synced: {error}"))
-        })?;
+        let above = file::parent_of(data_dir);
+        file::sync_names(above).map_err(|error| StorageError::new("sync", above.display().to_string(), error))?;
     }
     let mut manifest = prepare(&storage, settings)?;
     if !is_new {
@@ -404,6 +403,17 @@ fn assemble<S: Storage>(
 
 fn ring_dir_text(settings: &Settings) -> String {
     settings.ring_dir.to_string_lossy().into_owned()
+}
+
+impl OpenError {
+    /// What comes of an error over a directory or file of the data directory. The environment's is a storage error; any other is the
+    /// operator's, who is told what to name instead.
+    pub(super) fn of(operation: &'static str, path: &Path, error: io::Error, mend: &str) -> Self {
+        match of_environment(&error) {
+            Some(_) => StorageError::new(operation, path.display().to_string(), error).into(),
+            None => Self::Directory(format!("cannot {operation} {path:?}: {error}; {mend}")),
+        }
+    }
 }
 
 impl fmt::Display for OpenError {

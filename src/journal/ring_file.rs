@@ -26,10 +26,11 @@ use zerocopy::byteorder::little_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::sys::file;
+use crate::sys::open_files::is_exhausted;
 use crate::sys::ring::{IDENTITY_BYTES, PAGE_BYTES, RingMemory};
 
 use super::lock::{LIVE_HOLDER_WAIT, STEP};
-use super::{Manifest, OpenError, home};
+use super::{Manifest, OpenError, StorageError, home};
 
 const MAGIC: [u8; 8] = *b"FIXRRING";
 /// Of the header page. The records have the journal's.
@@ -201,13 +202,8 @@ pub(super) fn open_ring(
     journal: u16,
 ) -> Result<(RingMemory, Option<io::Error>), OpenError> {
     let ring_dir = path.parent().unwrap_or(Path::new("."));
-    let failed = |what: &str, error: io::Error| {
-        OpenError::Ring(format!(
-            "ring {path:?} of journal {journal}: {what}: {error}; see that persistence.ring_dir is shared memory that this user can write to"
-        ))
-    };
-    file::create_private_directory(ring_dir)
-        .map_err(|error| OpenError::Ring(format!("ring_dir {ring_dir:?} cannot be made: {error}; name one that this user can write to in persistence.ring_dir")))?;
+    let failed = |what: &str, error: io::Error| failed(path, journal, what, error);
+    file::create_private_directory(ring_dir).map_err(|error| failed("its directory cannot be made", error))?;
     let file = file::open_private(path, true).map_err(|error| failed("it cannot be opened", error))?;
     // Before anything of it is read or changed. The mapping keeps what was opened, and the lock with it.
     lock(path, &file)?;
@@ -223,6 +219,9 @@ pub(super) fn open_ring(
             // Nothing of it was there before: what could not be allocated in full is not left behind.
             let _ = std::fs::remove_file(path);
         }
+        if error.kind() != io::ErrorKind::StorageFull {
+            return Err(failed("its memory cannot be taken", error));
+        }
         return Err(no_room(ring_dir, journal, bytes - held_bytes.min(bytes), error));
     }
     let memory =
@@ -230,6 +229,26 @@ pub(super) fn open_ring(
     memory.populate().map_err(|error| failed("its memory cannot be had (a memory limit?)", error))?;
     let lock_error = memory.lock().err();
     Ok((memory, lock_error))
+}
+
+/// A limit of descriptors has nothing to do with shared memory; of everything else the ring's directory is at fault.
+pub(super) fn failed(path: &Path, journal: u16, what: &str, error: io::Error) -> OpenError {
+    if is_exhausted(&error) {
+        return StorageError::new("open the ring", path.display().to_string(), error).into();
+    }
+    let mend = match error.kind() {
+        io::ErrorKind::StorageFull => "make room in persistence.ring_dir, or lower persistence.ring_bytes",
+        io::ErrorKind::QuotaExceeded => {
+            "raise this user's quota in persistence.ring_dir, make room, or lower persistence.ring_bytes"
+        }
+        io::ErrorKind::FileTooLarge => "raise the limit of a file's size (ulimit -f), or lower persistence.ring_bytes",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "persistence.ring_dir is read-only: mount it for writing, or name shared memory of this user's"
+        }
+        io::ErrorKind::OutOfMemory => "give the process more memory, or lower persistence.ring_bytes",
+        _ => "see that persistence.ring_dir is shared memory that this user can write to",
+    };
+    OpenError::Ring(format!("ring {path:?} of journal {journal}: {what}: {error}; {mend}"))
 }
 
 fn no_room(ring_dir: &Path, journal: u16, needed_bytes: u64, error: io::Error) -> OpenError {

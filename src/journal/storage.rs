@@ -81,14 +81,43 @@ impl StorageError {
 
     /// What the operator can do about it.
     pub fn mend(&self) -> &'static str {
-        match self.source.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "make room on the volume, then start again",
-            io::ErrorKind::ReadOnlyFilesystem => {
-                "the volume is read-only: see in the kernel's log (dmesg) why, mend it and mount it for writing"
-            }
+        of_environment(&self.source).unwrap_or(match self.source.kind() {
+            io::ErrorKind::PermissionDenied => "let the user of fixring read and write it, then start again",
+            io::ErrorKind::NotFound => "put it back where it was, then start again",
             _ => "see the kernel's log (dmesg) and mend the volume, then start again",
-        }
+        })
     }
+}
+
+/// What to do about an error that is nobody's choice: there is no room, no descriptor, no memory, or the device fails. `None` where what was named
+/// is at fault, such as a path or its permissions.
+pub(super) fn of_environment(error: &io::Error) -> Option<&'static str> {
+    match error.raw_os_error() {
+        Some(libc::EMFILE) => {
+            return Some(
+                "the process may open no more files: raise the hard limit (ulimit -Hn, LimitNOFILE of systemd) or lower persistence.segments, then start again",
+            );
+        }
+        Some(libc::ENFILE) => {
+            return Some("the machine may open no more files: raise fs.file-max (sysctl), then start again");
+        }
+        Some(libc::EIO) => return Some("see the kernel's log (dmesg) and mend the volume, then start again"),
+        _ => {}
+    }
+    Some(match error.kind() {
+        io::ErrorKind::StorageFull => "make room on the volume, then start again",
+        io::ErrorKind::QuotaExceeded => {
+            "raise the quota of this user on the volume (quota -v) or make room, then start again"
+        }
+        io::ErrorKind::FileTooLarge => {
+            "raise the limit of a file's size (ulimit -f), or lower persistence.segment_bytes in a new data directory"
+        }
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the volume is read-only: see in the kernel's log (dmesg) why, mend it and mount it for writing"
+        }
+        io::ErrorKind::OutOfMemory => "give the process more memory, then start again",
+        _ => return None,
+    })
 }
 
 impl fmt::Display for StorageError {
@@ -100,5 +129,32 @@ impl fmt::Display for StorageError {
 impl std::error::Error for StorageError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_error_of_the_environment_has_its_own_remedy_and_none_is_sent_to_the_wrong_place() {
+        let mend = |code| StorageError::new("write", "x", io::Error::from_raw_os_error(code)).mend();
+        let cases = [
+            (libc::ENOSPC, "make room on the volume"),
+            (libc::EDQUOT, "quota"),
+            (libc::EFBIG, "ulimit -f"),
+            (libc::EROFS, "mount it for writing"),
+            (libc::EMFILE, "ulimit -Hn"),
+            (libc::ENFILE, "fs.file-max"),
+            (libc::ENOMEM, "memory"),
+            (libc::EIO, "dmesg"),
+            (libc::EACCES, "let the user"),
+            (libc::ENOENT, "put it back"),
+        ];
+        for (code, what) in cases {
+            assert!(mend(code).contains(what), "{code}: {}", mend(code));
+            let is_environment = of_environment(&io::Error::from_raw_os_error(code)).is_some();
+            assert_eq!(is_environment, ![libc::EACCES, libc::ENOENT].contains(&code), "{code}");
+        }
     }
 }

@@ -160,6 +160,12 @@ pub fn read_small(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What a file takes of its filesystem; 0 where there is none.
+pub fn held_bytes(path: &Path) -> u64 {
+    // st_blocks counts 512 bytes, whatever the block size of the volume.
+    std::fs::metadata(path).map_or(0, |metadata| metadata.blocks() * 512)
+}
+
 /// The error of an open, which says what stands in the place of the file where that is no regular one.
 fn named(path: &Path, error: io::Error) -> io::Error {
     let Ok(metadata) = std::fs::symlink_metadata(path) else { return error };

@@ -21,6 +21,11 @@ pub fn limits() -> io::Result<OpenFiles> {
     Ok(OpenFiles { soft: limit.rlim_cur, hard: limit.rlim_max })
 }
 
+/// Whether an error is that the process, or the machine, may open no more files.
+pub fn is_exhausted(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
 /// Raises the soft limit to the hard one, and answers it. The soft limit is low for the sake of programs that use select(2), which we
 /// do not.
 pub fn raise() -> io::Result<u64> {
