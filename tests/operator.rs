@@ -5,9 +5,12 @@ mod engine;
 #[path = "kill/wire.rs"]
 mod wire;
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -15,6 +18,8 @@ use engine::{Place, Running, SMALL, free_port};
 use wire::{DEADLINE, Party, Read1, Wire};
 
 const CONFIGURATION: i32 = 2;
+const STORAGE: i32 = 4;
+const SHARED_MEMORY: i32 = 6;
 
 // ---- signals
 
@@ -30,6 +35,7 @@ fn a_signal_that_asks_other_daemons_to_read_again_is_ignored_with_a_line() {
         assert_eq!(echo_of(&mut client, "DESK", number as u32 + 2), "again");
     }
     assert!(engine.log_text().contains("the configuration is read at a start alone"), "{}", engine.log_text());
+    drop(client);
     engine.terminate();
     assert_eq!(engine.until_ended().0.code(), Some(0));
 }
@@ -143,8 +149,10 @@ fn two_sessions_whose_ids_look_alike_have_two_names_everywhere() {
     for name in names {
         engine.until_logged(&format!("\"session\":{}", serde_json::to_string(name).unwrap()));
     }
-    sub.send(&party("DESK").message("5", 2, "50=NY|", ""));
-    slash.send(&party("DESK/NY").message("5", 3, "", ""));
+    for (wire, name, next_in, header) in [(&mut sub, "DESK", 2, "50=NY|"), (&mut slash, "DESK/NY", 3, "")] {
+        assert!(wire.send(&party(name).message("5", next_in, header, "")));
+        until(wire, "5");
+    }
     engine.terminate();
     assert_eq!(engine.until_ended().0.code(), Some(0));
 
@@ -165,6 +173,282 @@ fn two_sessions_whose_ids_look_alike_have_two_names_everywhere() {
         String::from_utf8(output.stdout).unwrap().lines().count()
     };
     assert_eq!(names.map(count), [3, 2]);
+}
+
+// ---- `check` says what a start does
+
+/// A place whose engine has traded and stopped in order, or was killed.
+fn used(kills: bool) -> Place {
+    let place = Place::new(&SMALL);
+    // So that the application has a state of its own.
+    let mut engine = place.start_ready();
+    let mut client = log_on(&place, "DESK", "");
+    for number in 0..30u32 {
+        assert_eq!(echo_of(&mut client, "DESK", number + 2), "again");
+    }
+    if kills {
+        engine.kill();
+    } else {
+        // Nobody is left whose Logout is waited for.
+        drop(client);
+        engine.terminate();
+        engine.until_ended();
+    }
+    place
+}
+
+fn ring_of(place: &Place) -> PathBuf {
+    fs::read_dir(place.ring_dir()).unwrap().next().expect("one ring").unwrap().path()
+}
+
+fn segment(place: &Place, number: u32) -> PathBuf {
+    place.data_dir().join(format!("journal-0/segment-{number}.seg"))
+}
+
+fn configure(place: &Place, from: &str, to: &str) {
+    let text = fs::read_to_string(place.config()).unwrap();
+    assert!(text.contains(from), "{from}: {text}");
+    fs::write(place.config(), text.replacen(from, to, 1)).unwrap();
+}
+
+/// Every file below, with what is in it.
+fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(contents(&path)),
+            false => drop(found.insert(path.clone(), fs::read(&path).unwrap_or_default())),
+        }
+    }
+    found
+}
+
+/// What `check` concludes, and what `run` then does: both have to be the same. Answers what `check` said.
+fn check_and_run(name: &str, place: &Place, starts: bool) -> String {
+    let before = contents(place.path());
+    let config = place.config();
+    let checked = fixring(&["check", "--config", config.to_str().unwrap()]);
+    let said = said(&checked);
+    assert!(contents(place.path()) == before, "{name}: check has changed something");
+    let mut engine = place.start();
+    let started = until_started(&mut engine);
+    engine.kill();
+    assert_eq!(started.is_ok(), starts, "{name}: run: {started:?}");
+    let expected = if starts { 0 } else { CONFIGURATION };
+    assert_eq!(checked.status.code(), Some(expected), "{name}: check: {said}");
+    said
+}
+
+/// Found in review: `check` found nothing wrong where the start was held or refused.
+#[test]
+fn check_is_content_exactly_where_a_start_is() {
+    type Sabotage = fn(&Place);
+    let cases: [(&str, bool, bool, Sabotage, &str); 19] = [
+        ("nothing", false, true, |_| {}, "can be gone on with"),
+        ("a killed engine", true, true, |_| {}, "can be gone on with"),
+        ("no ring after a clean stop", false, true, |place| fs::remove_file(ring_of(place)).unwrap(), "can be gone on"),
+        ("no ring after a kill", true, true, |place| fs::remove_file(ring_of(place)).unwrap(), "can be gone on"),
+        ("no ring directory", false, true, |place| fs::remove_dir_all(place.ring_dir()).unwrap(), "can be made"),
+        ("a ring open to others", false, false, |place| open_to_others(&ring_of(place)), "must be 0600"),
+        ("a ring that is a link", false, false, |place| link(&ring_of(place)), "a symbolic link"),
+        ("a segment open to others", false, false, |place| open_to_others(&segment(place, 1)), "must be 0600"),
+        ("a segment that is gone", false, false, |place| fs::remove_file(segment(place, 1)).unwrap(), "segment-1.seg"),
+        ("a segment that was cut", false, false, |place| cut(&segment(place, 0)), "bytes long"),
+        ("a lock open to others", false, false, |place| open_to_others(&place.data_dir().join("lock")), "must be 0600"),
+        ("what was synced is gone", false, false, |place| lose(place), "a start will hold it"),
+        ("a manifest that is damaged", false, false, |place| damage_manifest(place), "manifest"),
+        (
+            "a manifest that is gone",
+            false,
+            false,
+            |place| fs::remove_file(place.data_dir().join("manifest")).unwrap(),
+            "manifest",
+        ),
+        ("a copy of the directory", false, false, |place| copy(place), "a start will hold it"),
+        (
+            "another application",
+            false,
+            false,
+            |place| configure(place, "wait =", "application = \"echo\"\nwait ="),
+            "the application cannot read its snapshot",
+        ),
+        ("a ring directory that is a file", false, false, |place| ring_dir_is_a_file(place), "not a directory"),
+        (
+            "a core that is not there",
+            false,
+            false,
+            |place| configure(place, "wait =", "housekeeping_cores = [4000]\nwait ="),
+            "core 4000",
+        ),
+        (
+            "a session that names another journal",
+            false,
+            false,
+            |place| configure(place, "[[session]]", "[[session]]\njournal = 1"),
+            "journals 0 to 0",
+        ),
+    ];
+    for (name, kills, starts, sabotage, what) in cases {
+        let place = used(kills);
+        sabotage(&place);
+        let said = check_and_run(name, &place, starts);
+        assert!(said.contains(what), "{name}: {said}");
+    }
+}
+
+fn open_to_others(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+fn link(path: &Path) {
+    let elsewhere = path.with_extension("elsewhere");
+    fs::rename(path, &elsewhere).unwrap();
+    symlink(&elsewhere, path).unwrap();
+}
+
+fn cut(path: &Path) {
+    fs::File::options().write(true).open(path).unwrap().set_len(1 << 19).unwrap();
+}
+
+/// The volume has lost what it had acknowledged, and the ring is gone too.
+fn lose(place: &Place) {
+    fs::remove_file(ring_of(place)).unwrap();
+    let file = fs::File::options().write(true).open(segment(place, 0)).unwrap();
+    file.write_all_at(&[0; 4096], 4096).unwrap();
+}
+
+fn damage_manifest(place: &Place) {
+    fs::write(place.data_dir().join("manifest"), "nothing of ours").unwrap();
+}
+
+/// Its directories are born at another time.
+fn copy(place: &Place) {
+    let original = place.path().join("original");
+    fs::rename(place.data_dir(), &original).unwrap();
+    let done = Command::new("cp").args(["-a"]).args([&original, &place.data_dir()]).status().unwrap();
+    assert!(done.success());
+}
+
+fn ring_dir_is_a_file(place: &Place) {
+    fs::remove_dir_all(place.ring_dir()).unwrap();
+    fs::write(place.ring_dir(), "").unwrap();
+}
+
+#[test]
+fn check_finds_a_directory_a_ring_and_ports_that_are_in_use() {
+    let place = Place::new(&SMALL);
+    let control = free_port();
+    configure(&place, "\"off\"", &format!("\"127.0.0.1:{control}\""));
+    let _engine = place.start_ready();
+    let check = || {
+        let output = fixring(&["check", "--config", place.config().to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(CONFIGURATION), "{}", said(&output));
+        said(&output)
+    };
+    let text = check();
+    for what in [&format!("{} is taken", place.port), &format!("{control} is taken"), "it is in use by process"] {
+        assert!(text.contains(what), "{what}: {text}");
+    }
+    // The directory's lock is got round, not the ring's.
+    fs::remove_file(place.data_dir().join("lock")).unwrap();
+    assert!(check().contains("is in use by another process"), "{}", check());
+}
+
+// ---- what the system has no more of
+
+/// Found in review: a journal without room and a lock without a descriptor ended with status 3, and what to do about it was to name another
+/// directory.
+#[test]
+fn a_lack_of_descriptors_is_the_environment_s_wherever_it_strikes() {
+    let place = Place::new(&SMALL);
+    configure(&place, "\"off\"", &format!("\"127.0.0.1:{}\"", free_port()));
+    let mut struck = BTreeMap::new();
+    // From where the configuration and the log can be opened.
+    for limit in 6..60 {
+        let limit = format!("--nofile={limit}:{limit}");
+        let mut command = Command::new("prlimit");
+        command.args([&limit, env!("CARGO_BIN_EXE_fixring"), "run", "--config"]).arg(place.config());
+        let mut engine = Running::of(command);
+        let Err((status, log)) = until_started(&mut engine) else {
+            assert!(struck.len() >= 4, "it strikes in the lock, a segment, a ring and a socket: {struck:#?}");
+            return;
+        };
+        assert_eq!(status, Some(STORAGE), "{limit}: {log}");
+        assert!(log.contains("ulimit -Hn"), "{limit}: {log}");
+        let what = log.lines().last().unwrap_or_default().split(':').next().unwrap_or_default().to_owned();
+        struck.insert(what, limit);
+    }
+    panic!("it never starts: {struck:#?}");
+}
+
+/// A start whose directory is a mount of its own.
+fn start_over_mount(place: &Place, mounted: &Path, options: &str) -> Option<Running> {
+    fs::create_dir_all(mounted).unwrap();
+    let namespace = ["--user", "--map-root-user", "--mount"];
+    let mount = format!("mount -t tmpfs -o {options} tmpfs '{}'", mounted.display());
+    let permitted = Command::new("unshare").args(namespace).args(["sh", "-c", &mount]).output();
+    if !permitted.as_ref().is_ok_and(|output| output.status.success()) {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {options}: no mount of its own is permitted: {permitted:?}");
+        return None;
+    }
+    let run =
+        format!("{mount} && exec '{}' run --config '{}'", env!("CARGO_BIN_EXE_fixring"), place.config().display());
+    let mut command = Command::new("unshare");
+    command.args(namespace).args(["sh", "-c", &run]);
+    Some(Running::of(command))
+}
+
+#[test]
+fn a_volume_without_room_or_read_only_is_the_environment_s_wherever_it_strikes() {
+    let place = Place::new(&SMALL);
+    // An inode for the directory itself, the lock, the manifest, and so on: each start gets one further.
+    for inodes in 1..30 {
+        let Some(mut engine) = start_over_mount(&place, &place.data_dir(), &format!("nr_inodes={inodes}")) else {
+            return;
+        };
+        let Err((status, log)) = until_started(&mut engine) else {
+            assert!(inodes > 7, "four segments, their directory, the lock and the manifest");
+            break;
+        };
+        assert_eq!(status, Some(STORAGE), "{inodes}: {log}");
+        assert!(log.contains("No space left") && log.contains("make room on the volume"), "{inodes}: {log}");
+        assert!(inodes < 29, "{log}");
+    }
+    let data = place.data_dir();
+    let rings = place.ring_dir();
+    for (mounted, options, status, mend) in [
+        (&data, "ro", STORAGE, "mount it for writing"),
+        (&data, "size=1m", STORAGE, "persistence.segments"),
+        (&rings, "ro", SHARED_MEMORY, "persistence.ring_dir is read-only"),
+        (&rings, "nr_inodes=1", SHARED_MEMORY, "make room in persistence.ring_dir"),
+        (&rings, "size=128k", SHARED_MEMORY, "lower persistence.ring_bytes"),
+    ] {
+        let Some(mut engine) = start_over_mount(&place, mounted, options) else { return };
+        let (ended, log) = engine.until_ended();
+        assert_eq!(ended.code(), Some(status), "{mounted:?} {options}: {log}");
+        assert!(log.contains(mend), "{mounted:?} {options}: {log}");
+    }
+}
+
+/// Ready, or an error with the status and what was said: held has none.
+fn until_started(engine: &mut Running) -> Result<(), (Option<i32>, String)> {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        let log = engine.log_text();
+        if log.contains("\"ready\"") {
+            return Ok(());
+        }
+        if log.contains("waiting for `fixring recover`") {
+            return Err((None, log));
+        }
+        if engine.has_ended() {
+            let (status, log) = engine.until_ended();
+            return Err((status.code(), log));
+        }
+        assert!(Instant::now() < deadline, "{log}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }
 
 // ---- what the tests stand on

@@ -34,6 +34,8 @@ pub enum Phase {
     Stopping = 3,
     /// The data directory may be older than its last use; the operator has to speak.
     Held = 4,
+    /// Another process has the data directory's lock and is expected to end.
+    Waiting = 5,
 }
 
 /// Shared by the engine's threads and the control plane. Made once, before the first worker starts.
@@ -217,6 +219,7 @@ impl Shared {
             1 => Phase::Recovering,
             2 => Phase::Ready,
             4 => Phase::Held,
+            5 => Phase::Waiting,
             _ => Phase::Stopping,
         }
     }
@@ -247,6 +250,7 @@ impl Shared {
             Phase::Recovering => Err("recovering the journal"),
             Phase::Ready => Ok(()),
             Phase::Stopping => Err("stopping"),
+            Phase::Waiting => Err("waiting for another process to let go of the data directory (engine.lock_timeout)"),
             Phase::Held => Err(self.held_why.get().map_or("held", |why| why)),
         }
     }
@@ -291,6 +295,8 @@ mod tests {
         assert_eq!(shared.readiness(), Err("starting"));
         shared.set_phase(Phase::Recovering);
         assert_eq!(shared.readiness(), Err("recovering the journal"));
+        shared.set_phase(Phase::Waiting);
+        assert!(shared.readiness().is_err_and(|why| why.contains("waiting for another process")));
         shared.set_phase(Phase::Ready);
         assert_eq!(shared.readiness(), Ok(()));
         shared.set_phase(Phase::Stopping);

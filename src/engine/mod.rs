@@ -43,6 +43,6 @@ pub use event::{Event, EventSink, events};
 pub(crate) use flushing::monotonic_ns;
 pub use initiate::{ResolveRequest, Resolved};
 pub use ledger::{Handle, Sessions};
-pub(crate) use start::flush_choice;
 pub use start::{Engine, Environment, restore};
+pub(crate) use start::{check_found, flush_choice, journal_settings};
 pub use worker::{Adopted, HandOver, Limits, Mailbox, Worker};

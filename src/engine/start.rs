@@ -115,16 +115,23 @@ impl Engine {
             let pid = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
             let timeout = config.engine.lock_timeout;
             tracing::warn!(?timeout, "waiting for {pid} to let go of the data directory");
+            shared.set_phase(Phase::Waiting);
         };
         let settings = journal_settings(config, journals);
         // Validators take tens of ms to compile, and the journal about as long to read.
         let (opened, directory) = std::thread::scope(|scope| {
-            let directory = scope.spawn(|| Directory::new(config));
+            let beside = std::thread::Builder::new().spawn_scoped(scope, || Directory::new(config));
             let opened =
                 journal::open_with(&settings, config.engine.lock_timeout, waiting, |storage, manifest, rings| {
+                    shared.set_phase(Phase::Recovering);
                     archive_first(config, storage, manifest, rings)
                 });
-            (opened, directory.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+            let directory = match beside {
+                Ok(beside) => beside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+                // Where a thread cannot be had, one thing comes after the other.
+                Err(_) => Directory::new(config),
+            };
+            (opened, directory)
         });
         let opened = opened.map_err(StartError::Journal)?;
         super::recovered::publish(&opened, began.elapsed(), &config.engine.data_dir, &shared);
@@ -161,15 +168,7 @@ impl Engine {
                     "the volume has lost what was synced to it; the ring had it, and it was written again. What lay there is in quarantine/: see to the volume"
                 );
             }
-            check_recovered(journal.number, &journal.recovered.sessions)?;
-            check_journal(config, &directory, journal.number, journals, &journal.recovered.sessions)?;
-            check_sessions(
-                journal.number,
-                journals,
-                journal.writer.geometry(),
-                &journal.recovered.sessions,
-                &directory,
-            )?;
+            check_found(config, &directory, journal.writer.geometry(), journal.number, &journal.recovered.sessions)?;
             for session in &journal.recovered.sessions {
                 let key = SessionKey { journal: journal.number, number: session.number };
                 if let Some(identity) = Identity::from_bytes(&session.identity) {
@@ -313,13 +312,13 @@ impl Engine {
             let worker_of_journal = worker_of_journal.clone();
             let wait = config.engine.wait;
             let prefaults = config.engine.lock_memory != LockMemory::Never;
+            let transport = KernelTcp::new(limits.connections_max).and_then(|mut transport| {
+                listeners.into_iter().try_for_each(|listener| transport.listen(listener))?;
+                Ok(transport)
+            });
+            let transport = transport.map_err(StartError::Poll)?;
             let body = move || {
                 let mut clock = SystemClock::new();
-                let transport = KernelTcp::new(limits.connections_max).and_then(|mut transport| {
-                    listeners.into_iter().try_for_each(|listener| transport.listen(listener))?;
-                    Ok(transport)
-                });
-                let transport = transport.expect("epoll can be had on every Linux that FIX runs on");
                 let counters = shared.worker(number);
                 let now = clock.now();
                 let mut worker = Worker::new(
@@ -558,14 +557,18 @@ impl Placement {
     fn of(config: &Config) -> Result<Cores, StartError> {
         let available: Vec<usize> =
             core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-        let workers = match &config.engine.placement {
-            Placement::Cores(cores) => {
-                if cores.iter().any(|core| !available.contains(core)) {
-                    let place = config.place_of("engine.cores");
-                    return Err(StartError::Cores { place, wanted: cores.clone(), available });
-                }
-                cores.iter().map(|core| vec![*core]).collect()
+        let named = match &config.engine.placement {
+            Placement::Cores(cores) => cores.as_slice(),
+            Placement::Workers(_) => &[],
+        };
+        for (key, cores) in [("engine.cores", named), ("engine.housekeeping_cores", &config.engine.housekeeping_cores)]
+        {
+            if cores.iter().any(|core| !available.contains(core)) {
+                return Err(StartError::Cores { place: config.place_of(key), wanted: cores.to_vec(), available });
             }
+        }
+        let workers = match &config.engine.placement {
+            Placement::Cores(cores) => cores.iter().map(|core| vec![*core]).collect(),
             Placement::Workers(count)
                 if (*count as usize) < available.len() && config.engine.wait != crate::config::Wait::Park =>
             {
@@ -583,6 +586,19 @@ impl Placement {
         };
         Ok(Cores { workers, housekeeping })
     }
+}
+
+/// Whether this build and this configuration can take over the sessions that a journal holds.
+pub(crate) fn check_found(
+    config: &Config,
+    directory: &Directory,
+    geometry: Geometry,
+    journal: u16,
+    recovered: &[RecoveredSession],
+) -> Result<(), StartError> {
+    check_recovered(journal, recovered)?;
+    check_journal(config, directory, journal, geometry.journals, recovered)?;
+    check_sessions(journal, geometry.journals, geometry, recovered, directory)
 }
 
 /// Whether this build can take over the sessions that a journal holds: all of them, numbered as they were defined, of a
@@ -700,7 +716,7 @@ pub(crate) fn flush_choice(config: &Config) -> FlushChoice {
     config.persistence.flush_method.map_or(FlushChoice::Auto { any_flush }, FlushChoice::Fixed)
 }
 
-fn journal_settings(config: &Config, journals: u16) -> journal::Settings {
+pub(crate) fn journal_settings(config: &Config, journals: u16) -> journal::Settings {
     let persistence = &config.persistence;
     journal::Settings {
         data_dir: config.engine.data_dir.clone(),

@@ -100,6 +100,17 @@ pub(super) fn settle(data_dir: &Path, choice: FlushChoice) -> Chosen {
     Chosen { method, why: note.why, is_new, before }
 }
 
+/// The method that the next start settles for; the default one where it would measure first, since that chooses among those that work.
+pub(super) fn expected(data_dir: &Path, choice: FlushChoice) -> FlushMethod {
+    match choice {
+        FlushChoice::Fixed(method) => method,
+        FlushChoice::Auto { any_flush } => {
+            let note = FlushNote::read(data_dir).filter(|note| !note.measured.is_empty());
+            note.map_or_else(FlushMethod::default, |note| choose(&note.figures(), any_flush).0)
+        }
+    }
+}
+
 /// The fastest of what was measured: by the median, since that is what a session in `sync` waits for; where medians are near to each other, by
 /// p99; where that says nothing either, the first, since the page cache serves resends. A busy volume that gave time for a few appends has to
 /// show a difference by factors.

@@ -17,7 +17,7 @@ use super::home;
 use super::lock::DirectoryLock;
 use super::manifest::LastUse;
 use super::open::open_files;
-use super::recovery::sessions_of;
+use super::recovery::see;
 use super::ring_file::{self, RingIdentity, ring_path};
 use super::{
     FileStorage, Geometry, Journal, Manifest, ManifestError, Mode, OpenError, RecordHeader, Recovered,
@@ -86,8 +86,8 @@ impl Standings {
         let mut found = Vec::new();
         while found.len() < rings.len() {
             let ring = rings[found.len()].as_ref();
-            match sessions_of(&storage, &here, found.len() as u16, ring)? {
-                Ok(sessions) => found.push(sessions),
+            match see(&storage, &here, found.len() as u16, ring)? {
+                Ok(seen) => found.push(seen.sessions),
                 // As a start would see it.
                 Err(newer) => {
                     here.know_of(newer.incarnation);
@@ -106,7 +106,7 @@ impl Standings {
 }
 
 /// This directory's ring, locked. One that cannot be opened, or that serves another directory, adds nothing to what the segments say.
-fn ring_of(ring_dir: &Path, manifest: &Manifest, journal: u16) -> Result<Option<RingMemory>, OpenError> {
+pub(super) fn ring_of(ring_dir: &Path, manifest: &Manifest, journal: u16) -> Result<Option<RingMemory>, OpenError> {
     let path = ring_path(ring_dir, manifest.timeline, journal);
     if ring_file::look(&path, manifest, journal).is_none_or(|found| found.identity == RingIdentity::OtherHome) {
         return Ok(None);

@@ -169,6 +169,10 @@ impl Running {
         assert!(done.success());
     }
 
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("the child is ours").is_some()
+    }
+
     /// Waits until it has ended by itself, and has said everything.
     pub fn until_ended(&mut self) -> (ExitStatus, String) {
         const STEP: Duration = Duration::from_millis(5);

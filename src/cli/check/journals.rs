@@ -2,14 +2,15 @@
 //!
 //! The manifest is read and the lock is tried for a moment; an engine that starts in that moment waits for longer.
 
-use std::fs;
+use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 
 use super::machine::Findings;
-use crate::journal::inspect::{Holder, holder};
+use crate::application::Application;
+use crate::cli::run::BuiltIn;
+use crate::engine::{Directory, Environment, StartError, check_found};
 use crate::journal::{
-    FileStorage, FlushNote, Geometry, Manifest, ManifestError, Storage, stranger_in, why_held, why_to_hold,
+    FileStorage, FlushNote, Manifest, ManifestError, OpenError, Preview, Storage, preview, stranger_in, why_held,
 };
 use crate::sys::file::{open_private, read_small, try_lock};
 
@@ -17,10 +18,67 @@ const KEY: &str = "engine.data_dir";
 
 impl Findings<'_> {
     pub(super) fn journals(&mut self) {
-        self.manifest();
-        self.held();
-        self.lock();
+        let is_usable = self.manifest();
+        let is_held = self.held();
+        // Taken before anything is read, so that no engine starts over what is looked at.
+        let lock = self.lock();
+        if is_usable && !is_held && lock.is_some() {
+            self.preview();
+        }
+        drop(lock);
         self.flush_method();
+    }
+
+    /// What a start would find, unless an engine runs here.
+    fn preview(&mut self) {
+        let settings = self.settings();
+        match preview(&settings) {
+            Ok(found) => self.found(&found),
+            Err(OpenError::Held { why, .. }) => {
+                let shown = self.config.engine.data_dir.display();
+                let mend = format!("`fixring recover --restored --data-dir {shown}` shows its sessions");
+                self.wrong(KEY, format!("a start will hold it: {why}"), mend);
+            }
+            // The journal's errors say their remedy themselves.
+            Err(error @ (OpenError::Ring(_) | OpenError::RingInUse { .. })) => {
+                self.wrong("persistence.ring_dir", error.to_string(), "")
+            }
+            Err(error) => self.wrong(KEY, error.to_string(), ""),
+        }
+    }
+
+    /// Whether the engine can go on with the sessions and the state that the journals hold.
+    fn found(&mut self, found: &Preview) {
+        let config = self.config;
+        let geometry = self.settings().geometry;
+        let directory = Directory::new(config);
+        for journal in &found.journals {
+            let number = journal.number;
+            self.overwrites = self.overwrites.or(journal.overwrites.map(|segment| (number, segment)));
+            if let Err(error) = check_found(config, &directory, geometry, number, &journal.sessions) {
+                // Its place is its beginning, and so is a finding's.
+                let (key, error) = match error {
+                    StartError::LivesElsewhere { .. } => ("session", error),
+                    error => (KEY, error),
+                };
+                self.wrong(key, error.to_string(), "");
+            }
+            let environment = Environment {
+                journal: number,
+                incarnation: 0,
+                snapshot_bytes_max: geometry.snapshot_bytes_max() as u32,
+            };
+            let mut application = BuiltIn::new(config.engine.application, environment);
+            if !journal.snapshot.is_empty()
+                && let Err(error) = application.restore(&journal.snapshot)
+            {
+                self.wrong("engine.application", StartError::Application { journal: number, error }.to_string(), "");
+            }
+        }
+        if !found.journals.is_empty() {
+            let sessions: usize = found.journals.iter().map(|journal| journal.sessions.len()).sum();
+            self.ok(KEY, format!("its journals can be gone on with: {sessions} sessions"));
+        }
     }
 
     /// What is written down of how the volume is made durable, which the next start goes by where the method is `auto`.
@@ -40,48 +98,40 @@ impl Findings<'_> {
         }
     }
 
-    fn manifest(&mut self) {
-        let persistence = &self.config.persistence;
-        let mut geometry = Geometry {
-            journals: self.config.engine.placement.worker_count() as u16,
-            ring_bytes: persistence.ring_bytes,
-            segment_bytes: persistence.segment_bytes,
-            segments: persistence.segments,
-        };
-        let manifest = match FileStorage::open(&self.config.engine.data_dir, geometry).manifest() {
+    /// Whether there is a manifest that fits, or none where none has to be.
+    fn manifest(&mut self) -> bool {
+        let mut settings = self.settings();
+        let manifest = match FileStorage::open(&settings.data_dir, settings.geometry).manifest() {
             Ok(None) => {
-                if let Some(name) = stranger_in(&self.config.engine.data_dir) {
+                let stranger = stranger_in(&self.config.engine.data_dir);
+                if let Some(name) = &stranger {
                     let what = format!("it holds {name:?} and no manifest, so it is no data directory of fixring");
                     self.wrong(KEY, what, "name a new or an empty one");
                 }
-                return;
+                return stranger.is_none();
             }
             Ok(Some(bytes)) => Manifest::of_text(&bytes),
             Err(error) => {
                 self.wrong(KEY, error.to_string(), "let this user read what is in the data directory");
-                return;
+                return false;
             }
         };
-        // The journal's errors say their mend themselves.
+        // The journal's errors say their remedy themselves.
         let manifest = match manifest {
             Ok(manifest) => manifest,
-            Err(error) => return self.wrong(KEY, error.to_string(), ""),
+            Err(error) => {
+                self.wrong(KEY, error.to_string(), "");
+                return false;
+            }
         };
         // Workers adopt journals, so their number may differ; the directory's own counts.
-        geometry.journals = manifest.geometry.journals;
-        self.journal_count = geometry.journals.into();
-        let prefix = format!("fixring-{}-", manifest.uuid);
-        for entry in fs::read_dir(&persistence.ring_dir).into_iter().flatten().flatten() {
-            if entry.file_name().to_string_lossy().starts_with(&prefix)
-                && let Ok(metadata) = entry.metadata()
-            {
-                self.ring_bytes_held += metadata.blocks() * 512;
-            }
-        }
-        match manifest.check(geometry) {
+        settings.geometry.journals = manifest.geometry.journals;
+        self.journal_count = manifest.geometry.journals.into();
+        match manifest.check(settings.geometry) {
             Ok(()) => {
-                let (count, incarnation) = (geometry.journals, manifest.incarnation);
+                let (count, incarnation) = (manifest.geometry.journals, manifest.incarnation);
                 self.ok(KEY, format!("journals: {count}, incarnation: {incarnation}, uuid: {}", manifest.uuid));
+                return true;
             }
             Err(ManifestError::Differs { key, fixed, configured }) => self.wrong(
                 key,
@@ -90,45 +140,32 @@ impl Findings<'_> {
             ),
             Err(error) => self.wrong(KEY, error.to_string(), ""),
         }
+        false
     }
 
-    fn held(&mut self) {
+    fn held(&mut self) -> bool {
         // A manifest that cannot be read is a finding already.
-        if let Ok(Some(why)) = why_held(&self.config.engine.data_dir) {
-            let shown = self.config.engine.data_dir.display();
-            let mend = format!("`fixring recover --restored --data-dir {shown}` shows its sessions and frees it");
-            return self.wrong(KEY, format!("it is held: {why}"), mend);
-        }
-        self.what_will_hold();
+        let Ok(Some(why)) = why_held(&self.config.engine.data_dir) else { return false };
+        let shown = self.config.engine.data_dir.display();
+        let mend = format!("`fixring recover --restored --data-dir {shown}` shows its sessions and frees it");
+        self.wrong(KEY, format!("it is held: {why}"), mend);
+        true
     }
 
-    /// What a start would find that holds the directory, or whose ring it would want. Nothing is said of one that an engine runs on.
-    fn what_will_hold(&mut self) {
-        let data_dir = &self.config.engine.data_dir;
-        let bytes = FileStorage::open(data_dir, Geometry::default()).manifest();
-        let manifest = bytes.ok().flatten().and_then(|bytes| Manifest::of_text(&bytes).ok());
-        let Some(manifest) = manifest.filter(|_| holder(data_dir) == Holder::Nobody) else { return };
-        match why_to_hold(&manifest, data_dir, &self.config.persistence.ring_dir) {
-            Ok(None) => {}
-            Ok(Some(why)) => {
-                let mend = format!("`fixring recover --restored --data-dir {}` shows its sessions", data_dir.display());
-                self.wrong(KEY, format!("a start will hold it: {why}"), mend);
-            }
-            // The journal's errors say their remedy themselves.
-            Err(error) => self.wrong(KEY, error.to_string(), ""),
-        }
-    }
-
-    fn lock(&mut self) {
+    /// The lock's file, locked where there is one; `None` where it cannot be had.
+    fn lock(&mut self) -> Option<Option<File>> {
         let path = self.config.engine.data_dir.join("lock");
         let outcome = match open_private(&path, false) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Some(None),
             Err(error) => Err(error),
-            Ok(file) => try_lock(&file),
+            Ok(file) => try_lock(&file).map(|is_taken| is_taken.then_some(file)),
         };
         match outcome {
-            Ok(true) => self.ok(KEY, "no process uses it"),
-            Ok(false) => {
+            Ok(Some(file)) => {
+                self.ok(KEY, "no process uses it");
+                return Some(Some(file));
+            }
+            Ok(None) => {
                 let pid = read_small(&path, 64).unwrap_or_default();
                 let pid = String::from_utf8_lossy(&pid);
                 let pid = pid.trim();
@@ -140,6 +177,7 @@ impl Findings<'_> {
                 self.wrong(KEY, format!("{} cannot be opened: {error}", path.display()), "run as the user that made it")
             }
         }
+        None
     }
 }
 
@@ -149,9 +187,11 @@ mod tests {
         check_machine,
         tests::{fitting, wrong},
     };
+    use std::fs;
+
     use super::*;
     use crate::config::{Config, Placement};
-    use crate::journal::{DirectoryLock, FlushMethod, Opened, Settings, open};
+    use crate::journal::{DirectoryLock, FlushMethod, Geometry, Opened, Settings, open};
 
     fn create(config: &Config) -> Opened<FileStorage> {
         let persistence = &config.persistence;
@@ -211,7 +251,7 @@ mod tests {
         let findings = check_machine(&config);
         assert_eq!(wrong(&config), [""; 0]);
         let of = |what: &str| findings.iter().any(|finding| finding.what.ends_with(what));
-        assert!(of("and 0B of rings to be made") && of("and 0B of segments to be made"), "{findings:#?}");
+        assert!(of("and 0B of rings and segments to be made") && of("and 0B of segments to be made"), "{findings:#?}");
     }
 
     #[test]

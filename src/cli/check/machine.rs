@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use super::{Finding, Level};
 use crate::config::{Config, Placement, Wait, format_bytes};
-use crate::journal::{Allowed, Filesystem, mount_of};
+use crate::engine::journal_settings;
+use crate::journal::{Allowed, Filesystem, Needed, Settings, mount_of};
 use crate::sys::file::{effective_user, space};
 use crate::sys::open_files::limits;
+use crate::transport::tcp::bind;
 
 /// Files that the process needs beside its connections and journals: sockets that listen, logs, health and metrics.
 const OTHER_FILES: u64 = 128;
-/// How many entries of the data directory are looked at for the space that it holds already.
-const ENTRIES_MAX: usize = 100_000;
 
 /// Everything that only this machine can tell.
 pub fn check_machine(config: &Config) -> Vec<Finding> {
@@ -40,14 +40,19 @@ pub(super) struct Findings<'c> {
     pub found: Vec<Finding>,
     /// One a worker in a new data directory; an old one says how many it has.
     pub journal_count: u64,
-    /// Space of the ring directory that this data directory's rings hold already.
-    pub ring_bytes_held: u64,
+    /// A journal and the segment of it that the next start overwrites, which a required archive has to take first.
+    pub overwrites: Option<(u16, u64)>,
 }
 
 impl<'c> Findings<'c> {
     pub fn new(config: &'c Config) -> Findings<'c> {
         let journal_count = config.engine.placement.worker_count().into();
-        Findings { config, found: Vec::new(), journal_count, ring_bytes_held: 0 }
+        Findings { config, found: Vec::new(), journal_count, overwrites: None }
+    }
+
+    /// The journals' settings, with as many journals as the data directory has.
+    pub fn settings(&self) -> Settings {
+        journal_settings(self.config, self.journal_count as u16)
     }
 
     fn add(&mut self, level: Level, key: &str, what: String, mend: String) {
@@ -154,14 +159,9 @@ impl<'c> Findings<'c> {
             self.journals();
         }
         self.filesystem(KEY, &existing);
-        let needed = config
-            .persistence
-            .segment_bytes
-            .saturating_mul(config.persistence.segments.into())
-            .saturating_mul(self.journal_count);
-        let held = if existing == *data_dir { allocated_bytes(data_dir) } else { 0 };
+        let needed = Needed::of(&self.settings()).segments_bytes;
         let mend = "make room, or lower persistence.segments or segment_bytes";
-        self.room(KEY, &existing, needed.saturating_sub(held), "segments", mend);
+        self.room(KEY, &existing, needed, "segments", mend);
     }
 
     /// Whether what the data directory lies on can keep what the journal promises.
@@ -269,9 +269,20 @@ impl<'c> Findings<'c> {
                  medium Memory)",
             ),
         }
-        let needed = config.persistence.ring_bytes.saturating_mul(self.journal_count);
+        let needed = Needed::of(&self.settings());
         let mend = "make room (in a pod: raise the sizeLimit of the emptyDir), or lower persistence.ring_bytes";
-        self.room(KEY, &existing, needed.saturating_sub(self.ring_bytes_held), "rings", mend);
+        let is_same = |data_dir: &Path| {
+            let data = fs::metadata(nearest(data_dir)).map(|metadata| metadata.dev()).ok();
+            data.is_some() && data == device
+        };
+        // Segments are made first.
+        match is_same(&config.engine.data_dir) {
+            true => {
+                let both = needed.rings_bytes.saturating_add(needed.segments_bytes);
+                self.room(KEY, &existing, both, "rings and segments", mend);
+            }
+            false => self.room(KEY, &existing, needed.rings_bytes, "rings", mend),
+        }
     }
 
     fn room(&mut self, key: &str, path: &Path, needed: u64, what: &str, mend: &str) {
@@ -297,20 +308,25 @@ impl<'c> Findings<'c> {
         }
     }
 
+    /// All at once, as the engine has them.
     fn ports(&mut self) {
         let config = self.config;
-        if let Some(listen) = config.control.listen {
-            self.port("control.listen", listen);
-        }
+        let mut bound = Vec::new();
         for (index, acceptor) in config.acceptors.iter().enumerate() {
-            self.port(&format!("acceptor[{index}].listen"), acceptor.listen);
+            bound.extend(self.port(&format!("acceptor[{index}].listen"), acceptor.listen));
+        }
+        if let Some(listen) = config.control.listen {
+            bound.extend(self.port("control.listen", listen));
         }
     }
 
-    /// Binds it as the engine would, and lets it go at once.
-    fn port(&mut self, key: &str, listen: SocketAddr) {
-        match TcpListener::bind(listen) {
-            Ok(_) => self.ok(key, format!("{listen} is free")),
+    /// Binds it as the engine would.
+    fn port(&mut self, key: &str, listen: SocketAddr) -> Option<TcpListener> {
+        match bind(listen) {
+            Ok(listener) => {
+                self.ok(key, format!("{listen} is free"));
+                return Some(listener);
+            }
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 let port = listen.port();
                 self.wrong(
@@ -330,12 +346,18 @@ impl<'c> Findings<'c> {
                 "use an address of this machine; `ip address` lists them",
             ),
         }
+        None
     }
 }
 
 /// Makes an unnamed file and lets it go.
 pub(super) fn writable(directory: &Path) -> io::Result<()> {
     tempfile::tempfile_in(directory).map(drop)
+}
+
+/// The path itself, or where it does not exist the directory that it would be made in.
+fn nearest(path: &Path) -> PathBuf {
+    if path.exists() { path.to_path_buf() } else { nearest_existing(path) }
 }
 
 /// The directory in which the first missing part of a path would be made.
@@ -346,29 +368,6 @@ fn nearest_existing(path: &Path) -> PathBuf {
         .find(|ancestor| ancestor.is_dir())
         .unwrap_or(Path::new("/"))
         .to_path_buf()
-}
-
-/// What the files below a directory take of their volume.
-fn allocated_bytes(directory: &Path) -> u64 {
-    let mut bytes = 0u64;
-    let mut left = ENTRIES_MAX;
-    let mut directories = vec![directory.to_path_buf()];
-    while let Some(directory) = directories.pop() {
-        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
-            left -= 1;
-            if left == 0 {
-                return bytes;
-            }
-            // Of a link itself, so that no loop is walked.
-            match entry.metadata() {
-                Ok(metadata) if metadata.is_dir() => directories.push(entry.path()),
-                // st_blocks counts 512 bytes, whatever the block size of the volume.
-                Ok(metadata) if metadata.is_file() => bytes += metadata.blocks() * 512,
-                _ => {}
-            }
-        }
-    }
-    bytes
 }
 
 /// Open files that an engine may come to need: each worker's connections, each journal's segments for its flusher and for resends.
@@ -487,17 +486,10 @@ pub(super) mod tests {
         let wrong = wrong(&config);
         assert_eq!(wrong.len(), 2, "{wrong:#?}");
         assert!(wrong[0].contains(&format!("{}GiB of segments are to be made", 3 << 20)), "{wrong:#?}");
-        assert!(wrong[1].contains("of rings are to be made") && wrong[1].contains("lower persistence.ring_bytes"));
-    }
-
-    #[test]
-    fn segments_that_are_there_already_need_no_room() {
-        let directory = tempfile::tempdir().unwrap();
-        let data_dir = directory.path().join("data");
-        fs::create_dir_all(data_dir.join("journal")).unwrap();
-        fs::write(data_dir.join("journal/segment"), vec![1u8; 1 << 20]).unwrap();
-        assert!(allocated_bytes(&data_dir) >= 1 << 20);
-        assert!(allocated_bytes(&data_dir) < 2 << 20);
+        assert!(
+            wrong[1].contains("of rings and segments are to be made")
+                && wrong[1].contains("lower persistence.ring_bytes")
+        );
     }
 
     #[test]

@@ -70,6 +70,9 @@ impl Findings<'_> {
                 false => Err(std::io::ErrorKind::NotADirectory.into()),
             }) {
                 Ok(()) => self.ok(KEY, format!("{shown} can be written to")),
+                Err(error) if persistence.archive_required && self.overwrites.is_some() => {
+                    self.refused(KEY, &format!("{shown} cannot be written to ({error})"));
+                }
                 Err(error) => self.warning(
                     KEY,
                     format!("{shown} cannot be written to ({error}), so {then}"),
@@ -81,12 +84,26 @@ impl Findings<'_> {
             const KEY: &str = "persistence.archive_command";
             match executable(program) {
                 Some(path) => self.ok(KEY, format!("{} can be run", path.display())),
+                None if persistence.archive_required && self.overwrites.is_some() => {
+                    self.refused(KEY, &format!("{program} is no program that can be run"));
+                }
                 None => {
                     let what = format!("{program} is no program that can be run, so {then}");
                     self.warning(KEY, what, "name it by its whole path, and make it executable");
                 }
             }
         }
+    }
+}
+
+impl Findings<'_> {
+    /// The ring holds more than the segments, and recovery overwrites the oldest one with it.
+    fn refused(&mut self, key: &str, what: &str) {
+        let Some((journal, segment)) = self.overwrites else { return };
+        let what =
+            format!("{what}, and a start would overwrite segment {segment} of journal {journal}, so it is refused");
+        let mend = "give the archive back, or set persistence.archive_required = false and lose that segment";
+        self.wrong(key, what, mend);
     }
 }
 

@@ -232,6 +232,20 @@ impl<S: Storage> Archiver<S> {
     }
 }
 
+/// The segment that recovery overwrites when it carries a ring to the segments.
+pub(super) fn overwritten_by_recovery<S: Storage>(
+    storage: &S,
+    manifest: &Manifest,
+    journal: u16,
+    ring_appended: u64,
+) -> Result<Option<u64>, StorageError> {
+    let geometry = manifest.geometry;
+    let heads = find_heads(storage, manifest, journal)?;
+    let Some(next) = heads.first().map(|newest| newest + 1) else { return Ok(None) };
+    let oldest = next.checked_sub(geometry.segments.into()).filter(|oldest| heads.contains(oldest));
+    Ok(oldest.filter(|_| ring_appended > next * geometry.segment_bytes))
+}
+
 /// Before recovery carries a ring to the segments and in doing so overwrites the journal's oldest one: archives that one, if the target does
 /// not have it. `pause` is called between steps and answers the time in ns.
 pub fn archive_before_recovery<S: Storage>(
@@ -242,12 +256,8 @@ pub fn archive_before_recovery<S: Storage>(
     target: &mut dyn ArchiveTarget,
     mut pause: impl FnMut() -> u64,
 ) -> Result<Option<SealedSegment>, ArchiveError> {
-    let geometry = manifest.geometry;
-    let heads = find_heads(storage, manifest, journal)?;
-    let Some(next) = heads.first().map(|newest| newest + 1) else { return Ok(None) };
-    let oldest = next.checked_sub(geometry.segments.into()).filter(|oldest| heads.contains(oldest));
-    let Some(oldest) = oldest.filter(|_| ring_appended > next * geometry.segment_bytes) else { return Ok(None) };
-    let mut source = Source::new(storage.clone(), geometry, (manifest.uuid, manifest.timeline), journal);
+    let Some(oldest) = overwritten_by_recovery(storage, manifest, journal, ring_appended)? else { return Ok(None) };
+    let mut source = Source::new(storage.clone(), manifest.geometry, (manifest.uuid, manifest.timeline), journal);
     let segment = source.sealed(oldest)?;
     let holding = target.holding(&segment).map_err(|error| ArchiveError::Target(segment.clone(), error))?;
     if holding == Holding::Whole {

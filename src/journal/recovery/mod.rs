@@ -291,14 +291,21 @@ fn raise(scan: &mut Scan, damage: &Damage) -> Vec<(u32, bool)> {
     raised
 }
 
-/// The sessions as segments and ring state them, or as what lies behind a damaged place proves; or a start that the manifest does not know of.
-/// Nothing is changed.
-pub(super) fn sessions_of<S: Storage>(
+/// What segments and ring of a journal say, for who starts nothing.
+pub(super) struct Seen {
+    pub sessions: Vec<RecoveredSession>,
+    pub snapshot: Vec<u8>,
+    /// Why a start would hold the directory. The sessions' numbers are then what lies behind the damaged place proves.
+    pub damage: Option<String>,
+}
+
+/// What segments and ring say; or a start that the manifest does not know of. Nothing is changed.
+pub(super) fn see<S: Storage>(
     storage: &S,
     manifest: &Manifest,
     journal: u16,
     ring: Option<&RingMemory>,
-) -> Result<Result<Vec<RecoveredSession>, Newer>, OpenError> {
+) -> Result<Result<Seen, Newer>, OpenError> {
     let mut look = match look(storage, manifest, journal, ring, || 0)? {
         Ok(look) => look,
         Err(newer) => return Ok(Err(newer)),
@@ -306,7 +313,11 @@ pub(super) fn sessions_of<S: Storage>(
     if let Some(damage) = &look.damage {
         raise(&mut look.scan, damage);
     }
-    Ok(Ok(look.scan.sessions.into_values().collect()))
+    Ok(Ok(Seen {
+        sessions: look.scan.sessions.into_values().collect(),
+        snapshot: look.scan.snapshot,
+        damage: look.damage.map(|damage| damage.why),
+    }))
 }
 
 /// A scan, how many newer heads were not whole, and what was read from the ring.

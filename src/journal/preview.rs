@@ -1,0 +1,98 @@
+//! What a start would find in a data directory that no engine runs on, with nothing changed: for `fixring check`.
+//!
+//! It takes the steps of [`super::open`] with the same code, up to the first that would write.
+
+use std::path::Path;
+
+use crate::sys::file;
+use crate::sys::ring::{PAGE_BYTES, RingMemory};
+
+use super::archive::overwritten_by_recovery;
+use super::flush_note;
+use super::held::why_to_hold;
+use super::restore::ring_of;
+use super::ring_file::ring_path;
+use super::{FileStorage, LastUse, Manifest, OpenError, RecoveredSession, Settings};
+use super::{device, home, recovery};
+
+/// What the journals of a data directory hold.
+pub struct Preview {
+    pub journals: Vec<PreviewedJournal>,
+}
+
+pub struct PreviewedJournal {
+    pub number: u16,
+    pub sessions: Vec<RecoveredSession>,
+    /// The application's state; empty in a new journal.
+    pub snapshot: Vec<u8>,
+    /// The segment that recovery would overwrite, which a required archive has to take first.
+    pub overwrites: Option<u64>,
+}
+
+/// Reads the journals as a start would. Each error is the one that the start would end with.
+pub fn preview(settings: &Settings) -> Result<Preview, OpenError> {
+    let Settings { data_dir, ring_dir, geometry, .. } = settings;
+    let storage = FileStorage::open(data_dir, *geometry);
+    let Some(manifest) = Manifest::read(&storage)?.transpose()? else {
+        storage.check_unused()?;
+        return Ok(Preview { journals: Vec::new() });
+    };
+    manifest.check(*geometry)?;
+    let held = |why: String| OpenError::Held { data_dir: data_dir.clone(), why };
+    if let Some(why) = why_to_hold(&manifest, data_dir, ring_dir)? {
+        return Err(held(why));
+    }
+    storage.check_lengths(manifest.incarnation)?;
+    storage.check_openable(flush_note::expected(data_dir, settings.flush_method))?;
+    storage.open_segments()?;
+    let last_use = LastUse {
+        device: device::identities_below(data_dir),
+        home: home::of(data_dir, manifest.geometry.journals),
+        ..manifest.last_use.clone()
+    };
+    let here = Manifest { last_use, ..manifest };
+    let mut journals = Vec::new();
+    let mut damage = Vec::new();
+    for number in 0..here.geometry.journals {
+        check_ring(ring_dir, &here, number)?;
+        let ring = ring_of(ring_dir, &here, number)?;
+        let seen = recovery::see(&storage, &here, number, ring.as_ref())?.map_err(|newer| held(newer.why))?;
+        damage.extend(seen.damage);
+        let appended = ring.as_ref().map_or(0, |ring: &RingMemory| ring.marks().appended);
+        let overwrites = overwritten_by_recovery(&storage, &here, number, appended)?;
+        journals.push(PreviewedJournal { number, sessions: seen.sessions, snapshot: seen.snapshot, overwrites });
+    }
+    if damage.is_empty() { Ok(Preview { journals }) } else { Err(held(damage.join("; "))) }
+}
+
+/// A ring's file that is there has to be one that this user can open and nobody else.
+fn check_ring(ring_dir: &Path, manifest: &Manifest, journal: u16) -> Result<(), OpenError> {
+    let path = ring_path(ring_dir, manifest.timeline, journal);
+    match file::open_private(&path, false) {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(super::ring_file::failed(&path, journal, "it cannot be opened", error)),
+    }
+}
+
+/// What a start takes of the volume and of shared memory, beyond what the directory and its rings hold already.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needed {
+    pub segments_bytes: u64,
+    pub rings_bytes: u64,
+}
+
+impl Needed {
+    pub fn of(settings: &Settings) -> Self {
+        let Settings { data_dir, ring_dir, geometry, .. } = settings;
+        let storage = FileStorage::open(data_dir, *geometry);
+        let manifest = Manifest::read(&storage).ok().flatten().and_then(Result::ok);
+        let ring_bytes = PAGE_BYTES + geometry.ring_bytes;
+        let held_bytes = |journal| {
+            let timeline = manifest.as_ref().map(|manifest| manifest.timeline);
+            timeline.map_or(0, |timeline| file::held_bytes(&ring_path(ring_dir, timeline, journal)))
+        };
+        let missing = (0..geometry.journals).map(|journal| ring_bytes.saturating_sub(held_bytes(journal)));
+        Self { segments_bytes: storage.missing_bytes(), rings_bytes: missing.fold(0, u64::saturating_add) }
+    }
+}
