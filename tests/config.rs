@@ -233,6 +233,8 @@ fn every_default_can_be_changed() {
         ("group_counts = true", "group_counts = false"),
         ("group_order = true", "group_order = false"),
         ("section_order = true", "section_order = false"),
+        ("reject_invalid = true", "reject_invalid = false"),
+        ("extension_packs = false", "extension_packs = true"),
         ("comp_ids = true", "comp_ids = false"),
         ("orig_sending_time = true", "orig_sending_time = false"),
         ("default_appl_ver_id = \"9\"", "default_appl_ver_id = \"7\""),
@@ -248,6 +250,20 @@ fn every_default_can_be_changed() {
     // The role is one that cannot change alone; the initiator's test has it. The validation is a table of those above.
     let (set, _) = keys_in(TEMPLATE);
     assert_eq!(set.len(), changes.len() + 2);
+}
+
+#[test]
+fn a_default_appl_ver_id_is_a_number_or_the_name_of_a_version() {
+    let with = |value: &str| {
+        INITIATOR.replace("\"FIX.4.4\"", "\"FIXT.1.1\"") + &format!("\ndefault_appl_ver_id = \"{value}\"\n")
+    };
+    for (value, number) in [("9", "9"), ("FIX.5.0SP2", "9"), ("FIX50SP2", "9"), ("FIX.5.0", "7"), ("FIX.4.4", "6")] {
+        assert_eq!(parse(&with(value)).sessions[0].default_appl_ver_id, number, "{value}");
+    }
+    for value in ["", "10", "1", "FIXT.1.1", "FIX.6.0"] {
+        let errors = Config::parse(&with(value), "x").unwrap_err().to_string();
+        assert!(errors.contains("default_appl_ver_id") && errors.contains("FIX.5.0SP2"), "{errors}");
+    }
 }
 
 #[test]

@@ -212,7 +212,7 @@ fn a_file_of_quickfix_go_becomes_the_configuration_that_it_means() {
     let hours = "schedule = { start = \"00:00:00\", end = \"00:00:00\", reset = \"17:00:00\", zone = \
                  \"America/New_York\" }";
     assert_line(&imported, "schedule", hours);
-    assert_line(&imported, "validation", "validation = { enabled = false }");
+    assert_line(&imported, "validation", "validation = { reject_invalid = false }");
     assert_eq!(fate(&imported, 7).fate, Fate::Carried("session.target_comp_id".into()), "DynamicSessions");
     assert_eq!(fate(&imported, 24).text, "not a QuickFIX setting that is known");
     assert!(fate(&imported, 30).text.contains("each identity is one session"));

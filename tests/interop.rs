@@ -235,11 +235,6 @@ fn what_the_counterparty_sends_comes_back_from_echo(version: &Version) {
     });
     bench.peer.until(mark, "the answer", |event| is_out(event, "8"));
     bench.until_refused(version, mark);
-    if version.appl_ver_id.is_some() {
-        // The echo says DefaultApplVerID(1137) there, which no dictionary has: see its `refuse`.
-        bench.peer.until(mark, "QuickFIX's Reject(3)", |event| is_out(event, "3"));
-        bench.rejected_by_quickfix = 1;
-    }
     // A repeating group comes back as it was.
     bench.peer.command("news lines");
     bench.peer.until(mark, "the news, sent back", |event| {

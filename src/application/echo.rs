@@ -1,4 +1,4 @@
-//! `application = "echo"`: returns every application message to its sender, the body unchanged.
+//! `application = "echo"`: returns every application message to its sender, the body unchanged, empty fields included.
 //!
 //! A message with PossResend(97) that has been returned before is not returned again. What only a venue sends, in answer
 //! to something, is refused instead, or left alone: two echoes would send it to and fro for ever.
@@ -73,24 +73,6 @@ fn identity(session: SessionNumber, epoch: u32, message: &Message<'_>) -> u64 {
     hasher.finish()
 }
 
-/// Over FIXT.1.1 the suites that this application is for expect a DefaultApplVerID(1137) in the refusal, since the engine
-/// that they come from says it there. No standard does, so that only this application has it.
-fn refuse(session: &mut Handle<'_>, message: &Message<'_>) -> Result<u64, SendError> {
-    let reason = BusinessRejectReason::UnsupportedMessageType;
-    match session.default_appl_ver_id() {
-        None => session.reject(message, reason, ""),
-        Some(default_appl_ver_id) => {
-            let ref_seq_num = message.uint(tags::MSG_SEQ_NUM).flatten().unwrap_or(0);
-            session.send(b"j", |body| {
-                body.uint(tags::REF_SEQ_NUM, ref_seq_num).bytes(tags::TEXT, reason.text());
-                body.bytes(tags::REF_MSG_TYPE, message.msg_type());
-                body.uint(tags::BUSINESS_REJECT_REASON, u64::from(reason.code()));
-                body.bytes(tags::DEFAULT_APPL_VER_ID, default_appl_ver_id);
-            })
-        }
-    }
-}
-
 /// Standard header and trailer fields that the session writes itself or that have the route; all others are the body.
 fn is_header_or_trailer(tag: u32) -> bool {
     matches!(
@@ -126,7 +108,7 @@ impl Application for Echo {
             // An answer to an answer would be answered in turn.
             b"j" => return,
             // ExecutionReport and OrderCancelReject.
-            b"8" | b"9" => refuse(session, message),
+            b"8" | b"9" => session.reject(message, BusinessRejectReason::UnsupportedMessageType, ""),
             msg_type => {
                 let is_new = self.seen.insert(identity(session.session(), session.epoch(), message));
                 if delivery.poss_resend && !is_new {
@@ -137,7 +119,7 @@ impl Application for Echo {
                         body.bool(tags::POSS_RESEND, true);
                     }
                     for field in message.fields().filter(|field| !is_header_or_trailer(field.tag)) {
-                        body.bytes(field.tag, field.value);
+                        body.received(field);
                     }
                 })
             }

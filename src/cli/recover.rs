@@ -14,7 +14,7 @@ use super::Exit;
 use super::run::{BuiltIn, exit_of_open, load_outline};
 use crate::application::Application;
 use crate::config::Config;
-use crate::engine::{Environment, restore};
+use crate::engine::{Environment, data_fields_of_all, restore};
 use crate::journal::{
     Decision, FileStorage, Recovered, RestoreFault, Said, Settings, Standing, Standings, decide, hold,
 };
@@ -195,10 +195,13 @@ fn snapshot(config: &Config, standings: &Standings, recovered: &Recovered<FileSt
         snapshot_bytes_max: geometry.snapshot_bytes_max() as u32,
     };
     let mut application = BuiltIn::new(config.engine.application, environment);
-    restore(&mut application, recovered, geometry.commit_bytes_max() as u32).map_err(|error| match error {
-        Ok(error) => error.0.to_string(),
-        Err(error) => error.to_string(),
-    })?;
+    let data_fields = data_fields_of_all(config);
+    restore(&mut application, recovered, geometry.commit_bytes_max() as u32, data_fields.as_ref()).map_err(
+        |error| match error {
+            Ok(error) => error.0.to_string(),
+            Err(error) => error.to_string(),
+        },
+    )?;
     let mut state = Vec::new();
     application.snapshot(&mut state);
     Ok(state)

@@ -114,6 +114,8 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "group_counts",
             "group_order",
             "section_order",
+            "reject_invalid",
+            "extension_packs",
             "comp_ids",
             "orig_sending_time",
         ],
@@ -134,8 +136,9 @@ pub(super) struct Alias {
 }
 
 /// The names that users of the QuickFIX engines know.
-pub(super) const ALIASES: [Alias; 8] = [
+pub(super) const ALIASES: [Alias; 9] = [
     of_validation("UseDataDictionary", "enabled", false),
+    of_validation("RejectInvalidMessage", "reject_invalid", false),
     of_validation("AllowUnknownMsgFields", "tags", true),
     of_validation("ValidateUserDefinedFields", "user_defined_tags", false),
     of_validation("ValidateFieldsHaveValues", "values_present", false),

@@ -272,6 +272,10 @@ pub struct ValidationConfig {
     /// Whether messages are checked by a dictionary at all.
     pub enabled: bool,
     pub checks: Checks,
+    /// What the checks find is answered with a Reject(3); otherwise it is logged, and the message taken.
+    pub reject_invalid: bool,
+    /// The standard's FIX.5.0SP2 is that of its extension packs.
+    pub extension_packs: bool,
     /// Both CompIDs of each message are the session's.
     pub comp_ids: bool,
     /// A PossDup has an OrigSendingTime(122), not later than its SendingTime(52).
@@ -280,7 +284,14 @@ pub struct ValidationConfig {
 
 impl Default for ValidationConfig {
     fn default() -> ValidationConfig {
-        ValidationConfig { enabled: true, checks: Checks::ALL, comp_ids: true, orig_sending_time: true }
+        ValidationConfig {
+            enabled: true,
+            checks: Checks::ALL,
+            reject_invalid: true,
+            extension_packs: false,
+            comp_ids: true,
+            orig_sending_time: true,
+        }
     }
 }
 

@@ -360,6 +360,7 @@ fn validation(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> ValidationC
     let Some(section) = section.table(reader, "validation", VALIDATION) else {
         return ValidationConfig::default();
     };
+    let extension_packs = section.flag(reader, "extension_packs", false);
     let mut flag = |key| section.flag_or_alias(reader, key, true);
     ValidationConfig {
         enabled: flag("enabled"),
@@ -376,6 +377,8 @@ fn validation(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> ValidationC
             group_order: flag("group_order"),
             section_order: flag("section_order"),
         },
+        reject_invalid: flag("reject_invalid"),
+        extension_packs,
         comp_ids: flag("comp_ids"),
         orig_sending_time: flag("orig_sending_time"),
     }

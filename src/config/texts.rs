@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::Pattern;
 use super::keys::{SUPPORTED_BEGIN_STRINGS, nearest};
 use super::values::Wrong;
+use crate::dictionary::Version;
 
 /// CompIDs, SubIDs and LocationIDs; as long as a session's identity may have them.
 const ID_BYTES_MAX: usize = 64;
@@ -78,15 +79,14 @@ fn check_id(text: &str) -> Result<(), Wrong> {
     Ok(())
 }
 
-/// ApplVerID(1128): FIX.4.0 is 2, FIX.5.0SP2 is 9.
+/// ApplVerID(1128), as its number or by the version's name: FIX.4.0 is 2, FIX.5.0SP2 is 9.
 pub(super) fn parse_appl_ver_id(text: &str) -> Result<String, Wrong> {
-    match text.as_bytes() {
-        [b'2'..=b'9'] => Ok(text.into()),
-        _ => Err(Wrong {
-            what: "is not an ApplVerID(1128)".into(),
-            mend: "use \"7\" for FIX.5.0, \"8\" for FIX.5.0SP1 or \"9\" for FIX.5.0SP2".into(),
-        }),
-    }
+    let named = Version::of_appl_ver_name(text).and_then(Version::appl_ver_id);
+    let number = named.and_then(|number| std::str::from_utf8(number).ok());
+    number.map(String::from).ok_or_else(|| Wrong {
+        what: "is not an ApplVerID(1128)".into(),
+        mend: "use \"FIX.5.0\" or \"7\", \"FIX.5.0SP1\" or \"8\", \"FIX.5.0SP2\" or \"9\"".into(),
+    })
 }
 
 pub(super) fn parse_username(text: &str) -> Result<String, Wrong> {

@@ -9,6 +9,7 @@
 //! session's affair. Files are read by the caller; this module sees text.
 
 mod amendments;
+mod data_pairs;
 mod export;
 mod fault;
 mod field_type;
@@ -27,6 +28,6 @@ pub use model::{
     Category, Component, ComponentIndex, DEPTH_MAX, Dictionary, EnumeratedValue, FieldDefinition, Group, Member,
     MemberKind, MessageDefinition,
 };
-pub use tables::{TableError, built_in, compile};
+pub use tables::{TableError, built_in, built_in_latest, compile};
 pub use validator::{Checks, CompileError, FixtValidator, Reason, Validator, Violation};
 pub use version::{UnknownVersion, Version};

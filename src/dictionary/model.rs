@@ -110,6 +110,17 @@ impl Dictionary {
         Self { version, fields, header, trailer, messages, components, field_names }
     }
 
+    pub(super) fn to_parts(&self) -> Parts {
+        Parts {
+            version: self.version,
+            fields: self.fields.clone(),
+            header: self.header.clone(),
+            trailer: self.trailer.clone(),
+            messages: self.messages.clone(),
+            components: self.components.clone(),
+        }
+    }
+
     pub fn version(&self) -> Version {
         self.version
     }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use super::validators::Compiled;
 use crate::config::{Config, IdentityPattern, IdentityValues, Pattern, PersistenceMode, SessionConfig, SessionRole};
-use crate::fix::SecretTags;
+use crate::dictionary::Dictionary;
+use crate::fix::{DataFields, FieldIndex, Message, ParseError, SecretTags, parse, parse_by};
 use crate::journal::{Mode, journal_of};
 use crate::schedule::Schedule;
 use crate::session::{Identity, Role, Settings, Validators};
@@ -42,6 +43,8 @@ pub struct Directory {
     /// Logon would be compared with ten thousand sessions.
     by_comp_ids: HashMap<Box<[u8]>, Vec<usize>>,
     templates: Vec<usize>,
+    /// Those of all sessions, for messages of which the session is not known yet; unset where there are none.
+    data_fields: Option<DataFields>,
 }
 
 /// BeginString(8) and both CompIDs as one key; none of them holds a SOH.
@@ -62,7 +65,13 @@ impl Directory {
             by_comp_ids.entry(comp_ids(identity)).or_default().push(*at);
         }
         let templates = (0..specs.len()).filter(|at| specs[*at].is_template).collect();
-        Self { config: config.clone(), specs, exact, by_comp_ids, templates }
+        let data_fields = data_fields_of_all(config);
+        Self { config: config.clone(), specs, exact, by_comp_ids, templates, data_fields }
+    }
+
+    /// For [`parse_of_any`].
+    pub fn data_fields(&self) -> Option<&DataFields> {
+        self.data_fields.as_ref()
     }
 
     /// The configured sessions, in a stable order, so that a new data directory numbers them the same each time.
@@ -146,6 +155,8 @@ impl SessionSpec {
             held_bytes_max: session.held_bytes_max,
             resend_requests_max: session.resend_requests_max,
             validators,
+            reject_invalid: session.validation.reject_invalid,
+            data_fields: data_fields_of(&session.dictionary),
             check_comp_ids: session.validation.comp_ids,
             check_orig_sending_time: session.validation.orig_sending_time,
             last_msg_seq_num_processed: session.last_msg_seq_num_processed,
@@ -172,6 +183,32 @@ impl SessionSpec {
             schedule: session.schedule.clone(),
             pattern: session.identity.clone(),
         }
+    }
+}
+
+/// What dictionaries declare of fields that may hold the delimiter, beyond the standard.
+pub fn data_fields_of<'d>(dictionaries: impl IntoIterator<Item = &'d Arc<Dictionary>>) -> Option<DataFields> {
+    let pairs = dictionaries.into_iter().flat_map(|dictionary| dictionary.data_pairs());
+    Some(DataFields::new(pairs)).filter(|fields| !fields.is_empty())
+}
+
+/// Those of all sessions.
+pub fn data_fields_of_all(config: &Config) -> Option<DataFields> {
+    data_fields_of(config.sessions.iter().flat_map(|session| &session.dictionary))
+}
+
+/// Reads a message by the data fields of all sessions, where it is not known whose it is. What cannot be read so may be readable by
+/// the standard's alone.
+pub fn parse_of_any<R>(
+    bytes: &[u8],
+    index: &mut FieldIndex,
+    all: Option<&DataFields>,
+    mut read: impl FnMut(&Message<'_>) -> R,
+) -> Result<R, ParseError> {
+    let read_by = parse_by(bytes, index, all).map(|message| read(&message));
+    match read_by {
+        Err(_) if all.is_some() => parse(bytes, index).map(|message| read(&message)),
+        read_by => read_by,
     }
 }
 

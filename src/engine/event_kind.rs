@@ -135,6 +135,9 @@ pub(super) fn noticed(notice: Notice) -> &'static str {
         Notice::TooLow { .. } => "the peer's MsgSeqNum is too low",
         Notice::MsgSeqNumMissing => "a message of the peer has no MsgSeqNum",
         Notice::InvalidReject { .. } => "the peer's Reject is itself not valid; it is not answered",
+        Notice::InvalidAccepted { .. } => {
+            "a message of the peer is not as the dictionary says, and was taken all the same"
+        }
         Notice::RejectSent { .. } => "a message of the peer was rejected",
         Notice::RejectReceived { .. } => "the peer rejected a message of ours",
         Notice::LogoutReceived => "the peer logs out",

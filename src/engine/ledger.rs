@@ -13,7 +13,7 @@ use super::retention::Retention;
 use super::secrets::{blanked, blanked_unparsable};
 use crate::application::{Application, Delivery, SessionNumber};
 use crate::control::{SessionCounters, Stage, WorkerTrace};
-use crate::fix::{Encoder, FieldIndex, Framing, Message, Overflow, ParseError, frame, parse, tags};
+use crate::fix::{Encoder, FieldIndex, Framing, Message, Overflow, ParseError, frame, parse_by, tags};
 use crate::journal::{
     Kind, Mode, NUMBERS_BYTES, NewRecord, Room, SessionState, StoredNumbers, Writer, flags, record_bytes,
 };
@@ -323,7 +323,7 @@ impl<A: Application> Ledger<A> {
             return;
         }
         if let Framing::Complete(_) = frame(scratch, u32::MAX)
-            && let Ok(message) = parse(scratch, index)
+            && let Ok(message) = parse_by(scratch, index, session.settings().data_fields.as_ref())
         {
             let _ = self.writer.append_bytes(NewRecord::internal(Kind::Inbound, now.utc.unix_ns), message.bytes());
             session.rehearse(&message);

@@ -36,7 +36,7 @@ mod validators;
 mod worker;
 
 pub use clock::{Clock, SystemClock};
-pub use directory::{Directory, SessionSpec};
+pub use directory::{Directory, SessionSpec, data_fields_of_all};
 pub(crate) use directory::{Identified, identified};
 pub use errors::{EngineError, StartError};
 pub use event::{Event, EventSink, events};

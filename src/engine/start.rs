@@ -12,7 +12,7 @@ use rtrb::RingBuffer;
 
 use super::archive::{Archiving, RecycleWatch, archive_first, run_archivers, target};
 use super::clock::{Clock, SystemClock};
-use super::directory::{Directory, mode_of};
+use super::directory::{Directory, mode_of, parse_of_any};
 use super::errors::{EngineError, StartError};
 use super::event::{SessionKey, events};
 use super::fence::Fence;
@@ -25,7 +25,7 @@ use super::worker::{Adopted, Limits, Mailbox, Worker};
 use crate::application::{Application, Direction, RestoreError, SessionNumber};
 use crate::config::{Config, LockMemory, Placement};
 use crate::control::{ControlServer, Phase, Shared};
-use crate::fix::{FieldIndex, parse};
+use crate::fix::{DataFields, FieldIndex};
 use crate::journal::{
     self, Allowed, FileStorage, Filesystem, FlushChoice, Geometry, Kind, Manifest, Mode, OpenError, Recovered,
     RecoveredSession, Rollback, SessionState, Storage, StorageError,
@@ -183,10 +183,12 @@ impl Engine {
             };
             let mut application = make(environment);
             log_rollbacks(&journal.recovered);
-            restore(&mut application, &journal.recovered, limits.message_bytes_max).map_err(|error| match error {
-                Ok(error) => StartError::Application { journal: journal.number, error },
-                Err(error) => StartError::Storage(error),
-            })?;
+            restore(&mut application, &journal.recovered, limits.message_bytes_max, directory.data_fields()).map_err(
+                |error| match error {
+                    Ok(error) => StartError::Application { journal: journal.number, error },
+                    Err(error) => StartError::Storage(error),
+                },
+            )?;
             let recycling = &journal.recycling;
             recycling.set_resend_hold_max(config.persistence.recycle_hold_max.as_nanos() as u64);
             watches.push(RecycleWatch::new(journal.number, Arc::clone(recycling), shared.recycling(at), log.port()));
@@ -485,11 +487,13 @@ impl Drop for Engine {
 
 /// Brings an application to where the journal ends: its snapshot, then what was stored after it.
 ///
-/// The error is the application's (`Ok`) or the storage's (`Err`).
+/// Messages are read by `data_fields`, which are those of all sessions. The error is the application's (`Ok`) or the storage's
+/// (`Err`).
 pub fn restore<A: Application, S: Storage>(
     application: &mut A,
     recovered: &Recovered<S>,
     message_bytes_max: u32,
+    data_fields: Option<&DataFields>,
 ) -> Result<(), Result<RestoreError, StorageError>> {
     if !recovered.snapshot.is_empty() {
         application.restore(&recovered.snapshot).map_err(Ok)?;
@@ -507,11 +511,13 @@ pub fn restore<A: Application, S: Storage>(
             Kind::Outbound => Direction::Outbound,
             _ => continue,
         };
-        if let Ok(message) = parse(record.payload, &mut index)
-            && !crate::session::is_admin(message.msg_type())
-        {
-            application.on_replay(SessionNumber(header.session), header.epoch, direction, &message);
-        }
+        let read = parse_of_any(record.payload, &mut index, data_fields, |message| {
+            if !crate::session::is_admin(message.msg_type()) {
+                application.on_replay(SessionNumber(header.session), header.epoch, direction, message);
+            }
+        });
+        // What cannot be read was not delivered either.
+        let _ = read;
     }
     rollbacks.for_each(|placed| application.on_rollback(SessionNumber(placed.session), placed.rollback));
     Ok(())

@@ -4,7 +4,7 @@
 use std::sync::{Arc, OnceLock};
 
 use crate::config::{Pattern, SessionConfig};
-use crate::dictionary::{self, Checks, Dictionary, FixtValidator, Validator, built_in};
+use crate::dictionary::{self, Checks, Dictionary, FixtValidator, Validator, built_in, built_in_latest};
 use crate::session::{MessageValidator, Validators, Version};
 
 /// Application versions that a FIXT.1.1 session carries where the configuration names no dictionary.
@@ -25,6 +25,7 @@ pub(super) struct Compiled {
 struct Key {
     version: Version,
     checks: Checks,
+    extension_packs: bool,
     /// Of the session's own dictionaries, those that this version uses.
     own: Vec<Arc<Dictionary>>,
 }
@@ -47,11 +48,13 @@ impl Compiled {
 
     fn validator(&mut self, version: Version, session: &SessionConfig) -> Arc<MessageValidator> {
         let own = session.dictionary.iter().filter(|dictionary| uses(version, dictionary.version())).cloned().collect();
-        let key = Key { version, checks: session.validation.checks, own };
+        // They are FIX.5.0SP2's.
+        let extension_packs = session.validation.extension_packs && version.has_default_appl_ver_id();
+        let key = Key { version, checks: session.validation.checks, extension_packs, own };
         if let Some((_, validator)) = self.validators.iter().find(|(compiled, _)| *compiled == key) {
             return Arc::clone(validator);
         }
-        let validator = if key.own.is_empty() && key.checks == Checks::ALL {
+        let validator = if key.own.is_empty() && key.checks == Checks::ALL && !key.extension_packs {
             Arc::clone(STANDARD[version as usize].get_or_init(|| Arc::new(compile(&key))))
         } else {
             Arc::new(compile(&key))
@@ -88,7 +91,8 @@ fn compile(key: &Key) -> MessageValidator {
     let applications = key.own.iter().map(|own| &**own).filter(|own| own.version().appl_ver_id().is_some());
     let mut applications: Vec<&Dictionary> = applications.collect();
     if applications.is_empty() {
-        applications = FIXT_APPLICATIONS.map(built_in).into();
+        let standard = if key.extension_packs { built_in_latest } else { built_in };
+        applications = FIXT_APPLICATIONS.map(standard).into();
     }
     MessageValidator::Fixt(FixtValidator::new(session, &applications, key.checks).expect(FITS))
 }

@@ -1,7 +1,7 @@
 //! Which fields may contain the delimiter, and which field before each says how long it is.
 //!
 //! The pairs are those of FIX.4.0 to FIX.5.0SP2 and FIXT.1.1. A pair is the same in every version that has it, so one
-//! table serves all.
+//! table serves all. What a session's dictionary declares beyond them is [`DataFields`], which only its own messages are read by.
 
 use crate::sys::simd::ShortKeySet;
 
@@ -78,6 +78,50 @@ pub fn data_tag_of_length(tag: u32) -> Option<u32> {
 /// Whether the field may contain the delimiter.
 pub fn is_data_tag(tag: u32) -> bool {
     PAIRS.iter().any(|pair| pair.1 == tag)
+}
+
+/// The length fields that a session's dictionary declares beyond the standard's, each with a data field that it announces.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DataFields {
+    /// In ascending order. A length field may stand with several data fields: the one that follows it counts.
+    pairs: Box<[(u32, u32)]>,
+}
+
+/// Every key: where a length field of three digits is not the standard's, each field is read alone.
+static ALL_SHORT_KEYS: ShortKeySet = [[u8::MAX; 16]; 3];
+
+impl DataFields {
+    /// Pairs of the standard are left out.
+    pub fn new(pairs: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        let own = pairs.into_iter().filter(|(length, data)| data_tag_of_length(*length) != Some(*data));
+        let mut pairs: Vec<_> = own.collect();
+        pairs.sort_unstable();
+        pairs.dedup();
+        Self { pairs: pairs.into() }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
+    pub fn pairs(&self) -> &[(u32, u32)] {
+        &self.pairs
+    }
+
+    pub(super) fn has_length_tag(&self, tag: u32) -> bool {
+        let at = self.pairs.partition_point(|pair| pair.0 < tag);
+        self.pairs.get(at).is_some_and(|pair| pair.0 == tag)
+    }
+
+    pub(super) fn has(&self, length_tag: u32, data_tag: u32) -> bool {
+        self.pairs.binary_search(&(length_tag, data_tag)).is_ok()
+    }
+
+    /// Keys of up to three digits that [`crate::sys::simd::short_keys`] has to ask for.
+    pub(super) fn short_keys(&self) -> &'static ShortKeySet {
+        let has_short = self.pairs.first().is_some_and(|pair| pair.0 < 1_000);
+        if has_short { &ALL_SHORT_KEYS } else { &LENGTH_TAGS_OF_THREE_DIGITS }
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::data_fields::data_tag_of_length;
 use super::value::{SecondText, ShortNumber, TIMESTAMP_BYTES_MAX, digit_count, put_digits, write_uint};
-use super::{Decimal, HeaderTemplate, Precision, SOH, UtcTimestamp, checksum, is_data_tag, tags, uint_of};
+use super::{Decimal, Field, HeaderTemplate, Precision, SOH, UtcTimestamp, checksum, is_data_tag, tags, uint_of};
 
 /// The buffer was too small for the message. Nothing of it may be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +140,14 @@ impl<'b> Encoder<'b> {
             return self.bytes_or_hidden(tag, value);
         }
         self.named_bytes(Name::of(tag), value)
+    }
+
+    /// A field of a message that was read, as it was: an empty value is kept, and so are delimiters in the data of a dictionary's own.
+    pub fn received(&mut self, field: Field<'_>) -> &mut Self {
+        if field.tag >= self.secret_from && !field.value.is_empty() {
+            return self.bytes_or_hidden(field.tag, field.value);
+        }
+        self.long(Name::of(field.tag), field.value)
     }
 
     // Apart from the tag, which the caller mostly knows when it is compiled, as of all fields below.

@@ -1,8 +1,9 @@
 //! A framed message, indexed in place: where each field's value lies, in the order of the wire.
 
+use crate::sys::simd::ShortKeySet;
 pub(crate) use crate::sys::simd::Span;
 
-use super::data_fields::{LENGTH_TAGS_OF_THREE_DIGITS, data_tag_of_length, is_length_tag};
+use super::data_fields::{DataFields, LENGTH_TAGS_OF_THREE_DIGITS, data_tag_of_length, is_length_tag};
 use super::delimiters::{TAGS_A_STEP, position_of_tag};
 use super::{Decimal, SOH, UtcTimestamp, bool_of, char_of, int_of, tags, uint_of};
 use crate::sys::simd::{KEYS_A_STEP, Positions, SCAN_BYTES, positions, short_keys};
@@ -67,8 +68,69 @@ pub struct Message<'a> {
 /// Any other bytes are safe too: they are an error, or a message that lacks what framing makes sure of. Empty values
 /// are kept (a session-level Reject names them); a data field that follows its length field may contain the delimiter.
 pub fn parse<'a>(bytes: &'a [u8], index: &'a mut FieldIndex) -> Result<Message<'a>, ParseError> {
-    let count = index.fill(bytes)?;
-    Ok(Message { bytes, tags: &index.tags[..count.next_multiple_of(TAGS_A_STEP)], spans: &index.spans[..count] })
+    let count = index.fill(bytes, &Standard)?;
+    Ok(index.message(bytes, count))
+}
+
+/// [`parse`], by a dictionary's own data fields too.
+#[inline]
+pub fn parse_by<'a>(
+    bytes: &'a [u8],
+    index: &'a mut FieldIndex,
+    own: Option<&DataFields>,
+) -> Result<Message<'a>, ParseError> {
+    match own {
+        None => parse(bytes, index),
+        Some(own) => parse_by_own(bytes, index, own),
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn parse_by_own<'a>(bytes: &'a [u8], index: &'a mut FieldIndex, own: &DataFields) -> Result<Message<'a>, ParseError> {
+    let count = index.fill(bytes, own)?;
+    Ok(index.message(bytes, count))
+}
+
+/// Which fields announce data. The reader is compiled for each, so that the standard's pays nothing for the other.
+trait Announcers {
+    fn short_keys(&self) -> &'static ShortKeySet;
+    fn is_length_tag(&self, tag: u32) -> bool;
+    fn announces(&self, length_tag: u32, data_tag: u32) -> bool;
+}
+
+struct Standard;
+
+impl Announcers for Standard {
+    #[inline(always)]
+    fn short_keys(&self) -> &'static ShortKeySet {
+        &LENGTH_TAGS_OF_THREE_DIGITS
+    }
+
+    #[inline(always)]
+    fn is_length_tag(&self, tag: u32) -> bool {
+        is_length_tag(tag)
+    }
+
+    #[inline(always)]
+    fn announces(&self, length_tag: u32, data_tag: u32) -> bool {
+        data_tag_of_length(length_tag) == Some(data_tag)
+    }
+}
+
+/// The standard's and its own.
+impl Announcers for DataFields {
+    fn short_keys(&self) -> &'static ShortKeySet {
+        DataFields::short_keys(self)
+    }
+
+    fn is_length_tag(&self, tag: u32) -> bool {
+        is_length_tag(tag) || self.has_length_tag(tag)
+    }
+
+    fn announces(&self, length_tag: u32, data_tag: u32) -> bool {
+        data_tag_of_length(length_tag) == Some(data_tag) || self.has(length_tag, data_tag)
+    }
 }
 
 /// The value of the first field with `tag` in bytes that [`parse`] refused, so that a Reject(3) can name MsgSeqNum(34)
@@ -81,11 +143,15 @@ pub fn raw_field(bytes: &[u8], tag: u32) -> Option<&[u8]> {
 }
 
 impl FieldIndex {
+    fn message<'a>(&'a self, bytes: &'a [u8], count: usize) -> Message<'a> {
+        Message { bytes, tags: &self.tags[..count.next_multiple_of(TAGS_A_STEP)], spans: &self.spans[..count] }
+    }
+
     /// Indexes all fields; answers how many they are.
     ///
     /// Delimiters are looked for in one part of the message after the other, and then the tags before them are read. So
     /// what follows a data field, whose delimiters are none, is looked at twice, but no more of it than a part.
-    fn fill(&mut self, bytes: &[u8]) -> Result<usize, ParseError> {
+    fn fill(&mut self, bytes: &[u8], announcers: &impl Announcers) -> Result<usize, ParseError> {
         if u32::try_from(bytes.len()).is_err() {
             return Err(ParseError::InvalidTag { offset: u32::MAX });
         }
@@ -99,20 +165,19 @@ impl FieldIndex {
             let taken = found.min(*fields_max - count);
             let mut stop = Ok(None);
             let (free_tags, free_spans) = (&mut tags[count..], &mut spans[count..]);
-            let read =
-                short_keys(bytes, ends, taken, free_tags, free_spans, &LENGTH_TAGS_OF_THREE_DIGITS, &mut |number| {
-                    let (start, end) = (ends[number].wrapping_add(1), ends[number + 1]);
-                    let (start, end) = (start as usize, end as usize);
-                    match field_at(bytes, start, end) {
-                        Ok((tag, offset, data_end)) => {
-                            let field = (tag, Span { offset: offset as u32, end: end as u32 });
-                            let Some(data_end) = data_end else { return Some(field) };
-                            stop = Ok(Some((field, data_end)));
-                        }
-                        Err(error) => stop = Err(error),
+            let read = short_keys(bytes, ends, taken, free_tags, free_spans, announcers.short_keys(), &mut |number| {
+                let (start, end) = (ends[number].wrapping_add(1), ends[number + 1]);
+                let (start, end) = (start as usize, end as usize);
+                match field_at(bytes, start, end, announcers) {
+                    Ok((tag, offset, data_end)) => {
+                        let field = (tag, Span { offset: offset as u32, end: end as u32 });
+                        let Some(data_end) = data_end else { return Some(field) };
+                        stop = Ok(Some((field, data_end)));
                     }
-                    None
-                });
+                    Err(error) => stop = Err(error),
+                }
+                None
+            });
             count += read;
             if let Some(((tag, span), data_end)) = stop? {
                 // The delimiters in the data are none.
@@ -120,7 +185,7 @@ impl FieldIndex {
                 count += 1;
                 (start, scanned) = (span.end as usize + 1, data_end);
             } else if taken < found {
-                field_at(bytes, ends[taken].wrapping_add(1) as usize, ends[taken + 1] as usize)?;
+                field_at(bytes, ends[taken].wrapping_add(1) as usize, ends[taken + 1] as usize, announcers)?;
                 return Err(ParseError::TooManyFields { fields_max: *fields_max as u32 });
             } else {
                 start = ends[found].wrapping_add(1) as usize;
@@ -133,23 +198,37 @@ impl FieldIndex {
 /// The tag of the field from `start` to `end`, where its value begins, and where the data field behind it ends if it announces
 /// one.
 #[inline]
-fn field_at(bytes: &[u8], start: usize, end: usize) -> Result<(u32, usize, Option<usize>), ParseError> {
+fn field_at(
+    bytes: &[u8],
+    start: usize,
+    end: usize,
+    announcers: &impl Announcers,
+) -> Result<(u32, usize, Option<usize>), ParseError> {
     let (tag, offset) = match short_number_at(bytes, start, b'=') {
         Some(found) => found,
         None => tag_at(bytes, start)?,
     };
-    let data_end = if is_length_tag(tag) { data_end(bytes, tag, &bytes[offset..end], end + 1)? } else { None };
+    let data_end = match announcers.is_length_tag(tag) {
+        true => data_end(bytes, tag, &bytes[offset..end], end + 1, announcers)?,
+        false => None,
+    };
     Ok((tag, offset, data_end))
 }
 
 /// Where the field at `start` ends, if it is the data field that `length_tag` announces.
 #[cold]
 #[inline(never)]
-fn data_end(bytes: &[u8], length_tag: u32, length: &[u8], start: usize) -> Result<Option<usize>, ParseError> {
+fn data_end(
+    bytes: &[u8],
+    length_tag: u32,
+    length: &[u8],
+    start: usize,
+    announcers: &impl Announcers,
+) -> Result<Option<usize>, ParseError> {
     let Ok((tag, offset)) = tag_at(bytes, start) else {
         return Ok(None);
     };
-    if data_tag_of_length(length_tag) != Some(tag) {
+    if !announcers.announces(length_tag, tag) {
         // A length without its data is a fault of the message, not of its syntax.
         return Ok(None);
     }
@@ -362,6 +441,59 @@ mod tests {
 
     fn bytes(text: &str) -> Vec<u8> {
         text.replace('|', "\x01").into_bytes()
+    }
+
+    fn fields_by(text: &str, own: &[(u32, u32)]) -> Result<Vec<(u32, String)>, ParseError> {
+        let (bytes, mut index) = (bytes(text), index());
+        let own = DataFields::new(own.iter().copied());
+        let message = parse_by(&bytes, &mut index, Some(&own))?;
+        Ok(message
+            .fields()
+            .map(|field| (field.tag, String::from_utf8_lossy(field.value).replace('\x01', "|")))
+            .collect())
+    }
+
+    #[test]
+    fn a_dictionarys_own_data_field_may_hold_the_delimiter_wherever_it_stands() {
+        let before = "8=FIX.4.4|9=1|35=D|34=2|49=A|56=B|52=t|11=i|55=X|54=1|38=1|40=1|";
+        for (length_tag, data_tag) in [(5001, 5002), (20_001, 20_000), (100_000_001, 7), (77, 78), (501, 502), (9, 35)]
+        {
+            let own = [(length_tag, data_tag)];
+            for data in ["", "a", "|", "a|b=c|10=000|d", "|||||||||||||||||||||||||||||||||||||||||"] {
+                let field = format!("{length_tag}={}|{data_tag}={data}|", data.len());
+                let text = format!("8=FIX.4.4|{field}{before}{field}58=x|95=3|96=|=||10=000|");
+                let found = fields_by(&text, &own).unwrap_or_else(|error| panic!("{error:?}: {text}"));
+                let of_tag = found.iter().filter(|(tag, value)| *tag == data_tag && value == data).count();
+                assert!(of_tag >= 2, "{text}: {found:?}");
+                assert!(found.contains(&(96, "|=|".into())), "the standard's pairs count too: {found:?}");
+                assert_eq!(found.last(), Some(&(10, "000".into())));
+            }
+        }
+        // Without the pair the delimiter ends the field, and behind another field a length announces nothing.
+        assert_eq!(fields("5001=3|5002=a|b|"), Err(ParseError::InvalidTag { offset: 14 }));
+        assert_eq!(fields_by("5001=3|58=x|5002=a|7=b|", &[(5001, 5002)]).unwrap().len(), 4);
+    }
+
+    #[test]
+    fn a_hostile_length_is_an_error_of_its_data_field_and_reads_nothing_beyond_the_message() {
+        for length in
+            ["4", "2", "-1", "+3", "3.0", "", "x", "4294967295", "18446744073709551615", "99999999999999999999999"]
+        {
+            let text = format!("5001={length}|5002=a|b|10=000|");
+            assert_eq!(fields_by(&text, &[(5001, 5002)]), Err(ParseError::DataLength { tag: 5002 }), "{text}");
+        }
+        // It may hide what follows, but only up to the message's end.
+        let hidden = fields_by("5001=10|5002=a|b|10=000|", &[(5001, 5002)]).unwrap();
+        assert_eq!(hidden, [(5001, "10".into()), (5002, "a|b|10=000".into())]);
+    }
+
+    #[test]
+    fn a_length_field_may_announce_one_of_several_data_fields() {
+        let own = [(5001, 5002), (5001, 5003)];
+        for data_tag in [5002, 5003] {
+            let found = fields_by(&format!("5001=3|{data_tag}=a|b|10=000|"), &own).unwrap();
+            assert_eq!(found[1], (data_tag, "a|b".into()));
+        }
     }
 
     fn fields(text: &str) -> Result<Vec<(u32, String)>, ParseError> {

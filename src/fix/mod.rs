@@ -21,12 +21,12 @@ pub mod tags;
 mod template;
 mod value;
 
-pub use data_fields::{data_tag_of_length, is_data_tag};
+pub use data_fields::{DataFields, data_tag_of_length, is_data_tag};
 pub use delimiters::checksum;
 pub use encoder::{Encoder, Hidden, Overflow};
 pub use framing::{Frame, Framing, Garbled, MESSAGE_END_BYTES, frame, stated_checksum, stated_length};
 pub(crate) use message::Span;
-pub use message::{Field, FieldIndex, Group, Groups, Message, ParseError, parse, raw_field};
+pub use message::{Field, FieldIndex, Group, Groups, Message, ParseError, parse, parse_by, raw_field};
 pub use secret_tags::{SECRET_TAGS, SecretTags, carries_credentials};
 pub use template::HeaderTemplate;
 pub use value::{Decimal, Precision, UtcTimestamp, bool_of, char_of, int_of, uint_of, write_uint};

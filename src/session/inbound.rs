@@ -112,6 +112,7 @@ impl Session {
         // What comes too early is looked at when its turn has come, and a duplicate was looked at in its own.
         if number == self.numbers.next_in
             && let Err(violation) = self.validate(message)
+            && !self.lets_pass(number, violation)
         {
             return Err(self.refuse_violation(now, header, number, violation, out));
         }
@@ -138,6 +139,17 @@ impl Session {
             Some(validator) => validator.validate(message, self.peer_appl_ver_id),
             None => Ok(()),
         }
+    }
+
+    /// Whether a message is taken that is not as the dictionary says.
+    #[cold]
+    pub(super) fn lets_pass(&mut self, msg_seq_num: u64, violation: Violation) -> bool {
+        if self.settings.reject_invalid {
+            return false;
+        }
+        let Violation { reason, ref_tag_id } = violation;
+        self.notice(Notice::InvalidAccepted { msg_seq_num, ref_tag_id, reason: reason.into() });
+        true
     }
 
     /// A Reject(3) is never answered with one, lest two engines go on for ever.

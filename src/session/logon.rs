@@ -140,7 +140,9 @@ impl Session {
                 },
             }
         }
-        if let Err(violation) = self.validate(logon) {
+        if let Err(violation) = self.validate(logon)
+            && !self.lets_pass(number, violation)
+        {
             return Some(Fault::Violation(violation));
         }
         if logon.field(tags::ENCRYPT_METHOD).is_some_and(|method| method != b"0") {

@@ -214,6 +214,12 @@ pub enum Notice {
     InvalidReject {
         ref_tag_id: Option<u32>,
     },
+    /// A message is not as the dictionary says, and is taken all the same: the session does not reject them.
+    InvalidAccepted {
+        msg_seq_num: u64,
+        ref_tag_id: Option<u32>,
+        reason: RejectReason,
+    },
     /// The peer refused a message of ours. 0 where it does not say which.
     RejectReceived {
         ref_seq_num: u64,
@@ -293,6 +299,7 @@ pub enum RejectReason {
     TagOutOfOrder,
     GroupFieldsOutOfOrder,
     IncorrectNumInGroup,
+    InvalidApplicationVersion,
     Other,
 }
 
@@ -312,6 +319,7 @@ impl RejectReason {
             Self::TagOutOfOrder => 14,
             Self::GroupFieldsOutOfOrder => 15,
             Self::IncorrectNumInGroup => 16,
+            Self::InvalidApplicationVersion => 18,
             Self::Other => 99,
         }
     }
@@ -332,6 +340,7 @@ impl RejectReason {
             Self::TagOutOfOrder => b"Tag specified out of required order",
             Self::GroupFieldsOutOfOrder => b"Out of order repeating group members",
             Self::IncorrectNumInGroup => b"Incorrect NumInGroup count for repeating group",
+            Self::InvalidApplicationVersion => b"Invalid/Unsupported Application Version",
             Self::Other => b"Message cannot be processed",
         }
     }

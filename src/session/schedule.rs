@@ -152,7 +152,10 @@ impl Session {
                 Received::IGNORED
             }
             b"0" | b"2" | b"3" | b"4" | b"A" => Received::IGNORED,
-            _ if let Err(Violation { reason, ref_tag_id }) = self.validate(message) => {
+            _ if let Err(violation) = self.validate(message)
+                && !self.lets_pass(number, violation) =>
+            {
+                let Violation { reason, ref_tag_id } = violation;
                 self.reject(now, header, number, reason.into(), ref_tag_id.into(), out);
                 Received::IGNORED
             }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::Validators;
-use crate::fix::{Precision, SecretTags};
+use crate::fix::{DataFields, Precision, SecretTags};
 
 /// Who dials, and who sends the first Logon.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,6 +44,10 @@ pub struct Settings {
     pub held_bytes_max: u32,
     /// What a message is checked by before anything is done with it.
     pub validators: Validators,
+    /// A message that is not as the dictionary says is refused. Otherwise it is noted and taken.
+    pub reject_invalid: bool,
+    /// Fields that may hold the delimiter and that only the session's own dictionary declares as such; unset where there are none.
+    pub data_fields: Option<DataFields>,
     /// A message whose CompIDs are not the session's is refused, and ends it.
     pub check_comp_ids: bool,
     /// A PossDup of a processed message must have an OrigSendingTime(122) that is not later than its SendingTime(52).
@@ -90,6 +94,8 @@ impl Default for Settings {
             held_messages_max: 1_024,
             held_bytes_max: 256 * 1_024,
             validators: Validators::default(),
+            reject_invalid: true,
+            data_fields: None,
             check_comp_ids: true,
             check_orig_sending_time: true,
             last_msg_seq_num_processed: false,

@@ -59,6 +59,7 @@ impl From<Reason> for RejectReason {
             Reason::TagOutOfOrder => Self::TagOutOfOrder,
             Reason::GroupFieldsOutOfOrder => Self::GroupFieldsOutOfOrder,
             Reason::IncorrectNumInGroup => Self::IncorrectNumInGroup,
+            Reason::InvalidApplicationVersion => Self::InvalidApplicationVersion,
         }
     }
 }
@@ -81,6 +82,7 @@ mod tests {
             Reason::TagOutOfOrder,
             Reason::GroupFieldsOutOfOrder,
             Reason::IncorrectNumInGroup,
+            Reason::InvalidApplicationVersion,
         ] {
             let reject = RejectReason::from(reason);
             assert_eq!((reject.code(), reject.text()), (reason.code(), reason.text()));

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use fixring::dictionary::{
-    Checks, CompileError, FixtValidator, Reason, Validator, Version, Violation, built_in, load, to_xml,
+    Checks, CompileError, FixtValidator, Reason, Validator, Version, Violation, built_in, built_in_latest, load, to_xml,
 };
 use fixring::fix::{FieldIndex, SOH, parse};
 
@@ -372,8 +372,30 @@ fn a_fixt_session_checks_each_message_with_the_version_that_it_names() {
     assert_eq!(fixt_message("D", "1128=9|", order, "6"), Ok(()));
     assert_eq!(fixt_message("D", "", order, "6"), refused(Reason::InvalidTagNumber, 1_133));
     assert_eq!(fixt_message("D", "1128=6|", order, "9"), refused(Reason::InvalidTagNumber, 1_133));
-    assert_eq!(fixt_message("D", "1128=4|", order, "9"), refused(Reason::ValueIncorrect, 1_128));
-    assert_eq!(fixt_message("D", "", order, ""), refused(Reason::ValueIncorrect, 1_137));
+    assert_eq!(fixt_message("D", "1128=4|", order, "9"), refused(Reason::InvalidApplicationVersion, 1_128));
+    assert_eq!(fixt_message("D", "", order, ""), refused(Reason::InvalidApplicationVersion, 1_137));
+}
+
+/// A venue of FIX.5.0SP2 without extension packs had its market data refused for a field that EP190 made required.
+#[test]
+fn the_built_in_fix_5_0_sp2_requires_nothing_that_only_an_extension_pack_asks_for() {
+    let snapshot = "262=r|55=EUR/USD|268=1|269=0|270=1.1|271=5|";
+    let of_base = [
+        ("W", snapshot.to_owned()),
+        ("W", format!("{snapshot}779=20261123-12:00:00|")),
+        ("r", "11=i|37=v|1369=m|530=7|531=7|534=1|41=o|535=p|60=20261123-12:00:00|".into()),
+        // Of an extension pack: known, and not required.
+        ("D", "11=i|55=X|54=1|60=20261123-12:00:00|38=1|40=1|2422=7|".into()),
+    ];
+    for (msg_type, body) in &of_base {
+        assert_eq!(fixt_message(msg_type, "", body, "9"), Ok(()), "{msg_type} {body}");
+    }
+    let latest = [built_in_latest(Version::Fix50Sp2)];
+    let latest = FixtValidator::new(built_in(Version::Fixt11), &latest, Checks::default()).unwrap();
+    let text = format!("8=FIXT.1.1|9=1|35=W|34=2|49=A|56=B|52=20261123-12:00:00|{snapshot}10=0|");
+    let bytes = bytes(&text);
+    let mut index = FieldIndex::with_capacity(256);
+    assert_eq!(latest.validate(&parse(&bytes, &mut index).unwrap(), b"9"), refused(Reason::RequiredTagMissing, 779));
 }
 
 #[test]

@@ -154,12 +154,7 @@ const KNOWN: &[(&str, Rule)] = &[
     ("ValidateIncomingMessage", flag("validation.enabled")),
     (
         "RejectInvalidMessage",
-        Rule::Flag(Flag {
-            key: "validation.enabled",
-            is_inverse: false,
-            since: "",
-            caveat: "messages are then passed on without a warning",
-        }),
+        Rule::Flag(Flag { key: "validation.reject_invalid", is_inverse: false, since: "", caveat: "" }),
     ),
     ("AllowUnknownMsgFields", Rule::Flag(Flag { key: "validation.tags", is_inverse: true, since: "", caveat: "" })),
     ("ValidateUserDefinedFields", flag("validation.user_defined_tags")),

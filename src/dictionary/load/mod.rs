@@ -108,6 +108,7 @@ impl<'d> Reader<'d, '_> {
                 self.error(root, format!("there is no <{name}>"));
             }
         }
+        let fields_section = fields;
         let fields = fields.map(|section| self.fields(section)).unwrap_or_default();
         let component_nodes = components.map(|section| self.component_names(section)).unwrap_or_default();
         let components: Vec<Component> = component_nodes
@@ -130,6 +131,15 @@ impl<'d> Reader<'d, '_> {
             message_nodes.iter().zip(dictionary.messages()).map(|(node, message)| (*node, &message.members[..])),
         );
         shape::check(self, &dictionary, &component_nodes, &lists);
+        for field in dictionary.data_fields_without_length() {
+            let what = format!(
+                "{}({}) is of type {}, and no LENGTH field announces it",
+                field.name,
+                field.tag,
+                field.kind.name()
+            );
+            self.warning(fields_section.unwrap_or(root), format!("{what}: its value ends at the first delimiter"));
+        }
         if !version.needs_transport() {
             self.check_header(root, &dictionary);
         }

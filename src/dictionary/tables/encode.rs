@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::super::amendments::amend;
-use super::super::model::{Name, Parts};
+use super::super::model::Name;
 use super::super::{Category, Dictionary, Member, MemberKind, Version};
 use super::{MAGIC, TableError};
 
@@ -28,14 +28,7 @@ pub(super) fn encode(dictionaries: Vec<Dictionary>) -> Result<Vec<u8>, TableErro
 }
 
 fn amended(dictionary: Dictionary) -> Dictionary {
-    let mut parts = Parts {
-        version: dictionary.version(),
-        fields: dictionary.fields().to_vec(),
-        header: dictionary.header().to_vec(),
-        trailer: dictionary.trailer().to_vec(),
-        messages: dictionary.messages().to_vec(),
-        components: dictionary.components().to_vec(),
-    };
+    let mut parts = dictionary.to_parts();
     amend(&mut parts);
     Dictionary::new(parts)
 }

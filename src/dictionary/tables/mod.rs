@@ -22,14 +22,30 @@ mod encode;
 use std::fmt;
 use std::sync::OnceLock;
 
+use super::amendments::to_base;
 use super::{Dictionary, Version};
 
 static STANDARD: &[u8] = include_bytes!("standard.bin");
 
 const MAGIC: &[u8; 23] = b"fixring dictionaries 1\n";
 
-/// The standard's dictionary of a version, decoded at its first use and kept.
+/// The standard's dictionary of a version, decoded at its first use and kept. That of FIX.5.0SP2 requires nothing that only an
+/// extension pack asks for.
 pub fn built_in(version: Version) -> &'static Dictionary {
+    static BASE: OnceLock<Dictionary> = OnceLock::new();
+    let latest = built_in_latest(version);
+    if version != Version::Fix50Sp2 {
+        return latest;
+    }
+    BASE.get_or_init(|| {
+        let mut parts = latest.to_parts();
+        to_base(&mut parts);
+        Dictionary::new(parts)
+    })
+}
+
+/// The same with all extension packs.
+pub fn built_in_latest(version: Version) -> &'static Dictionary {
     static DICTIONARIES: [OnceLock<Dictionary>; Version::ALL.len()] = [const { OnceLock::new() }; Version::ALL.len()];
     DICTIONARIES[version as usize].get_or_init(|| {
         // Both are ours: a test decodes every version.
@@ -82,7 +98,7 @@ mod tests {
 
     #[test]
     fn tables_made_of_the_built_in_dictionaries_are_the_built_in_tables() {
-        let all = Version::ALL.map(|version| built_in(version).clone()).to_vec();
+        let all = Version::ALL.map(|version| built_in_latest(version).clone()).to_vec();
         assert!(compile(all).unwrap() == STANDARD);
     }
 

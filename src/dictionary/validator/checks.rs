@@ -91,6 +91,8 @@ pub enum Reason {
     TagOutOfOrder,
     GroupFieldsOutOfOrder,
     IncorrectNumInGroup,
+    /// Of an application version for which there is no dictionary.
+    InvalidApplicationVersion,
 }
 
 impl Reason {
@@ -108,6 +110,7 @@ impl Reason {
             Self::TagOutOfOrder => 14,
             Self::GroupFieldsOutOfOrder => 15,
             Self::IncorrectNumInGroup => 16,
+            Self::InvalidApplicationVersion => 18,
         }
     }
 
@@ -125,6 +128,7 @@ impl Reason {
             Self::TagOutOfOrder => b"Tag specified out of required order",
             Self::GroupFieldsOutOfOrder => b"Out of order repeating group members",
             Self::IncorrectNumInGroup => b"Incorrect NumInGroup count for repeating group",
+            Self::InvalidApplicationVersion => b"Invalid/Unsupported Application Version",
         }
     }
 }

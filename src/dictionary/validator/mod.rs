@@ -149,7 +149,7 @@ impl FixtValidator {
     }
 
     /// ApplVerID(1128) of the message decides, and where it has none, `default_appl_ver_id`: the DefaultApplVerID(1137)
-    /// of the peer's Logon. A version without a dictionary is a value out of range.
+    /// of the peer's Logon. A version without a dictionary is not supported.
     pub fn validate(&self, message: &Message<'_>, default_appl_ver_id: &[u8]) -> Result<(), Violation> {
         let stated = message.field(tags::APPL_VER_ID);
         let appl_ver_id = stated.unwrap_or(default_appl_ver_id);
@@ -159,7 +159,7 @@ impl FixtValidator {
             Some((_, validator)) => validator.validate(message),
             None => {
                 let ref_tag_id = if stated.is_some() { tags::APPL_VER_ID } else { tags::DEFAULT_APPL_VER_ID };
-                Err(Violation { reason: Reason::ValueIncorrect, ref_tag_id: Some(ref_tag_id) })
+                Err(Violation { reason: Reason::InvalidApplicationVersion, ref_tag_id: Some(ref_tag_id) })
             }
         }
     }

@@ -14,7 +14,7 @@ use crate::engine::connection::Stage;
 use crate::engine::directory::SessionSpec;
 use crate::engine::event::{Event, RefusedWhy};
 use crate::engine::ledger::{FirstLogon, Full};
-use crate::fix::parse;
+use crate::fix::parse_by;
 use crate::session::{Identity, Now, Numbers};
 use crate::transport::{ConnectionId, Transport};
 
@@ -41,7 +41,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         if let Some(hours) = &mut slot.link.hours {
             hours.look(now);
         }
-        let Ok(logon) = parse(bytes, &mut self.index) else {
+        let Ok(logon) = parse_by(bytes, &mut self.index, spec.settings.data_fields.as_ref()) else {
             self.refuse(id, RefusedWhy::FirstMessageNotLogon);
             return Next::Gone;
         };

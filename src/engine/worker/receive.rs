@@ -7,12 +7,13 @@ use super::{HOT_TURNS_MAX, HandOver, Worker};
 use crate::application::Application;
 use crate::control;
 use crate::engine::connection::{Connection, ReceiveBuffer, Stage};
+use crate::engine::directory::parse_of_any;
 use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
 use crate::engine::hot::HOT_MAX;
 use crate::engine::ledger::Full;
 use crate::engine::resend::Budget;
 use crate::engine::timers::Timer;
-use crate::fix::{Framing, Garbled, frame, parse};
+use crate::fix::{Framing, Garbled, frame};
 use crate::session::{Identity, Now, Role, State};
 use crate::transport::{Connect, ConnectionId, Receive, Transport};
 
@@ -448,14 +449,14 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// The first message of an accepted connection: a Logon(A) that names a session, or the end.
     fn first_message(&mut self, now: Now, id: ConnectionId, bytes: &[u8], buffer: &ReceiveBuffer) -> Next {
-        let named = match parse(bytes, &mut self.index) {
-            Ok(message) if message.msg_type() == b"A" => Identity::of_peer(&message),
-            _ => {
-                self.refuse(id, RefusedWhy::FirstMessageNotLogon);
-                return Next::Gone;
-            }
-        };
         let directory = std::sync::Arc::clone(&self.directory);
+        let named = parse_of_any(bytes, &mut self.index, directory.data_fields(), |message| {
+            (message.msg_type() == b"A").then(|| Identity::of_peer(message))
+        });
+        let Ok(Some(named)) = named else {
+            self.refuse(id, RefusedWhy::FirstMessageNotLogon);
+            return Next::Gone;
+        };
         let resolved = named.as_ref().and_then(|named| directory.resolve(named, Role::Acceptor));
         let Some((identity, spec)) = resolved else {
             self.counters.logons_refused.add(1);

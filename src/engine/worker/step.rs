@@ -20,7 +20,7 @@ use crate::engine::link::{Link, LinkOutbox};
 use crate::engine::resend::{Budget, Resends};
 use crate::engine::retention::Retention;
 use crate::engine::timers::Timer;
-use crate::fix::{Framing, Garbled, frame, parse};
+use crate::fix::{Framing, Garbled, frame, parse_by};
 use crate::journal::Mode;
 use crate::session::{Action, DisconnectReason, Identity, Notice, Now, Numbers, Role, Session, Settings, State};
 use crate::transport::{ConnectionId, Transport};
@@ -197,7 +197,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let desk = &mut self.desks[ledger as usize];
         self.trace.of(desk.journal, session);
         let mut said = None;
-        match parse(bytes, &mut self.index) {
+        let own = desk.ledger.slots[session as usize].session.settings().data_fields.as_ref();
+        match parse_by(bytes, &mut self.index, own) {
             Ok(message) => {
                 let state = desk.ledger.slots[session as usize].session.state();
                 desk.ledger.inbound(now, session, &message)?;
@@ -236,7 +237,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let mut result = Ok(());
         while result.is_ok() && self.slot(ledger, session).session.take_held(&mut held) {
             let desk = &mut self.desks[ledger as usize];
-            let message = parse(&held, &mut self.index).expect("it was parsed once, when it was held");
+            let own = desk.ledger.slots[session as usize].session.settings().data_fields.as_ref();
+            let message = parse_by(&held, &mut self.index, own).expect("it was parsed once, when it was held");
             result = desk.ledger.inbound(now, session, &message);
             if result.is_err() {
                 desk.ledger.slots[session as usize].session.put_back(now);

@@ -63,7 +63,7 @@ fn a_violation_is_rejected_with_what_the_version_may_say_and_uses_its_number() {
         (
             "FIXT.1.1",
             "35=D|34=2|1128=77|11=a",
-            "35=3|34=2|45=2|58=Value is incorrect (out of range) for this tag|371=1128|372=D|373=5",
+            "35=3|34=2|45=2|58=Invalid/Unsupported Application Version|371=1128|372=D|373=18",
         ),
     ];
     for (begin_string, message, reject) in cases {
@@ -85,6 +85,33 @@ fn a_reject_goes_back_the_way_that_the_message_came() {
     let mut desk = established("FIX.4.0");
     desk.say("35=0|34=2|115=A|144=C");
     assert_eq!(desk.heard(), ["35=3|34=2|128=A|45=2|58=Invalid tag number (144)"]);
+}
+
+/// A venue's fields that no dictionary has must not cost its messages: `reject_invalid = false`.
+#[test]
+fn an_invalid_message_is_taken_with_a_note_where_the_session_does_not_reject_them() {
+    for begin_string in ["FIX.4.2", "FIX.4.4", "FIXT.1.1"] {
+        let mut settings = validating(begin_string);
+        settings.reject_invalid = false;
+        let mut desk = Desk::new(begin_string, settings);
+        desk.connect();
+        // A Logon too.
+        assert_eq!(desk.say("35=A|34=1|98=0|108=30|1137=9|999=x"), Received::COUNTED);
+        assert_eq!(desk.session.state(), State::Established);
+        desk.heard();
+        desk.notices();
+        let received = desk.say(&format!("35=D|34=2|{ORDER}|999=x"));
+        assert_eq!((received.counted, received.disposition), (true, DELIVERED), "{begin_string}");
+        let noticed = desk.notices();
+        let [Notice::InvalidAccepted { msg_seq_num: 2, .. }] = noticed[..] else { panic!("{noticed:?}") };
+        assert_eq!(desk.say("35=0|34=3|112="), Received::COUNTED);
+        assert_eq!(desk.say("35=*|34=4").disposition, DELIVERED);
+        assert_eq!(desk.heard(), [""; 0]);
+        // What the session itself cannot do without is asked for as ever.
+        desk.say("35=1|34=5");
+        assert_eq!(desk.heard().len(), 1);
+        assert_eq!(desk.next_in(), 6);
+    }
 }
 
 /// Two engines that each find fault with the other's Reject would never stop.
