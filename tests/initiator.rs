@@ -2,6 +2,7 @@
 //! which of two it keeps. The counterparty is a plain socket, so that it can be silent, refuse, and break off.
 
 #[path = "initiator/harness.rs"]
+#[allow(dead_code, reason = "each test crate uses its own part")]
 mod harness;
 
 use std::time::{Duration, Instant};

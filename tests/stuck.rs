@@ -179,3 +179,73 @@ fn an_initiator_whose_session_ends_by_such_a_message_each_time_waits_longer_each
         assert!((bound_ms * 3 / 4..=bound_ms).contains(&pause_ms), "{pause_ms} ms for {bound_ms} ms");
     }
 }
+
+/// What a counterparty of an acceptor makes of an answer that says ResetSeqNumFlag(141) without having been asked.
+enum Takes {
+    /// QuickFIX and QuickFIX/J: a Logon that says the same.
+    Confirming,
+    /// QuickFIX/Go: its next number is 1.
+    Silently,
+}
+
+#[test]
+fn an_acceptor_that_resets_at_each_logon_and_a_counterparty_that_does_not_say_so_come_together() {
+    for takes in [Takes::Confirming, Takes::Silently] {
+        let mut side = Side::acceptor("", "reset_on_logon = true");
+        let mut peer = side.log_on(1);
+        peer.say(&order("one"));
+        peer.until("8");
+        peer.say("35=5");
+        peer.until_end();
+        let next_out = peer.next_out;
+        let mut peer = Counterparty::connect(side.address, next_out);
+        peer.say("35=A|98=0|108=30");
+        let logon = peer.until("A");
+        assert_eq!((logon.msg_seq_num(), logon.field(141)), (1, Some("Y")));
+        peer.next_out = 1;
+        if let Takes::Confirming = takes {
+            peer.say("35=A|98=0|108=30|141=Y");
+        }
+        peer.say(&order("two"));
+        let report = peer.until("8");
+        assert_eq!((report.field(11), report.msg_seq_num()), (Some("two"), 2), "nothing else was sent");
+    }
+}
+
+#[test]
+fn a_counterparty_that_takes_no_reset_is_refused_in_the_end_and_both_sides_are_told_what_to_change() {
+    let mut side = Side::acceptor("", "reset_on_logon = true");
+    let mut next_out = 1;
+    for attempt in 0..5 {
+        let mut peer = Counterparty::connect(side.address, next_out + 2);
+        peer.say("35=A|98=0|108=30");
+        if attempt < 3 {
+            peer.until("A");
+            peer.say("35=5|58=MsgSeqNum too low, expecting 40 but received 1");
+        } else {
+            let heard = peer.until_end();
+            assert_eq!(heard.len(), 1, "{heard:?}");
+            let said = heard[0].field(58).expect("a Text(58)");
+            assert!(said.contains("send ResetSeqNumFlag(141)=Y") && said.contains("reset_on_logon"), "{said}");
+        }
+        if attempt == 0 {
+            side.fixring.until_part("the peer does not take it that our numbers begin again");
+        }
+        peer.until_end();
+        next_out = peer.next_out;
+    }
+}
+
+#[test]
+fn a_venue_resets_in_session_and_gets_no_answer_where_it_expects_none() {
+    for mut side in Side::both("", "answer_in_session_reset = false") {
+        let mut peer = side.log_on(1);
+        peer.say(&order("one"));
+        peer.until("8");
+        peer.next_out = 1;
+        peer.say("35=A|98=0|108=1|141=Y");
+        peer.say(&order("two"));
+        let report = peer.until("8");
+        assert_eq!((report.field(11), report.msg_seq_num()), (Some("two"), 1));
+    }
+}

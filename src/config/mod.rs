@@ -222,12 +222,16 @@ pub struct SessionConfig {
     pub connect: Vec<Endpoint>,
     /// Proposed in HeartBtInt(108) by an initiator. An acceptor follows its peer.
     pub heartbeat_seconds: u32,
+    /// An acceptor refuses a longer HeartBtInt(108).
+    pub heartbeat_seconds_max: u32,
     /// The journal that it lives in, and with that its worker. `None`: chosen by a hash of its identity.
     pub journal: Option<u16>,
     /// Its own, or that of `[persistence]`.
     pub mode: PersistenceMode,
     /// How many MsgSeqNum(34) at most may be passed over after a loss; its own, or that of `[persistence]`.
     pub sequence_gap_max: u32,
+    /// An in-session Logon with ResetSeqNumFlag(141) is answered with one.
+    pub answer_in_session_reset: bool,
     pub reset_on_logon: bool,
     pub reset_on_logout: bool,
     pub reset_on_disconnect: bool,
@@ -235,6 +239,8 @@ pub struct SessionConfig {
     pub next_expected_msg_seq_num: bool,
     /// How far SendingTime(52) may be from our clock. Zero: not checked.
     pub sending_time_tolerance: Duration,
+    /// A Logon that is beyond it is answered with a Logout that says so.
+    pub explain_refused_time: bool,
     /// Messages kept while a gap before them is being filled.
     pub held_messages_max: u32,
     pub held_bytes_max: u32,
@@ -555,14 +561,17 @@ impl Default for SessionConfig {
             role: SessionRole::Acceptor,
             connect: Vec::new(),
             heartbeat_seconds: 30,
+            heartbeat_seconds_max: 3600,
             journal: None,
             mode: PersistenceMode::Buffered,
             sequence_gap_max: SEQUENCE_GAP_MAX,
+            answer_in_session_reset: true,
             reset_on_logon: false,
             reset_on_logout: false,
             reset_on_disconnect: false,
             next_expected_msg_seq_num: false,
             sending_time_tolerance: Duration::from_secs(120),
+            explain_refused_time: false,
             held_messages_max: 1024,
             held_bytes_max: 256 << 10,
             resend_requests_max: 5,

@@ -68,6 +68,8 @@ pub(super) const MESSAGES_IN_COMMIT_MIN: u32 = 2;
 const RECYCLE_HOLD_MAX: Duration = Duration::from_secs(10);
 /// Nobody is slowed for another's messages for longer.
 const RETENTION_MAX: Duration = Duration::from_secs(24 * 3600);
+/// Up to eleven days; 0 is no heartbeats.
+const HEARTBEAT_SECONDS: RangeInclusive<u32> = 0..=1_000_000;
 const TIMEOUT_MIN: Duration = Duration::from_millis(1);
 const TIMEOUT_MAX: Duration = Duration::from_secs(3600);
 
@@ -312,10 +314,17 @@ fn session(
         identity,
         role,
         connect: section.parsed_list(reader, "connect", parse_endpoint).unwrap_or_default(),
-        heartbeat_seconds: section.number(reader, "heartbeat_seconds", 1..=3600, default.heartbeat_seconds),
+        heartbeat_seconds: section.number(reader, "heartbeat_seconds", HEARTBEAT_SECONDS, default.heartbeat_seconds),
+        heartbeat_seconds_max: section.number(
+            reader,
+            "heartbeat_seconds_max",
+            HEARTBEAT_SECONDS,
+            default.heartbeat_seconds_max,
+        ),
         journal: section.has("journal").then(|| section.number(reader, "journal", 0..=JOURNAL_MAX, 0) as u16),
         mode: section.choice(reader, "mode", &MODES, persistence.mode),
         sequence_gap_max: section.number(reader, "sequence_gap_max", SEQUENCE_GAPS_MAX, persistence.sequence_gap_max),
+        answer_in_session_reset: section.flag(reader, "answer_in_session_reset", default.answer_in_session_reset),
         reset_on_logon: section.flag(reader, "reset_on_logon", default.reset_on_logon),
         reset_on_logout: section.flag(reader, "reset_on_logout", default.reset_on_logout),
         reset_on_disconnect: section.flag(reader, "reset_on_disconnect", default.reset_on_disconnect),
@@ -326,6 +335,7 @@ fn session(
             Duration::ZERO..=TIMEOUT_MAX,
             default.sending_time_tolerance,
         ),
+        explain_refused_time: section.flag(reader, "explain_refused_time", default.explain_refused_time),
         held_messages_max: section.number(reader, "held_messages_max", 1..=1_000_000, default.held_messages_max),
         held_bytes_max: section.size_u32(reader, "held_bytes_max", MESSAGE_BYTES_MIN..=1 << 30, default.held_bytes_max),
         resend_requests_max: section.number(reader, "resend_requests_max", 1..=1_000_000, default.resend_requests_max),

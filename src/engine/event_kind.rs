@@ -152,6 +152,10 @@ pub(super) fn noticed(notice: Notice) -> &'static str {
         Notice::NextExpectedTooHigh { .. } => "the peer's NextExpectedMsgSeqNum is beyond what was sent",
         Notice::DefaultApplVerIdMissing => "the peer's Logon has no DefaultApplVerID(1137)",
         Notice::ResetNotConfirmed => "the peer's Logon does not confirm our ResetSeqNumFlag",
+        Notice::ResetNotTaken { .. } => {
+            "the peer does not take it that our numbers begin again: let its Logons say ResetSeqNumFlag(141) (ResetOnLogon=Y there), \
+             or set reset_on_logon, reset_on_logout and reset_on_disconnect to false here"
+        }
         Notice::HeartBtIntDiffers { .. } => "the peer answered with another HeartBtInt; ours is kept",
         Notice::LogonRepeated => "a Logon came in a session that is logged on",
         Notice::IncorrectBeginString => "a message of the peer has another BeginString",

@@ -61,7 +61,7 @@ impl Session {
 }
 
 /// The number that a text says is expected, where it says that another one was too low.
-fn expected_in(text: &[u8]) -> Option<u64> {
+pub(super) fn expected_in(text: &[u8]) -> Option<u64> {
     let text = text[..text.len().min(TEXT_BYTES_MAX)].to_ascii_lowercase();
     let place_of = |word: &[u8]| text.windows(word.len()).position(|window| window == word);
     place_of(b"low")?;

@@ -50,7 +50,7 @@ impl Session {
         }
         match header.msg_type {
             b"5" if !(header.poss_dup && number < self.numbers.next_in) => {
-                let received = self.receive_logout(now, number, out);
+                let received = self.receive_logout(now, number, message, out);
                 self.learn_from_logout(message, out);
                 return received;
             }
@@ -372,6 +372,9 @@ impl Session {
         message: &Message<'_>,
         out: &mut impl Outbox,
     ) -> Received {
+        if !self.takes_reset(now, number, out) {
+            return Received::IGNORED;
+        }
         if header.msg_type == b"2" {
             // The peer's own gap is answered first: were both sides to wait for the other's resend, none would come.
             self.receive_resend_request(now, header, number, message, out);
@@ -419,12 +422,13 @@ impl Session {
     }
 
     /// A Logout is answered whatever its number: a gap before it is asked for at the next logon.
-    fn receive_logout(&mut self, now: Now, number: u64, out: &mut impl Outbox) -> Received {
+    fn receive_logout(&mut self, now: Now, number: u64, message: &Message<'_>, out: &mut impl Outbox) -> Received {
         self.notice(Notice::LogoutReceived);
         let counted = number == self.numbers.next_in;
         if counted {
             self.count(out);
         }
+        self.judge_reset(Some(message));
         let answers_ours = self.state == State::LogoutSent;
         if !answers_ours {
             self.write_logout(now, b"", SessionStatus::LoggedOut, out);
@@ -515,7 +519,9 @@ impl Session {
             }
             // Not held: it would not be readable later either. The resend shows whether it was the line's fault.
             Ordering::Greater => {
-                self.request_resend(now, number, out);
+                if self.takes_reset(now, number, out) {
+                    self.request_resend(now, number, out);
+                }
                 Received::IGNORED
             }
             Ordering::Less => self.receive_too_low(now, &header, number, out),

@@ -1,10 +1,11 @@
 //! From a connection to an established session, and resets by ResetSeqNumFlag(141).
 
+use super::demanded_reset::{Demanded, REFUSAL_TEXT};
 use super::header::{Header, Number};
 use super::outbound::{Text, text_with_tag};
 use super::{
-    Action, DisconnectReason, Disposition, Notice, Now, Numbers, Outbox, Received, Role, RolledBack, Session, Settings,
-    State,
+    Action, DisconnectReason, Disposition, Notice, Now, Numbers, Outbox, Received, RejectReason, Role, RolledBack,
+    Session, Settings, State,
 };
 use crate::dictionary::{Version as ApplVerId, Violation};
 use crate::fix::{Message, tags};
@@ -19,6 +20,9 @@ enum Fault {
     Invalid(&'static str),
     /// The dictionary does not allow it.
     Violation(Violation),
+    ResetNotTaken,
+    /// Of SendingTime(52).
+    Time(RejectReason, Option<u32>),
     TooLow {
         expected: u64,
         received: u64,
@@ -103,6 +107,11 @@ impl Session {
             Fault::Violation(Violation { reason, ref_tag_id }) => {
                 (text_with_tag(reason.text(), ref_tag_id.into()), DisconnectReason::InvalidLogon)
             }
+            Fault::Time(reason, tag) => (text_with_tag(reason.text(), tag.into()), DisconnectReason::InvalidLogon),
+            Fault::ResetNotTaken => {
+                self.notice(Notice::ResetNotTaken { times: self.resets_refused });
+                (Text::of(format_args!("{REFUSAL_TEXT}")), DisconnectReason::ResetNotTaken)
+            }
             Fault::TooLow { expected, received } => {
                 self.notice(Notice::TooLow { expected, received });
                 (too_low_text(expected, received), DisconnectReason::MsgSeqNumTooLow)
@@ -119,8 +128,8 @@ impl Session {
     }
 
     fn logon_fault(&mut self, now: Now, header: &Header<'_>, logon: &Message<'_>) -> Option<Fault> {
-        if self.sending_time_fault(now, header).is_some() {
-            return Some(Fault::Silent);
+        if let Some((reason, tag)) = self.sending_time_fault(now, header) {
+            return Some(if self.settings.explains_refused_time { Fault::Time(reason, tag) } else { Fault::Silent });
         }
         let Some(number) = header.msg_seq_num.value() else {
             self.notice(Notice::MsgSeqNumMissing);
@@ -170,6 +179,10 @@ impl Session {
             }
             self.notice(Notice::ResetNotConfirmed);
         }
+        if self.has_reset_in_vain(number, logon) {
+            return Some(Fault::ResetNotTaken);
+        }
+        let states_reset = self.demands_reset(number, logon) == Demanded::Stated;
         let fresh = (reset && !self.reset_sent) || self.resets_at_logon();
         let numbers = if fresh { Numbers::default() } else { self.numbers };
         if number < numbers.next_in {
@@ -182,7 +195,7 @@ impl Session {
             Number::Malformed => Some(Fault::Invalid("NextExpectedMsgSeqNum(789) is invalid")),
             Number::Value(0) => Some(Fault::Invalid("NextExpectedMsgSeqNum(789) is invalid")),
             Number::Value(next_expected)
-                if !reset && next_expected > numbers.next_out && !self.would_learn(next_expected) =>
+                if !reset && !states_reset && next_expected > numbers.next_out && !self.would_learn(next_expected) =>
             {
                 Some(Fault::NextExpectedTooHigh { next_out: numbers.next_out, next_expected })
             }
@@ -199,13 +212,17 @@ impl Session {
         let reset = self.asks_for_reset(logon);
         let answered = self.settings.role == Role::Acceptor || (reset && !self.reset_sent);
         self.adopt_heart_bt_int(logon);
+        self.demanded = self.demands_reset(number, logon);
+        let states_reset = self.demanded == Demanded::Stated;
         let fresh = (reset && !self.reset_sent) || self.resets_at_logon();
         if fresh {
             self.reset_numbers();
         }
-        let next_expected = self.next_expected_of(logon).value().filter(|_| !reset);
+        let begins_anew = reset || states_reset;
+        let next_expected = self.next_expected_of(logon).value().filter(|_| !begins_anew);
         let resumed = !fresh && answered && next_expected.is_some_and(|number| self.resume_at(number));
-        let counted = number == self.numbers.next_in;
+        // What came before a reset that we state is none of the new numbers.
+        let counted = number == self.numbers.next_in && !states_reset;
         self.numbers.next_in += u64::from(counted);
         if reset {
             self.agree_on_next_out(out);
@@ -213,11 +230,11 @@ impl Session {
         if fresh || resumed {
             out.numbers(self.numbers);
         }
-        if let Some(expected) = self.stated_next_expected(logon).value().filter(|_| !reset) {
+        if let Some(expected) = self.stated_next_expected(logon).value().filter(|_| !begins_anew) {
             self.learn_next_out(expected, out);
         }
         let next_out_before = self.numbers.next_out;
-        if answered && !self.write_logon(now, reset, out) {
+        if answered && !self.write_logon(now, begins_anew, out) {
             self.close(DisconnectReason::BackPressure);
             return Received::done(counted);
         }
@@ -234,7 +251,7 @@ impl Session {
         if let Some(next_expected) = next_expected.filter(|next_expected| *next_expected < next_out_before) {
             self.start_resend(next_expected, self.numbers.next_out - 1);
         }
-        if !counted {
+        if !counted && !states_reset {
             self.held.mark(number);
             // The peer has read, or will read, our 789 and resends by itself.
             if next_expected.is_some() {
@@ -279,6 +296,10 @@ impl Session {
         logon: &Message<'_>,
         out: &mut impl Outbox,
     ) -> Received {
+        if self.is_confirmation(number) {
+            self.adopt_heart_bt_int(logon);
+            return self.receive_confirmation(out);
+        }
         if number != 1 {
             let text = b"ResetSeqNumFlag(141) requires MsgSeqNum(34) 1";
             self.logout_and_close(now, text, DisconnectReason::InvalidLogon, out);
@@ -289,7 +310,7 @@ impl Session {
         self.numbers.next_in = 2;
         self.agree_on_next_out(out);
         out.numbers(self.numbers);
-        if !self.write_logon(now, true, out) {
+        if self.settings.answers_reset_in_session && !self.write_logon(now, true, out) {
             self.close(DisconnectReason::BackPressure);
         }
         Received::COUNTED
@@ -320,7 +341,7 @@ impl Session {
     }
 
     /// What the peer says of it, whether we use it or not.
-    fn stated_next_expected(&self, logon: &Message<'_>) -> Number {
+    pub(super) fn stated_next_expected(&self, logon: &Message<'_>) -> Number {
         if self.version.has_next_expected_msg_seq_num() {
             Number::of(logon.field(tags::NEXT_EXPECTED_MSG_SEQ_NUM))
         } else {

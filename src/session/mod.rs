@@ -13,6 +13,7 @@
 //! Where a rule comes from the FIX session layer's text it is named; where that is silent, the behaviour is that of
 //! the open-source engines, so that counterparties' certification scripts pass.
 
+mod demanded_reset;
 mod from_peer;
 mod gap;
 mod header;
@@ -45,6 +46,7 @@ pub use version::Version;
 use std::sync::Arc;
 
 use crate::fix::UtcTimestamp;
+use demanded_reset::Demanded;
 use gap::Gap;
 use header::{HeaderLayout, SendingTimeParser};
 use held::Held;
@@ -148,6 +150,10 @@ pub struct Session {
     /// The numbers have begun again by an in-session reset, and no Logon of the peer has confirmed it: an initiator's next Logon
     /// asks for it anew.
     reset_unconfirmed: bool,
+    /// Whether our numbers have begun again at this Logon although the peer had not asked for it.
+    demanded: Demanded,
+    /// How often in a row the peer has not taken that.
+    resets_refused: u32,
     /// We have answered the peer's Logout and wait for it to close.
     logout_answered: bool,
     rolled_back: Option<RolledBack>,
@@ -197,6 +203,8 @@ impl Session {
                 && settings.role == Role::Initiator
                 && version.has_reset_seq_num_flag()
                 && numbers.next_in == 1,
+            demanded: Demanded::No,
+            resets_refused: 0,
             logout_answered: false,
             rolled_back: None,
             next_out_from_peer: false,
@@ -255,6 +263,7 @@ impl Session {
             return;
         }
         self.leave();
+        self.judge_reset(None);
         self.logon_pending = false;
         self.reset_sent = false;
         self.logout_answered = false;

@@ -131,6 +131,8 @@ pub enum DisconnectReason {
     NextExpectedTooHigh,
     /// A message claims to be longer than anything that is read over.
     MessageTooLong,
+    /// The peer goes on under old numbers after our ResetSeqNumFlag(141), or has done so before.
+    ResetNotTaken,
     /// What was missing did not come, however often it was asked for.
     MessagesMissing,
     /// The journal had no room for a message without which the session cannot go on.
@@ -145,7 +147,8 @@ impl DisconnectReason {
             | Self::MsgSeqNumMissing
             | Self::NextExpectedTooHigh
             | Self::MessageTooLong
-            | Self::MessagesMissing => true,
+            | Self::MessagesMissing
+            | Self::ResetNotTaken => true,
             Self::LoggedOut
             | Self::LogonTimeout
             | Self::LogoutTimeout
@@ -267,6 +270,10 @@ pub enum Notice {
     DefaultApplVerIdMissing,
     /// We asked for a reset with our Logon, and the answer does not confirm it though its number does.
     ResetNotConfirmed,
+    /// Our settings began the numbers again, and the peer's Logon or Logout shows that it went on under the old ones.
+    ResetNotTaken {
+        times: u32,
+    },
     /// The peer answered our Logon with another HeartBtInt(108). Ours is kept.
     HeartBtIntDiffers {
         ours_s: u32,

@@ -32,6 +32,10 @@ pub struct Settings {
     pub resend_request_repeat_ns: u64,
     /// How often the same missing messages are asked for. Then the session ends.
     pub resend_requests_max: u32,
+    /// An in-session Logon with ResetSeqNumFlag(141) is answered with one.
+    pub answers_reset_in_session: bool,
+    /// A Logon whose SendingTime(52) is refused is answered with a Logout that says so.
+    pub explains_refused_time: bool,
     pub reset_on_logon: bool,
     pub reset_on_logout: bool,
     pub reset_on_disconnect: bool,
@@ -86,6 +90,8 @@ impl Default for Settings {
             probe_timeout_ns: 2 * NS_PER_S,
             resend_request_repeat_ns: 30 * NS_PER_S,
             resend_requests_max: 5,
+            answers_reset_in_session: true,
+            explains_refused_time: false,
             reset_on_logon: false,
             reset_on_logout: false,
             reset_on_disconnect: false,

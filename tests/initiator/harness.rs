@@ -105,12 +105,21 @@ target_comp_id = "THEM"
 
     /// The first line with this message that has not been waited for yet and that `wanted` accepts.
     pub fn until(&mut self, message: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.until_line(message, |line| text(line, "message") == message && wanted(line))
+    }
+
+    /// The same by a part of its message.
+    pub fn until_part(&mut self, part: &str) -> Value {
+        self.until_line(part, |line| text(line, "message").contains(part))
+    }
+
+    fn until_line(&mut self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let until = Instant::now() + DEADLINE;
         loop {
             let left = until.saturating_duration_since(Instant::now());
-            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("fixring never said '{message}'"));
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("fixring never said '{what}'"));
             self.log.push(line.clone());
-            if text(&line, "message") == message && wanted(&line) {
+            if wanted(&line) {
                 return line;
             }
         }

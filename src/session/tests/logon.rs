@@ -384,3 +384,40 @@ fn a_session_whose_logon_finds_no_room_is_closed() {
     assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::BackPressure)]);
     assert_eq!(desk.session.numbers(), Numbers { next_out: 1, next_in: 2, epoch: 0 });
 }
+
+#[test]
+fn a_logon_whose_time_is_refused_is_told_so_where_that_is_asked_for() {
+    for explains_refused_time in [false, true] {
+        for role in [Role::Acceptor, Role::Initiator] {
+            let mut desk = Desk::new("FIX.4.4", Settings { role, explains_refused_time, ..Settings::default() });
+            desk.connect();
+            let number = desk.heard().len() + 1;
+            let late = desk.time(-121);
+            desk.say(&format!("35=A|34=1|98=0|108=30|52={late}"));
+            let logout = format!("35=5|34={number}|58=SendingTime accuracy problem");
+            assert_eq!(desk.heard(), Vec::from_iter(explains_refused_time.then_some(logout)));
+            assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::InvalidLogon)]);
+            assert_eq!(desk.next_in(), 1);
+        }
+    }
+}
+
+#[test]
+fn an_acceptor_takes_a_long_heart_bt_int_as_far_as_its_bound() {
+    let settings = Settings { heart_bt_int_s_max: 86_400, ..Settings::default() };
+    let mut desk = Desk::new("FIX.4.4", settings.clone());
+    desk.connect();
+    desk.say("35=A|34=1|98=0|108=86400");
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=86400"]);
+    assert_eq!(desk.session.deadline_ns(), Some(desk.now.monotonic_ns + 86_400 * NS_PER_S));
+    assert_logon_is_refused("FIX.4.4", settings, "35=A|34=1|98=0|108=86401", "HeartBtInt(108) is too long");
+}
+
+#[test]
+fn an_initiator_may_propose_no_heartbeats() {
+    let mut desk = Desk::new("FIX.4.4", Settings { heartbeat_interval_s: 0, ..initiator() });
+    desk.connect();
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=0"]);
+    desk.say("35=A|34=1|98=0|108=0");
+    assert_eq!(desk.session.deadline_ns(), None);
+}

@@ -2,6 +2,7 @@
 //! compared field by field. `|` stands for the delimiter; BeginString(8), BodyLength(9), both CompIDs,
 //! SendingTime(52) and CheckSum(10) are filled in where a script leaves them out, and left out of what is compared.
 
+mod demanded_reset;
 mod established;
 mod from_peer;
 mod logon;
