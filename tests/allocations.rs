@@ -1,6 +1,8 @@
 //! The message path allocates nothing once a session is logged on: not the worker, nor any thread beside it.
 
 mod orders;
+#[path = "whole/mod.rs"]
+mod whole;
 
 use fixring::application::Exchange;
 use fixring::engine::Engine;
@@ -16,7 +18,7 @@ const RUNS_MAX: u64 = 5;
 
 #[test]
 fn nothing_is_allocated_for_a_message_after_the_logon() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = whole::Temporary::new();
     // A machine that keeps a thread from its core for a while would have it logged, which allocates.
     let config = orders::small_ring(directory.path(), "stall_alarm = \"60s\"\n");
     let engine = Engine::start(&config, |environment| Exchange::new(environment.snapshot_bytes_max)).unwrap();

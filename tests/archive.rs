@@ -1,5 +1,8 @@
 //! An engine with an archive, on real directories and over a real socket: one that is required and not there, and what its coming back brings.
 
+#[path = "whole/mod.rs"]
+mod whole;
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -122,7 +125,7 @@ fn archived(archive: &Path) -> Vec<u64> {
 
 #[test]
 fn a_required_archive_that_is_away_stops_reading_ends_the_stop_with_an_error_and_loses_nothing() {
-    let temporary = tempfile::tempdir().unwrap();
+    let temporary = whole::Temporary::new();
     let archive = temporary.path().join("archive");
     let engine = start(temporary.path()).unwrap_or_else(|error| panic!("{error}"));
     let answered = trade(engine.acceptors()[0]);

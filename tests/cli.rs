@@ -73,6 +73,7 @@ fn a_journal_of_a_newer_format_is_not_touched() {
     assert!(text.contains("format_version = 2"), "{text}");
     let text = text.replace("format_version = 2", "format_version = 3");
     let body = &text[..text.rfind("# crc32c = ").expect("the manifest closes with its CRC")];
+    place.is_damaged("its manifest is of a version that this build refuses");
     fs::write(&manifest, format!("{body}# crc32c = {:08x}\n", crc_fast::crc32_iscsi(body.as_bytes()))).unwrap();
     let before = contents(place.path());
     let line = refused(place.start(), DATA_DIRECTORY);
@@ -84,6 +85,7 @@ fn a_journal_of_a_newer_format_is_not_touched() {
 fn a_segment_of_another_data_directory_is_not_taken_for_ours() {
     let (place, other) = (used_place(), used_place());
     let segment = "journal-0/segment-0.seg";
+    place.is_damaged("a foreign segment stands in the place of its own");
     fs::copy(other.data_dir().join(segment), place.data_dir().join(segment)).unwrap();
     let before = contents(place.path());
     let line = refused(place.start(), DATA_DIRECTORY);

@@ -23,6 +23,7 @@ use std::process::{Command, Output};
 use std::sync::OnceLock;
 
 use client::Client;
+use engine::whole::Wholeness;
 use engine::{Running, free_port};
 use rules::{Release, Seen};
 use wire::Party;
@@ -33,6 +34,12 @@ const PARTY: Party = Party { begin_string: "FIX.4.4", sender: "DESK", target: "V
 struct Observed {
     directory: tempfile::TempDir,
     port: u16,
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        Wholeness::default().check(&self.data_dir());
+    }
 }
 
 struct Setup<'a> {

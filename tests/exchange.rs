@@ -1,6 +1,9 @@
 //! The exchange's answers by the standard's own dictionary of every version: a whole engine in one thread, one client, and
 //! each message that reaches the client is validated as strictly as the dictionary allows.
 
+#[path = "whole/mod.rs"]
+mod whole;
+
 use std::io::IoSlice;
 use std::net::SocketAddr;
 
@@ -13,6 +16,7 @@ use fixring::simulate::wire::{Wire, show};
 use fixring::simulate::{Crash, Node, Running, VirtualClock};
 use fixring::transport::simulated::{Host, SimulatedNetwork, SimulatedTransport};
 use fixring::transport::{ConnectionId, Receive, Send, Transport};
+use whole::WholeVolume;
 
 const LISTEN: &str = "10.0.0.1:9880";
 const MS: u64 = 1_000_000;
@@ -35,6 +39,7 @@ struct World {
     connection: ConnectionId,
     next_out: u64,
     received: Vec<u8>,
+    _whole: WholeVolume,
 }
 
 /// What an answer says, by tag.
@@ -71,6 +76,7 @@ impl World {
         };
         let (clock, network, wire) = (VirtualClock::default(), SimulatedNetwork::new(1), Wire::default());
         let mut node = Node::new(Config::parse(&config, "exchange").expect("a sound configuration"));
+        let _whole = WholeVolume::of(&node);
         let engine = node.start(clock.now(), &network, &wire, Host(0), make).expect("a sound volume");
         let mut transport = network.transport(Host(1), &[]);
         let connection = transport.connect(address()).expect("the engine listens");
@@ -87,6 +93,7 @@ impl World {
             connection,
             next_out: 1,
             received: Vec::new(),
+            _whole,
         };
         world.log_on();
         world

@@ -420,6 +420,7 @@ fn a_first_segment_whose_head_is_damaged_is_not_taken_for_a_new_journal() {
     let mut engine = place.start_ready();
     engine.until_logged("the ring had it, and it was written again");
     engine.kill();
+    place.is_damaged("the head of its only segment is lost for good");
     flip(&segment(&place, 0), 100);
     fs::remove_dir_all(place.ring_dir()).unwrap();
     let (status, log) = place.start().until_ended();

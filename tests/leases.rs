@@ -11,6 +11,7 @@ use fixring::transport::simulated::{Host, SimulatedNetwork};
 
 use fixring::simulate::wire::Wire;
 use fixring::simulate::{Crash, Node, Running, VirtualClock};
+use peers::whole::WholeVolume;
 use peers::{MS, Peer, types};
 
 /// Sends one message a turn once it is logged on, so that a lease is used up soon.
@@ -67,6 +68,7 @@ struct World {
     steps_left: u32,
     /// Messages that the application sends.
     numbers: u32,
+    _whole: WholeVolume,
 }
 
 impl World {
@@ -78,7 +80,8 @@ impl World {
         let (clock, network) = (VirtualClock::default(), SimulatedNetwork::new(1));
         let node = Node::new(config);
         let wire = Wire::default();
-        let mut world = Self { clock, network, wire, node, engine: None, hosts: 0, steps_left: steps, numbers };
+        let _whole = WholeVolume::of(&node);
+        let mut world = Self { clock, network, wire, node, engine: None, hosts: 0, steps_left: steps, numbers, _whole };
         world.start();
         world
     }

@@ -315,6 +315,7 @@ fn a_start_that_is_refused_again_and_again_keeps_each_piece_once() {
     let place = Place::new(&Setup { engine: &two, ..SMALL });
     let mut engine = place.start_ready();
     engine.kill();
+    place.is_damaged("one journal's only head is overwritten, so that each start is refused");
     // A ring that cannot be believed, and a journal whose only head is gone.
     let ring = fs::read_dir(place.ring_dir()).unwrap().map(|entry| entry.unwrap().path());
     let ring = ring.into_iter().find(|path| path.to_str().unwrap().ends_with("-0.ring")).unwrap();

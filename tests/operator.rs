@@ -291,6 +291,9 @@ fn check_is_content_exactly_where_a_start_is() {
     ];
     for (name, kills, starts, sabotage, what) in cases {
         let place = used(kills);
+        if !starts {
+            place.is_damaged("a start is refused, or held");
+        }
         sabotage(&place);
         let said = check_and_run(name, &place, starts);
         assert!(said.contains(what), "{name}: {said}");

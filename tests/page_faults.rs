@@ -1,6 +1,8 @@
 //! The worker meets no page fault in steady state, over laps of the ring and new segments: its memory is there from the start.
 
 mod orders;
+#[path = "whole/mod.rs"]
+mod whole;
 
 use std::fs;
 
@@ -35,7 +37,7 @@ fn faults(stat: &str) -> (u64, u64) {
 
 #[test]
 fn a_worker_in_steady_state_meets_no_page_fault() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = whole::Temporary::new();
     let config = orders::small_ring(directory.path(), "");
     let engine = Engine::start(&config, |environment| Exchange::new(environment.snapshot_bytes_max)).unwrap();
     let mut client = orders::Client::logged_on(engine.acceptors()[0]);

@@ -451,6 +451,7 @@ fn a_copy_of_the_same_start_goes_on_by_the_ring_or_is_held() {
             desk.log_on(place.port);
             desk.talk(1);
         } else {
+            place.is_damaged("it is held for what the copy lacks and its ring does not have any more");
             let engine = start_held(&place, control);
             engine.until_logged("the ring says that it was synced up to");
         }

@@ -7,6 +7,9 @@
 //!
 //! `FIXRING_NUMBERS_WORLDS` sets how many worlds there are (120), `FIXRING_NUMBERS_SEED` the first one's seed. A failure names its world's.
 
+#[path = "whole/mod.rs"]
+mod whole;
+
 use std::io::IoSlice;
 
 use fixring::application::Exchange;
@@ -17,6 +20,7 @@ use fixring::simulate::wire::{Wire, show};
 use fixring::simulate::{Crash, Node, Running, VirtualClock};
 use fixring::transport::simulated::{Host, SimulatedNetwork, SimulatedTransport};
 use fixring::transport::{ConnectionId, Receive, Send, Transport};
+use whole::WholeVolume;
 
 const WORLDS: u64 = 120;
 const STEPS: u32 = 150;
@@ -86,6 +90,7 @@ struct World {
     /// Where the last start has moved the next number, after a loss, and in which epoch.
     moved_to: Option<(u32, u64)>,
     seen: Seen,
+    whole: WholeVolume,
 }
 
 /// One field as it is written, without the delimiter.
@@ -103,14 +108,16 @@ impl World {
         let listens: Vec<_> = is_initiator.then(|| LISTEN.parse().expect("an address")).into_iter().collect();
         let wire = Wire::default();
         wire.let_forget();
+        let node = Node::new(config);
         let mut world = Self {
+            whole: WholeVolume::of(&node),
             begin_string,
             is_initiator,
             clock: VirtualClock::default(),
             peer: network.transport(Host(0), &listens),
             network,
             wire,
-            node: Node::new(config),
+            node,
             running: None,
             hosts: 0,
             connection: None,
@@ -198,6 +205,7 @@ impl World {
         };
         let recovered = Numbers { next_out, next_in: found.next_in, epoch: found.epoch };
         assert_eq!(recovered, live, "{crash:?}, {}, after {}", self.begin_string, self.last_sent);
+        self.whole.assert_whole();
         let moved = found.rollback.filter(|rollback| rollback.lost_from < rollback.lost_to);
         self.moved_to = moved.map(|rollback| (found.epoch, rollback.lost_to));
         if let Some(rollback) = found.rollback {

@@ -2,6 +2,8 @@
 //! And memory that has to be locked and may not be stops the start.
 
 mod orders;
+#[path = "whole/mod.rs"]
+mod whole;
 
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -37,7 +39,7 @@ fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
 
 #[test]
 fn a_worker_that_does_not_come_back_is_named_with_its_stage_and_its_session() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = whole::Temporary::new();
     let config = orders::small_ring(directory.path(), "stall_alarm = \"50ms\"\n");
     let (answer, waiting): (Sender<()>, _) = channel();
     let mut waiting = Some(waiting);

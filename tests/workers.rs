@@ -1,6 +1,9 @@
 //! Several workers over real sockets: each session's connection finds the worker that owns its journal, and a data
 //! directory's journals are adopted by however many workers there are.
 
+#[path = "whole/mod.rs"]
+mod whole;
+
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
@@ -129,7 +132,7 @@ fn start(directory: &Path, workers: u32, sessions: &str) -> Result<Engine, Start
 
 #[test]
 fn sessions_live_in_their_journals_whatever_the_number_of_workers() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = whole::Temporary::new();
     let mut desks: Vec<Desk> = (0..DESKS).map(Desk::new).collect();
     let journals: std::collections::BTreeSet<u16> = desks.iter().map(|desk| desk.journal(2)).collect();
     assert_eq!(journals.len(), 2, "the desks' sessions must be spread for this test to say anything");
@@ -157,7 +160,7 @@ fn a_session_lives_in_the_journal_that_it_names_and_no_later_start_moves_it() {
         )
     };
     let all = |journal: &str| (0..DESKS).map(|number| session(number, journal)).collect::<String>();
-    let directory = tempfile::tempdir().unwrap();
+    let directory = whole::Temporary::new();
     let mut desks: Vec<Desk> = (0..DESKS).map(Desk::new).collect();
     assert!(desks.iter().any(|desk| desk.journal(2) == 0), "a hash would spread them");
     for workers in [2, 1] {

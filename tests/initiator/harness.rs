@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+#[path = "../whole/mod.rs"]
+mod whole;
+
 /// Longer than any step takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
 
@@ -132,6 +135,7 @@ target_comp_id = "THEM"
         self.until("stopped cleanly", |_| true);
         let status = self.child.wait().expect("its status");
         assert!(status.success(), "fixring ended with {status}");
+        whole::assert_whole(&self.directory.path().join("data"));
         let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().expect("a temporary directory"));
         (std::mem::take(&mut self.log), directory)
     }
@@ -150,6 +154,7 @@ impl Drop for Fixring {
                 eprintln!("{line}");
             }
         }
+        whole::Wholeness::default().check(&self.directory.path().join("data"));
     }
 }
 

@@ -1,7 +1,10 @@
 //! One fixring and one QuickFIX with a session between them, and the steps that scenarios have in common.
 
+#[path = "../whole/mod.rs"]
+mod whole;
+
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::driver::{Fixring, Peer, PeerOptions, free_port, is, is_in, is_out, number};
 use crate::versions::Version;
@@ -32,15 +35,15 @@ pub struct Bench {
     /// BusinessMessageReject(j) or Reject(3) that fixring is expected to have answered.
     pub refusals: usize,
     // Last, so that both processes are gone before their files are.
-    _directory: tempfile::TempDir,
+    _directory: whole::Temporary,
 }
 
 impl Bench {
     /// Starts both sides and waits until they are logged on.
     pub fn start(version: &Version, dials: Dials, needs: Needs) -> Self {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        let directory = whole::Temporary::new();
         let (fix_port, control_port) = (free_port(), free_port());
-        let config = write_config(&directory, version, dials, needs, fix_port, control_port);
+        let config = write_config(directory.path(), version, dials, needs, fix_port, control_port);
         let store_dir = directory.path().join("quickfix");
         let options = PeerOptions {
             role: match dials {
@@ -144,18 +147,18 @@ impl Bench {
 }
 
 fn write_config(
-    directory: &tempfile::TempDir,
+    directory: &Path,
     version: &Version,
     dials: Dials,
     needs: Needs,
     fix_port: u16,
     control_port: u16,
 ) -> PathBuf {
-    let ring_dir = directory.path().join("ring");
-    let store_dir = directory.path().join("quickfix");
+    let ring_dir = directory.join("ring");
+    let store_dir = directory.join("quickfix");
     std::fs::create_dir(&ring_dir).expect("a directory for the ring");
     std::fs::create_dir(&store_dir).expect("a directory for QuickFIX's store");
-    let data_dir = directory.path().join("data");
+    let data_dir = directory.join("data");
     let application = needs.application.unwrap_or("exchange");
     let (acceptor, role) = match dials {
         Dials::QuickFix => {
@@ -204,7 +207,7 @@ heartbeat_seconds = {heartbeat_seconds}
         data_dir = data_dir.display(),
         ring_dir = ring_dir.display(),
     );
-    let path = directory.path().join("fixring.toml");
+    let path = directory.join("fixring.toml");
     std::fs::write(&path, text).expect("the configuration is written");
     path
 }

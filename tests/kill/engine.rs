@@ -15,10 +15,16 @@ use std::time::{Duration, Instant};
 
 use super::wire::DEADLINE;
 
-/// A directory with a configuration, to start engines in.
+#[path = "../whole/mod.rs"]
+pub mod whole;
+
+use whole::Wholeness;
+
+/// A directory with a configuration, to start engines in. What they leave is whole, see [`Place::is_damaged`].
 pub struct Place {
     pub port: u16,
     directory: tempfile::TempDir,
+    wholeness: Wholeness,
 }
 
 /// What a configuration is made of, but for its paths and ports.
@@ -48,7 +54,8 @@ pub struct Running {
 
 impl Place {
     pub fn new(setup: &Setup<'_>) -> Self {
-        let place = Self { port: free_port(), directory: tempfile::tempdir().expect("a temporary directory") };
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let place = Self { port: free_port(), directory, wholeness: Wholeness::default() };
         place.configure(setup);
         place
     }
@@ -88,18 +95,26 @@ impl Place {
         Running::of(command)
     }
 
-    /// `fixring journal verify`, beside an engine or after it: what ordinary sessions, deaths and recoveries leave is whole.
+    /// What ordinary sessions, deaths and recoveries leave is whole, beside an engine or after it.
     pub fn assert_whole(&self) {
-        let mut verify = Command::new(env!("CARGO_BIN_EXE_fixring"));
-        let output = verify.args(["journal", "verify", "--data-dir"]).arg(self.data_dir()).output().expect("it runs");
-        let text = String::from_utf8_lossy(&output.stdout);
-        assert!(output.status.success(), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        whole::assert_whole(&self.data_dir());
+    }
+
+    /// The test damages the journal on purpose, or leaves it where a start is refused or held for damage.
+    pub fn is_damaged(&self, why: &'static str) {
+        self.wholeness.is_damaged(why);
     }
 
     pub fn start_ready(&self) -> Running {
         let engine = self.start();
         engine.until_ready();
         engine
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.wholeness.check(&self.data_dir());
     }
 }
 

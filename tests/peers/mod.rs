@@ -14,6 +14,11 @@ use fixring::transport::{ConnectionId, Receive, Send, Transport};
 use fixring::simulate::wire::{Wire, show};
 use fixring::simulate::{Crash, Node, Running, VirtualClock};
 
+#[path = "../whole/mod.rs"]
+pub mod whole;
+
+use whole::WholeVolume;
+
 pub const LISTEN: &str = "10.0.0.1:9880";
 pub const MS: u64 = 1_000_000;
 
@@ -67,6 +72,8 @@ pub struct World {
     /// Nor the stager while this is.
     pub stages: bool,
     next_host: u32,
+    /// The last to go.
+    _whole: WholeVolume,
 }
 
 impl World {
@@ -79,7 +86,8 @@ impl World {
         let mut node = Node::new(Config::parse(config, "engine").expect("a sound configuration"));
         let make = |environment: fixring::engine::Environment| Exchange::new(environment.snapshot_bytes_max);
         let engine = node.start(clock.now(), &network, &wire, Host(0), make).expect("a sound volume");
-        Self { clock, network, wire, node, engine, flushes: true, stages: true, next_host: 1 }
+        let _whole = WholeVolume::of(&node);
+        Self { clock, network, wire, node, engine, flushes: true, stages: true, next_host: 1, _whole }
     }
 
     pub fn restart(mut self) -> Self {

@@ -37,6 +37,9 @@ impl Application for Talker {
     }
 }
 
+#[path = "../whole/mod.rs"]
+mod whole;
+
 pub struct Side {
     pub node: Node,
     pub running: Option<Running<Talker>>,
@@ -44,6 +47,7 @@ pub struct Side {
     /// When it was logged on, and when it was no longer.
     pub log_ons: Vec<String>,
     pub log_outs: Vec<String>,
+    _whole: whole::WholeVolume,
 }
 
 pub struct World {
@@ -76,12 +80,16 @@ impl World {
             "{common}[[acceptor]]\nlisten = \"10.0.0.1:9880\"\n[[session]]\nsender_comp_id = \"VENUE\"\n\
              {target}{version}{venue}\n"
         );
-        let side = |text: &str| Side {
-            node: Node::new(Config::parse(text, "world").unwrap_or_else(|error| panic!("{error}\n{text}"))),
-            running: None,
-            resets: 0,
-            log_ons: Vec::new(),
-            log_outs: Vec::new(),
+        let side = |text: &str| {
+            let node = Node::new(Config::parse(text, "world").unwrap_or_else(|error| panic!("{error}\n{text}")));
+            Side {
+                _whole: whole::WholeVolume::of(&node),
+                node,
+                running: None,
+                resets: 0,
+                log_ons: Vec::new(),
+                log_outs: Vec::new(),
+            }
         };
         World {
             clock: VirtualClock::default(),
