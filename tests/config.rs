@@ -93,6 +93,7 @@ fn the_template_documents_every_key_and_no_other() {
         "persistence.archive_command",
         "session.connect",
         "session.dictionary",
+        "session.dictionary_allow",
         "session.journal",
         "session.mode",
         "session.password",

@@ -195,3 +195,43 @@ fn an_application_version_that_the_session_does_not_know_is_said_to_be_unsupport
     drop(wire);
     end(engine);
 }
+
+// ---- dictionaries as venues publish them
+
+#[test]
+fn a_dictionary_with_warnings_is_used_and_what_is_ambiguous_is_allowed_by_the_session() {
+    let place = place("FIX.4.4", "dictionary = \"DICTIONARY\"");
+    let xml = place.path().join("venue.xml");
+    let path = xml.to_str().unwrap();
+    let plain = fs::read_to_string(place.config()).unwrap().replace("DICTIONARY", path);
+    fs::write(place.config(), &plain).unwrap();
+    let venue = dictionary_of_a_venue();
+    let venue = venue.replace(
+        "type='LENGTH'/><field number='20002'",
+        "type='LENGTH'/><field number='20003' name='When' type='DATETIME'/><field number='20002'",
+    );
+    fs::write(&xml, &venue).unwrap();
+    let config = place.config();
+    let config = config.to_str().unwrap();
+    let checked = said(&fixring(&["check", "--config", config]));
+    assert!(checked.contains("1 warnings, the first: line") && checked.contains("DATETIME is no type"), "{checked}");
+    let shown = said(&fixring(&["dictionary", "show", path, "VenueBlob"]));
+    assert!(shown.contains("VenueBlob(20002)  DATA") && shown.contains("NewOrderSingle (D)"), "{shown}");
+    let unknown = fixring(&["dictionary", "show", "FIX.4.9"]);
+    assert!(unknown.status.code() == Some(2) && said(&unknown).contains("or name a file"), "{}", said(&unknown));
+
+    fs::write(&xml, venue.replace("<field name='VenueBlobLen' required='N'/>", "<field name='Nowhere' required='N'/>"))
+        .unwrap();
+    let refused = fixring(&["check", "--config", config]);
+    assert!(refused.status.code() == Some(2) && said(&refused).contains("undefined_fields"), "{}", said(&refused));
+    assert_eq!(fixring(&["dictionary", "check", path]).status.code(), Some(2));
+    assert!(fixring(&["dictionary", "check", path, "--allow", "undefined_fields"]).status.success());
+    fs::write(place.config(), format!("{plain}dictionary_allow = [\"undefined_fields\"]\n")).unwrap();
+    let engine = place.start_ready();
+    engine.until_logged("a dictionary is read with warnings");
+    let mut wire = log_on(&place, FIX44, "");
+    let returned = answer(&mut wire, &FIX44.message("D", 2, "", ORDER), "D");
+    assert!(returned.contains("|11=a|"), "{returned}");
+    drop(wire);
+    end(engine);
+}

@@ -11,16 +11,21 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::Exit;
-use crate::dictionary::{Dictionary, FILE_BYTES_MAX, Version, built_in, compile, load, to_xml};
+use crate::dictionary::{
+    Allowance, Allowances, Dictionary, FILE_BYTES_MAX, UnknownVersion, Version, built_in, compile, load, load_allowing,
+    to_xml,
+};
 
 #[derive(Subcommand, Debug)]
 pub(super) enum DictionaryCommand {
     /// Print what a FIX version says: all of it in short, or one message, field or component
     ///
-    /// `show FIX.4.4`, `show FIX.4.4 D`, `show FIX.4.4 NewOrderSingle`, `show FIX.4.4 54`, `show FIX.4.4 Side`
+    /// `show FIX.4.4`, `show FIX.4.4 D`, `show FIX.4.4 NewOrderSingle`, `show FIX.4.4 54`, `show FIX.4.4 Side`,
+    /// `show venue.xml D`
     Show {
-        /// FIX.4.0 to FIX.4.4, FIXT.1.1, FIX.5.0, FIX.5.0SP1 or FIX.5.0SP2
-        version: Version,
+        /// FIX.4.0 to FIX.4.4, FIXT.1.1, FIX.5.0, FIX.5.0SP1, FIX.5.0SP2, or a file in the QuickFIX XML format
+        #[arg(value_name = "VERSION|FILE.xml")]
+        version: String,
         /// A MsgType, a tag, or the name of a message, field or component
         what: Option<String>,
     },
@@ -35,6 +40,10 @@ pub(super) enum DictionaryCommand {
     Check {
         #[arg(value_name = "FILE.xml", required = true)]
         files: Vec<PathBuf>,
+        /// Take this for a warning, as dictionary_allow of a session does: undefined_fields, undefined_components,
+        /// duplicate_fields or duplicate_components
+        #[arg(long, value_name = "WHAT")]
+        allow: Vec<Allowance>,
     },
     /// Make the tables that are built into this binary from dictionaries in the QuickFIX XML format
     Compile {
@@ -47,24 +56,48 @@ pub(super) enum DictionaryCommand {
 
 pub(super) fn dictionary(command: &DictionaryCommand) -> Exit {
     match command {
-        DictionaryCommand::Show { version, what } => show(*version, what.as_deref()),
+        DictionaryCommand::Show { version, what } => show(version, what.as_deref()),
         DictionaryCommand::Export { version, output } => export(*version, output.as_deref()),
-        DictionaryCommand::Check { files } => check(files),
+        DictionaryCommand::Check { files, allow } => check(files, allow.iter().copied().collect()),
         DictionaryCommand::Compile { files, output } => compile_files(files, output),
     }
 }
 
-fn show(version: Version, what: Option<&str>) -> Exit {
-    let Some(what) = what else {
-        return printed(&lookup::summary(version));
+fn show(source: &str, what: Option<&str>) -> Exit {
+    let loaded;
+    let own = match source.parse::<Version>() {
+        Ok(version) => built_in(version),
+        Err(unknown) => match file_to_show(source, &unknown) {
+            Ok(dictionary) => {
+                loaded = dictionary;
+                &loaded
+            }
+            Err(why) => {
+                error_line!("{}", why.trim_end());
+                return Exit::Configuration;
+            }
+        },
     };
-    match lookup::find(version, what) {
+    let Some(what) = what else {
+        return printed(&lookup::summary(own));
+    };
+    match lookup::find(own, what) {
         Ok(text) => printed(&text),
         Err(unknown) => {
             error_line!("{unknown}");
             Exit::Configuration
         }
     }
+}
+
+/// A file whose faults stop nothing but its use is shown with all that can be allowed.
+fn file_to_show(source: &str, unknown: &UnknownVersion) -> Result<Dictionary, String> {
+    let path = Path::new(source);
+    if !path.exists() {
+        return Err(format!("{unknown}, or name a file in the QuickFIX XML format"));
+    }
+    let loaded = load_allowing(&read(path)?, Allowance::ALL.into_iter().collect());
+    loaded.map(|loaded| loaded.dictionary).map_err(|faults| faults.report(source).to_string())
 }
 
 fn export(version: Version, output: Option<&Path>) -> Exit {
@@ -75,11 +108,11 @@ fn export(version: Version, output: Option<&Path>) -> Exit {
     }
 }
 
-fn check(files: &[PathBuf]) -> Exit {
+fn check(files: &[PathBuf], allowed: Allowances) -> Exit {
     let mut exit = Exit::Ok;
     for file in files {
         let name = file.display().to_string();
-        match read(file).map(|bytes| load(&bytes)) {
+        match read(file).map(|bytes| load_allowing(&bytes, allowed)) {
             Err(why) => {
                 print_line!("{why}");
                 exit = Exit::Configuration;

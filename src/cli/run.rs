@@ -12,7 +12,7 @@ use super::check::files_needed;
 use super::held::wait_until_freed;
 use super::logging::{self, last_words};
 use crate::application::{Application, Delivery, Direction, Echo, Exchange, Handle, RestoreError, SessionNumber};
-use crate::config::{BuiltInApplication, Config, ConfigErrors, LockMemory};
+use crate::config::{BuiltInApplication, Config, ConfigErrors, DictionaryWarnings, LockMemory};
 use crate::control::ControlError;
 use crate::engine::{Engine, EngineError, Environment, StartError};
 use crate::fix::Message;
@@ -55,6 +55,14 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
     if let Err(error) = end_on_bus_error(ring_lost(&config), mapped_page_lost()) {
         last_words(&format!("cannot catch SIGBUS: {error}"));
         return Exit::Internal;
+    }
+    for DictionaryWarnings { path, count, first } in &config.dictionary_warnings {
+        tracing::warn!(
+            path,
+            count,
+            first,
+            "a dictionary is read with warnings: fixring dictionary check names them all"
+        );
     }
     raise_open_files(&config);
     let engine = loop {

@@ -7,26 +7,32 @@ use std::sync::Arc;
 
 use super::reader::{Reader, Section};
 use super::values::Wrong;
-use super::{Pattern, read_bounded};
+use super::{DictionaryWarnings, Pattern, read_bounded};
 use crate::dictionary::{
-    Checks, CompileError, Dictionary, FILE_BYTES_MAX, Severity, Validator, Version, built_in, load,
+    Allowance, Allowances, Checks, CompileError, Dictionary, FILE_BYTES_MAX, Severity, Validator, Version, built_in,
+    load_allowing,
 };
 
 /// Faults of one file that are named after its first; `fixring dictionary check` names all.
 const FURTHER_FAULTS_MAX: usize = 100;
-const MEND: &str = "correct the file: fixring dictionary check says the same of it";
+const MEND: &str = "correct the file, or allow it by dictionary_allow where that is named: fixring dictionary check says the same of it";
 /// The version whose application messages have dictionaries of their own.
 const FIXT: &str = "FIXT.1.1";
 
 #[derive(Default)]
 pub(super) struct Dictionaries {
-    /// Those without a fault, by path.
-    files: HashMap<String, Arc<Dictionary>>,
+    /// Those without a fault, by path and by what they are allowed.
+    files: HashMap<(String, Allowances), Arc<Dictionary>>,
+    warnings: Vec<DictionaryWarnings>,
     /// What a session named and the engine will be able to make its tables of.
     usable: Vec<Vec<Arc<Dictionary>>>,
 }
 
 impl Dictionaries {
+    pub fn into_warnings(self) -> Vec<DictionaryWarnings> {
+        self.warnings
+    }
+
     /// The files of a session, at most one a version.
     pub fn of(
         &mut self,
@@ -37,13 +43,17 @@ impl Dictionaries {
         // Of all files, the faults behind the first of each.
         let further = RefCell::new(Vec::new());
         let files = RefCell::new(&mut self.files);
+        let warnings = RefCell::new(&mut self.warnings);
+        let allowed = section.parsed_one_or_more(reader, "dictionary_allow", allowance).unwrap_or_default();
+        let allowed: Allowances = allowed.into_iter().collect();
         let read = |path: &str| {
-            let known = files.borrow().get(path).cloned();
+            let known = files.borrow().get(&(path.into(), allowed)).cloned();
             let dictionary = match known {
                 Some(dictionary) => dictionary,
                 None => {
-                    let dictionary = read(path, &mut further.borrow_mut())?;
-                    files.borrow_mut().insert(path.into(), Arc::clone(&dictionary));
+                    let (dictionary, warned) = read(path, allowed, &mut further.borrow_mut())?;
+                    warnings.borrow_mut().extend(warned);
+                    files.borrow_mut().insert((path.into(), allowed), Arc::clone(&dictionary));
                     dictionary
                 }
             };
@@ -72,19 +82,31 @@ impl Dictionaries {
     }
 }
 
-fn read(path: &str, further: &mut Vec<String>) -> Result<Arc<Dictionary>, Wrong> {
+type Read = (Arc<Dictionary>, Option<DictionaryWarnings>);
+
+fn allowance(written: &str) -> Result<Allowance, Wrong> {
+    let what = "is no allowance".into();
+    written
+        .parse()
+        .map_err(|_| Wrong { what, mend: format!("use one of {}", Allowance::ALL.map(Allowance::name).join(", ")) })
+}
+
+fn read(path: &str, allowed: Allowances, further: &mut Vec<String>) -> Result<Read, Wrong> {
     let bytes = read_bounded(Path::new(path), FILE_BYTES_MAX as u64).map_err(|error| Wrong {
         what: format!("cannot be read: {error}"),
         mend: "name a dictionary in the QuickFIX XML format".into(),
     })?;
-    let loaded = load(&bytes).map_err(|faults| {
+    let loaded = load_allowing(&bytes, allowed).map_err(|faults| {
         let errors = faults.iter().filter(|fault| fault.severity == Severity::Error);
         let mut told = errors.map(|fault| format!("is not a dictionary: line {}: {}", fault.line, fault.what));
         let first = told.next().unwrap_or_else(|| "is not a dictionary".into());
         further.extend(told.take(FURTHER_FAULTS_MAX).map(|what| format!("({path}) {what}")));
         Wrong { what: first, mend: MEND.into() }
     })?;
-    Ok(Arc::new(loaded.dictionary))
+    let first = loaded.warnings.iter().next();
+    let first = first.map(|first| (loaded.warnings.iter().len(), format!("line {}: {}", first.line, first.what)));
+    let warned = first.map(|(count, first)| DictionaryWarnings { path: path.into(), count, first });
+    Ok((Arc::new(loaded.dictionary), warned))
 }
 
 fn check_spoken(version: Version, begin_string: &Pattern) -> Result<(), Wrong> {

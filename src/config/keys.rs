@@ -91,6 +91,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "resend_rejects",
             "secret_tags",
             "dictionary",
+            "dictionary_allow",
             "validation",
             "default_appl_ver_id",
             "username",

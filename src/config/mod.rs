@@ -60,7 +60,18 @@ pub struct Config {
     pub control: ControlConfig,
     pub acceptors: Vec<AcceptorConfig>,
     pub sessions: Vec<SessionConfig>,
+    /// What the sessions' dictionaries say that their authors may not have meant: of each file that says anything, how much.
+    pub dictionary_warnings: Vec<DictionaryWarnings>,
     locations: Locations,
+}
+
+/// See [`Config::dictionary_warnings`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DictionaryWarnings {
+    pub path: String,
+    pub count: usize,
+    /// The first of them, with its line.
+    pub first: String,
 }
 
 /// `[engine]`
@@ -464,6 +475,7 @@ impl Default for Config {
             control: ControlConfig::default(),
             acceptors: vec![AcceptorConfig::default()],
             sessions: vec![SessionConfig::default()],
+            dictionary_warnings: Vec::new(),
             locations: Locations::default(),
         }
     }

@@ -142,7 +142,8 @@ pub(super) fn resolve(text: &str, name: &str, other_files: OtherFiles) -> Result
     if acceptors.is_empty() && sessions.iter().any(|session| session.role == SessionRole::Acceptor) {
         acceptors.push(AcceptorConfig::default());
     }
-    Ok(Config { engine, persistence, control, acceptors, sessions, locations: reader.locations })
+    let dictionary_warnings = dictionaries.map(Dictionaries::into_warnings).unwrap_or_default();
+    Ok(Config { engine, persistence, control, acceptors, sessions, dictionary_warnings, locations: reader.locations })
 }
 
 fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {

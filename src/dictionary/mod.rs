@@ -23,7 +23,7 @@ mod version;
 pub use export::to_xml;
 pub use fault::{Fault, Faults, Severity};
 pub use field_type::FieldType;
-pub use load::{FILE_BYTES_MAX, Loaded, load};
+pub use load::{Allowance, Allowances, FILE_BYTES_MAX, Loaded, UnknownAllowance, load, load_allowing};
 pub use model::{
     Category, Component, ComponentIndex, DEPTH_MAX, Dictionary, EnumeratedValue, FieldDefinition, Group, Member,
     MemberKind, MessageDefinition,

@@ -1,6 +1,9 @@
 //! What the loader says of files that are wrong, and that it says all of it.
 
-use fixring::dictionary::{FILE_BYTES_MAX, Severity, load};
+use fixring::dictionary::{
+    Allowance, Category, Dictionary, FILE_BYTES_MAX, FieldType, MemberKind, Severity, Version, built_in, load,
+    load_allowing, to_xml,
+};
 
 /// A small dictionary, line by line, with something wrong put in.
 fn file(messages: &str, components: &str, fields: &str) -> String {
@@ -56,7 +59,7 @@ fn every_fault_is_said_at_its_line_and_none_hides_another() {
         <field number='78' name='NoAllocs' type='NUMINGRUOP'/>";
     let expected = [
         "7: Sied is no field of this dictionary: did you mean Side?",
-        "8: group NoAllocs has no members",
+        "8: group NoAllocs has no members: it is read as a field",
         "9: Nowhere is no component of this dictionary",
         "10: required \"maybe\" is neither",
         "12: msgcat \"application\" is neither",
@@ -64,7 +67,7 @@ fn every_fault_is_said_at_its_line_and_none_hides_another() {
         "13: <message>: name is missing",
         "23: value \"1\" is given on line 22 already",
         "24: <value>: enum is missing",
-        "26: tag 54 is defined on line 21 already",
+        "26: tag 54 is defined on line 21 already: the first definition counts",
         "27: Side is the name of tag 54 already",
         "28: number \"x\" is no tag",
         "29: number \"0\" is no tag",
@@ -150,4 +153,172 @@ fn a_thousand_faults_are_enough() {
     let faults = load(file("", "", &fields).as_bytes()).unwrap_err();
     assert_eq!(faults.iter().len(), 1_000);
     assert!(faults.report("f").to_string().ends_with("f: 8000 more\n"));
+}
+
+// ---- what QuickFIX reads and means one thing
+
+/// Read with warnings alone, of which some line begins with each of these.
+fn lenient(text: &str, warnings: &[&str]) -> Dictionary {
+    let loaded = load(text.as_bytes()).unwrap_or_else(|faults| panic!("{}", faults.report("f.xml")));
+    let found: Vec<_> = loaded.warnings.iter().map(|fault| format!("{}: {}", fault.line, fault.what)).collect();
+    for warning in warnings {
+        assert!(found.iter().any(|fault| fault.contains(warning)), "{warning}: {found:#?}");
+    }
+    assert!(loaded.warnings.iter().all(|fault| fault.severity == Severity::Warning), "{found:#?}");
+    loaded.dictionary
+}
+
+#[test]
+fn an_unknown_type_leaves_the_form_of_a_field_unchecked() {
+    let fields = "<field number='5001' name='Count' type='INTEGER'/><field number='5002' name='When' type='DATETIME'/>\n\
+        <field number='5003' name='Empty' type='x'/>";
+    let dictionary =
+        lenient(&file("", "", fields), &["INTEGER is no type", "DATETIME is no type", "Empty: x is no type"]);
+    assert!([5001, 5002, 5003].iter().all(|tag| dictionary.field(*tag).unwrap().kind == FieldType::String));
+}
+
+#[test]
+fn what_is_given_twice_counts_once() {
+    let messages = "<message name='Order' msgtype='D' msgcat='app'><field name='Side' required='Y'/></message>\n\
+        <message name='Order' msgtype='D' msgcat='app'><field name='Text' required='N'/></message>\n\
+        <message name='Order' msgtype='E' msgcat='application'/>";
+    let fields = "<field number='54' name='Side' type='CHAR'><value enum='1' description='BUY'/><value enum='1' description='SELL'/>\
+        <value enum='' description='NONE'/></field>\n<field number='54' name='Side' type='CHAR'/>\n\
+        <field number='54' name='BuySell' type='CHAR'/><field number='58' name='Text' type='STRING'/>";
+    let components = "<component name='C'><field name='BuySell'/></component>\n<component name='C'>  <field name='BuySell'/> </component>";
+    let dictionary = lenient(
+        &file(messages, components, fields),
+        &[
+            "MsgType D is defined on line 6 already: its members are added",
+            "message Order is defined on line 6 already, as another MsgType",
+            "msgcat \"application\" is neither",
+            "value \"1\" is given on line",
+            "enum is empty",
+            "tag 54 is defined on line",
+            "component C is defined already, alike",
+        ],
+    );
+    let order = dictionary.message("D").unwrap();
+    let tags: Vec<_> = dictionary.unfold(&order.members).iter().map(|member| (member.tag, member.required)).collect();
+    assert_eq!(tags, [(54, true), (58, false)]);
+    assert_eq!(dictionary.message("E").unwrap().category, Category::Application);
+    let side = dictionary.field(54).unwrap();
+    assert_eq!((side.name.as_ref(), side.values.len(), side.values[0].name.as_ref()), ("Side", 1, "BUY"));
+    // The second name is a name of the same field.
+    assert_eq!(dictionary.component_named("C").unwrap().members[0].kind, MemberKind::Field(54));
+}
+
+#[test]
+fn a_description_that_is_too_long_is_shortened_at_a_whole_character() {
+    let description = "é".repeat(200);
+    let fields =
+        format!("<field number='54' name='Side' type='CHAR'><value enum='1' description='{description}'/></field>");
+    let dictionary = lenient(&file("", "", &fields), &["a description of 400 bytes is shortened to 256"]);
+    assert_eq!(dictionary.field(54).unwrap().values[0].name, "é".repeat(128));
+}
+
+#[test]
+fn a_header_without_what_every_message_has_gets_it() {
+    let text = file("<message name='Order' msgtype='D' msgcat='app'/>", "", "");
+    let text = text
+        .replace("<field name='MsgSeqNum' required='Y'/>", "")
+        .replace("number='34' name='MsgSeqNum' type='SEQNUM'", "number='37' name='OrderID' type='STRING'");
+    let dictionary =
+        lenient(&text, &["MsgSeqNum(34) is missing in <header>, and added", "SenderCompID(49) is missing"]);
+    let has = |tag| dictionary.header().iter().any(|member| member.kind == MemberKind::Field(tag) && member.required);
+    assert!([8, 9, 35, 34, 49, 56, 52].into_iter().all(has));
+    assert_eq!(dictionary.field(34).unwrap().name, "MsgSeqNum");
+    // And an empty or missing one, as QuickFIX, which knows these fields by itself, reads it.
+    for gone in ["<header/>", ""] {
+        let (begin, end) = (text.find("<header>").unwrap(), text.find("</header>").unwrap() + 9);
+        let text = format!("{}{gone}{}", &text[..begin], &text[end..]);
+        assert_eq!(lenient(&text, &["BeginString(8) is missing"]).header().len(), 7);
+    }
+}
+
+#[test]
+fn a_header_whose_component_of_hops_is_not_defined_has_the_standards() {
+    for name in ["Hop", "HopGrp"] {
+        let xml = to_xml(built_in(Version::Fix44)).replace("<component name='Hop'>", "<component name='Unused'>");
+        let (begin, end) = (xml.find("<group name='NoHops'").unwrap(), xml.find("</group>").unwrap() + 8);
+        let text = format!("{}<component name='{name}' required='N'/>{}", &xml[..begin], &xml[end..]);
+        let dictionary = lenient(&text, &["is not defined: NoHops(627) is read as the standard has it"]);
+        assert_eq!(dictionary.header(), built_in(Version::Fix44).header());
+    }
+    let other = file("", "", "").replace("</header>", "<component name='Elsewhere' required='N'/></header>");
+    lenient(&other, &["component Elsewhere is not defined, and left out"]);
+}
+
+#[test]
+fn a_field_that_comes_again_through_a_component_has_its_first_place() {
+    let messages = "<message name='M' msgtype='M' msgcat='app'><field name='Text' required='Y'/><component name='C' required='Y'/>\
+        <group name='Count' required='N'><component name='C'/><field name='Text'/></group></message>";
+    let components = "<component name='C'><field name='Text' required='N'/></component>";
+    let fields = "<field number='58' name='Text' type='STRING'/><field number='5001' name='Count' type='INT'/>";
+    lenient(&file(messages, components, fields), &["Text(58) comes twice: only its first place counts"]);
+}
+
+#[test]
+fn a_file_in_latin_1_that_says_so_is_read() {
+    let fields = "<field number='54' name='Side' type='CHAR'><value enum='1' description='Z?rich'/></field>";
+    let text = file("", "", fields);
+    let latin: Vec<u8> = text.bytes().map(|byte| if byte == b'?' { 0xfc } else { byte }).collect();
+    assert!(load(&latin).is_err(), "it says nothing of its encoding");
+    let declared = [&b"<?xml version='1.0' encoding='ISO-8859-1'?>"[..], &latin].concat();
+    assert_eq!(load(&declared).unwrap().dictionary.field(54).unwrap().values[0].name, "Z\u{fc}rich");
+}
+
+#[test]
+fn data_without_a_length_is_a_warning_and_pairs_are_found_by_name_tag_and_place() {
+    let messages = "<message name='M' msgtype='M' msgcat='app'>\
+        <field name='Far'/><field name='OfPlace'/><field name='XLength'/><field name='X'/></message>";
+    let fields = "<field number='6001' name='BlobLen' type='LENGTH'/><field number='6005' name='Blob' type='DATA'/>\
+        <field number='6010' name='N' type='INT'/><field number='6011' name='OfTag' type='DATA'/>\
+        <field number='6020' name='Far' type='LENGTH'/><field number='6029' name='OfPlace' type='XMLDATA'/>\
+        <field number='502' name='X' type='DATA'/><field number='499' name='XLength' type='LENGTH'/>\
+        <field number='6040' name='Alone' type='DATA'/>";
+    let dictionary =
+        lenient(&file(messages, "", fields), &["Alone(6040) is of type DATA, and no LENGTH field announces it"]);
+    let mut pairs = dictionary.data_pairs();
+    pairs.sort_unstable();
+    assert_eq!(pairs, [(499, 502), (6001, 6005), (6010, 6011), (6020, 6029)]);
+    // The standard's are compiled into the reader.
+    assert!(Version::ALL.iter().all(|version| built_in(*version).data_pairs().is_empty()));
+}
+
+#[test]
+fn what_may_mean_several_things_is_an_error_unless_it_is_allowed() {
+    let message =
+        |inner: &str| format!("<message name='M' msgtype='M' msgcat='app'><field name='Text'/>{inner}</message>");
+    let text_field = "<field number='58' name='Text' type='STRING'/>";
+    let twice = "<component name='C'><field name='Text'/></component><component name='C'/>";
+    let cases = [
+        (
+            Allowance::UndefinedFields,
+            file(&message("<field name='Nowhere'/><group name='G'><field name='Text'/></group>"), "", text_field),
+        ),
+        (Allowance::UndefinedComponents, file(&message("<component name='Nowhere'/>"), "", text_field)),
+        (
+            Allowance::DuplicateFields,
+            file(&message(""), "", &format!("{text_field}<field number='58' name='Text' type='INT'/>")),
+        ),
+        (
+            Allowance::DuplicateFields,
+            file(&message(""), "", &format!("{text_field}<field number='59' name='Text' type='STRING'/>")),
+        ),
+        (Allowance::DuplicateComponents, file(&message("<component name='C'/>"), twice, text_field)),
+    ];
+    for (allowance, text) in cases {
+        let faults = load(text.as_bytes()).unwrap_err();
+        assert!(faults.report("f").to_string().contains(&format!("an error unless {allowance} is allowed")), "{text}");
+        for other in Allowance::ALL {
+            let loaded = load_allowing(text.as_bytes(), [other].into_iter().collect());
+            assert_eq!(loaded.is_ok(), other == allowance, "{other}: {text}");
+            if let Ok(loaded) = loaded {
+                assert!(!loaded.warnings.is_empty());
+                assert!(loaded.dictionary.message("M").is_some());
+            }
+        }
+        assert_eq!(allowance.name().parse(), Ok(allowance));
+    }
 }

@@ -9,7 +9,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Finding, Level};
-use crate::config::{Config, Placement, Wait, format_bytes};
+use crate::config::{Config, DictionaryWarnings, Placement, Wait, format_bytes};
 use crate::engine::journal_settings;
 use crate::journal::{Allowed, Filesystem, Needed, Settings, mount_of};
 use crate::sys::file::{effective_user, space};
@@ -26,6 +26,7 @@ pub fn check_machine(config: &Config) -> Vec<Finding> {
     findings.open_files();
     findings.memory();
     findings.inline_passwords();
+    findings.dictionaries();
     findings.data_dir();
     findings.ring_dir();
     findings.retention();
@@ -53,6 +54,15 @@ impl<'c> Findings<'c> {
     /// The journals' settings, with as many journals as the data directory has.
     pub fn settings(&self) -> Settings {
         journal_settings(self.config, self.journal_count as u16)
+    }
+
+    /// Their errors are the configuration's.
+    fn dictionaries(&mut self) {
+        for DictionaryWarnings { path, count, first } in &self.config.dictionary_warnings {
+            let what = format!("{count} warnings, the first: {first}");
+            let mend = format!("fixring dictionary check {path} names them all");
+            self.found.push(Finding { level: Level::Warning, place: path.clone(), what, mend });
+        }
     }
 
     fn add(&mut self, level: Level, key: &str, what: String, mend: String) {

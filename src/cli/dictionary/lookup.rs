@@ -21,11 +21,16 @@ pub(super) fn counts(dictionary: &Dictionary) -> String {
     )
 }
 
-pub(super) fn summary(version: Version) -> String {
-    let dictionary = built_in(version);
+pub(super) fn summary(dictionary: &Dictionary) -> String {
+    let version = dictionary.version();
     let mut text = counts(dictionary) + "\n";
     if version.needs_transport() {
         text.push_str("The header, the trailer and the session's messages are those of FIXT.1.1.\n");
+    }
+    if std::ptr::eq(dictionary, built_in(Version::Fix50Sp2)) {
+        text.push_str(
+            "The base version: what extension packs add is here, and what only they require is not required (extension_packs).\n",
+        );
     }
     for (category, title) in [(Category::Admin, "session"), (Category::Application, "application")] {
         let messages: Vec<_> = dictionary.messages().iter().filter(|message| message.category == category).collect();
@@ -41,17 +46,19 @@ pub(super) fn summary(version: Version) -> String {
 }
 
 /// All that the word names: a number may be both a tag and a MsgType. Otherwise says what it may have been.
-pub(super) fn find(version: Version, what: &str) -> Result<String, String> {
-    let dictionaries = dictionaries(version);
+pub(super) fn find(own: &Dictionary, what: &str) -> Result<String, String> {
+    let version = own.version();
+    let dictionaries = dictionaries(own);
     let mut parts: Vec<String> = Vec::new();
     for dictionary in &dictionaries {
         let message = dictionary.message(what).or_else(|| named(dictionary.messages(), |m| m.name.as_ref(), what));
         parts.extend(message.map(|message| message_text(dictionary, message)));
     }
     // A field of the standard's transport and application dictionaries is one field; the application's says more.
-    let by_tag = |dictionary: &&'static Dictionary| what.parse().ok().and_then(|tag| dictionary.field(tag));
-    let by_name = |dictionary: &&'static Dictionary| named(dictionary.fields(), |field| field.name.as_ref(), what);
-    let field = dictionaries.iter().find_map(|dictionary| by_tag(dictionary).or_else(|| by_name(dictionary)));
+    let field = dictionaries.iter().find_map(|dictionary| {
+        let by_tag = what.parse().ok().and_then(|tag| dictionary.field(tag));
+        by_tag.or_else(|| named(dictionary.fields(), |field| field.name.as_ref(), what))
+    });
     parts.extend(field.map(|field| field_text(version, &dictionaries, field)));
     for dictionary in &dictionaries {
         let component = named(dictionary.components(), |component| component.name.as_ref(), what);
@@ -64,10 +71,9 @@ pub(super) fn find(version: Version, what: &str) -> Result<String, String> {
     if parts.is_empty() { Err(unknown(version, &dictionaries, what)) } else { Ok(parts.join("\n")) }
 }
 
-/// The version's own dictionary, and the transport's where it has none in it.
-fn dictionaries(version: Version) -> Vec<&'static Dictionary> {
-    let own = built_in(version);
-    if version.needs_transport() { vec![own, built_in(Version::Fixt11)] } else { vec![own] }
+/// The dictionary itself, and the standard's of the transport where it has none in it.
+fn dictionaries(own: &Dictionary) -> Vec<&Dictionary> {
+    if own.version().needs_transport() { vec![own, built_in(Version::Fixt11)] } else { vec![own] }
 }
 
 /// Capitals do not matter in a name.
@@ -186,8 +192,8 @@ mod tests {
 
     #[test]
     fn a_field_is_found_by_tag_and_by_name_and_says_its_values_and_messages() {
-        let by_tag = find(Version::Fix44, "54").unwrap();
-        assert_eq!(by_tag, find(Version::Fix44, "side").unwrap());
+        let by_tag = find(built_in(Version::Fix44), "54").unwrap();
+        assert_eq!(by_tag, find(built_in(Version::Fix44), "side").unwrap());
         for part in ["Side(54)  CHAR", "  1  BUY\n", "NewOrderSingle (D) *\n", " in NoSides(552)\n"] {
             assert!(by_tag.contains(part), "{part:?} in {by_tag}");
         }
@@ -195,21 +201,21 @@ mod tests {
 
     #[test]
     fn a_number_names_the_field_and_the_message() {
-        let text = find(Version::Fix44, "8").unwrap();
+        let text = find(built_in(Version::Fix44), "8").unwrap();
         assert!(text.contains("ExecutionReport  MsgType(35)=8") && text.contains("BeginString(8)"), "{text}");
     }
 
     #[test]
     fn a_message_of_fix_5_0_may_be_the_transports() {
-        let text = find(Version::Fix50Sp2, "Logon").unwrap();
+        let text = find(built_in(Version::Fix50Sp2), "Logon").unwrap();
         assert!(text.contains("session message of FIXT.1.1") && text.contains("* DefaultApplVerID(1137)"), "{text}");
     }
 
     #[test]
     fn what_is_not_there_is_answered_with_what_is_near_and_where_else_it_is() {
-        let error = find(Version::Fix44, "NewOrderSingel").unwrap_err();
+        let error = find(built_in(Version::Fix44), "NewOrderSingel").unwrap_err();
         assert!(error.ends_with("did you mean NewOrderSingle?"), "{error}");
-        let error = find(Version::Fix40, "1137").unwrap_err();
+        let error = find(built_in(Version::Fix40), "1137").unwrap_err();
         assert!(error.contains("it is in FIXT.1.1"), "{error}");
     }
 }

@@ -1,10 +1,17 @@
 //! Reads a dictionary in the QuickFIX XML format, and says everything that is wrong with it, each fault at its line.
 //!
+//! What QuickFIX reads and can mean only one thing is read here too, with a warning. What can mean several things is an error that an
+//! [`Allowance`] settles.
+//!
 //! A file comes from outside, so everything about it is bounded: its size, its nodes, how deep its groups and
 //! components are nested, and how many members they unfold to. Document types are refused, and with them entities.
 
+mod allowances;
+mod header;
 mod names;
 mod shape;
+
+pub use allowances::{Allowance, Allowances, UnknownAllowance};
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -14,7 +21,7 @@ use roxmltree::{Document, Node, ParsingOptions};
 use super::model::{Name, Parts};
 use super::{
     Category, Component, ComponentIndex, DEPTH_MAX, Dictionary, EnumeratedValue, Faults, FieldDefinition, FieldType,
-    Group, Member, MemberKind, MessageDefinition, Severity, Version,
+    Group, Member, MemberKind, MessageDefinition, Severity, Version, built_in,
 };
 use names::Names;
 
@@ -24,7 +31,7 @@ pub const FILE_BYTES_MAX: usize = 16 << 20;
 const NODES_MAX: u32 = 1_000_000;
 /// A tag has at most nine digits (see `fix::parse`).
 const TAG_MAX: u32 = 999_999_999;
-/// A value is one field of a message, and nothing that is enumerated comes near this.
+/// A name or value is one field of a message, and nothing that is enumerated comes near this. A longer description is shortened.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// A file that can be used.
@@ -37,8 +44,13 @@ pub struct Loaded {
 
 /// Reads a whole file. On an error, the faults contain the warnings too.
 pub fn load(bytes: &[u8]) -> Result<Loaded, Faults> {
+    load_allowing(bytes, Allowances::default())
+}
+
+/// [`load`], with what is allowed as warnings.
+pub fn load_allowing(bytes: &[u8], allowed: Allowances) -> Result<Loaded, Faults> {
     let mut faults = Faults::default();
-    let dictionary = text_of(bytes, &mut faults).and_then(|text| read(text, &mut faults));
+    let dictionary = text_of(bytes, &mut faults).and_then(|text| read(&text, allowed, &mut faults));
     faults.sort();
     match dictionary {
         Some(dictionary) if !faults.has_errors() => Ok(Loaded { dictionary, warnings: faults }),
@@ -49,14 +61,15 @@ pub fn load(bytes: &[u8]) -> Result<Loaded, Faults> {
     }
 }
 
-fn text_of<'b>(bytes: &'b [u8], faults: &mut Faults) -> Option<&'b str> {
+fn text_of<'b>(bytes: &'b [u8], faults: &mut Faults) -> Option<Cow<'b, str>> {
     if bytes.len() > FILE_BYTES_MAX {
         let what = format!("the file has {} bytes: at most {FILE_BYTES_MAX} are read", bytes.len());
         faults.add(Severity::Error, (0, 0), what);
         return None;
     }
     match std::str::from_utf8(bytes) {
-        Ok(text) => Some(text),
+        Ok(text) => Some(Cow::Borrowed(text)),
+        Err(_) if is_latin_1(bytes) => Some(Cow::Owned(bytes.iter().copied().map(char::from).collect())),
         Err(error) => {
             let before = &bytes[..error.valid_up_to()];
             let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u32;
@@ -67,7 +80,14 @@ fn text_of<'b>(bytes: &'b [u8], faults: &mut Faults) -> Option<&'b str> {
     }
 }
 
-fn read(text: &str, faults: &mut Faults) -> Option<Dictionary> {
+/// Whether the file's first line says that it is in the encoding whose bytes are the first characters of Unicode.
+fn is_latin_1(bytes: &[u8]) -> bool {
+    let declaration = bytes.split(|byte| *byte == b'>').next().unwrap_or_default().to_ascii_lowercase();
+    let names = [&b"iso-8859-1\""[..], b"iso-8859-1'", b"windows-1252", b"latin1"];
+    names.iter().any(|name| declaration.windows(name.len()).any(|window| window == *name))
+}
+
+fn read(text: &str, allowed: Allowances, faults: &mut Faults) -> Option<Dictionary> {
     let options = ParsingOptions { allow_dtd: false, nodes_limit: NODES_MAX, ..ParsingOptions::default() };
     let document = match Document::parse_with_options(text, options) {
         Ok(document) => document,
@@ -80,7 +100,8 @@ fn read(text: &str, faults: &mut Faults) -> Option<Dictionary> {
     let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
     let line_offsets = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
     let names = Names::default();
-    let mut reader = Reader { document: &document, line_offsets, faults, names, components: HashMap::new() };
+    let components = HashMap::new();
+    let mut reader = Reader { document: &document, line_offsets, allowed, faults, names, components };
     reader.dictionary()
 }
 
@@ -88,6 +109,7 @@ struct Reader<'d, 'f> {
     document: &'d Document<'d>,
     /// Where each line begins: the document would count them anew at each question.
     line_offsets: Vec<usize>,
+    allowed: Allowances,
     faults: &'f mut Faults,
     names: Names,
     components: HashMap<&'d str, ComponentIndex>,
@@ -109,7 +131,7 @@ impl<'d> Reader<'d, '_> {
             }
         }
         let fields_section = fields;
-        let fields = fields.map(|section| self.fields(section)).unwrap_or_default();
+        let mut fields = fields.map(|section| self.fields(section)).unwrap_or_default();
         let component_nodes = components.map(|section| self.component_names(section)).unwrap_or_default();
         let components: Vec<Component> = component_nodes
             .iter()
@@ -118,10 +140,26 @@ impl<'d> Reader<'d, '_> {
                 members: self.members(*node, 0),
             })
             .collect();
-        let header_members = header.map(|section| self.members(section, 0)).unwrap_or_default();
-        let trailer_members = trailer.map(|section| self.members(section, 0)).unwrap_or_default();
+        let mut header_members = header.map(|section| self.frame_members(section)).unwrap_or_default();
+        let mut trailer_members = trailer.map(|section| self.frame_members(section)).unwrap_or_default();
         let (messages, message_nodes) = messages.map(|section| self.messages(section)).unwrap_or_default();
         let version = version?;
+        if !version.needs_transport() {
+            self.complete(
+                header.unwrap_or(root),
+                version,
+                &mut fields,
+                &mut header_members,
+                built_in(version).header(),
+            );
+            self.complete(
+                trailer.unwrap_or(root),
+                version,
+                &mut fields,
+                &mut trailer_members,
+                built_in(version).trailer(),
+            );
+        }
         let parts = Parts { version, fields, header: header_members, trailer: trailer_members, messages, components };
         let dictionary = Dictionary::new(parts);
         let mut lists: Vec<(Node<'d, 'd>, &[Member])> = Vec::new();
@@ -139,9 +177,6 @@ impl<'d> Reader<'d, '_> {
                 field.kind.name()
             );
             self.warning(fields_section.unwrap_or(root), format!("{what}: its value ends at the first delimiter"));
-        }
-        if !version.needs_transport() {
-            self.check_header(root, &dictionary);
         }
         Some(dictionary)
     }
@@ -185,8 +220,9 @@ impl<'d> Reader<'d, '_> {
     }
 
     fn fields(&mut self, section: Node<'d, 'd>) -> Vec<FieldDefinition> {
-        let mut fields = Vec::new();
-        let mut lines: HashMap<u32, u32> = HashMap::new();
+        let mut fields: Vec<FieldDefinition> = Vec::new();
+        // Line and place of each tag.
+        let mut defined: HashMap<u32, (u32, usize)> = HashMap::new();
         for node in self.children(section, "field") {
             let number = self.attribute(node, "number");
             let name = self.attribute(node, "name");
@@ -199,19 +235,33 @@ impl<'d> Reader<'d, '_> {
                 continue;
             };
             let kind = kind.and_then(|kind| self.field_type(node, name, kind));
-            if let Some(line) = lines.insert(tag, self.position(node).0) {
-                self.error(node, format!("tag {tag} is defined on line {line} already"));
+            if let Some(&(line, at)) = defined.get(&tag) {
+                let what = format!("tag {tag} is defined on line {line} already");
+                let first = &fields[at];
+                if kind.is_none_or(|kind| kind == first.kind) {
+                    self.warning(node, format!("{what}: the first definition counts"));
+                } else {
+                    let what = format!("{what}, as {} of type {}", first.name, first.kind.name());
+                    self.error_unless(Allowance::DuplicateFields, node, what);
+                }
+                // A second name of the same field.
+                let _ = self.names.add(name, tag);
                 continue;
             }
+            let mut own_name = owned(name);
             if let Some(other) = self.names.add(name, tag) {
-                self.error(node, format!("{name} is the name of tag {other} already"));
-                continue;
+                let what = format!("{name} is the name of tag {other} already");
+                self.error_unless(Allowance::DuplicateFields, node, what);
+                own_name = Cow::Owned(format!("{name}_{tag}"));
+                if self.names.add(&own_name, tag).is_some() {
+                    continue;
+                }
             }
+            defined.insert(tag, (self.position(node).0, fields.len()));
             if let Some(kind) = kind {
                 self.names.set_kind(tag, kind);
             }
-            // A field of an unknown type is a fault already, and its references are none.
-            fields.push(FieldDefinition { tag, name: owned(name), kind: kind.unwrap_or(FieldType::String), values });
+            fields.push(FieldDefinition { tag, name: own_name, kind: kind.unwrap_or(FieldType::String), values });
         }
         fields
     }
@@ -229,7 +279,7 @@ impl<'d> Reader<'d, '_> {
         let kind = FieldType::of_name(written);
         if kind.is_none() {
             let near = self.suggestion(written, &mut FieldType::ALL.iter().map(|kind| kind.name()));
-            self.error(node, format!("{name}: {written} is no type{near}"));
+            self.warning(node, format!("{name}: {written} is no type{near}: the form of its values is not checked"));
         }
         kind
     }
@@ -238,17 +288,27 @@ impl<'d> Reader<'d, '_> {
         let mut values: Vec<EnumeratedValue> = Vec::new();
         let mut seen: HashMap<&str, u32> = HashMap::new();
         for node in self.children(field, "value") {
+            if node.attribute("enum") == Some("") {
+                self.warning(node, "<value>: enum is empty and left out".into());
+                continue;
+            }
             let Some(value) = self.attribute(node, "enum") else {
                 continue;
             };
             if value.contains('\u{1}') {
                 self.error(node, "a value cannot contain the delimiter (SOH)".into());
             } else if let Some(line) = seen.insert(value, self.position(node).0) {
-                self.error(node, format!("value {value:?} is given on line {line} already"));
+                self.warning(node, format!("value {value:?} is given on line {line} already: the first counts"));
             } else {
                 let name = node.attribute("description").unwrap_or_default();
-                self.check_length(node, name);
-                values.push(EnumeratedValue { value: owned(value), name: owned(name) });
+                let shown = &name[..name.floor_char_boundary(TEXT_BYTES_MAX)];
+                if shown.len() < name.len() {
+                    self.warning(
+                        node,
+                        format!("a description of {} bytes is shortened to {TEXT_BYTES_MAX}", name.len()),
+                    );
+                }
+                values.push(EnumeratedValue { value: owned(value), name: owned(shown) });
             }
         }
         values
@@ -265,8 +325,13 @@ impl<'d> Reader<'d, '_> {
                 self.error(node, format!("more than {} components", u16::MAX));
                 break;
             };
-            if self.components.contains_key(name) {
-                self.error(node, format!("component {name} is defined already"));
+            if let Some(ComponentIndex(first)) = self.components.get(name) {
+                let is_alike = self.written(nodes[usize::from(*first)]) == self.written(node);
+                let what = format!("component {name} is defined already");
+                match is_alike {
+                    true => self.warning(node, format!("{what}, alike")),
+                    false => self.error_unless(Allowance::DuplicateComponents, node, what),
+                }
                 continue;
             }
             self.components.insert(name, ComponentIndex(index));
@@ -276,7 +341,7 @@ impl<'d> Reader<'d, '_> {
     }
 
     fn messages(&mut self, section: Node<'d, 'd>) -> (Vec<MessageDefinition>, Vec<Node<'d, 'd>>) {
-        let (mut messages, mut nodes) = (Vec::new(), Vec::new());
+        let (mut messages, mut nodes): (Vec<MessageDefinition>, _) = (Vec::new(), Vec::new());
         let (mut msg_types, mut names) = (HashMap::new(), HashMap::new());
         for node in self.children(section, "message") {
             let name = self.attribute(node, "name");
@@ -285,7 +350,10 @@ impl<'d> Reader<'d, '_> {
                 Some("admin") => Category::Admin,
                 None | Some("app") => Category::Application,
                 Some(other) => {
-                    self.error(node, format!("msgcat {other:?} is neither \"admin\" nor \"app\""));
+                    self.warning(
+                        node,
+                        format!("msgcat {other:?} is neither \"admin\" nor \"app\": it is read as \"app\""),
+                    );
                     Category::Application
                 }
             };
@@ -294,14 +362,20 @@ impl<'d> Reader<'d, '_> {
                 continue;
             };
             let line = self.position(node).0;
-            if let Some(before) = msg_types.insert(msg_type, line) {
-                self.error(node, format!("MsgType {msg_type} is defined on line {before} already"));
+            if let Some((before, at)) = msg_types.get(msg_type).copied() {
+                // As QuickFIX reads it: the message has the members of both.
+                self.warning(
+                    node,
+                    format!("MsgType {msg_type} is defined on line {before} already: its members are added"),
+                );
+                let first: &mut MessageDefinition = &mut messages[at];
+                first.members.extend(members);
                 continue;
             }
             if let Some(before) = names.insert(name, line) {
-                self.error(node, format!("message {name} is defined on line {before} already"));
-                continue;
+                self.warning(node, format!("message {name} is defined on line {before} already, as another MsgType"));
             }
+            msg_types.insert(msg_type, (line, messages.len()));
             messages.push(MessageDefinition { msg_type: owned(msg_type), name: owned(name), category, members });
             nodes.push(node);
         }
@@ -310,22 +384,27 @@ impl<'d> Reader<'d, '_> {
 
     /// What a message, component, group, header or trailer consists of. `depth` counts the groups around it.
     fn members(&mut self, list: Node<'d, 'd>, depth: u32) -> Vec<Member> {
-        let mut members = Vec::new();
-        for node in elements(list) {
-            let element = node.tag_name().name();
-            let kind = match element {
-                "field" => self.reference(node).map(MemberKind::Field),
-                "component" => self.component_reference(node).map(MemberKind::Component),
-                "group" => self.group(node, depth).map(MemberKind::Group),
-                _ => {
-                    self.warning(node, format!("<{element}> is unknown here and left out"));
-                    None
-                }
-            };
-            let required = self.required(node);
-            members.extend(kind.map(|kind| Member { kind, required }));
-        }
-        members
+        elements(list).filter_map(|node| self.member(node, depth)).collect()
+    }
+
+    fn member(&mut self, node: Node<'d, 'd>, depth: u32) -> Option<Member> {
+        let element = node.tag_name().name();
+        let kind = match element {
+            "field" => self.reference(node).map(MemberKind::Field),
+            "component" => self.component_reference(node).map(MemberKind::Component),
+            "group" if elements(node).next().is_none() => {
+                let name = node.attribute("name").unwrap_or_default();
+                self.warning(node, format!("group {name} has no members: it is read as a field"));
+                self.reference(node).map(MemberKind::Field)
+            }
+            "group" => self.group(node, depth).map(MemberKind::Group),
+            _ => {
+                self.warning(node, format!("<{element}> is unknown here and left out"));
+                None
+            }
+        };
+        let required = self.required(node);
+        kind.map(|kind| Member { kind, required })
     }
 
     fn reference(&mut self, node: Node<'d, 'd>) -> Option<u32> {
@@ -333,7 +412,7 @@ impl<'d> Reader<'d, '_> {
         let tag = self.names.tag(name);
         if tag.is_none() {
             let near = self.names.nearest(name, self.faults);
-            self.error(node, format!("{name} is no field of this dictionary{near}"));
+            self.error_unless(Allowance::UndefinedFields, node, format!("{name} is no field of this dictionary{near}"));
         }
         tag
     }
@@ -344,7 +423,8 @@ impl<'d> Reader<'d, '_> {
         if index.is_none() {
             let known: Vec<&str> = self.components.keys().copied().collect();
             let near = self.suggestion(name, &mut known.into_iter());
-            self.error(node, format!("{name} is no component of this dictionary{near}"));
+            let what = format!("{name} is no component of this dictionary{near}");
+            self.error_unless(Allowance::UndefinedComponents, node, what);
         }
         index
     }
@@ -357,9 +437,6 @@ impl<'d> Reader<'d, '_> {
         }
         let members = self.members(node, depth + 1);
         let name = node.attribute("name").unwrap_or_default();
-        if elements(node).next().is_none() {
-            self.error(node, format!("group {name} has no members: its first one is what tells its instances apart"));
-        }
         let count_tag = count_tag?;
         if let Some(kind) = self.names.kind(count_tag)
             && !kind.is_count()
@@ -375,27 +452,25 @@ impl<'d> Reader<'d, '_> {
             Some("Y" | "y") => true,
             None | Some("N" | "n") => false,
             Some(other) => {
-                self.error(node, format!("required {other:?} is neither \"Y\" nor \"N\""));
+                self.warning(node, format!("required {other:?} is neither \"Y\" nor \"N\": it is read as \"N\""));
                 false
             }
         }
     }
 
-    /// A version with a session layer of its own has the fields that frame a message.
-    fn check_header(&mut self, root: Node<'d, 'd>, dictionary: &Dictionary) {
-        let header = dictionary.header();
-        for (tag, name) in [(8, "BeginString"), (9, "BodyLength"), (35, "MsgType"), (34, "MsgSeqNum")] {
-            let is_this = |member: &Member| member.kind == MemberKind::Field(tag);
-            if !header.iter().any(is_this) {
-                self.error(root, format!("the header lacks {name}({tag})"));
-            }
-        }
-        if !dictionary.trailer().iter().any(|member| member.kind == MemberKind::Field(10)) {
-            self.error(root, "the trailer lacks CheckSum(10)".into());
-        }
+    // ---- what all of the above needs
+
+    /// An element as it is written, without the spaces: two that are alike mean the same.
+    fn written(&self, node: Node<'d, 'd>) -> String {
+        self.document.input_text()[node.range()].split_whitespace().collect()
     }
 
-    // ---- what all of the above needs
+    fn error_unless(&mut self, allowance: Allowance, node: Node<'d, 'd>, what: String) {
+        match self.allowed.has(allowance) {
+            true => self.warning(node, what),
+            false => self.error(node, format!("{what} (an error unless {allowance} is allowed)")),
+        }
+    }
 
     /// The children of this name; others are said.
     fn children(&mut self, parent: Node<'d, 'd>, name: &str) -> Vec<Node<'d, 'd>> {

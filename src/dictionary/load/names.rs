@@ -29,6 +29,11 @@ impl Names {
         self.kinds.insert(tag, kind);
     }
 
+    /// Whether some name stands for the tag.
+    pub fn is_known(&self, tag: u32) -> bool {
+        self.tags.values().any(|known| *known == tag)
+    }
+
     pub fn tag(&self, name: &str) -> Option<u32> {
         self.tags.get(name).copied()
     }

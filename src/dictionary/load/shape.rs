@@ -79,7 +79,8 @@ fn check_list<'d>(reader: &mut Reader<'d, '_>, dictionary: &Dictionary, node: No
             reader.warning(node, format!("{name}({}) comes twice: only its first place counts", member.tag));
         }
     }
-    let group_nodes = super::elements(node).filter(|node| node.has_tag_name("group"));
+    let has_members = |node: &Node<'d, 'd>| super::elements(*node).next().is_some();
+    let group_nodes = super::elements(node).filter(|node| node.has_tag_name("group") && has_members(node));
     let groups = members.iter().filter_map(|member| match &member.kind {
         MemberKind::Group(group) => Some(group),
         _ => None,
