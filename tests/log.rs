@@ -4,6 +4,8 @@
 mod engine;
 #[path = "log/secrets.rs"]
 mod secrets;
+#[path = "log/times.rs"]
+mod times;
 #[path = "kill/wire.rs"]
 mod wire;
 
@@ -26,6 +28,8 @@ struct Peer {
     party: Party,
     wire: Wire,
     next_out: u64,
+    /// The engine's.
+    logon: Fields,
 }
 
 impl Peer {
@@ -39,9 +43,10 @@ impl Peer {
             }
             std::thread::sleep(Duration::from_millis(5));
         };
-        let mut peer = Self { party, wire, next_out };
-        peer.send("A", &format!("98=0|108=30|{body}"));
-        assert_eq!(peer.read().msg_type(), "A");
+        let mut peer = Self { party, wire, next_out, logon: Fields(Vec::new()) };
+        peer.send("A", &format!("98=0|108=3600|{body}"));
+        peer.logon = peer.read();
+        assert_eq!(peer.logon.msg_type(), "A");
         peer
     }
 
@@ -321,7 +326,7 @@ fn strangers_that_come_again_and_again_are_told_of_once_and_then_in_counts() {
     for _ in 0..TIMES {
         let mut wire = Wire::connect(place.port).unwrap();
         let unknown = Party { sender: "STRANGER", ..PARTY };
-        assert!(wire.send(&unknown.message("A", 1, "", &format!("98=0|108=30|50={long}|"))));
+        assert!(wire.send(&unknown.message("A", 1, "", &format!("98=0|108=3600|50={long}|"))));
         assert!(matches!(wire.read(DEADLINE), Read1::End));
     }
     engine.terminate();

@@ -8,15 +8,17 @@ use std::io::{self, IsTerminal, Write as _};
 use std::panic::{self, PanicHookInfo};
 use std::sync::OnceLock;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use clap::{Args, ValueEnum};
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::fmt::format::FmtSpan;
+use tracing_subscriber::fmt::format::{FmtSpan, Writer};
+use tracing_subscriber::fmt::time::FormatTime;
 
 use super::outlet::Outlet;
+use crate::engine::event_time;
 
 /// Read where `--log-level` is not given.
 pub const LEVEL_VARIABLE: &str = "FIXRING_LOG";
@@ -160,6 +162,17 @@ fn filter(options: &LogOptions, variable: Option<String>) -> Result<EnvFilter, L
     }
 }
 
+/// A line's time is that of the event, which the log's thread writes later.
+struct EventTime;
+
+impl FormatTime for EventTime {
+    fn format_time(&self, line: &mut Writer<'_>) -> fmt::Result {
+        let time = event_time().unwrap_or_else(SystemTime::now);
+        let time = jiff::Timestamp::try_from(time).map_err(|_| fmt::Error)?;
+        write!(line, "{time:.6}")
+    }
+}
+
 fn subscriber<W>(
     format: LogFormat,
     filter: EnvFilter,
@@ -169,7 +182,11 @@ fn subscriber<W>(
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_span_events(FmtSpan::NONE);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(writer)
+        .with_span_events(FmtSpan::NONE)
+        .with_timer(EventTime);
     // It would say on standard error, and panic where that fails too, that a line could not be written.
     let builder = builder.log_internal_errors(false);
     match format {
@@ -186,6 +203,9 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+    use crate::engine::{Event, EventLog, SessionKey, events};
+    use crate::fix::{Garbled, UtcTimestamp};
+    use crate::session::{Notice, Now, RejectReason};
 
     #[derive(Clone, Default)]
     struct Captured(Arc<Mutex<Vec<u8>>>);
@@ -227,6 +247,46 @@ mod tests {
         assert_eq!(line["session"], "FIX.4.4:VENUE->DESK1");
         assert_eq!(line["port"], 9880);
         assert!(line["timestamp"].is_string());
+    }
+
+    /// Seven events of 25 seconds had one time: the log's thread had stood still, and the lines had its time.
+    #[test]
+    fn a_worker_s_events_have_their_own_times_and_figures_that_are_fields() {
+        let (mut sink, ring) = events(Arc::default());
+        let session = SessionKey { journal: 0, number: 1 };
+        let at = |second: u64| Now {
+            monotonic_ns: second * 1_000_000_000,
+            utc: UtcTimestamp::from_unix_ns(1_790_000_000_123_456_000 + second * 1_000_000_000),
+        };
+        let noticed = |notice| Event::Noticed { session, notice };
+        let rejected =
+            Notice::RejectSent { ref_seq_num: 8, ref_tag_id: Some(38), reason: RejectReason::InvalidTagNumber };
+        let peer = "192.0.2.7:4711".parse().unwrap();
+        for (second, event) in [
+            (0, Event::LoggedOn { session, peer: Some(peer) }),
+            (7, noticed(Notice::GapDetected { expected: 5, received: 9 })),
+            (20, noticed(rejected)),
+            (25, Event::Garbled { session: Some(session), peer, why: Garbled::CheckSum { stated: 17, computed: 23 } }),
+        ] {
+            sink.at(at(second));
+            sink.push(event);
+        }
+        let captured = Captured::default();
+        let writer = captured.clone();
+        let filter = filter(&options(Some("info")), None).unwrap();
+        let subscriber = subscriber(LogFormat::Json, filter, false, move || writer.clone());
+        tracing::subscriber::with_default(subscriber, || EventLog::default().turn(&mut [ring]));
+        let text = String::from_utf8(captured.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let times: Vec<&str> = lines.iter().map(|line| line["timestamp"].as_str().unwrap()).collect();
+        assert_eq!(times[0], "2026-09-21T14:13:20.123456Z");
+        assert_eq!(times[1..].iter().map(|time| &time[17..19]).collect::<Vec<_>>(), ["27", "40", "45"]);
+        assert_eq!(lines[0]["peer"], "192.0.2.7:4711");
+        assert_eq!((&lines[1]["expected"], &lines[1]["received"]), (&5.into(), &9.into()));
+        assert_eq!((&lines[2]["ref_seq_num"], &lines[2]["ref_tag_id"]), (&8.into(), &38.into()));
+        assert_eq!(lines[2]["reason"], "Invalid tag number");
+        assert_eq!((&lines[3]["stated"], &lines[3]["computed"]), (&17.into(), &23.into()));
+        assert!(lines[1].get("begin").is_none() && lines[1].get("notice").is_none(), "{text}");
     }
 
     #[test]

@@ -12,8 +12,8 @@ use rtrb::{Consumer, Producer, RingBuffer};
 use super::event_kind::{Kind, Subject};
 use super::event_limits::EventLimits;
 use crate::control::WorkerCounters;
-use crate::fix::{Garbled, Message, SecretTags, tags};
-use crate::session::{DisconnectReason, Identity, Notice, State};
+use crate::fix::{Garbled, Message, SecretTags, UtcTimestamp, tags};
+use crate::session::{DisconnectReason, Identity, Notice, Now, State};
 
 /// Events that wait for housekeeping, at most.
 const EVENTS_MAX: usize = 4096;
@@ -29,6 +29,13 @@ const PEER_TEXT_BYTES_MAX: usize = 128;
 pub struct SessionKey {
     pub journal: u16,
     pub number: u32,
+}
+
+/// An event and when it happened: the log is written later.
+#[derive(Debug)]
+pub struct Told {
+    pub at: UtcTimestamp,
+    pub event: Event,
 }
 
 #[derive(Debug)]
@@ -61,6 +68,8 @@ pub enum Event {
     },
     LoggedOn {
         session: SessionKey,
+        /// `None` where the connection has gone already.
+        peer: Option<SocketAddr>,
     },
     LoggedOut {
         session: SessionKey,
@@ -228,17 +237,24 @@ pub enum DisconnectedWhy {
 
 /// The worker's end.
 pub struct EventSink {
-    ring: Producer<Event>,
+    ring: Producer<Told>,
     dropped: u64,
     limits: EventLimits,
+    now: Now,
     counters: Arc<CachePadded<WorkerCounters>>,
 }
 
 impl EventSink {
+    /// The time of what follows.
+    #[inline]
+    pub fn at(&mut self, now: Now) {
+        self.now = now;
+        self.limits.at(now.monotonic_ns);
+    }
+
     /// Tells what was counted, where it is due. Once a turn.
     #[inline]
-    pub fn turn(&mut self, now_ns: u64) {
-        self.limits.at(now_ns);
+    pub fn turn(&mut self) {
         if self.limits.has_counted() || self.dropped > 0 {
             self.tell_counts();
         }
@@ -273,14 +289,15 @@ impl EventSink {
     fn hand(&mut self, event: Event) {
         self.tell_dropped();
         let stands_for = if let Event::Repeated { more, .. } = event { more } else { 1 };
-        if self.ring.push(event).is_err() {
+        if self.ring.push(Told { at: self.now.utc, event }).is_err() {
             self.dropped += stands_for;
             self.counters.log_events_dropped.add(stands_for);
         }
     }
 
     fn tell_dropped(&mut self) {
-        if self.dropped > 0 && self.ring.push(Event::Dropped { events: self.dropped }).is_ok() {
+        let dropped = Event::Dropped { events: self.dropped };
+        if self.dropped > 0 && self.ring.push(Told { at: self.now.utc, event: dropped }).is_ok() {
             self.dropped = 0;
         }
     }
@@ -296,9 +313,10 @@ impl Drop for EventSink {
 }
 
 /// A worker's events: its end, and the log's.
-pub fn events(counters: Arc<CachePadded<WorkerCounters>>) -> (EventSink, Consumer<Event>) {
+pub fn events(counters: Arc<CachePadded<WorkerCounters>>) -> (EventSink, Consumer<Told>) {
     let (producer, consumer) = RingBuffer::new(EVENTS_MAX);
-    (EventSink { ring: producer, dropped: 0, limits: EventLimits::default(), counters }, consumer)
+    let now = Now { monotonic_ns: 0, utc: UtcTimestamp::default() };
+    (EventSink { ring: producer, dropped: 0, limits: EventLimits::default(), now, counters }, consumer)
 }
 
 #[cfg(test)]
@@ -334,8 +352,25 @@ mod tests {
         assert_eq!(bytes, [b'x'; PEER_TEXT_BYTES_MAX]);
     }
 
-    fn drained(ring: &mut Consumer<Event>) -> Vec<String> {
-        std::iter::from_fn(|| ring.pop().ok()).map(|event| format!("{event:?}")).collect()
+    fn drained(ring: &mut Consumer<Told>) -> Vec<String> {
+        std::iter::from_fn(|| ring.pop().ok()).map(|told| format!("{:?}", told.event)).collect()
+    }
+
+    fn at(monotonic_ns: u64) -> Now {
+        Now { monotonic_ns, utc: UtcTimestamp::from_unix_ns(1_790_000_000_000_000_000 + monotonic_ns) }
+    }
+
+    #[test]
+    fn an_event_keeps_its_time_however_long_nobody_reads_it() {
+        let (mut sink, mut ring) = events(Arc::default());
+        let session = SessionKey { journal: 0, number: 1 };
+        for second in 1..=3 {
+            sink.at(at(second * 10_000_000_000));
+            sink.turn();
+            sink.push(Event::ResendStarted { session, begin: second, end: second });
+        }
+        let times: Vec<u64> = std::iter::from_fn(|| ring.pop().ok()).map(|told| told.at.unix_s()).collect();
+        assert_eq!(times, [1_790_000_010, 1_790_000_020, 1_790_000_030]);
     }
 
     #[test]
@@ -345,17 +380,19 @@ mod tests {
         let loud = SessionKey { journal: 0, number: 1 };
         let peer = SocketAddr::from(([127, 0, 0, 1], 9880));
         // Nobody reads the ring meanwhile.
-        for at in 0..100 * EVENTS_MAX as u64 {
-            sink.turn(at * 1_000);
+        for nth in 0..100 * EVENTS_MAX as u64 {
+            sink.at(at(nth * 1_000));
+            sink.turn();
             sink.push(Event::Garbled { session: Some(loud), peer, why: Garbled::Trailer });
         }
         let quiet = SessionKey { journal: 0, number: 2 };
-        sink.push(Event::LoggedOn { session: quiet });
+        sink.push(Event::LoggedOn { session: quiet, peer: None });
         let told = drained(&mut ring);
         assert_eq!(counters.log_events_dropped.value(), 0);
         assert_eq!(told.len(), 2, "{told:?}");
         assert!(told[1].contains("LoggedOn") && told[1].contains("number: 2"), "{told:?}");
-        sink.turn(3_000_000_000);
+        sink.at(at(3_000_000_000));
+        sink.turn();
         let told = drained(&mut ring);
         assert_eq!(counters.log_events_counted.value(), 100 * EVENTS_MAX as u64 - 1);
         assert!(told.len() == 1 && told[0].contains(&format!("more: {}", 100 * EVENTS_MAX - 1)), "{told:?}");
@@ -366,12 +403,13 @@ mod tests {
         let counters = Arc::<CachePadded<WorkerCounters>>::default();
         let (mut sink, mut ring) = events(Arc::clone(&counters));
         for number in 0..EVENTS_MAX as u32 + 10 {
-            sink.push(Event::LoggedOn { session: SessionKey { journal: 0, number } });
+            sink.push(Event::LoggedOn { session: SessionKey { journal: 0, number }, peer: None });
         }
         assert_eq!(counters.log_events_dropped.value(), 10);
         assert_eq!(drained(&mut ring).len(), EVENTS_MAX);
         // Without another event.
-        sink.turn(1);
+        sink.at(at(1));
+        sink.turn();
         assert_eq!(drained(&mut ring), ["Dropped { events: 10 }"]);
     }
 }

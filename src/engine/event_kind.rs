@@ -57,7 +57,7 @@ impl Event {
                 peer(address, Level::Warn, "a Logon names a session that is not configured")
             }
             Self::FirstLogonRefused { peer: address, .. } => peer(address, Level::Warn, FIRST_LOGON_REFUSED),
-            Self::LoggedOn { session: key } => session(key, Level::Info, "logged on"),
+            Self::LoggedOn { session: key, .. } => session(key, Level::Info, "logged on"),
             Self::LoggedOut { session: key } => session(key, Level::Info, "no longer logged on"),
             Self::Disconnected { session: key, .. } => session(key, Level::Info, "disconnected"),
             Self::Noticed { session: key, notice } => session(key, notice_level(*notice), noticed(*notice)),
@@ -240,7 +240,7 @@ mod tests {
             Event::Accepted { peer },
             Event::Refused { peer, why: RefusedWhy::Garbled },
             Event::UnknownSession { peer, named: Some(identity()) },
-            Event::LoggedOn { session },
+            Event::LoggedOn { session, peer: Some(peer) },
             Event::LoggedOut { session },
             Event::Disconnected { session, why: DisconnectedWhy::PeerClosed },
             Event::Noticed { session, notice: Notice::LogonRepeated },

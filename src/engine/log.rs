@@ -3,20 +3,23 @@
 //! Whatever takes the lines may be slow, stand still or panic: that is the log thread's alone. Who watches the engine from a thread of
 //! its own leaves lines at a [`LogPort`] and does not log.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rtrb::Consumer;
 use tracing::{debug, info, warn};
 
-use super::event::{DisconnectedWhy, Event, RefusedWhy, SessionKey};
+use super::event::{DisconnectedWhy, Event, RefusedWhy, SessionKey, Told};
 use super::event_kind::{
     ACCEPT_FAILED, BACK_PRESSURE, FIRST_LOGON_REFUSED, GARBLED, Kind, Level, MESSAGE_TOO_LONG, RESEND_INCOMPLETE,
     SLOWED, Subject, notice_level, noticed, refused, said, said_level,
 };
+use super::notice_fields::{GarbledFields, NoticeFields};
 use crate::session::{DisconnectReason, Notice};
 
 /// Events of one worker that are logged before the next worker's are, at most.
@@ -30,10 +33,20 @@ const NAME_BYTES_MAX: usize = 200;
 
 type Line = Box<dyn FnOnce() + Send>;
 
+thread_local! {
+    static EVENT_TIME: Cell<Option<SystemTime>> = const { Cell::new(None) };
+}
+
+/// When that happened whose line this thread logs just now, for a subscriber's timer: the log's thread writes later than things happen.
+/// `None` where the line is of the present.
+pub fn event_time() -> Option<SystemTime> {
+    EVENT_TIME.get()
+}
+
 /// The log's memory: how sessions are called.
 pub(crate) struct EventLog {
     names: Names,
-    lines: Receiver<Line>,
+    lines: Receiver<(SystemTime, Line)>,
     port: LogPort,
 }
 
@@ -44,14 +57,14 @@ pub(crate) struct Names(Arc<RwLock<HashMap<SessionKey, Arc<str>>>>);
 /// Where a thread that must wait for nobody leaves what is to be logged.
 #[derive(Clone)]
 pub(crate) struct LogPort {
-    lines: SyncSender<Line>,
+    lines: SyncSender<(SystemTime, Line)>,
     dropped: Arc<AtomicU64>,
 }
 
 impl LogPort {
     /// Has the line logged by the thread that logs. Where too many wait there it is dropped and counted.
     pub fn say(&self, line: impl FnOnce() + Send + 'static) {
-        if self.lines.try_send(Box::new(line)).is_err() {
+        if self.lines.try_send((SystemTime::now(), Box::new(line))).is_err() {
             self.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -91,21 +104,24 @@ impl EventLog {
     }
 
     /// Logs what has come. Answers how much that was.
-    pub fn turn(&mut self, workers: &mut [Consumer<Event>]) -> u32 {
+    pub fn turn(&mut self, workers: &mut [Consumer<Told>]) -> u32 {
         let mut work = 0;
         for _ in 0..LINES_MAX {
-            let Ok(line) = self.lines.try_recv() else { break };
-            unharmed(line);
+            let Ok((at, line)) = self.lines.try_recv() else { break };
+            unharmed(Some(at), line);
             work += 1;
         }
         let dropped = self.port.dropped.swap(0, Ordering::Relaxed);
         if dropped > 0 {
-            unharmed(|| warn!(lines = dropped, "warnings of the watching threads were dropped: the log stood still"));
+            unharmed(None, || {
+                warn!(lines = dropped, "warnings of the watching threads were dropped: the log stood still")
+            });
         }
         for events in workers {
             for _ in 0..EVENTS_PER_TURN_MAX {
-                let Ok(event) = events.pop() else { break };
-                unharmed(|| self.log(event));
+                let Ok(Told { at, event }) = events.pop() else { break };
+                let at = UNIX_EPOCH + Duration::from_nanos(at.unix_ns);
+                unharmed(Some(at), || self.log(event));
                 work += 1;
             }
         }
@@ -133,7 +149,9 @@ impl EventLog {
                 let why = session_ended(why);
                 warn!(session, %peer, why, text, "{FIRST_LOGON_REFUSED}");
             }
-            Event::LoggedOn { session } => info!(session = &*self.name(session), "logged on"),
+            Event::LoggedOn { session, peer } => {
+                info!(session = &*self.name(session), peer = peer.map(tracing::field::display), "logged on");
+            }
             Event::LoggedOut { session } => info!(session = &*self.name(session), "no longer logged on"),
             Event::Disconnected { session, why } => {
                 info!(session = &*self.name(session), why = disconnected(why), "disconnected");
@@ -161,7 +179,9 @@ impl EventLog {
             Event::Garbled { session, peer, why } => {
                 let session = session.map_or_else(|| "none".into(), |session| self.name(session));
                 let session = &*session;
-                warn!(session, %peer, why = ?why, "{GARBLED}");
+                let fields = GarbledFields::of(why);
+                let (stated, computed) = (fields.stated, fields.computed);
+                warn!(session, %peer, why = fields.why, stated, computed, "{GARBLED}");
             }
             Event::MessageTooLong { session, peer, bytes, message_bytes_max } => {
                 warn!(session = &*self.name(session), %peer, bytes, message_bytes_max, "{MESSAGE_TOO_LONG}");
@@ -194,13 +214,25 @@ impl EventLog {
     }
 
     fn notice(&self, session: SessionKey, notice: Notice) {
-        let session = &*self.name(session);
-        let what = noticed(notice);
-        match (notice, notice_level(notice)) {
-            (Notice::LogoutReceived | Notice::TestRequestAnswered, _) => info!(session, "{what}"),
-            (_, Level::Warn) => warn!(session, notice = ?notice, "{what}"),
-            (_, Level::Info) => info!(session, notice = ?notice, "{what}"),
-            (_, Level::Debug) => debug!(session, notice = ?notice, "{what}"),
+        let (session, what) = (&*self.name(session), noticed(notice));
+        // A field that is none does not appear in the line.
+        let fields = NoticeFields::of(notice);
+        macro_rules! log {
+            ($level:ident, $($field:ident),*) => {
+                $level!(session, $($field = fields.$field),*, "{what}")
+            };
+            ($level:ident) => {
+                log!(
+                    $level, expected, received, begin, end, msg_seq_num, ref_seq_num, ref_tag_id, reason, from, to, epoch,
+                    next_out, next_expected, ours_s, msg_type, requests, messages,
+                    times
+                )
+            };
+        }
+        match notice_level(notice) {
+            Level::Warn => log!(warn),
+            Level::Info => log!(info),
+            Level::Debug => log!(debug),
         }
     }
 
@@ -228,9 +260,11 @@ impl EventLog {
     }
 }
 
-/// Logs, and survives it: what takes the lines may be the embedding program's, and a panic of it costs one line.
-fn unharmed(log: impl FnOnce()) {
+/// Logs what happened at a time, and survives it: what takes the lines may be the embedding program's, and a panic of it costs one line.
+fn unharmed(at: Option<SystemTime>, log: impl FnOnce()) {
+    EVENT_TIME.set(at);
     let _ = catch_unwind(AssertUnwindSafe(log));
+    EVENT_TIME.set(None);
 }
 
 /// A name that a stranger gives, as much of it as a log line should have.

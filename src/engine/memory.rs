@@ -28,7 +28,14 @@ pub(super) fn fault_in(worker: usize) {
     touch_stack();
     match faulted_in() {
         Ok(Prefaulted { memory_bytes, program_bytes, left_out }) => {
-            tracing::debug!(worker, memory_bytes, program_bytes, left_out, took = ?began.elapsed(), "memory is faulted in");
+            tracing::debug!(
+                worker,
+                memory_bytes,
+                program_bytes,
+                left_out,
+                took_ms = began.elapsed().as_millis() as u64,
+                "memory is faulted in"
+            );
         }
         Err(error) => tracing::debug!(worker, %error, "memory is not faulted in"),
     }

@@ -34,6 +34,7 @@ pub(super) fn publish<S: Storage>(opened: &Opened<S>, took: Duration, data_dir: 
         Identity::from_bytes(identity).map_or_else(|| identity.escape_ascii().to_string(), |found| found.to_string())
     };
     if let Err(error) = RecoveryFile::of(opened, now_ns, duration_ns, name).write(data_dir) {
-        tracing::warn!("{data_dir:?}: the recovery report {REPORT_NAME} cannot be written: {error}");
+        let data_dir = data_dir.display();
+        tracing::warn!(%data_dir, %error, "the recovery report {REPORT_NAME} cannot be written");
     }
 }

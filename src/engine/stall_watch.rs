@@ -127,13 +127,13 @@ impl Watched {
             self.unsaid += 1;
             return;
         }
-        let (took, stage, unsaid) = (Duration::from_nanos(took_ns), stage.name(), self.unsaid);
+        let (took_ms, stage, unsaid) = (took_ns / 1_000_000, stage.name(), self.unsaid);
         log.say(move || {
             tracing::warn!(
                 worker,
                 stage,
-                session = session.as_deref().unwrap_or_default(),
-                ?took,
+                session = session.as_deref(),
+                took_ms,
                 unsaid,
                 "a worker does not finish its turn (engine.stall_alarm): its sessions wait"
             );
@@ -146,8 +146,7 @@ impl Watched {
         self.published.longest_stall_ns.raise(took_ns);
         self.published.stalled_ns.set(0);
         if self.is_said {
-            let took = Duration::from_nanos(took_ns);
-            log.say(move || tracing::warn!(worker, ?took, "the worker goes on"));
+            log.say(move || tracing::warn!(worker, took_ms = took_ns / 1_000_000, "the worker goes on"));
         }
     }
 

@@ -113,8 +113,8 @@ impl Engine {
         let began = Instant::now();
         let waiting = |pid: Option<u32>| {
             let pid = pid.map_or_else(|| "another process".into(), |pid| format!("process {pid}"));
-            let timeout = config.engine.lock_timeout;
-            tracing::warn!(?timeout, "waiting for {pid} to let go of the data directory");
+            let timeout_ms = config.engine.lock_timeout.as_millis() as u64;
+            tracing::warn!(timeout_ms, "waiting for {pid} to let go of the data directory");
             shared.set_phase(Phase::Waiting);
         };
         let settings = journal_settings(config, journals);
@@ -469,7 +469,8 @@ impl Ends {
     fn write(&self) {
         let ends = self.marks.iter().map(Watermarks::synced).collect();
         if let Err(error) = journal::note_ends(&self.data_dir, self.incarnation, ends) {
-            tracing::warn!("{:?}: the manifest does not say where the journals end: {error}", self.data_dir);
+            let data_dir = self.data_dir.display();
+            tracing::warn!(%data_dir, %error, "the manifest does not say where the journals end");
         }
     }
 }

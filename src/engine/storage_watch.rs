@@ -88,13 +88,13 @@ impl Watched {
             self.unsaid += u64::from(begins);
             return;
         }
-        let (took, alarm) = (Duration::from_nanos(took_ns), Duration::from_nanos(slow_ns));
+        let (took_ms, alarm_ms) = (took_ns / 1_000_000, slow_ns / 1_000_000);
         let (journal, unsaid) = (self.number, self.unsaid);
         log.say(move || {
             tracing::warn!(
                 journal,
-                ?took,
-                ?alarm,
+                took_ms,
+                alarm_ms,
                 unsaid,
                 "the volume is slow (persistence.storage_latency_alarm): sessions in sync wait for it"
             );

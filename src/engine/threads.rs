@@ -98,7 +98,8 @@ pub(crate) fn spawn(
             _ => run_on(&cores).is_ok(),
         };
         if !pinned {
-            tracing::warn!(?cores, "cannot pin the thread to its cores: it runs where the kernel puts it");
+            let cores = cores.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+            tracing::warn!(cores, "cannot pin the thread to its cores: it runs where the kernel puts it");
         }
         body();
     })
@@ -114,11 +115,10 @@ pub(crate) fn run_worker<T: Transport, A: Application>(
     let mut idle_since: Option<u64> = None;
     let mut timeout = None;
     while !worker.is_finished() && !signals.fatal.load(Ordering::Relaxed) {
-        let now = clock.now();
         if signals.stop.load(Ordering::Relaxed) {
-            worker.request_stop(now);
+            worker.request_stop(clock.now());
         }
-        let work = worker.turn(now, timeout);
+        let work = worker.turn(&mut *clock, timeout);
         if worker.is_fenced() {
             worker.trace().at(Stage::Ended);
             return signals.fail(&fenced("the ring"));
@@ -128,6 +128,7 @@ pub(crate) fn run_worker<T: Transport, A: Application>(
             timeout = None;
             continue;
         }
+        let now = worker.now();
         let idle_ns = now.monotonic_ns - *idle_since.get_or_insert(now.monotonic_ns);
         let sleeps = match wait {
             Wait::Spin => false,
@@ -143,7 +144,7 @@ pub(crate) fn run_worker<T: Transport, A: Application>(
         if !sleeps {
             // Without a pause: each is a call of the operating system at least, and a message waits for half of it.
             for _ in 0..GLANCES {
-                match worker.glance(clock.now()) {
+                match worker.glance(&mut *clock) {
                     Some(0) => {}
                     Some(_) => {
                         idle_since = None;

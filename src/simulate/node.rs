@@ -14,8 +14,8 @@ use crate::application::Application;
 use crate::config::Config;
 use crate::control::{PublishedState, Shared};
 use crate::engine::{
-    Adopted, Directory, Environment, Event, HandOver, Limits, Mailbox, ResolveRequest, StartError, Worker, events,
-    restore,
+    Adopted, Directory, Environment, Event, HandOver, Limits, Mailbox, ResolveRequest, StartError, Told, Worker,
+    events, restore,
 };
 use crate::fix::UtcTimestamp;
 use crate::journal::archive::{ArchiveError, Archiver, archive_before_recovery};
@@ -115,7 +115,7 @@ pub struct Running<A: Application> {
     pub incarnation: u32,
     host: Host,
     /// By worker.
-    events: Vec<rtrb::Consumer<Event>>,
+    events: Vec<rtrb::Consumer<Told>>,
     /// Kept so that the workers' ends do not see them abandoned. Endpoints are addresses here: nothing is resolved.
     _mail: Vec<Mail>,
 }
@@ -446,7 +446,7 @@ impl<A: Application> Running<A> {
 
     /// What the engine has told since the last call.
     pub fn events(&mut self) -> Vec<Event> {
-        self.events.iter_mut().flat_map(|ring| std::iter::from_fn(|| ring.pop().ok())).collect()
+        self.events.iter_mut().flat_map(|ring| std::iter::from_fn(|| ring.pop().ok()).map(|told| told.event)).collect()
     }
 
     /// Session 0 and so on are established.

@@ -7,6 +7,7 @@
 
 use super::Worker;
 use crate::application::Application;
+use crate::engine::clock::Clock;
 use crate::engine::connection::{Connection, Stage};
 use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
 use crate::engine::resend::Budget;
@@ -159,7 +160,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    pub(super) fn connection_timer(&mut self, now: Now, due_ns: u64, id: ConnectionId) {
+    pub(super) fn connection_timer(&mut self, clock: &mut impl Clock, due_ns: u64, id: ConnectionId) {
+        let now = self.now;
         let is_due = |connection: &&Connection| connection.deadline_ns == due_ns;
         let Some(connection) = self.connections.get(id).filter(is_due) else { return };
         match connection.stage {
@@ -170,7 +172,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
             Stage::Challenging { ledger, session } => {
                 let Some(old) = self.slot(ledger, session).link.connection else { return };
                 let has_ended = self.connections.get(old).is_none_or(|connection| connection.ended);
-                let waits = self.input_waits(now, old);
+                let waits = self.input_waits(clock, old);
+                let now = self.now;
                 if waits && !has_ended {
                     // Its answer may be what waits.
                     self.prove_alive(old);

@@ -1,7 +1,8 @@
 //! The worker: a loop that owns sessions, their connections, their timers and one or more journals.
 //!
 //! [`Worker::turn`] is one pass of that loop, a step function over a transport and a clock: it never blocks but in the
-//! transport's poll, takes bounded batches of everything, and answers how much it did. Threads, pinning and waiting are
+//! transport's poll, takes bounded batches of everything, and answers how much it did. It reads the clock after the poll and
+//! whenever bytes have come, so that nothing is handled with a time from before it was sent. Threads, pinning and waiting are
 //! the shell's affair (`super::threads`). Nothing that a worker owns is shared; other threads reach it through bounded
 //! rings ([`Mailbox`]) and read the counters that it publishes.
 
@@ -21,11 +22,12 @@ mod too_long;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
 use rtrb::{Consumer, Producer};
 
+use super::clock::Clock;
 use super::connection::{Connections, ReceiveBuffer, Stage};
 use super::directory::Directory;
 use super::event::{Event, EventSink, SessionKey};
@@ -170,9 +172,9 @@ pub struct Worker<T: Transport, A> {
     live_ns: u64,
     next_token: u64,
     turns: u64,
+    /// What the clock said last. It is read again whenever something may have come since.
+    now: Now,
     last_turn_ns: u64,
-    /// Of this turn, on purpose.
-    slept_ns: u64,
     was_busy: bool,
     stop: Stop,
     is_fenced: bool,
@@ -231,12 +233,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
             live_ns: 0,
             next_token: 0,
             turns: 0,
+            now,
             last_turn_ns: now.monotonic_ns,
-            slept_ns: 0,
             was_busy: false,
             stop: Stop::default(),
             is_fenced: false,
         };
+        worker.mailbox.events.at(now);
         for journal in adopted {
             worker.adopt(now, journal);
         }
@@ -245,16 +248,19 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// One pass of the loop. `timeout` is how long the transport may wait where there is nothing to do; `None` does not
     /// wait. Answers the work done: 0 means that the shell may wait.
-    pub fn turn(&mut self, now: Now, timeout: Option<Duration>) -> u32 {
+    pub fn turn(&mut self, mut clock: impl Clock, timeout: Option<Duration>) -> u32 {
         self.turns += 1;
         self.trace.begin_turn();
-        self.mailbox.events.turn(now.monotonic_ns);
-        let mut work = self.take_mail(now);
-        work += self.look_for_readiness(timeout);
+        let mut work = self.look_for_readiness(timeout);
+        // After the poll, in which the thread may have slept.
+        let began = self.look_at(&mut clock);
+        self.mailbox.events.turn();
+        work += self.take_mail(began);
         // Answers leave before anything else is looked after.
-        work += self.answer(now);
+        work += self.answer(&mut clock);
         self.trace.at(control::Stage::Timers);
-        work += self.fire_timers(now);
+        work += self.fire_timers(&mut clock);
+        let now = self.now;
         for desk in 0..self.desks.len() {
             if self.desks[desk].full || self.desks[desk].ledger.application.has_turn() {
                 let has_room = self.desks[desk].ledger.application_turn(now);
@@ -267,39 +273,53 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         self.trace.at(control::Stage::Resend);
         work += self.resend(now);
-        work += self.newcomers(now);
-        work += self.stop_turn(now);
+        work += self.newcomers(&mut clock);
+        work += self.stop_turn(self.now);
         if work == 0 && self.was_busy {
-            self.rehearse(now);
+            self.rehearse(self.now);
         }
-        self.end_turn(now, work);
+        self.end_turn(began, work);
         work
     }
 
     /// A turn that looks at the hot connections alone, between two whole ones that found nothing: a message waits for half of an idle turn,
-    /// and everything else can wait for a few of them. Answers `None` where no connection is hot.
-    pub fn glance(&mut self, now: Now) -> Option<u32> {
+    /// and everything else can wait for a few of them. The clock is read only where bytes have come. Answers `None` where no connection
+    /// is hot.
+    pub fn glance(&mut self, mut clock: impl Clock) -> Option<u32> {
         if self.hot.len() == 0 {
             return None;
         }
         self.turns += 1;
         self.trace.begin_turn();
-        let work = self.answer(now);
+        let work = self.answer(&mut clock);
         if work > 0 {
-            self.end_turn(now, work);
+            self.end_turn(self.now, work);
         } else {
             self.trace.at(control::Stage::Idle);
         }
         Some(work)
     }
 
-    fn answer(&mut self, now: Now) -> u32 {
-        self.look_at_retention(now);
-        let mut work = self.read(now);
+    fn answer(&mut self, clock: &mut impl Clock) -> u32 {
+        self.look_at_retention(self.now);
+        let mut work = self.read(clock);
         for desk in 0..self.desks.len() as u32 {
-            work += self.send(now, desk);
+            work += self.send(self.now, desk);
         }
         work
+    }
+
+    /// Reads the clock: what has come by now is not handled with an earlier time.
+    #[inline]
+    pub(super) fn look_at(&mut self, clock: &mut impl Clock) -> Now {
+        self.now = clock.now();
+        self.mailbox.events.at(self.now);
+        self.now
+    }
+
+    /// What the clock said last.
+    pub fn now(&self) -> Now {
+        self.now
     }
 
     fn look_at_retention(&mut self, now: Now) {
@@ -314,9 +334,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn end_turn(&mut self, now: Now, work: u32) {
+    fn end_turn(&mut self, began: Now, work: u32) {
         self.trace.at(control::Stage::Publish);
-        self.publish(now, work);
+        self.publish(began, work);
         if work > 0 {
             // The next message comes from a kernel that has been through the caches since.
             self.desks.iter_mut().for_each(|desk| desk.ledger.writer.warm());
@@ -377,6 +397,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
         work
     }
 
+    /// Another thread has left something, which wakes nobody.
+    fn has_mail(&self) -> bool {
+        !self.mailbox.resolved.is_empty() || self.mailbox.handed_over.iter().any(|from| !from.is_empty())
+    }
+
     fn look_for_readiness(&mut self, timeout: Option<Duration>) -> u32 {
         let skip = self.hot.len() > 0
             && timeout.is_none()
@@ -387,16 +412,17 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         (self.polled_turn, self.messages_unpolled) = (self.turns, 0);
         // What is known to be readable does not wait for more.
-        let is_idle = self.readable.len() <= self.slowed as usize && self.newcomers.is_empty() && !self.acceptable;
+        let is_idle = self.readable.len() <= self.slowed as usize
+            && self.newcomers.is_empty()
+            && !self.acceptable
+            && (timeout.is_none() || !self.has_mail());
         let timeout_max = if self.slowed > 0 { SLOWED_SLEEP_MAX } else { Duration::MAX };
         let timeout = timeout.filter(|_| is_idle).map(|timeout| timeout.min(timeout_max));
-        let asleep = timeout.map(|_| Instant::now());
-        self.trace.at(if asleep.is_some() { control::Stage::Sleep } else { control::Stage::Poll });
+        self.trace.at(if timeout.is_some() { control::Stage::Sleep } else { control::Stage::Poll });
         if let Err(error) = self.transport.poll(timeout, &mut self.ready) {
             self.mailbox.events.push(Event::PollFailed { error: error.kind() });
         }
-        if let Some(since) = asleep {
-            self.slept_ns = since.elapsed().as_nanos() as u64;
+        if timeout.is_some() {
             self.trace.at(control::Stage::Poll);
         }
         let mut ready = std::mem::take(&mut self.ready);
@@ -442,7 +468,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn publish(&mut self, now: Now, work: u32) {
+    fn publish(&mut self, began: Now, work: u32) {
         self.counters.turns.set(self.turns);
         if work > 0 {
             self.counters.busy_turns.add(1);
@@ -451,11 +477,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
         }
         // From a busy turn's clock to the next: what a message that came at the wrong moment had to wait. After an idle
-        // turn the thread may have slept on purpose, as at the beginning of one that found work then.
+        // turn the thread may have slept on purpose; a busy one reads its clock behind the poll in which it slept.
         if self.was_busy {
-            self.trace.took(&self.counters, self.turns - 1, now.monotonic_ns.saturating_sub(self.last_turn_ns));
+            self.trace.took(&self.counters, self.turns - 1, began.monotonic_ns.saturating_sub(self.last_turn_ns));
         }
         self.was_busy = work > 0;
-        self.last_turn_ns = now.monotonic_ns + std::mem::take(&mut self.slept_ns);
+        self.last_turn_ns = began.monotonic_ns;
     }
 }

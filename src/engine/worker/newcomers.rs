@@ -9,6 +9,7 @@ use std::net::IpAddr;
 
 use super::{Limits, Worker};
 use crate::application::Application;
+use crate::engine::clock::Clock;
 use crate::engine::connection::Stage;
 use crate::engine::event::{Event, RefusedWhy};
 use crate::engine::resend::Budget;
@@ -25,15 +26,15 @@ const ACCEPT_RETRY_NS: u64 = 100_000_000;
 
 impl<T: Transport, A: Application> Worker<T, A> {
     /// The turn's steps of connections without a session. Answers how many there were.
-    pub(super) fn newcomers(&mut self, now: Now) -> u32 {
+    pub(super) fn newcomers(&mut self, clock: &mut impl Clock) -> u32 {
         let mut steps = 0;
         while steps < STEPS_PER_TURN_MAX {
             // By turns, so that neither a crowd at the door nor one inside that trickles keeps the other out.
             let accepts_first = self.turns.is_multiple_of(2);
-            let step = self.take_handed_over(now)
-                || (accepts_first && self.accept(now))
-                || self.read_newcomer(now)
-                || (!accepts_first && self.accept(now));
+            let step = self.take_handed_over(clock)
+                || (accepts_first && self.accept(self.now))
+                || self.read_newcomer(clock)
+                || (!accepts_first && self.accept(self.now));
             if !step {
                 break;
             }
@@ -68,9 +69,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn take_handed_over(&mut self, now: Now) -> bool {
+    fn take_handed_over(&mut self, clock: &mut impl Clock) -> bool {
         for from in 0..self.mailbox.handed_over.len() {
             if let Ok(hand_over) = self.mailbox.handed_over[from].pop() {
+                let now = self.look_at(clock);
                 self.take_over(now, hand_over);
                 return true;
             }
@@ -104,12 +106,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    fn read_newcomer(&mut self, now: Now) -> bool {
+    fn read_newcomer(&mut self, clock: &mut impl Clock) -> bool {
         for _ in 0..self.newcomers.len().min(LOOKS_PER_TURN_MAX) {
             let Some(id) = self.newcomers.pop_front() else { return false };
             // Its Logon. What has come behind waits for the next turn.
             let mut budget = Budget { messages: 1, ..Budget::among_others() };
-            let work = self.read_connection(now, id, &mut budget);
+            let work = self.read_connection(clock, id, &mut budget);
             self.list_again(id);
             if work > 0 || budget.messages == 0 {
                 return true;

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use super::{HOT_TURNS_MAX, HandOver, Worker};
 use crate::application::Application;
 use crate::control;
+use crate::engine::clock::Clock;
 use crate::engine::connection::{Connection, ReceiveBuffer, Stage};
 use crate::engine::directory::parse_of_any;
 use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
@@ -173,7 +174,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     /// Reads from hot connections, then from those that readiness named, each in its turn.
-    pub(super) fn read(&mut self, now: Now) -> u32 {
+    pub(super) fn read(&mut self, clock: &mut impl Clock) -> u32 {
         let mut work = 0;
         self.messages_left = MESSAGES_PER_TURN_MAX;
         self.slowed = 0;
@@ -189,7 +190,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 self.hot.remove(id);
                 self.list(id);
             } else if !connection.listed {
-                work += self.read_within(now, id, budget);
+                work += self.read_within(clock, id, budget);
             }
         }
         for _ in 0..self.readable.len() {
@@ -197,7 +198,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 break;
             }
             let Some(id) = self.readable.pop_front() else { break };
-            work += self.read_within(now, id, budget);
+            work += self.read_within(clock, id, budget);
             self.list_again(id);
         }
         work
@@ -213,10 +214,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     /// Reads from a connection as far as its budget and what is left of the turn's go.
-    pub(super) fn read_within(&mut self, now: Now, id: ConnectionId, budget: Budget) -> u32 {
+    pub(super) fn read_within(&mut self, clock: &mut impl Clock, id: ConnectionId, budget: Budget) -> u32 {
         let given = budget.messages.min(self.messages_left);
         let mut budget = Budget { messages: given, ..budget };
-        let work = self.read_connection(now, id, &mut budget);
+        let work = self.read_connection(clock, id, &mut budget);
         let taken = given - budget.messages;
         self.messages_left -= taken;
         self.messages_unpolled += taken;
@@ -243,7 +244,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
     }
 
     /// Reads and works off whole messages, as far as the budget goes. Answers how often bytes came.
-    pub(super) fn read_connection(&mut self, now: Now, id: ConnectionId, budget: &mut Budget) -> u32 {
+    pub(super) fn read_connection(&mut self, clock: &mut impl Clock, id: ConnectionId, budget: &mut Budget) -> u32 {
+        let mut now = self.now;
         let Some(connection) = self.connections.get_mut(id) else { return 0 };
         match connection.stage {
             Stage::LogonAwaited | Stage::Attached { .. } => {}
@@ -277,6 +279,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     connection.last_bytes_turn = self.turns;
                     self.counters.bytes_in.add(count as u64);
                     work += 1;
+                    // They may have been sent since the turn began, and no answer is older than its request.
+                    now = self.look_at(clock);
                     self.prove_alive(id);
                     next = self.consume(now, id, budget);
                     if next == Next::Message && count < wanted {

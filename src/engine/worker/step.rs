@@ -9,6 +9,7 @@ use super::{Adopted, Desk, Limits, TIMERS_PER_TURN_MAX, Worker};
 use crate::application::Application;
 use crate::control::{self, PublishedState, SessionCounters};
 use crate::engine::at_risk::AtRisk;
+use crate::engine::clock::Clock;
 use crate::engine::connection::Stage;
 use crate::engine::directory::SessionSpec;
 use crate::engine::event::{DisconnectedWhy, Event, PeerText};
@@ -293,10 +294,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
             Action::LoggedOn => {
                 self.counters.logons.add(1);
                 self.counters.sessions_established.add(1);
-                self.mailbox.events.push(Event::LoggedOn { session: key });
+                let connection = self.slot(ledger, session).link.connection;
+                let peer = connection.and_then(|id| self.connections.get(id)).map(|connection| connection.peer);
+                self.mailbox.events.push(Event::LoggedOn { session: key, peer });
                 let link = &mut self.slot(ledger, session).link;
                 link.kept.logged_on_ns = now.monotonic_ns;
-                let connection = link.connection;
                 match &mut link.initiator {
                     Some(initiator) => initiator.logged_on(),
                     None => connection.into_iter().for_each(|id| self.remember_address(id)),
@@ -351,24 +353,27 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    pub(super) fn fire_timers(&mut self, now: Now) -> u32 {
+    pub(super) fn fire_timers(&mut self, clock: &mut impl Clock) -> u32 {
         for count in 0..TIMERS_PER_TURN_MAX {
+            // A timer may read what has come, and with it the clock.
+            let now = self.now;
             let Some((due_ns, timer)) = self.timers.pop_due(now.monotonic_ns) else { return count };
             match timer {
-                Timer::Session { ledger, session } => self.session_timer(now, due_ns, ledger, session),
+                Timer::Session { ledger, session } => self.session_timer(clock, due_ns, ledger, session),
                 Timer::Connect { ledger, session } => self.connect(now, ledger, session),
                 Timer::Hours { ledger, session } => self.hours_timer(now, ledger, session),
                 Timer::Accept => {
                     self.accept_is_due = false;
                     self.acceptable = !self.stop.is_requested();
                 }
-                Timer::Connection { id } => self.connection_timer(now, due_ns, id),
+                Timer::Connection { id } => self.connection_timer(clock, due_ns, id),
             }
         }
         TIMERS_PER_TURN_MAX
     }
 
-    fn session_timer(&mut self, now: Now, due_ns: u64, ledger: u32, session: u32) {
+    fn session_timer(&mut self, clock: &mut impl Clock, due_ns: u64, ledger: u32, session: u32) {
+        let now = self.now;
         self.trace.of(self.desks[ledger as usize].journal, session);
         let slot = self.slot(ledger, session);
         if slot.link.timer_ns != due_ns {
@@ -392,10 +397,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
         if (state.is_silence_due(now) || state.is_gap_due(now))
             && let Some(id) = link.connection
-            && self.input_waits(now, id)
+            && self.input_waits(clock, id)
         {
+            let now = self.now;
             self.slot(ledger, session).session.input_waits(now);
         }
+        let now = self.now;
         let Some(deadline_ns) = self.slot(ledger, session).session.deadline_ns() else { return };
         if deadline_ns > now.monotonic_ns {
             self.arm(ledger, session);
@@ -406,8 +413,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// Whether the peer has sent something that waits: for another session's retention, for room in the journal, or for its turn.
     /// Reads first, since nothing may have been read for as long as the process did not run.
-    pub(super) fn input_waits(&mut self, now: Now, id: ConnectionId) -> bool {
-        self.read_within(now, id, Budget::among_others());
+    pub(super) fn input_waits(&mut self, clock: &mut impl Clock, id: ConnectionId) -> bool {
+        self.read_within(clock, id, Budget::among_others());
         self.trace.at(control::Stage::Timers);
         self.connections.get(id).is_some_and(|connection| {
             let next = || frame(connection.buffer.filled(), self.limits.message_bytes_max);

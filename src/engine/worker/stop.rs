@@ -36,6 +36,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         if self.stop.is_requested() {
             return;
         }
+        self.now = now;
+        self.mailbox.events.at(now);
         let deadline_ns = now.monotonic_ns + self.limits.stop_timeout_ns;
         self.stop = Stop::LoggingOut { deadline_ns, logouts_owed: true };
         self.transport.stop_listening();

@@ -6,7 +6,7 @@ use super::choices::Choices;
 use crate::application::Exchange;
 use crate::config::Config;
 use crate::control::{PublishedState, Shared};
-use crate::engine::{Adopted, Directory, Event, HandOver, Mailbox, ResolveRequest, Resolved, Worker, events};
+use crate::engine::{Adopted, Directory, HandOver, Mailbox, ResolveRequest, Resolved, Told, Worker, events};
 use crate::journal::simulated::SimulatedStorage;
 use crate::journal::{Flusher, Stager, open_over, prepare};
 use crate::session::Now;
@@ -32,7 +32,7 @@ pub struct Engine {
     pub workers: Vec<Worker<SimulatedTransport, Exchange>>,
     journals: Vec<(Flusher<SimulatedStorage>, Stager<SimulatedStorage>)>,
     pub shared: Arc<Shared>,
-    events: Vec<rtrb::Consumer<Event>>,
+    events: Vec<rtrb::Consumer<Told>>,
     /// Kept so that the workers' ends do not see them abandoned.
     _mail: Vec<(rtrb::Consumer<ResolveRequest>, rtrb::Producer<Resolved>)>,
 }
