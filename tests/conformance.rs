@@ -12,7 +12,7 @@ use std::io::Write as _;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use engine::{Place, Setup};
+use engine::{Place, SMALL, Setup};
 use fixring::certify::{Case, Feature, Report, Scenario, Target, VERSIONS, Verdict, library, play};
 use fixring::dictionary::Version;
 
@@ -91,7 +91,7 @@ fn every_rule_is_kept_in_every_version_that_it_is_about() {
                 username: None,
                 password: None,
                 heartbeat_s: 1,
-                timeout: Duration::from_secs(10),
+                timeout: Duration::from_secs(60),
             },
         })
         .collect();
@@ -157,6 +157,57 @@ fn certify_reports_what_passed_what_failed_and_what_was_skipped() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("own.rule:6: expect 0 112=B") && said.contains("> 8=FIXT.1.1|"), "{said}");
     assert!(said.contains("1 failed"), "{said}");
+}
+
+/// README's own command failed two rules against README's own engine, which takes any CompIDs, and said of what nobody had asked for that the
+/// engine does not have it.
+#[test]
+fn certify_as_readme_has_it_passes_against_an_engine_without_a_configuration() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let command = readme.lines().find(|line| line.contains("fixring certify --connect")).expect("README has it");
+    let command = command.split('#').next().unwrap();
+    let place = Place::new(&SMALL);
+    let _engine = place.start_ready();
+    let address = format!("127.0.0.1:{}", place.port);
+    let html = place.path().join("report.html");
+    let word = |word: &str| match word {
+        "127.0.0.1:9880" => address.clone(),
+        "report.html" => html.to_str().unwrap().to_string(),
+        word => word.to_string(),
+    };
+    let words = command.split_whitespace().skip(1).map(word);
+    let output = Command::new(env!("CARGO_BIN_EXE_fixring")).args(words).output().unwrap();
+    let said = text(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+    assert!(said.contains(" 0 failed") && html.exists(), "{said}");
+    assert!(said.contains("not played without --has") && said.contains("echo ("), "{said}");
+}
+
+#[test]
+fn one_command_sends_an_order_and_a_port_where_nothing_listens_is_one_line_and_status_2() {
+    let place = Place::new(&SMALL);
+    let engine = place.start_ready();
+    let address = format!("127.0.0.1:{}", place.port);
+    let order = |more: &[&str]| {
+        let mut order = Command::new(env!("CARGO_BIN_EXE_fixring"));
+        order.args(["order", "--connect", &address]).args(more).output().unwrap()
+    };
+    for version in ["FIX.4.0", "FIX.4.4", "FIX.5.0SP2"] {
+        let output = order(&["--version", version, "--symbol", "ABC", "--side", "sell"]);
+        let said = text(&output.stdout);
+        assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
+        assert!(said.contains("|55=ABC|54=2|") && said.contains("|35=8|"), "{said}");
+    }
+    let output = order(&["--price", "dear"]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("expected ExecutionReport(8), but Reject(3) came"), "{output:?}");
+    drop(engine);
+    let certified = certify(place.port, &["--sender-comp-id", "DESK"]);
+    for output in [order(&[]), certified] {
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(text(&output.stderr).lines().count() == 1 && output.stdout.is_empty(), "{output:?}");
+        assert!(text(&output.stderr).contains(&address) && text(&output.stderr).contains("--connect"), "{output:?}");
+    }
 }
 
 #[test]

@@ -18,6 +18,6 @@ mod versions;
 mod wire;
 
 pub use report::Report;
-pub use runner::{Case, Failure, Outcome, Target, Verdict, play};
+pub use runner::{Case, Failure, Outcome, Target, Verdict, play, reach, send_order};
 pub use script::{Feature, Scenario, ScriptError};
 pub use versions::{VERSIONS, Versions};

@@ -48,16 +48,24 @@ impl<'a> Player<'a> {
     }
 
     pub fn play(mut self, steps: &[Step]) -> Result<(), Failure> {
-        let mut result = Ok(());
+        let result = self.play_steps(steps);
+        let transcript = self.into_transcript();
+        result.map_err(|(step, what)| Failure { line: step.line, step: step.text.clone(), what, transcript })
+    }
+
+    /// The step that failed, and why.
+    pub fn play_steps<'s>(&mut self, steps: &'s [Step]) -> Result<(), (&'s Step, String)> {
         for step in steps.iter().filter(|step| step.versions.has(self.target.version)) {
-            if let Err(what) = self.step(step) {
-                result = Err((step, what));
-                break;
-            }
+            self.step(step).map_err(|what| (step, what))?;
         }
+        Ok(())
+    }
+
+    /// What was sent and received. The session ends.
+    pub fn into_transcript(mut self) -> Vec<String> {
         let transcript = std::mem::take(&mut self.transcript);
         self.farewell();
-        result.map_err(|(step, what)| Failure { line: step.line, step: step.text.clone(), what, transcript })
+        transcript
     }
 
     fn step(&mut self, step: &Step) -> Result<(), String> {
@@ -440,6 +448,7 @@ fn named(msg_type: &str) -> String {
         "3" => "Reject",
         "4" => "SequenceReset",
         "5" => "Logout",
+        "8" => "ExecutionReport",
         "A" => "Logon",
         "D" => "NewOrderSingle",
         "j" => "BusinessMessageReject",

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::player::Player;
-use super::script::{Action, Feature, Scenario};
+use super::script::{Action, Feature, Scenario, Step};
+use super::wire::Wire;
 use crate::dictionary::Version;
 
 /// More connections at a time would be a load test.
@@ -85,13 +86,27 @@ impl Target {
             return Some(reason.to_string());
         }
         if let Some(missing) = scenario.needs.iter().find(|need| !self.has.contains(need)) {
-            return Some(format!("needs {missing}: {}", missing.meaning()));
+            return Some(format!("needs {missing}, and --has does not name it: {}", missing.meaning()));
         }
         if !self.can_start_at_1(scenario) {
             return Some("FIX.4.0 has no ResetSeqNumFlag(141): needs reset, or a new session".to_string());
         }
         None
     }
+}
+
+/// Whether the acceptor can be reached at all.
+pub fn reach(address: &str, timeout: Duration) -> Result<(), String> {
+    Wire::connect(address, timeout).map(drop)
+}
+
+/// Logs on, sends one order, waits for its ExecutionReport(8) and logs out. Answers what was sent and received, in order, and what went
+/// wrong where something did.
+pub fn send_order(target: &Target, fields: &[(u32, String)]) -> (Vec<String>, Result<(), String>) {
+    let mut player = Player::new(target);
+    let steps = Step::of_order(fields);
+    let result = player.play_steps(&steps).map_err(|(_, what)| what);
+    (player.into_transcript(), result)
 }
 
 /// Plays all, at most `concurrency` at a time, and tells each outcome as it comes. The outcomes are in the order of the

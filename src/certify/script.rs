@@ -49,10 +49,12 @@ pub enum Feature {
     NextExpected,
     /// An ExecutionReport(8) from us is refused.
     BusinessReject,
+    /// CompIDs that nobody has agreed on may not log on.
+    CompIds,
 }
 
 impl Feature {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Echo,
         Self::Reset,
         Self::Persistent,
@@ -62,6 +64,7 @@ impl Feature {
         Self::LastProcessed,
         Self::NextExpected,
         Self::BusinessReject,
+        Self::CompIds,
     ];
 
     pub const fn name(self) -> &'static str {
@@ -75,6 +78,7 @@ impl Feature {
             Self::LastProcessed => "last-processed",
             Self::NextExpected => "next-expected",
             Self::BusinessReject => "business-reject",
+            Self::CompIds => "comp-ids",
         }
     }
 
@@ -89,6 +93,7 @@ impl Feature {
             Self::LastProcessed => "each header has LastMsgSeqNumProcessed(369)",
             Self::NextExpected => "NextExpectedMsgSeqNum(789) of a Logon is used",
             Self::BusinessReject => "an ExecutionReport(8) from us is refused by the application",
+            Self::CompIds => "only CompIDs that are agreed on may log on",
         }
     }
 }
@@ -119,6 +124,26 @@ pub(super) struct Step {
     pub connection: char,
     pub versions: Versions,
     pub action: Action,
+}
+
+impl Step {
+    /// A conversation of one order, whose fields replace those of the usual one.
+    pub fn of_order(fields: &[(u32, String)]) -> Vec<Self> {
+        let put = |(tag, value): &(u32, String)| Put {
+            versions: Versions::ALL,
+            tag: tag.to_string(),
+            how: How::Value(Value::Literal(value.clone())),
+        };
+        let report = Expectation { msg_type: "8".into(), by_version: false, wants: Vec::new() };
+        let actions = [
+            Action::Logon(Vec::new()),
+            Action::Send(What::Order, fields.iter().map(put).collect()),
+            Action::Expect(report),
+            Action::Logout,
+        ];
+        let step = |action| Self { line: 0, text: String::new(), connection: 'A', versions: Versions::ALL, action };
+        actions.map(step).into()
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -2,13 +2,14 @@
 //!
 //! Exit status: 0 where nothing failed, 1 where something did, 2 for wrong usage, 4 where a report cannot be written.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{Exit, print};
-use crate::certify::{Case, Feature, Report, Scenario, Target, VERSIONS, Verdict, library, play, script};
+use crate::certify::{Case, Feature, Report, Scenario, Target, VERSIONS, Verdict, library, play, reach, script};
 use crate::dictionary::Version;
 
 /// More files in a directory are not scenarios.
@@ -70,7 +71,7 @@ pub(super) struct CertifyOptions {
 /// How many scenarios with sessions of their own are played at a time.
 const SIDE_BY_SIDE: usize = 8;
 
-fn version(text: &str) -> Result<Version, String> {
+pub(super) fn version(text: &str) -> Result<Version, String> {
     let version: Version = text.parse().map_err(|error| format!("{error}"))?;
     if VERSIONS.contains(&version) {
         Ok(version)
@@ -107,6 +108,9 @@ pub(super) fn certify(options: &CertifyOptions) -> Exit {
             return refused(&format!("--password-env {name}: there is no such variable: export it"));
         }
     };
+    if let Err(what) = reach(connect, Duration::from_secs(options.timeout)) {
+        return refused(&format!("{what}: start the acceptor, or name its address with --connect"));
+    }
     let begun = jiff::Timestamp::now();
     let one_session = !sender.contains('*');
     let target = |at: usize| Target {
@@ -137,6 +141,9 @@ pub(super) fn certify(options: &CertifyOptions) -> Exit {
         outcomes,
     };
     print(&report.text());
+    if let Some(hint) = has_hint(&cases) {
+        print(&hint);
+    }
     for (file, text) in [(&options.html, Report::html as fn(&Report) -> String), (&options.json, Report::json)] {
         if let Some(file) = file
             && let Err(error) = fs::write(file, text(&report))
@@ -147,6 +154,23 @@ pub(super) fn certify(options: &CertifyOptions) -> Exit {
     }
     let failed = report.outcomes.iter().any(|outcome| matches!(outcome.verdict, Verdict::Failed(_)));
     if failed { Exit::Failed } else { Exit::Ok }
+}
+
+/// Which features were not named, and how many scenarios each would have had played.
+fn has_hint(cases: &[Case<'_>]) -> Option<String> {
+    let mut wanted = BTreeMap::<Feature, usize>::new();
+    for Case { scenario, target } in cases {
+        let missing = scenario.needs.iter().filter(|need| !target.has.contains(need));
+        missing.for_each(|missing| *wanted.entry(*missing).or_default() += 1);
+    }
+    let list = |(feature, count): (&Feature, &usize)| format!("{feature} ({count})");
+    let wanted = wanted.iter().map(list).collect::<Vec<_>>();
+    (!wanted.is_empty()).then(|| {
+        format!(
+            "not played without --has, which names what the acceptor offers: {}; `fixring certify --help` explains each\n",
+            wanted.join(", ")
+        )
+    })
 }
 
 fn refused(what: &str) -> Exit {

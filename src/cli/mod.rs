@@ -25,7 +25,9 @@ mod exit;
 mod held;
 mod journal;
 pub mod logging;
+mod order;
 mod outlet;
+mod progress;
 mod recover;
 mod run;
 mod schedule;
@@ -96,6 +98,7 @@ enum Command {
     #[command(subcommand)]
     Bench(bench::Bench),
     Certify(certify::CertifyOptions),
+    Order(order::OrderOptions),
     Simulate(simulate::SimulateOptions),
     /// Look up fields and messages; check, export and compile dictionaries
     #[command(subcommand)]
@@ -139,6 +142,7 @@ pub fn main() -> Exit {
         Command::Bench(bench) => bench::bench(&bench),
         Command::Dictionary(command) => dictionary::dictionary(&command),
         Command::Certify(options) => certify::certify(&options),
+        Command::Order(options) => order::order(&options),
         Command::Simulate(options) => simulate::simulate(&options),
         Command::Check(location) => check::check(location.config.as_deref(), location.data_dir.as_deref()),
         Command::Schedule(options) => schedule::schedule(&options),
