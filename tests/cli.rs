@@ -222,12 +222,12 @@ fn secrets_of_a_logon_are_in_no_log_and_no_file() {
     // A UserRequest(BE) brings a new one.
     assert!(wire.send(&PARTY.message("BE", 2, "", "923=1|924=3|553=desk-user|554=old_s3cr3t|925=new_s3cr3t|")));
     // Those that the session does not expect: with fields that cannot be read, and one of a session that is unknown.
-    assert!(wire.send(&PARTY.message("A", 3, "", "98=0|108=30|x=1|554=odd_s3cr3t|")));
-    assert!(wire.send(&PARTY.message("A", 4, "", "98=0|108=30|554=second_s3cr3t|")));
+    assert!(wire.send(&PARTY.message("A", 3, "", "98=0|108=3600|x=1|554=odd_s3cr3t|")));
+    assert!(wire.send(&PARTY.message("A", 4, "", "98=0|108=3600|554=second_s3cr3t|")));
     while !matches!(wire.read(Duration::from_secs(1)), Read1::End | Read1::Nothing) {}
     let mut stranger = Wire::connect(place.port).expect("it listens");
     let unknown = Party { begin_string: "FIX.9.9", ..PARTY };
-    assert!(stranger.send(&unknown.message("A", 1, "", "98=0|108=30|554=stranger_s3cr3t|")));
+    assert!(stranger.send(&unknown.message("A", 1, "", "98=0|108=3600|554=stranger_s3cr3t|")));
     assert!(matches!(stranger.read(DEADLINE), Read1::End));
     engine.terminate();
     let (_, log) = engine.until_ended();
@@ -292,6 +292,28 @@ fn journal_cat_shows_messages_while_the_engine_runs_and_after() {
     for what in ["incarnation 1 starts, after no clean stop", "session 0 is defined", "clean stop", "|35=5|"] {
         assert!(after.contains(what), "{what}: {after}");
     }
+}
+
+#[test]
+fn journal_commands_find_the_configured_and_the_default_directory() {
+    let place = used_place();
+    let (config, data_dir) = (place.config(), place.data_dir());
+    let named = fixring(&["journal", "tail", "--data-dir", data_dir.to_str().unwrap()]);
+    let configured = fixring(&["journal", "tail", "--config", config.to_str().unwrap()]);
+    symlink(&data_dir, place.path().join("fixring-data")).unwrap();
+    let mut journal = Command::new(env!("CARGO_BIN_EXE_fixring"));
+    let default = journal.args(["journal", "tail"]).current_dir(place.path()).output().unwrap();
+    for output in [&configured, &default] {
+        assert!(output.status.success() && !output.stdout.is_empty(), "{output:?}");
+        assert_eq!(output.stdout, named.stdout);
+    }
+    // Elsewhere there is none, and the line says what is missed.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let mut journal = Command::new(env!("CARGO_BIN_EXE_fixring"));
+    let output = journal.args(["journal", "status"]).current_dir(elsewhere.path()).output().unwrap();
+    let line = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(DATA_DIRECTORY), "{line}");
+    assert!(line.starts_with("fixring-data: ") && line.contains("engine.data_dir"), "{line}");
 }
 
 #[test]
@@ -432,7 +454,7 @@ fn one_line(text: &[u8]) -> String {
 
 fn log_on(port: u16, more: &str) -> Wire {
     let mut wire = Wire::connect(port).expect("a ready engine listens");
-    assert!(wire.send(&PARTY.message("A", 1, "", &format!("98=0|108=30|{more}"))));
+    assert!(wire.send(&PARTY.message("A", 1, "", &format!("98=0|108=3600|{more}"))));
     assert_eq!(next(&mut wire).msg_type(), "A");
     wire
 }

@@ -21,6 +21,7 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::Exit;
+use super::run::load;
 use crate::journal::StorageError;
 use crate::journal::inspect::{CatError, Directory};
 use crate::session::Identity;
@@ -64,9 +65,12 @@ pub(super) enum JournalCommand {
 /// The directory that every command needs.
 #[derive(Args, Debug)]
 struct Place {
-    /// The engine's data directory
+    /// The engine's data directory; without it that of --config, or fixring-data
     #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
+    data_dir: Option<PathBuf>,
+    /// The engine's configuration
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 /// Why the output ended early.
@@ -92,7 +96,19 @@ pub(super) fn journal(command: &JournalCommand) -> Exit {
 impl Place {
     /// The directory, or the exit status after its fault has been told.
     fn open(&self) -> Result<Directory, Exit> {
-        Directory::open(&self.data_dir).map_err(|error| refuse(&self.data_dir, &error))
+        let data_dir = self.data_dir()?;
+        Directory::open(&data_dir).map_err(|error| refuse(&data_dir, &error))
+    }
+
+    /// Where `fixring run` with the same options has its data.
+    fn data_dir(&self) -> Result<PathBuf, Exit> {
+        match load(self.config.as_deref(), self.data_dir.as_deref()) {
+            Ok(config) => Ok(config.engine.data_dir),
+            Err(errors) => {
+                error_line!("{errors}");
+                Err(Exit::Configuration)
+            }
+        }
     }
 }
 

@@ -123,7 +123,7 @@ pub(in crate::cli) fn cat(options: &CatOptions) -> Exit {
                 print(merged, options.follow, limit, &mut filter, &mut form, &mut output)
             });
         let printed = printed.and_then(|()| output.flush().map_err(Ended::of));
-        Ok(ended(&options.place.data_dir, printed))
+        Ok(ended(directory.data_dir(), printed))
     };
     run().unwrap_or_else(|exit| exit)
 }
@@ -136,7 +136,7 @@ pub(in crate::cli) fn tail(options: &TailOptions) -> Exit {
         let mut form = Form::of(options.look.pretty);
         let printed = print_tail(options, &directory, &mut filter, &mut form, &mut output);
         let printed = printed.and_then(|()| output.flush().map_err(Ended::of));
-        Ok(ended(&options.place.data_dir, printed))
+        Ok(ended(directory.data_dir(), printed))
     };
     run().unwrap_or_else(|exit| exit)
 }
@@ -165,15 +165,15 @@ pub(in crate::cli) fn export(options: &ExportOptions) -> Exit {
                 print(Merged::new(readers), false, limit, &mut filter, &mut form, &mut output)
             });
         let printed = printed.and_then(|()| output.flush().map_err(Ended::of));
-        Ok(ended(&options.place.data_dir, printed))
+        Ok(ended(directory.data_dir(), printed))
     };
     run().unwrap_or_else(|exit| exit)
 }
 
 pub(in crate::cli) fn seek(options: &SeekOptions) -> Exit {
-    let data_dir = &options.place.data_dir;
     let run = || {
         let directory = options.place.open()?;
+        let data_dir = directory.data_dir();
         let identity = filter::session(&directory, &options.session)?;
         let to = options.to.unwrap_or(options.from);
         if to < options.from {

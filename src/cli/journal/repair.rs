@@ -26,7 +26,11 @@ pub(in crate::cli) struct RepairOptions {
 }
 
 pub(in crate::cli) fn repair(options: &RepairOptions) -> Exit {
-    let data_dir = &options.place.data_dir;
+    let data_dir = match options.place.data_dir() {
+        Ok(data_dir) => data_dir,
+        Err(exit) => return exit,
+    };
+    let data_dir = data_dir.as_path();
     let shown = data_dir.display();
     let choices = Options { ring_bytes: options.ring_bytes, ring_dir: options.ring_dir.clone() };
     let plan = match Plan::make(data_dir, &choices) {

@@ -21,19 +21,21 @@ pub(in crate::cli) struct StatusOptions {
 }
 
 pub(in crate::cli) fn status(options: &StatusOptions) -> Exit {
-    let data_dir = &options.place.data_dir;
-    let status = options.place.open().map(|directory| look(&directory, &name_of));
-    match status {
-        Err(exit) => exit,
-        Ok(Err(error)) => refuse(data_dir, &error.into()),
-        Ok(Ok(status)) if options.json => match serde_json::to_string_pretty(&status) {
+    let directory = match options.place.open() {
+        Ok(directory) => directory,
+        Err(exit) => return exit,
+    };
+    let data_dir = directory.data_dir();
+    match look(&directory, &name_of) {
+        Err(error) => refuse(data_dir, &error.into()),
+        Ok(status) if options.json => match serde_json::to_string_pretty(&status) {
             Ok(text) => print(data_dir, &(text + "\n")),
             Err(error) => {
                 error_line!("{error}");
                 Exit::Internal
             }
         },
-        Ok(Ok(status)) => print(data_dir, &text(&status, now_ns())),
+        Ok(status) => print(data_dir, &text(&status, now_ns())),
     }
 }
 

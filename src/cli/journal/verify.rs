@@ -28,7 +28,6 @@ pub(in crate::cli) struct VerifyOptions {
 const SHOWN_MAX: usize = 20;
 
 pub(in crate::cli) fn verify(options: &VerifyOptions) -> Exit {
-    let data_dir = &options.place.data_dir;
     let run = || {
         let directory = options.place.open()?;
         check_journal(&directory, options.journal)?;
@@ -43,9 +42,11 @@ pub(in crate::cli) fn verify(options: &VerifyOptions) -> Exit {
         if let Some(bar) = bar {
             bar.finish_and_clear();
         }
-        verified.map_err(|error| refuse(data_dir, &error.into()))
+        verified
+            .map(|verified| (verified, directory.data_dir().to_path_buf()))
+            .map_err(|error| refuse(directory.data_dir(), &error.into()))
     };
-    let verified = match run() {
+    let (verified, data_dir) = match run() {
         Ok(verified) => verified,
         Err(exit) => return exit,
     };
@@ -59,7 +60,7 @@ pub(in crate::cli) fn verify(options: &VerifyOptions) -> Exit {
             }
         },
     };
-    match print(data_dir, &output) {
+    match print(&data_dir, &output) {
         Exit::Ok if !verified.is_whole => Exit::Failed,
         exit => exit,
     }
