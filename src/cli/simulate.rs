@@ -1,21 +1,21 @@
 //! `fixring simulate`: runs seeded worlds of two engines that crash, and says what was met and whether any rule was broken.
 //!
-//! Exit status: 0 where every rule held, 1 where one did not, 2 for wrong usage.
+//! Exit status: 0 where every rule held, 1 where one did not or the run was interrupted, 2 for wrong usage.
 
 use std::num::NonZero;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use comfy_table::{CellAlignment, Table, presets};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use super::Exit;
+use super::progress::Progress;
 use crate::simulate::{Failure, Seen, run, run_traced};
 
 /// Failing seeds that are listed; the run ends at so many.
 const FAILURES_MAX: usize = 10;
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(10);
 const THREADS_MAX: u64 = 1_024;
 /// So many worlds meet everything that there is to meet; a run of as many that does not has failed.
 const SEEDS_DEFAULT: u64 = 200;
@@ -26,7 +26,7 @@ const SEEDS_DEFAULT: u64 = 200;
 /// seeded moments: their processes, pods and nodes, between any two steps, within writes and syncs, within recovery. The same seed is the
 /// same world, on any machine. One seed is about 120 crashes, so `--seeds 9000` makes about 1,000,000.
 ///
-/// Exit status: 0 where every rule held, 1 where one did not, 2 for wrong usage.
+/// Exit status: 0 where every rule held, 1 where one did not or the run was interrupted, 2 for wrong usage.
 #[derive(clap::Args, Debug)]
 pub(super) struct SimulateOptions {
     /// How many worlds
@@ -120,32 +120,38 @@ fn many(options: &SimulateOptions) -> Exit {
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZero::get) as u64;
     let threads = options.threads.unwrap_or(cores).min(seeds);
-    print_line!("seeds {first} to {} on {threads} threads", first + seeds - 1);
     let (run, start) = (Run::default(), Instant::now());
+    let interrupted = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
+        if let Err(error) = signal_hook::flag::register(signal, Arc::clone(&interrupted)) {
+            error_line!("cannot catch signal {signal}: {error}");
+            return Exit::Internal;
+        }
+    }
+    print_line!("seeds {first} to {} on {threads} threads", first + seeds - 1);
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| run.work(first, seeds))).collect();
-        let mut told = start;
+        let mut progress = Progress::new("simulate", seeds);
         while workers.iter().any(|worker| !worker.is_finished()) {
             std::thread::sleep(Duration::from_millis(20));
-            if told.elapsed() >= PROGRESS_INTERVAL {
-                told = Instant::now();
-                let seen = run.seen();
-                error_line!(
-                    "{} of {seeds} worlds, {} crashes, {} s",
-                    seen.worlds,
-                    seen.crashes,
-                    start.elapsed().as_secs()
-                );
-            }
+            // A world that has begun is ended: a few more moments.
+            run.ends.fetch_or(interrupted.load(Ordering::Relaxed), Ordering::Relaxed);
+            let done = run.next.load(Ordering::Relaxed).saturating_sub(threads).min(seeds);
+            progress.at(done, || format!("{} crashes", run.seen().crashes));
         }
+        progress.finish();
     });
     let seen = run.seen();
     print_line!("{}", table(&seen));
     let failures = run.failures.into_inner().unwrap_or_else(PoisonError::into_inner);
     let took = format!("{} crashes in {} worlds, {:.1} s", seen.crashes, seen.worlds, start.elapsed().as_secs_f64());
+    if failures.is_empty() && interrupted.load(Ordering::Relaxed) {
+        print_line!("{took}: interrupted, and every rule held so far");
+        return Exit::Failed;
+    }
     let never_met = if seeds < SEEDS_DEFAULT { Vec::new() } else { seen.never_met() };
     if failures.is_empty() && !never_met.is_empty() {
-        println!("{took}: FAILED, since these worlds never met: {}", never_met.join("; "));
+        print_line!("{took}: FAILED, since these worlds never met: {}", never_met.join("; "));
         return Exit::Failed;
     }
     if failures.is_empty() {

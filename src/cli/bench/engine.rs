@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
 use super::machine::Placement;
+use super::scratch::Scratch;
 
 pub(super) const FLUSH_INTERVAL_US: u64 = 1_000;
 /// An engine that writes nothing for so long has done with its start.
@@ -31,7 +30,7 @@ pub(super) struct EngineHome {
     directory: PathBuf,
     rings: PathBuf,
     /// Gone with the home.
-    _shared_memory: Option<TempDir>,
+    _shared_memory: Option<Scratch>,
 }
 
 impl EngineHome {
@@ -40,7 +39,7 @@ impl EngineHome {
         // The ring lies beside the data unless shared memory can be had: it goes with the directory in either case.
         let beside = directory.join("rings");
         std::fs::create_dir(&beside)?;
-        let shared_memory = tempfile::tempdir_in("/dev/shm").ok();
+        let shared_memory = Scratch::new(Some(Path::new("/dev/shm"))).ok();
         let rings = shared_memory.as_ref().map_or(beside, |directory| directory.path().to_owned());
         Ok(Self { directory: directory.to_owned(), rings, _shared_memory: shared_memory })
     }

@@ -12,6 +12,7 @@ mod page;
 mod plot;
 mod recovery;
 mod resend;
+mod scratch;
 mod sessions;
 mod stages;
 mod stalls;
@@ -28,9 +29,9 @@ use client::ClientError;
 use goal::verdict;
 use machine::{Machine, Placement};
 use serde::Serialize;
-use tempfile::TempDir;
 
 use super::{Exit, print};
+use scratch::Scratch;
 
 #[derive(clap::Subcommand, Debug)]
 pub(super) enum Bench {
@@ -52,7 +53,7 @@ struct Place {
     machine: Machine,
     placement: Placement,
     /// Gone with the bench.
-    directory: TempDir,
+    directory: Scratch,
 }
 
 /// Runs a bench whose client and server each spin on a core of their own, its files on `volume` if one is named.
@@ -65,8 +66,7 @@ fn on_two_cores(name: &str, volume: Option<&Path>, run: impl FnOnce(Place) -> Re
     };
     // Before this thread is pinned and sees one core only.
     let machine = Machine::here();
-    let directory = volume.map_or_else(tempfile::tempdir, tempfile::tempdir_in);
-    let directory = directory.map_err(ClientError::from);
+    let directory = Scratch::new(volume).map_err(ClientError::from);
     match directory.and_then(|directory| run(Place { machine, placement, directory })) {
         Ok(()) => Exit::Ok,
         Err(error) => {

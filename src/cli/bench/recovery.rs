@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::client::{ClientError, utc_now};
 use super::machine::Machine;
+use super::scratch::Scratch;
 use super::volume::Made;
 use super::{print_report, verdict};
 use crate::cli::Exit;
@@ -144,8 +145,8 @@ fn run(options: &RecoveryOptions) -> Result<Report, ClientError> {
     let segments = (options.gib * (1u64 << 30) as f64 / SEGMENT_BYTES as f64).ceil().clamp(3.0, 16_384.0) as u32;
     // Dropped after what lies in it.
     let _made = options.data_dir.as_deref().map(Made::directory).transpose()?;
-    let directory = options.data_dir.as_deref().map_or_else(tempfile::tempdir, tempfile::tempdir_in)?;
-    let shared_memory = tempfile::tempdir_in("/dev/shm").ok();
+    let directory = Scratch::new(options.data_dir.as_deref())?;
+    let shared_memory = Scratch::new(Some(Path::new("/dev/shm"))).ok();
     let rings = shared_memory.as_ref().map_or(directory.path(), |directory| directory.path()).to_owned();
     let settings = Settings {
         data_dir: directory.path().join("data"),

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::client::{Client, ClientError, Fleet};
 use super::machine::{Machine, Placement, pin};
+use super::scratch::Scratch;
 use super::{Place, on_two_cores, print, print_report, verdict};
 use crate::application::Exchange;
 use crate::cli::Exit;
@@ -111,7 +112,7 @@ pub(crate) fn stages(options: &StagesOptions) -> Exit {
 
 fn measure(options: &StagesOptions, place: Place) -> Result<Option<Report>, ClientError> {
     let Place { machine, placement, directory } = place;
-    let shared_memory = tempfile::tempdir_in("/dev/shm").ok();
+    let shared_memory = Scratch::new(Some(Path::new("/dev/shm"))).ok();
     let ring_dir = shared_memory.as_ref().map_or(directory.path(), |rings| rings.path());
     let config = configuration(directory.path(), ring_dir, placement, &options.wait);
     let config = Config::parse(&config, "bench stages").map_err(|errors| ClientError::Failed(errors.to_string()))?;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::super::scratch::Scratch;
 use super::floor::Pen;
 use super::{BATCH, JournalRun, PAYLOAD_BYTES, Pace, STRIDE_BYTES, histogram, percentiles};
 use crate::cli::bench::client::ClientError;
@@ -23,7 +24,7 @@ pub(super) fn measure(
     snapshot_bytes: u32,
     core: usize,
 ) -> Result<JournalRun, ClientError> {
-    let shared_memory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir_in(directory))?;
+    let shared_memory = Scratch::new(Some(Path::new("/dev/shm"))).or_else(|_| Scratch::new(Some(directory)))?;
     let settings = journal::Settings {
         data_dir: directory.join("data"),
         ring_dir: shared_memory.path().to_owned(),

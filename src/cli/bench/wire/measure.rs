@@ -18,6 +18,7 @@ use crate::cli::bench::stats::{Distribution, Latencies, latencies};
 use crate::cli::bench::storage::plan::Method;
 use crate::cli::bench::storage::raw::RawFloor;
 use crate::cli::bench::volume::Volume;
+use crate::cli::progress::Progress;
 
 const WARM_UP_ORDERS_MAX: u32 = 5_000;
 /// Of the run that only says how long orders and reports are.
@@ -100,6 +101,10 @@ pub(super) fn measure(options: &WireOptions, place: Place) -> Result<Report, Cli
         None => Load::Closed { warm_up, orders: options.orders },
     };
     let contenders = contenders(options);
+    let floors = if options.saturate { 1 } else { 2 };
+    let steps = options.sessions().len() as u64 * u64::from(options.runs) * (floors + contenders.len() as u64);
+    let mut progress = Progress::new("bench wire", steps);
+    let mut done = 0;
     let mut lengths = (0, 0);
     let mut cells = Vec::new();
     for sessions in options.sessions() {
@@ -114,10 +119,15 @@ pub(super) fn measure(options: &WireOptions, place: Place) -> Result<Report, Cli
             directory,
             starts: 0,
         };
-        let mut bench = Bench { ground, contenders: &contenders, load, lengths: (0, 0) };
+        let mut step = |what: &str| {
+            progress.at(done, || format!("{sessions} sessions, {what}"));
+            done += 1;
+        };
+        let mut bench = Bench { ground, contenders: &contenders, load, lengths: (0, 0), step: &mut step };
         cells.push(bench.cell()?);
         lengths = bench.lengths;
     }
+    progress.finish();
     let (orders_per_run, seconds_per_run) = match load {
         Load::Saturation { seconds, .. } => (None, Some(seconds)),
         Load::Closed { orders, .. } | Load::Open { orders, .. } => (Some(orders), None),
@@ -162,6 +172,8 @@ struct Bench<'a> {
     load: Load,
     /// Bytes of an order and of a report, by the first contender's.
     lengths: (usize, usize),
+    /// Told what comes next.
+    step: &'a mut dyn FnMut(&str),
 }
 
 impl Bench<'_> {
@@ -185,12 +197,18 @@ impl Bench<'_> {
             }
             match self.load {
                 Load::Closed { .. } | Load::Open { .. } => {
+                    (self.step)("bare TCP");
                     self.run_floor(false, self.load, &mut floor)?;
+                    (self.step)("bare TCP with sync");
                     self.run_floor(true, self.load, &mut synced_floor)?;
                 }
-                Load::Saturation { .. } => self.run_floor(false, self.load, &mut floor)?,
+                Load::Saturation { .. } => {
+                    (self.step)("bare TCP");
+                    self.run_floor(false, self.load, &mut floor)?;
+                }
             }
             for (number, runs) in engines.iter_mut().enumerate() {
+                (self.step)(&self.contenders[number].name);
                 self.run_engine(number, runs)?;
             }
             let half = engines[0].open.last().filter(|_| matches!(self.load, Load::Saturation { .. }));
