@@ -150,7 +150,7 @@ fn a_segment_that_a_stale_process_began_is_passed_over() {
 
 fn log_on(port: u16, number: u64) -> Wire {
     let mut wire = Wire::connect(port).expect("a ready engine listens");
-    assert!(wire.send(&PARTY.message("A", number, "", "98=0|108=30|")));
+    assert!(wire.send(&PARTY.message("A", number, "", "98=0|108=3600|")));
     assert_eq!(next(&mut wire).expect("an answer").msg_type(), "A");
     wire
 }

@@ -761,7 +761,7 @@ fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 fn log_on(port: u16, number: u64) -> Wire {
     let mut wire = Wire::connect(port).expect("a ready engine listens");
-    assert!(wire.send(&PARTY.message("A", number, "", "98=0|108=30|")));
+    assert!(wire.send(&PARTY.message("A", number, "", "98=0|108=3600|")));
     assert_eq!(next(&mut wire).msg_type(), "A");
     wire
 }

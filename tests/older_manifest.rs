@@ -77,7 +77,7 @@ fn an_older_manifest_is_held_and_the_sessions_go_on_above_all_that_had_left() {
         assert_done(&recover(&place, &["--restored", "--keep-numbers"]));
         let engine = place.start_ready();
         desk.wire = Wire::connect(place.port);
-        desk.send("A", "98=0|108=30|");
+        desk.send("A", "98=0|108=3600|");
         let answer = desk.next();
         assert!(answer.msg_type() == "A" && answer.number(34) >= desk.received, "{answer:?}");
         drop(engine);

@@ -84,7 +84,7 @@ fn a_copy_beside_its_running_original_is_refused_until_it_has_a_timeline_of_its_
     copied.until_ready();
     let mut other = Desk { sent: 300, received: 1, ..Desk::default() };
     other.wire = Wire::connect(port);
-    other.send("A", "98=0|108=30|141=Y|");
+    other.send("A", "98=0|108=3600|141=Y|");
     desk.talk(200);
 
     // Neither has anything of the other's, whoever ends first.
@@ -238,7 +238,7 @@ fn a_ring_of_an_earlier_boot_is_not_believed_and_the_lease_applies() {
         engine.until_logged("go on at their leases");
         assert!(!engine.log_text().contains("the ring was accepted"), "{}", engine.log_text());
         desk.wire = Wire::connect(place.port);
-        desk.send("A", "98=0|108=30|");
+        desk.send("A", "98=0|108=3600|");
         let answer = desk.next();
         assert!(answer.msg_type() == "A" && answer.number(34) > desk.received, "{answer:?}");
     }

@@ -44,7 +44,7 @@ impl Desk {
     fn connect(&mut self, port: u16) -> Fields {
         self.wire = Wire::connect(port);
         assert!(self.wire.is_some(), "a ready engine listens");
-        self.send("A", "98=0|108=30|");
+        self.send("A", "98=0|108=3600|");
         self.next()
     }
 
@@ -530,7 +530,7 @@ fn a_session_that_is_forgotten_frees_its_place_and_begins_anew_if_it_returns() {
         desk.wire = None;
     }
     late.wire = Wire::connect(place.port);
-    late.send("A", "98=0|108=30|");
+    late.send("A", "98=0|108=3600|");
     late.until_closed();
     engine.terminate();
     assert_eq!(engine.until_ended().0.code(), Some(0));

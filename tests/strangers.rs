@@ -8,7 +8,6 @@ mod peers;
 mod wire;
 
 use std::net::TcpStream;
-use std::time::Duration;
 
 use engine::{Place, Setup};
 use fixring::transport::simulated::Host;
@@ -170,9 +169,9 @@ fn silent_connections_over_tcp_keep_nobody_out() {
     for name in &names {
         let mut wire = Wire::connect(place.port).expect("the engine listens");
         let party = Party { begin_string: "FIX.4.4", sender: name.clone().leak(), target: "VENUE" };
-        assert!(wire.send(&party.message("A", 1, "", "98=0|108=30|")));
+        assert!(wire.send(&party.message("A", 1, "", "98=0|108=3600|")));
         let answer = loop {
-            match wire.read(Duration::from_secs(10)) {
+            match wire.read(wire::DEADLINE) {
                 Read1::Message(message) => break message,
                 Read1::Nothing => {}
                 Read1::End => panic!("{name} was not let in"),

@@ -29,7 +29,7 @@ fn the_number_of_a_message_that_cannot_be_parsed_is_the_same_after_a_kill() {
             let place = Place::new(&Setup { mode, ..SMALL });
             let mut engine = place.start_ready();
             let mut wire = Wire::connect(place.port).expect("the engine listens");
-            assert!(wire.send(&PARTY.message("A", 1, "", "98=0|108=30|")));
+            assert!(wire.send(&PARTY.message("A", 1, "", "98=0|108=3600|")));
             assert_eq!(next(&mut wire).msg_type(), "A");
             assert!(wire.send(&unreadable(numbers)));
             // Its answer says that it has been taken: one to a number beyond 2 is a ResendRequest(2), and to none this.
@@ -52,13 +52,13 @@ fn resets_and_a_resumed_session_leave_a_journal_that_is_whole() {
     let mut engine = place.start_ready();
     for reset in ["", "141=Y|"] {
         let mut wire = Wire::connect(place.port).expect("the engine listens");
-        assert!(wire.send(&PARTY.message("A", 1, "", &format!("98=0|108=30|789=1|{reset}"))));
+        assert!(wire.send(&PARTY.message("A", 1, "", &format!("98=0|108=3600|789=1|{reset}"))));
         assert_eq!(next(&mut wire).msg_type(), "A");
         for number in 2..6 {
             assert!(wire.send(&PARTY.message("1", number, "", "112=x|")));
             assert_eq!(next(&mut wire).msg_type(), "0");
         }
-        assert!(wire.send(&PARTY.message("A", 1, "", "98=0|108=30|141=Y|")));
+        assert!(wire.send(&PARTY.message("A", 1, "", "98=0|108=3600|141=Y|")));
         assert_eq!(next(&mut wire).number(34), 1);
         assert!(wire.send(&PARTY.message("1", 2, "", "112=x|")));
         assert_eq!(next(&mut wire).number(34), 2);
@@ -72,7 +72,7 @@ fn resets_and_a_resumed_session_leave_a_journal_that_is_whole() {
     std::fs::create_dir(place.ring_dir()).expect("another node's");
     let mut engine = place.start_ready();
     let mut wire = Wire::connect(place.port).expect("the engine listens");
-    assert!(wire.send(&PARTY.message("A", 4, "", "98=0|108=30|789=4|")));
+    assert!(wire.send(&PARTY.message("A", 4, "", "98=0|108=3600|789=4|")));
     assert_eq!(next(&mut wire).number(34), 4, "it goes on where we say");
     engine.terminate();
     assert!(engine.until_ended().0.success());
@@ -84,7 +84,7 @@ impl Place {
     fn start_and_log_on(&self, expected: u64, what: &str) {
         let _engine = self.start_ready();
         let mut wire = Wire::connect(self.port).expect("the engine listens");
-        assert!(wire.send(&PARTY.message("A", expected, "", "98=0|108=30|")));
+        assert!(wire.send(&PARTY.message("A", expected, "", "98=0|108=3600|")));
         let logon = next(&mut wire);
         assert_eq!(logon.msg_type(), "A", "{what}: {logon:?}");
         assert!(wire.send(&PARTY.message("1", expected + 1, "", "112=after|")));

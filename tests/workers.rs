@@ -43,7 +43,7 @@ impl Desk {
 
     fn log_on(&mut self, address: SocketAddr) {
         let stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         self.stream = Some(stream);
         // In two pieces: a hand-over must carry what has come and lose nothing of what follows.
         let logon = self.encode(b"A", |body| {

@@ -6,7 +6,7 @@ mod whole;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::driver::{Fixring, Peer, PeerOptions, free_port, is, is_in, is_out, number};
+use crate::driver::{Fixring, Peer, PeerOptions, QUICKFIX_HEARTBEAT_S, free_port, is, is_in, is_out, number};
 use crate::versions::Version;
 
 /// Who dials.
@@ -172,7 +172,7 @@ fn write_config(
             ),
         ),
     };
-    let heartbeat_seconds = if needs.silent_peer { 1 } else { 30 };
+    let heartbeat_seconds = if needs.silent_peer { "1" } else { QUICKFIX_HEARTBEAT_S };
     let reset_on_logon = if needs.reset_on_logon { "reset_on_logon = true\n" } else { "" };
     let begin_string = version.begin_string;
     let appl_ver_id = version.appl_ver_id.map_or(String::new(), |id| format!("default_appl_ver_id = \"{id}\"\n"));

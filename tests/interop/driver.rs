@@ -19,7 +19,9 @@ use serde_json::Value;
 use crate::versions::{Version, dictionaries};
 
 /// Longer than any step takes on a busy machine with two cores, QuickFIX's reconnect interval of a second included.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
+/// Longer than a scenario takes on a busy machine: numbers are counted, and a Heartbeat(0) has one.
+pub const QUICKFIX_HEARTBEAT_S: &str = "600";
 const READY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Events of the counterparty that a failed test prints.
 const EVENTS_SHOWN_MAX: usize = 120;
@@ -137,7 +139,7 @@ pub struct PeerOptions<'a> {
     pub sender: &'a str,
     pub target: &'a str,
     pub store_dir: &'a Path,
-    /// HeartBtInt(108) on the wire, in seconds, where it differs from the 30 that QuickFIX keeps to.
+    /// HeartBtInt(108) on the wire, in seconds, where it differs from what QuickFIX keeps to.
     pub announced_heartbeat_s: Option<u32>,
 }
 
@@ -153,7 +155,7 @@ impl Peer {
             ["--target", options.target],
             ["--store", "file"],
             ["--store-dir", &store_dir],
-            ["--heartbeat", "30"],
+            ["--heartbeat", QUICKFIX_HEARTBEAT_S],
         ]
         .concat()
         .into_iter()

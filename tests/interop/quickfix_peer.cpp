@@ -171,7 +171,7 @@ public:
 struct Options {
   std::string role, beginString, applVerId, dictionary, transportDictionary;
   std::string sender = "PEER", target = "FIXRING", store = "memory", storeDir;
-  int port = 0, heartbeat = 30, announceHeartbeat = 0;
+  int port = 0, heartbeat = 600, announceHeartbeat = 0;
 };
 
 class Peer : public FIX::Application {
@@ -401,7 +401,7 @@ FIX::SessionSettings settings( const Options& options ) {
        << "SocketNodelay=Y\n"
        << "SocketReuseAddress=Y\n"
        << "HeartBtInt=" << options.heartbeat << "\n"
-       << "LogonTimeout=5\nLogoutTimeout=5\n"
+       << "LogonTimeout=60\nLogoutTimeout=30\n"
        << "ReconnectInterval=1\n";
   if( options.role == "initiator" ) text << "SocketConnectHost=127.0.0.1\nSocketConnectPort=" << options.port << "\n";
   else text << "SocketAcceptPort=" << options.port << "\n";

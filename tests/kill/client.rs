@@ -101,7 +101,7 @@ impl Client {
         (self.logged_on, self.logged_out, self.gap_asked) = (false, false, false);
         self.wire = Wire::connect(self.port);
         assert!(self.wire.is_some(), "a ready engine listens");
-        self.send_admin("A", "98=0|108=30|");
+        self.send_admin("A", "98=0|108=3600|");
     }
 
     pub fn log_on(&mut self) {

@@ -17,7 +17,7 @@ pub struct Desk {
 impl Desk {
     pub fn log_on(&mut self, port: u16) {
         self.wire = Wire::connect(port);
-        self.send("A", "98=0|108=30|");
+        self.send("A", "98=0|108=3600|");
         let answer = self.next();
         assert_eq!((answer.msg_type(), answer.number(34)), ("A", self.received), "{answer:?}");
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 const SOH: u8 = 1;
 /// Nothing that the engine is asked for takes longer on a busy machine.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// A message's fields in order, from BeginString(8) to CheckSum(10).
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -31,7 +31,7 @@ impl Client {
     pub fn logged_on(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).unwrap();
         stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(120))).unwrap();
         let mut client = Self { stream, received: Vec::new(), index: FieldIndex::with_capacity(256), next_out: 1 };
         client.send(b"A", |body| {
             body.uint(98, 0).uint(108, 60);
