@@ -589,6 +589,10 @@ fn forms_that_one_of_the_engines_reads_are_read() {
         let text = acceptor(&format!("DefaultApplVerID={name}\n")).replace("FIX.4.4", "FIXT.1.1");
         assert_eq!(one(&text).default_appl_ver_id, "9");
     }
+    for (value, seconds) in [("0", 0), ("7200", 7200), ("60s", 60), (" 30 ", 30)] {
+        let text = initiator("").replace("HeartBtInt=30", &format!("HeartBtInt={value}"));
+        assert_eq!(one(&text).heartbeat_seconds, seconds);
+    }
     // Without HeartBtInt there is fixring's own.
     let without = lenient(&initiator("").replace("HeartBtInt=30\n", ""));
     assert_eq!(one_of(&without).heartbeat_seconds, SessionConfig::default().heartbeat_seconds);

@@ -124,6 +124,32 @@ fn a_data_field_of_a_sessions_dictionary_may_hold_the_delimiter_live_after_a_res
     drop(wire);
     end(engine);
     place.assert_whole();
+
+    // Printed by the same dictionary: the data whole, its fields by their names.
+    let config = place.config();
+    let cat = |arguments: &[&str]| {
+        let config = ["--config", config.to_str().unwrap()];
+        let output = fixring(&[&["journal"], arguments, &config].concat());
+        assert!(output.status.success(), "{}", said(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let pretty = cat(&["cat", "--pretty", "--direction", "in", "--msg-type", "D", "--limit", "1"]);
+    assert!(pretty.contains("VenueBlobLen(20001) = 13\n    VenueBlob(20002) = a|b=c|10=000|\n"), "{pretty}");
+    let json = cat(&["export", "--format", "json", "--direction", "in", "--msg-type", "D", "--limit", "1"]);
+    assert!(json.contains(r#"{"tag":20002,"value":"a\u0001b=c\u000110=000\u0001"}"#), "{json}");
+    let found = cat(&["cat", "--field", "11=a", "--field", "20001=13", "--direction", "out", "--msg-type", "D"]);
+    assert!(!found.is_empty());
+    let sought = ["seek", "--session", "FIX.4.4:VENUE->DESK", "--direction", "in", "--from", "2", "--pretty"];
+    assert!(cat(&sought).contains("VenueBlob(20002) = a|b=c"));
+    // A dictionary that is gone is told, and the rest is printed.
+    fs::remove_file(&xml).unwrap();
+    let output = fixring(&["journal", "cat", "--pretty", "--config", config.to_str().unwrap()]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(
+        output.status.success() && told.contains("venue.xml") && told.contains("the standard's dictionaries"),
+        "{told}"
+    );
+    assert!(String::from_utf8_lossy(&output.stdout).contains("ClOrdID(11) = b"));
 }
 
 // ---- what a session lets pass

@@ -6,6 +6,7 @@
 //! `repair` lacks a word of the operator's; 3 where the directory is not a data directory of ours, or is in use; 4 where reading or
 //! writing failed.
 
+mod dialects;
 mod filter;
 mod pretty;
 mod read;
@@ -21,10 +22,12 @@ use clap::{Args, Subcommand};
 use jiff::Timestamp;
 
 use super::Exit;
-use super::run::load;
+use super::run::{load, load_outline};
+use crate::config::Config;
 use crate::journal::StorageError;
 use crate::journal::inspect::{CatError, Directory};
 use crate::session::Identity;
+use dialects::Dialects;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum JournalCommand {
@@ -102,13 +105,28 @@ impl Place {
 
     /// Where `fixring run` with the same options has its data.
     fn data_dir(&self) -> Result<PathBuf, Exit> {
-        match load(self.config.as_deref(), self.data_dir.as_deref()) {
-            Ok(config) => Ok(config.engine.data_dir),
+        self.outline().map(|config| config.engine.data_dir)
+    }
+
+    /// The configuration without the files that it names, which the machine that looks need not have.
+    fn outline(&self) -> Result<Config, Exit> {
+        load_outline(self.config.as_deref(), self.data_dir.as_deref()).map_err(|errors| {
+            error_line!("{errors}");
+            Exit::Configuration
+        })
+    }
+
+    /// What the sessions' messages are read by. Where their dictionaries cannot be had, that is told, and it is the standard's.
+    fn dialects(&self) -> Result<&'static Dialects, Exit> {
+        let config = match load(self.config.as_deref(), self.data_dir.as_deref()) {
+            Ok(config) => config,
             Err(errors) => {
-                error_line!("{errors}");
-                Err(Exit::Configuration)
+                let outline = self.outline()?;
+                error_line!("{errors}\nmessages are read by the standard's dictionaries");
+                outline
             }
-        }
+        };
+        Ok(Dialects::of(config))
     }
 }
 

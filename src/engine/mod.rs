@@ -37,6 +37,7 @@ mod validators;
 mod worker;
 
 pub use clock::{Clock, SystemClock};
+pub(crate) use directory::data_fields_of;
 pub use directory::{Directory, SessionSpec, data_fields_of_all};
 pub(crate) use directory::{Identified, identified};
 pub use errors::{EngineError, StartError};

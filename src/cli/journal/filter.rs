@@ -5,8 +5,9 @@ use jiff::{SignedDuration, Timestamp};
 use regex::bytes::Regex;
 
 use super::super::Exit;
+use super::dialects::{Dialect, Dialects};
 use super::{check_journal, name_of};
-use crate::fix::{FieldIndex, SOH, parse, raw_field, tags};
+use crate::fix::{FieldIndex, SOH, parse_by, raw_field, tags};
 use crate::journal::inspect::{CatRecord, Directory, Start, status};
 use crate::journal::{Kind, StorageError};
 
@@ -51,6 +52,7 @@ pub(super) struct Filter<'o> {
     /// The session's identity as it is stored.
     identity: Option<Box<[u8]>>,
     index: FieldIndex,
+    dialects: &'static Dialects,
     text: Vec<u8>,
     /// Also what is no message.
     pub all: bool,
@@ -61,13 +63,14 @@ const FIELDS_MAX: u32 = 1 << 18;
 
 impl FilterOptions {
     /// The filter over a directory, or the exit status after what is wrong has been told.
-    pub fn over(&self, directory: &Directory, all: bool) -> Result<Filter<'_>, Exit> {
+    pub fn over(&self, directory: &Directory, dialects: &'static Dialects, all: bool) -> Result<Filter<'_>, Exit> {
         check_journal(directory, self.journal)?;
         let identity = match &self.session {
             None => None,
             Some(asked) => Some(session(directory, asked)?),
         };
-        Ok(Filter { options: self, identity, index: FieldIndex::with_capacity(FIELDS_MAX), text: Vec::new(), all })
+        let index = FieldIndex::with_capacity(FIELDS_MAX);
+        Ok(Filter { options: self, identity, index, dialects, text: Vec::new(), all })
     }
 
     /// Where reading must begin.
@@ -114,10 +117,10 @@ impl Filter<'_> {
         if way.is_none() {
             return self.all && options.msg_type.is_empty() && options.field.is_empty() && options.grep.is_none();
         }
-        self.matches_message(&record.payload)
+        self.matches_message(&record.payload, self.dialects.of_session(&record.identity))
     }
 
-    fn matches_message(&mut self, message: &[u8]) -> bool {
+    fn matches_message(&mut self, message: &[u8], dialect: &Dialect) -> bool {
         let options = self.options;
         if !options.msg_type.is_empty() {
             let msg_type = raw_field(message, tags::MSG_TYPE).unwrap_or_default();
@@ -126,7 +129,7 @@ impl Filter<'_> {
             }
         }
         if !options.field.is_empty() {
-            let parsed = parse(message, &mut self.index).ok();
+            let parsed = parse_by(message, &mut self.index, dialect.data_fields.as_ref()).ok();
             let has = |(tag, value): &(u32, String)| match &parsed {
                 Some(parsed) => parsed.fields().any(|field| field.tag == *tag && field.value == value.as_bytes()),
                 None => raw_field(message, *tag) == Some(value.as_bytes()),

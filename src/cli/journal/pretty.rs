@@ -1,17 +1,18 @@
-//! A message a field a line, with the names that the FIX versions give to fields and values, groups indented.
+//! A message a field a line, with the names that the session's dictionaries give to fields and values, groups indented.
 
 use std::collections::HashMap;
 use std::fmt::Write;
 
+use super::dialects::Dialect;
 use super::render::readable;
-use crate::dictionary::{Dictionary, FieldDefinition, Group, Version, built_in};
-use crate::fix::{FieldIndex, Message, parse, raw_field, tags};
+use crate::dictionary::{Dictionary, FieldDefinition, Group, Version};
+use crate::fix::{FieldIndex, Message, parse_by, raw_field, tags};
 
 /// Keeps what it looked up of a dictionary.
 pub(super) struct Pretty {
     index: FieldIndex,
-    /// Each version's message types with the groups that their messages, the header and the trailer have.
-    groups: HashMap<(Version, Box<[u8]>), Groups>,
+    /// The message types of each dictionary, by its address, with the groups that their messages, the header and the trailer have.
+    groups: HashMap<(*const Dictionary, Box<[u8]>), Groups>,
 }
 
 /// By the tags of their count fields.
@@ -37,15 +38,15 @@ impl Default for Pretty {
 }
 
 impl Pretty {
-    pub fn message(&mut self, bytes: &[u8]) -> String {
-        let dictionaries = dictionaries(bytes);
+    pub fn message(&mut self, bytes: &[u8], dialect: &'static Dialect) -> String {
+        let dictionaries = dictionaries(bytes, dialect);
         let msg_type = raw_field(bytes, tags::MSG_TYPE).unwrap_or_default();
         let Some(own) = dictionaries.first() else {
             return format!("    {}\n", readable(bytes));
         };
-        let key = (own.version(), Box::from(msg_type));
+        let key = (std::ptr::from_ref(*own), Box::from(msg_type));
         let groups = self.groups.entry(key).or_insert_with(|| groups_of(&dictionaries, msg_type));
-        match parse(bytes, &mut self.index) {
+        match parse_by(bytes, &mut self.index, dialect.data_fields.as_ref()) {
             Ok(message) => fields(&message, &dictionaries, groups),
             Err(_) => format!("    {}\n", readable(bytes)),
         }
@@ -53,17 +54,18 @@ impl Pretty {
 }
 
 /// The dictionary of the message's version, then that of its transport where they are two.
-fn dictionaries(message: &[u8]) -> Vec<&'static Dictionary> {
+fn dictionaries(message: &[u8], dialect: &'static Dialect) -> Vec<&'static Dictionary> {
     let begin_string = raw_field(message, tags::BEGIN_STRING).unwrap_or_default();
     let version = Version::ALL.into_iter().find(|version| version.name().as_bytes() == begin_string);
     match version {
         Some(Version::Fixt11) => {
             // DefaultApplVerID(1137) was agreed on in the Logon, which is not at hand.
             let told = raw_field(message, 1128).or_else(|| raw_field(message, 1137)).unwrap_or_default();
-            let application = Version::of_appl_ver_id(told).filter(|version| version.needs_transport());
-            vec![built_in(application.unwrap_or(Version::Fix50Sp2)), built_in(Version::Fixt11)]
+            let application = Version::of_appl_ver_id(told).filter(|version| dialect.carries(*version));
+            let application = application.unwrap_or(dialect.application_version());
+            vec![dialect.dictionary(application), dialect.dictionary(Version::Fixt11)]
         }
-        Some(version) => vec![built_in(version)],
+        Some(version) => vec![dialect.dictionary(version)],
         None => Vec::new(),
     }
 }
@@ -151,7 +153,7 @@ mod tests {
     use super::*;
 
     fn pretty(text: &str) -> String {
-        Pretty::default().message(text.replace('|', "\x01").as_bytes())
+        Pretty::default().message(text.replace('|', "\x01").as_bytes(), Box::leak(Box::default()))
     }
 
     #[test]

@@ -113,9 +113,10 @@ const FIELDS_MAX: u32 = 1 << 18;
 pub(in crate::cli) fn cat(options: &CatOptions) -> Exit {
     let run = || {
         let directory = options.place.open()?;
-        let mut filter = options.filter.over(&directory, options.look.all)?;
+        let dialects = options.place.dialects()?;
+        let mut filter = options.filter.over(&directory, dialects, options.look.all)?;
         let mut output = BufWriter::new(io::stdout().lock());
-        let mut form = Form::of(options.look.pretty);
+        let mut form = Form::of(options.look.pretty, dialects);
         let printed =
             readers(&directory, &options.filter, options.filter.start()).map_err(Ended::from).and_then(|readers| {
                 let merged = Merged::new(readers);
@@ -131,9 +132,10 @@ pub(in crate::cli) fn cat(options: &CatOptions) -> Exit {
 pub(in crate::cli) fn tail(options: &TailOptions) -> Exit {
     let run = || {
         let directory = options.place.open()?;
-        let mut filter = options.filter.over(&directory, options.look.all)?;
+        let dialects = options.place.dialects()?;
+        let mut filter = options.filter.over(&directory, dialects, options.look.all)?;
         let mut output = BufWriter::new(io::stdout().lock());
-        let mut form = Form::of(options.look.pretty);
+        let mut form = Form::of(options.look.pretty, dialects);
         let printed = print_tail(options, &directory, &mut filter, &mut form, &mut output);
         let printed = printed.and_then(|()| output.flush().map_err(Ended::of));
         Ok(ended(directory.data_dir(), printed))
@@ -144,7 +146,8 @@ pub(in crate::cli) fn tail(options: &TailOptions) -> Exit {
 pub(in crate::cli) fn export(options: &ExportOptions) -> Exit {
     let run = || {
         let directory = options.place.open()?;
-        let mut filter = options.filter.over(&directory, false)?;
+        let dialects = options.place.dialects()?;
+        let mut filter = options.filter.over(&directory, dialects, false)?;
         let output: Box<dyn Write> = match &options.output {
             None => Box::new(io::stdout().lock()),
             // Orders are confidential, and an older export is not overwritten unseen.
@@ -157,7 +160,7 @@ pub(in crate::cli) fn export(options: &ExportOptions) -> Exit {
             },
         };
         let mut output = BufWriter::new(output);
-        let mut form = Form::export(options.format, FIELDS_MAX);
+        let mut form = Form::export(options.format, FIELDS_MAX, dialects);
         let printed =
             readers(&directory, &options.filter, options.filter.start()).map_err(Ended::from).and_then(|readers| {
                 form.begin(&mut output).map_err(Ended::of)?;
@@ -205,7 +208,7 @@ pub(in crate::cli) fn seek(options: &SeekOptions) -> Exit {
             );
         }
         let mut output = BufWriter::new(io::stdout().lock());
-        let mut form = Form::of(options.pretty);
+        let mut form = Form::of(options.pretty, options.place.dialects()?);
         let print = || -> Result<(), Ended> {
             for record in found.records() {
                 form.write(&record?, &mut output).map_err(Ended::of)?;

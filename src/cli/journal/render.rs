@@ -6,18 +6,19 @@ use clap::ValueEnum;
 use jiff::Timestamp;
 use serde::Serialize;
 
+use super::dialects::{Dialect, Dialects};
 use super::filter::{Way, way_of};
 use super::name_of;
 use super::pretty::Pretty;
-use crate::fix::{FieldIndex, parse, raw_field, tags};
+use crate::fix::{FieldIndex, parse_by, raw_field, tags};
 use crate::journal::inspect::CatRecord;
 use crate::journal::{IncarnationStart, Kind, StoredNumbers, flags};
 
 /// How records are written.
 pub(super) enum Form {
     Line,
-    Pretty(Box<Pretty>),
-    Export(Format, FieldIndex),
+    Pretty(Box<Pretty>, &'static Dialects),
+    Export(Format, FieldIndex, &'static Dialects),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -33,33 +34,36 @@ pub(super) enum Format {
 const COLUMNS: &str = "time,session,direction,msg_seq_num,msg_type,flags,message";
 
 impl Form {
-    pub fn of(pretty: bool) -> Self {
-        if pretty { Self::Pretty(Box::default()) } else { Self::Line }
+    pub fn of(pretty: bool, dialects: &'static Dialects) -> Self {
+        if pretty { Self::Pretty(Box::default(), dialects) } else { Self::Line }
     }
 
-    pub fn export(format: Format, fields_max: u32) -> Self {
-        Self::Export(format, FieldIndex::with_capacity(fields_max))
+    pub fn export(format: Format, fields_max: u32, dialects: &'static Dialects) -> Self {
+        Self::Export(format, FieldIndex::with_capacity(fields_max), dialects)
     }
 
     /// What stands before the first record.
     pub fn begin(&self, output: &mut impl Write) -> io::Result<()> {
-        if matches!(self, Self::Export(Format::Csv, _)) { write!(output, "{COLUMNS}\r\n") } else { Ok(()) }
+        if matches!(self, Self::Export(Format::Csv, ..)) { write!(output, "{COLUMNS}\r\n") } else { Ok(()) }
     }
 
     pub fn write(&mut self, record: &CatRecord, output: &mut impl Write) -> io::Result<()> {
         let session = name_of(&record.identity);
         match self {
             Self::Line => writeln!(output, "{}", line(record, &session)),
-            Self::Pretty(pretty) => {
+            Self::Pretty(pretty, dialects) => {
                 writeln!(output, "{}", head(record, &session))?;
                 if way_of(record.header.kind).is_some() {
-                    output.write_all(pretty.message(&record.payload).as_bytes())?;
+                    output
+                        .write_all(pretty.message(&record.payload, dialects.of_session(&record.identity)).as_bytes())?;
                 }
                 Ok(())
             }
-            Self::Export(Format::Fix, _) => output.write_all(&record.payload),
-            Self::Export(Format::Json, index) => writeln!(output, "{}", object(record, &session, index)?),
-            Self::Export(Format::Csv, _) => row(record, &session, output),
+            Self::Export(Format::Fix, ..) => output.write_all(&record.payload),
+            Self::Export(Format::Json, index, dialects) => {
+                writeln!(output, "{}", object(record, &session, index, dialects.of_session(&record.identity))?)
+            }
+            Self::Export(Format::Csv, ..) => row(record, &session, output),
         }
     }
 }
@@ -202,13 +206,19 @@ struct ExportedField<'a> {
     hex: Option<String>,
 }
 
-fn object<'a>(record: &'a CatRecord, session: &str, index: &'a mut FieldIndex) -> serde_json::Result<String> {
+fn object<'a>(
+    record: &'a CatRecord,
+    session: &str,
+    index: &'a mut FieldIndex,
+    dialect: &Dialect,
+) -> serde_json::Result<String> {
     let header = &record.header;
     let field = |field: crate::fix::Field<'a>| {
         let value = std::str::from_utf8(field.value).ok();
         ExportedField { tag: field.tag, value, hex: value.is_none().then(|| hex(field.value)) }
     };
-    let fields = parse(&record.payload, index).ok().map(|message| message.fields().map(field).collect::<Vec<_>>());
+    let read = parse_by(&record.payload, index, dialect.data_fields.as_ref());
+    let fields = read.ok().map(|message| message.fields().map(field).collect::<Vec<_>>());
     let hex_of_all = fields.is_none().then(|| hex(&record.payload));
     let exported = Exported {
         time: time(header.time_ns),
