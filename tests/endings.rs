@@ -104,6 +104,54 @@ fn without_room_for_segments_or_manifest_the_start_ends_with_4_and_says_the_mend
     goes_on(&place, &mut client);
 }
 
+#[test]
+fn a_directory_gets_more_segments_at_a_start_after_a_stop_in_order_and_keeps_what_it_had() {
+    let place = Place::new(&Setup { segment_bytes: "256KiB", ..SMALL });
+    let segments = |count: u32| {
+        let text = fs::read_to_string(place.config()).unwrap();
+        let (before, after) = text.split_once("segments = ").unwrap();
+        let after = after.split_once('\n').unwrap().1;
+        fs::write(place.config(), format!("{before}segments = {count}\n{after}")).unwrap();
+    };
+    let mut client = Client::new(PARTY, place.port);
+    let mut engine = place.start_ready();
+    client.log_on();
+    // More than once round.
+    trade(&mut client, 4_000);
+    let stop = |engine: &mut Running, client: &mut Client| {
+        client.log_out();
+        engine.terminate();
+        assert_eq!(engine.until_ended().0.code(), Some(0));
+    };
+    stop(&mut engine, &mut client);
+    segments(7);
+    let mut engine = place.start_ready();
+    engine.until_logged("the data directory had 4 segments a journal and has 7 now");
+    client.log_on();
+    client.ask_again();
+    trade(&mut client, 1_000);
+    place.assert_whole();
+    engine.kill();
+    client.drain();
+    segments(9);
+    let mut engine = place.start_ready();
+    engine.until_logged("the data directory stays at 7 for now: its last engine did not stop in order");
+    client.log_on();
+    trade(&mut client, 10);
+    stop(&mut engine, &mut client);
+    let mut engine = place.start_ready();
+    engine.until_logged("had 7 segments a journal and has 9 now");
+    client.log_on();
+    trade(&mut client, 4_000);
+    stop(&mut engine, &mut client);
+    client.check_complete();
+    place.assert_whole();
+    segments(8);
+    let (status, log) = place.start().until_ended();
+    assert_eq!(status.code(), Some(3), "{log}");
+    assert!(log.contains("the data directory has 9, and can only get more: set persistence.segments = 9"), "{log}");
+}
+
 fn trade(client: &mut Client, orders: u32) {
     (0..orders).for_each(|_| client.send_order());
     client.until("all reports", |client| client.unanswered() == 0);

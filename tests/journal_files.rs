@@ -184,11 +184,11 @@ fn a_configuration_that_does_not_fit_touches_nothing() {
     let root = tempfile::tempdir().unwrap();
     drop(open_in(root.path()));
     let manifest = std::fs::read(root.path().join("data/manifest")).unwrap();
-    let other = Settings { geometry: Geometry { segments: 4, ..GEOMETRY }, ..settings(root.path()) };
+    let other = Settings { geometry: Geometry { segment_bytes: 256 << 10, ..GEOMETRY }, ..settings(root.path()) };
     let error = refused(&other);
-    assert!(matches!(error, OpenError::Manifest(ManifestError::Differs { fixed: 3, .. })), "{error}");
+    assert!(matches!(error, OpenError::Manifest(ManifestError::Differs { fixed: 131_072, .. })), "{error}");
     assert_eq!(std::fs::read(root.path().join("data/manifest")).unwrap(), manifest);
-    assert!(!root.path().join("data/journal-0/segment-3.seg").exists());
+    assert_eq!(std::fs::metadata(root.path().join("data/journal-0/segment-0.seg")).unwrap().len(), 131_072);
 
     std::fs::remove_file(root.path().join("data/journal-0/segment-1.seg")).unwrap();
     assert!(refused(&settings(root.path())).to_string().contains("segment-1.seg"));

@@ -142,6 +142,9 @@ impl Engine {
             let measured = if chosen.is_new { "the volume was measured: " } else { "" };
             tracing::info!(method = %chosen.method, "flush method: {measured}{}", chosen.why);
         }
+        if let Some(said) = &opened.growth {
+            tracing::warn!("{said}");
+        }
         for warning in &opened.warnings {
             // Of memory that is not locked `fixring run` warns once, for the whole process.
             tracing::debug!("{warning}");

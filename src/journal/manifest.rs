@@ -41,6 +41,10 @@ pub struct LastUse {
     pub held: String,
     /// Sessions of a held directory that the operator has spoken of, as `journal.number`.
     pub decided: Vec<String>,
+    /// How many segments the directory is getting, while it grows; 0 otherwise (`grow.rs`).
+    pub growing_to: u32,
+    /// By journal, the oldest segment that was there when the directory grew: those before it are gone. Empty where it never has.
+    pub first_segments: Vec<u64>,
 }
 
 /// Why a data directory cannot be opened as configured. The operator's to mend, save [`ManifestError::Damaged`].
@@ -62,6 +66,8 @@ pub enum ManifestError {
     Missing,
 }
 
+const SEGMENTS: &str = "persistence.segments";
+
 impl fmt::Display for ManifestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -69,7 +75,8 @@ impl fmt::Display for ManifestError {
             Self::Newer { found } => write!(f, "the data directory has format version {found}, this fixring reads up to {FORMAT_VERSION}: run a newer fixring"),
             Self::Differs { key, fixed, configured } => write!(
                 f,
-                "{key} is {configured}, but the data directory was created with {fixed}, and that is fixed for its life: set {key} = {fixed}, or name a new engine.data_dir"
+                "{key} is {configured}, but the data directory has {fixed}, and {}: set {key} = {fixed}, or name a new engine.data_dir",
+                if *key == SEGMENTS { "can only get more" } else { "that is fixed for its life" }
             ),
             Self::Geometry(why) => f.write_str(why),
             Self::Missing => f.write_str("the data directory holds segments but no manifest: `fixring journal repair` makes it anew of the segments; an older copy of the file `manifest` does not know of the newest messages, and is held. Or restore the whole directory from its volume snapshot, or name a new engine.data_dir"),
@@ -112,6 +119,10 @@ struct Text {
     held: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     decided: Vec<String>,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    growing_to: u32,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    first_segments: Vec<u64>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes it so")]
@@ -130,6 +141,11 @@ impl LastUse {
     pub(super) fn synced_of(&self, journal: u16) -> Option<u64> {
         let at = usize::from(journal);
         self.starts.get(at).max(self.ends.get(at)).copied()
+    }
+
+    /// The oldest segment of a journal that can be there, whatever the number of files says.
+    pub(super) fn first_segment(&self, journal: u16) -> u64 {
+        self.first_segments.get(usize::from(journal)).copied().unwrap_or(0)
     }
 }
 
@@ -156,6 +172,8 @@ impl Manifest {
             ends: self.last_use.ends.clone(),
             held: self.last_use.held.clone(),
             decided: self.last_use.decided.clone(),
+            growing_to: self.last_use.growing_to,
+            first_segments: self.last_use.first_segments.clone(),
         };
         let mut out = TITLE.to_owned();
         out.push_str(&toml::to_string(&text).expect("a flat table of integers and strings"));
@@ -192,7 +210,8 @@ impl Manifest {
         let Text {
             incarnation, ring_dir, numbers_moved, timeline_from, device, home, starts, ends, held, decided, ..
         } = text;
-        let last_use = LastUse { device, home, starts, ends, held, decided };
+        let (growing_to, first_segments) = (text.growing_to, text.first_segments);
+        let last_use = LastUse { device, home, starts, ends, held, decided, growing_to, first_segments };
         Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved, timeline, timeline_from, last_use })
     }
 
@@ -215,7 +234,7 @@ impl Manifest {
             ("the number of journals", u64::from(fixed.journals), u64::from(configured.journals)),
             ("persistence.ring_bytes", fixed.ring_bytes, configured.ring_bytes),
             ("persistence.segment_bytes", fixed.segment_bytes, configured.segment_bytes),
-            ("persistence.segments", u64::from(fixed.segments), u64::from(configured.segments)),
+            (SEGMENTS, u64::from(fixed.segments), u64::from(configured.segments)),
         ];
         match pairs.into_iter().find(|(_, fixed, configured)| fixed != configured) {
             Some((key, fixed, configured)) => Err(ManifestError::Differs { key, fixed, configured }),
@@ -252,6 +271,8 @@ mod tests {
                 ends: vec![8192, u64::MAX / 2],
                 held: "restored".to_owned(),
                 decided: vec!["0.1".to_owned()],
+                growing_to: 128,
+                first_segments: vec![41, 0],
             },
         }
     }
@@ -270,7 +291,9 @@ mod tests {
         let old = Manifest { last_use: LastUse::default(), timeline: first, timeline_from: 0, ..manifest() };
         let text = old.to_text();
         assert!(
-            !["timeline", "device", "home", "starts", "ends", "held", "decided"].iter().any(|key| text.contains(key)),
+            !["timeline", "device", "home", "starts", "ends", "held", "decided", "growing", "first_segments"]
+                .iter()
+                .any(|key| text.contains(key)),
             "{text}"
         );
         assert_eq!(Manifest::of_text(text.as_bytes()), Ok(old.clone()));

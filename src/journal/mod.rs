@@ -51,6 +51,7 @@ mod filesystem;
 mod flush_method;
 mod flush_note;
 mod flusher;
+mod grow;
 mod held;
 mod home;
 pub mod inspect;

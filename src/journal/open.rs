@@ -16,6 +16,7 @@ use super::device;
 use super::file_storage::stranger_in;
 use super::flush_note;
 use super::flusher::Carry;
+use super::grow::{Growth, grow};
 use super::held;
 use super::home;
 use super::lock::{DirectoryLock, LIVE_HOLDER_WAIT};
@@ -61,6 +62,8 @@ pub struct Opened<S: Storage> {
     pub lock: Option<DirectoryLock>,
     /// How it is made durable. `None` over a storage that is not a directory.
     pub flush: Option<Chosen>,
+    /// What became of a raised number of segments.
+    pub growth: Option<String>,
     /// Worth one warning each.
     pub warnings: Vec<String>,
 }
@@ -141,9 +144,11 @@ pub fn open_with(
         )));
     }
     let lock = DirectoryLock::take_within(data_dir, lock_timeout, waiting)?;
+    let chosen = flush_note::settle(data_dir, settings.flush_method);
+    let (settings, growth) = grown(settings, chosen.method)?;
+    let (settings, data_dir) = (&settings, &settings.data_dir);
     let storage = FileStorage::open(data_dir, settings.geometry);
     let is_new = storage.manifest()?.is_none();
-    let chosen = flush_note::settle(data_dir, settings.flush_method);
     if is_new {
         // The manifest comes last, so that a directory with one has all its segments.
         storage.check_unused()?;
@@ -159,7 +164,30 @@ pub fn open_with(
     let mut opened = open_files(&storage, manifest, settings, (!is_new).then_some(&chosen), None, before)?;
     opened.lock = Some(lock);
     opened.flush = Some(chosen);
+    opened.growth = growth;
     Ok(opened)
+}
+
+/// What the configuration says, as far as the directory can follow it now, and what there is to say of that.
+fn grown(settings: &Settings, method: FlushMethod) -> Result<(Settings, Option<String>), OpenError> {
+    let mut settings = settings.clone();
+    let wanted = settings.geometry.segments;
+    let growth = grow(&settings.data_dir, &settings.ring_dir, settings.geometry, method, &mut || Ok(()))?;
+    let said = match growth {
+        Growth::Unasked => None,
+        Growth::Grown { from } => {
+            Some(format!("the data directory had {from} segments a journal and has {wanted} now"))
+        }
+        Growth::Later { why } => {
+            let storage = FileStorage::open(&settings.data_dir, settings.geometry);
+            if let Some(manifest) = Manifest::read(&storage)? {
+                settings.geometry.segments = manifest?.geometry.segments;
+            }
+            let now = settings.geometry.segments;
+            Some(format!("persistence.segments is {wanted}, and the data directory stays at {now} for now: {why}"))
+        }
+    };
+    Ok((settings, said))
 }
 
 /// What follows the manifest: segments, rings, recovery. `chosen` is how the segments are opened, where they are not open yet.
@@ -340,7 +368,7 @@ fn open_in<S: Storage>(
         journals.push(assemble(storage, &manifest, found, ring, settings));
     }
     let Manifest { uuid, timeline, .. } = manifest;
-    Ok(Opened { uuid, timeline, incarnation, journals, lock: None, flush: None, warnings: Vec::new() })
+    Ok(Opened { uuid, timeline, incarnation, journals, lock: None, flush: None, growth: None, warnings: Vec::new() })
 }
 
 fn assemble<S: Storage>(
@@ -362,7 +390,7 @@ fn assemble<S: Storage>(
         after_clean_stop: found.recovered.report.clean_stop,
         numbers_moved: found.recovered.report.may_have_lost(),
     };
-    let recycling = Recycling::new(geometry, found.end);
+    let recycling = Recycling::new(geometry, found.end, manifest.last_use.first_segment(found.journal));
     let carry = Carry {
         storage: storage.clone(),
         geometry,

@@ -31,14 +31,23 @@ pub struct PreviewedJournal {
 
 /// Reads the journals as a start would. Each error is the one that the start would end with.
 pub fn preview(settings: &Settings) -> Result<Preview, OpenError> {
-    let Settings { data_dir, ring_dir, geometry, .. } = settings;
-    let storage = FileStorage::open(data_dir, *geometry);
+    let Settings { data_dir, ring_dir, mut geometry, .. } = settings.clone();
+    let (data_dir, ring_dir) = (&*data_dir, &*ring_dir);
+    let storage = FileStorage::open(data_dir, geometry);
     let Some(manifest) = Manifest::read(&storage)?.transpose()? else {
         storage.check_unused()?;
         return Ok(Preview { journals: Vec::new() });
     };
-    manifest.check(*geometry)?;
-    let held = |why: String| OpenError::Held { data_dir: data_dir.clone(), why };
+    // A start makes more of them, where they are as they should be.
+    let is_growing = manifest.last_use.growing_to > 0;
+    geometry.segments = geometry.segments.min(manifest.geometry.segments);
+    manifest.check(geometry)?;
+    if is_growing {
+        let why = "a start that was to give it more segments did not end: the next one goes on with that, and nothing can be said before";
+        return Err(OpenError::Directory(format!("data_dir {data_dir:?}: {why}")));
+    }
+    let storage = FileStorage::open(data_dir, geometry);
+    let held = |why: String| OpenError::Held { data_dir: data_dir.to_owned(), why };
     if let Some(why) = why_to_hold(&manifest, data_dir, ring_dir)? {
         return Err(held(why));
     }

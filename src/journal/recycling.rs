@@ -23,6 +23,8 @@ pub enum Hold {
 #[derive(Debug)]
 pub struct Recycling {
     geometry: Geometry,
+    /// Segments before it are gone, since there were fewer files when they were overwritten.
+    first: u64,
     /// The flusher's: the newest segment that it may have written into.
     entered: AtomicU64,
     /// The archiver's: every segment before this one is archived. `u64::MAX` where nobody waits for that.
@@ -38,9 +40,10 @@ pub struct Recycling {
 
 impl Recycling {
     /// Nothing holds the flusher, until it is asked for. `end` is where the journal goes on.
-    pub(super) fn new(geometry: Geometry, end: u64) -> Arc<Self> {
+    pub(super) fn new(geometry: Geometry, end: u64, first: u64) -> Arc<Self> {
         Arc::new(Self {
             geometry,
+            first,
             entered: AtomicU64::new(end.saturating_sub(1) / geometry.segment_bytes),
             archived: AtomicU64::new(u64::MAX),
             needed: AtomicU64::new(u64::MAX),
@@ -75,7 +78,7 @@ impl Recycling {
     pub fn oldest_segment(&self) -> u64 {
         // After the reads before it.
         fence(Ordering::SeqCst);
-        (self.entered.load(Ordering::SeqCst) + 1).saturating_sub(self.geometry.segments.into())
+        (self.entered.load(Ordering::SeqCst) + 1).saturating_sub(self.geometry.segments.into()).max(self.first)
     }
 
     /// Where that segment begins.
@@ -186,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_lap_of_free_segments_asks_nobody() {
-        let recycling = Recycling::new(GEOMETRY, 0);
+        let recycling = Recycling::new(GEOMETRY, 0, 0);
         recycling.require_archive();
         recycling.set_resend_hold_max(1);
         recycling.set_needed(0);
@@ -198,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_required_archive_holds_the_oldest_segment_for_as_long_as_it_takes() {
-        let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT);
+        let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT, 0);
         recycling.require_archive();
         let mut recycler = Recycler::new(Arc::clone(&recycling));
         for now_ns in [0, 1_000_000_000_000] {
@@ -213,7 +216,7 @@ mod tests {
 
     #[test]
     fn a_resend_holds_what_it_needs_up_to_its_bound() {
-        let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT);
+        let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT, 0);
         recycling.set_needed(SEGMENT - 64);
         let mut recycler = Recycler::new(Arc::clone(&recycling));
         recycling.set_resend_hold_max(100);
@@ -233,7 +236,7 @@ mod tests {
     #[test]
     fn a_resend_holds_nothing_once_the_ring_fills_or_where_it_may_not() {
         for (hold_ns_max, waiting_bytes, expired) in [(0, 64, 0), (100, SEGMENT / 4 + 64, 1)] {
-            let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT);
+            let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT, 0);
             recycling.set_needed(0);
             recycling.set_resend_hold_max(hold_ns_max);
             assert!(Recycler::new(Arc::clone(&recycling)).may_write(3 * SEGMENT, waiting_bytes, 0));

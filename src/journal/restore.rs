@@ -12,6 +12,7 @@ use crate::sys::ring::RingMemory;
 
 use super::device;
 use super::flush_note;
+use super::grow::grow;
 use super::held;
 use super::home;
 use super::lock::DirectoryLock;
@@ -141,9 +142,13 @@ pub fn decide(
 ) -> Result<(), RestoreFault> {
     let data_dir = &settings.data_dir;
     let _lock = DirectoryLock::take(data_dir)?;
+    let chosen = flush_note::settle(data_dir, settings.flush_method);
+    // The directory's own, whatever the configuration asks for by now. A start that gave it more segments may have died on the way.
+    let own = || Ok::<_, RestoreFault>(read_manifest(&FileStorage::open(data_dir, settings.geometry))?.geometry);
+    grow(data_dir, &settings.ring_dir, own()?, chosen.method, &mut || Ok(()))?;
+    let settings = &Settings { geometry: own()?, ..settings.clone() };
     let storage = FileStorage::open(data_dir, settings.geometry);
     let mut manifest = read_manifest(&storage)?;
-    let chosen = flush_note::settle(data_dir, settings.flush_method);
     if !is_restored {
         held::refuse(&storage, &mut manifest, data_dir, &settings.ring_dir)?;
     } else if manifest.last_use.held.is_empty() {

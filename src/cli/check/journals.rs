@@ -127,6 +127,14 @@ impl Findings<'_> {
         // Workers adopt journals, so their number may differ; the directory's own counts.
         settings.geometry.journals = manifest.geometry.journals;
         self.journal_count = manifest.geometry.journals.into();
+        let (count, wanted) = (manifest.geometry.segments, settings.geometry.segments);
+        if wanted > count {
+            settings.geometry.segments = count;
+            self.ok(
+                "persistence.segments",
+                format!("the data directory has {count} a journal and gets {wanted} at the first start after a stop in order"),
+            );
+        }
         match manifest.check(settings.geometry) {
             Ok(()) => {
                 let (count, incarnation) = (manifest.geometry.journals, manifest.incarnation);
@@ -135,7 +143,12 @@ impl Findings<'_> {
             }
             Err(ManifestError::Differs { key, fixed, configured }) => self.wrong(
                 key,
-                format!("is {configured}, and the data directory was created with {fixed} for its life"),
+                match key {
+                    "persistence.segments" => {
+                        format!("is {configured}, and the data directory has {fixed} and can only get more")
+                    }
+                    _ => format!("is {configured}, and the data directory was created with {fixed} for its life"),
+                },
                 format!("set it to {fixed}, or name a new engine.data_dir"),
             ),
             Err(error) => self.wrong(KEY, error.to_string(), ""),

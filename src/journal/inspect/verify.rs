@@ -193,7 +193,9 @@ impl<'a> Walk<'a> {
         {
             newest = Some(whole);
         }
-        let oldest = newest.map_or(0, |newest| (newest + 1).saturating_sub(u64::from(self.geometry.segments)));
+        let first = manifest.last_use.first_segment(self.journal);
+        let oldest =
+            newest.map_or(0, |newest| (newest + 1).saturating_sub(u64::from(self.geometry.segments)).max(first));
         self.result.first_position = oldest * segment_bytes;
         self.check_slots(oldest, newest, header)?;
         let total_bytes = newest.map_or(0, |newest| (newest + 1 - oldest) * segment_bytes);

@@ -1,0 +1,412 @@
+//! More segments for a data directory that has some: `persistence.segments` was raised.
+//!
+//! A segment's file is the one of its number modulo the count, so a larger count moves files that were written. It is done between an orderly
+//! stop and the next recovery, when every segment has its head and the rings hold nothing that the segments lack. Each step can be the last
+//! one, and the next start goes on:
+//!
+//! 1. the manifest says what the directory grows to, and with which segment each journal begins from now on;
+//! 2. each file that moves gets the name `growing-<number>.seg`, and then its new one. What a file holds, its head says;
+//! 3. new files are made, and take their space; they, and the names, are on stable media before
+//! 4. the manifest has the new count, and the directory grows no more.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use crate::sys::file;
+
+use super::held::why_to_hold;
+use super::record::HEADER_BYTES;
+use super::state::head_identity;
+use super::{FileStorage, FlushMethod, Geometry, Manifest, OpenError, Slot, StorageError};
+
+const START_BYTES: usize = 512;
+
+/// What came of it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Growth {
+    /// The directory is as large as it should be, or larger.
+    Unasked,
+    Grown {
+        from: u32,
+    },
+    /// It stays as it is at this start, and why.
+    Later {
+        why: &'static str,
+    },
+}
+
+/// A file of a journal's directory, by its head.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Held {
+    Missing,
+    Blank,
+    Segment(u64),
+    /// Something else: recovery says what.
+    Unknown,
+}
+
+/// Grows the directory where the configuration asks for more segments. Call it with the directory's lock. `step` is called before each change, and
+/// what it fails with ends the growth there.
+pub(super) fn grow(
+    data_dir: &Path,
+    ring_dir: &Path,
+    wanted: Geometry,
+    method: FlushMethod,
+    step: &mut dyn FnMut() -> Result<(), StorageError>,
+) -> Result<Growth, OpenError> {
+    let storage = FileStorage::open(data_dir, wanted);
+    // Whatever is wrong with it is said by who opens the directory.
+    let Some(Ok(mut manifest)) = Manifest::read(&storage)? else { return Ok(Growth::Unasked) };
+    let mut growth = Growth::Unasked;
+    if manifest.last_use.growing_to > manifest.geometry.segments {
+        growth = Growth::Grown { from: manifest.geometry.segments };
+        finish(data_dir, &mut manifest, method, step)?;
+    }
+    let is_larger = wanted.segments > manifest.geometry.segments;
+    if !is_larger || manifest.check(Geometry { segments: manifest.geometry.segments, ..wanted }).is_err() {
+        return Ok(growth);
+    }
+    if !manifest.last_use.held.is_empty() || why_to_hold(&manifest, data_dir, ring_dir)?.is_some() {
+        return Ok(Growth::Later { why: "it is held" });
+    }
+    match firsts(data_dir, &manifest) {
+        Ok(firsts) => {
+            room_for(data_dir, &manifest, wanted)?;
+            let from = manifest.geometry.segments;
+            manifest.last_use.growing_to = wanted.segments;
+            manifest.last_use.first_segments = firsts;
+            step()?;
+            manifest.write(&storage)?;
+            finish(data_dir, &mut manifest, method, step)?;
+            Ok(Growth::Grown { from })
+        }
+        Err(why) => Ok(Growth::Later { why }),
+    }
+}
+
+/// The oldest segment of each journal, where all are as an orderly stop leaves them.
+fn firsts(data_dir: &Path, manifest: &Manifest) -> Result<Vec<u64>, &'static str> {
+    let geometry = manifest.geometry;
+    let journals = usize::from(geometry.journals);
+    if manifest.last_use.ends.len() != journals {
+        return Err("its last engine did not stop in order: it grows at the start after the next stop");
+    }
+    let of_journal = |journal: u16| {
+        let held = |number| held(&segment_path(data_dir, journal, number), manifest, journal);
+        let files: Vec<Held> = (0..geometry.segments).map(held).collect();
+        let mut segments = Vec::new();
+        for (number, held) in (0u64..).zip(&files) {
+            match held {
+                Held::Segment(segment) if segment % u64::from(geometry.segments) == number => segments.push(*segment),
+                Held::Blank => {}
+                _ => return Err("not all of its segments are what they should be: see `fixring journal verify`"),
+            }
+        }
+        segments.sort_unstable();
+        let end = manifest.last_use.ends[usize::from(journal)];
+        let newest = end.saturating_sub(1) / geometry.segment_bytes;
+        let is_contiguous = segments.windows(2).all(|pair| pair[0] + 1 == pair[1]);
+        // A journal that has not come round has its first ones; one that has, has as many as there are files, but for those before
+        // the directory has grown the last time.
+        let first = segments.first().copied().unwrap_or(0);
+        let least = (newest + 1).saturating_sub(geometry.segments.into()).max(manifest.last_use.first_segment(journal));
+        if segments.last() != Some(&newest) || !is_contiguous || first != least {
+            return Err("its segments do not end where it stopped: see `fixring journal verify`");
+        }
+        Ok(first)
+    };
+    (0..geometry.journals).map(of_journal).collect()
+}
+
+/// The volume has room for the new files. Told before anything is changed.
+fn room_for(data_dir: &Path, manifest: &Manifest, wanted: Geometry) -> Result<(), OpenError> {
+    let more = u64::from(wanted.segments - manifest.geometry.segments);
+    let needed_bytes = more * wanted.segment_bytes * u64::from(manifest.geometry.journals);
+    match file::space(data_dir) {
+        Ok(space) if space.free_bytes < needed_bytes => {
+            let key = "persistence.segments";
+            Err(OpenError::Volume(format!(
+                "{key} was raised from {} to {}, for which data_dir {data_dir:?} needs {} MiB more and has {}: enlarge the volume, or set \
+                 {key} = {}",
+                manifest.geometry.segments,
+                wanted.segments,
+                needed_bytes >> 20,
+                space.free_bytes >> 20,
+                manifest.geometry.segments
+            )))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The steps behind the manifest's word, as many of them as are not done.
+fn finish(
+    data_dir: &Path,
+    manifest: &mut Manifest,
+    method: FlushMethod,
+    step: &mut dyn FnMut() -> Result<(), StorageError>,
+) -> Result<(), OpenError> {
+    let count = manifest.last_use.growing_to;
+    let geometry = Geometry { segments: count, ..manifest.geometry };
+    for journal in 0..geometry.journals {
+        move_files(data_dir, manifest, journal, count, step)?;
+    }
+    step()?;
+    // It syncs the directories, and with them the names that were changed.
+    let storage = FileStorage::open(data_dir, geometry);
+    storage.allocate(true, method)?;
+    step()?;
+    for slot in (0..geometry.journals).flat_map(|journal| (0..count).map(move |number| Slot { journal, number })) {
+        let path = segment_path(data_dir, slot.journal, slot.number);
+        let synced = file::open_to_read(&path).and_then(|file| file.sync_all());
+        synced.map_err(|error| StorageError::new("sync", path.display().to_string(), error))?;
+    }
+    step()?;
+    manifest.geometry = geometry;
+    manifest.last_use.growing_to = 0;
+    manifest.write(&storage)?;
+    Ok(())
+}
+
+fn move_files(
+    data_dir: &Path,
+    manifest: &Manifest,
+    journal: u16,
+    count: u32,
+    step: &mut dyn FnMut() -> Result<(), StorageError>,
+) -> Result<(), OpenError> {
+    for number in 0..count {
+        let path = segment_path(data_dir, journal, number);
+        let Held::Segment(segment) = held(&path, manifest, journal) else { continue };
+        let target = (segment % u64::from(count)) as u32;
+        if target != number {
+            step()?;
+            rename(&path, &growing_path(data_dir, journal, target))?;
+        }
+    }
+    for number in 0..count {
+        let (from, to) = (growing_path(data_dir, journal, number), segment_path(data_dir, journal, number));
+        if !from.exists() {
+            continue;
+        }
+        // What was made there meanwhile, by a repair, holds nothing.
+        if !matches!(held(&to, manifest, journal), Held::Missing | Held::Blank) {
+            let why = format!("{} and {} are both there, and both hold something", from.display(), to.display());
+            return Err(OpenError::Damaged { journal, why });
+        }
+        step()?;
+        rename(&from, &to)?;
+    }
+    Ok(())
+}
+
+fn held(path: &Path, manifest: &Manifest, journal: u16) -> Held {
+    let Ok(file) = file::open_to_read(path) else {
+        return if path.exists() { Held::Unknown } else { Held::Missing };
+    };
+    let mut start = [0; START_BYTES];
+    // What has been written past the page cache is read past what that has kept.
+    if file::forget_cached(&file).is_err() || file.read_exact_at(&mut start, 0).is_err() {
+        return Held::Unknown;
+    }
+    match head_identity(&start[HEADER_BYTES as usize..]) {
+        Some((head, _)) if head.uuid == *manifest.uuid.as_bytes() && head.journal == journal => {
+            Held::Segment(head.segment)
+        }
+        None if start.iter().all(|byte| *byte == 0) => Held::Blank,
+        _ => Held::Unknown,
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
+    fs::rename(from, to).map_err(|error| StorageError::new("rename", from.display().to_string(), error))
+}
+
+fn segment_path(data_dir: &Path, journal: u16, number: u32) -> PathBuf {
+    data_dir.join(format!("journal-{journal}")).join(format!("segment-{number}.seg"))
+}
+
+fn growing_path(data_dir: &Path, journal: u16, number: u32) -> PathBuf {
+    data_dir.join(format!("journal-{journal}")).join(format!("growing-{number}.seg"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::cat::Cat;
+    use super::super::inspect::Directory;
+    use super::super::{Journal, Kind, Mode, NewRecord, RecoveredSession, Room, Settings, note_ends, open};
+    use super::*;
+
+    const FROM: u32 = 3;
+    const TO: u32 = 5;
+    const SEGMENT: u64 = 64 << 10;
+
+    fn settings(root: &Path, segments: u32) -> Settings {
+        Settings {
+            data_dir: root.join("data"),
+            ring_dir: root.join("ring"),
+            geometry: Geometry { journals: 2, ring_bytes: SEGMENT, segment_bytes: SEGMENT, segments },
+            flush_interval_ns: 0,
+            flush_interval_min_ns: 0,
+            flush_method: FlushMethod::default().into(),
+            message_bytes_max: 4 << 10,
+            resend_messages_max: 100,
+            clock: || 0,
+        }
+    }
+
+    /// Commits messages of session 0 up to this segment.
+    fn fill(journal: &mut Journal<FileStorage>, segment: u64) {
+        let mut session = journal.recovered.sessions.first().cloned();
+        while journal.writer.appended() < segment * SEGMENT + SEGMENT / 3 {
+            match journal.writer.begin(1024) {
+                Room::Ready => {}
+                Room::Full => {
+                    journal.flusher.turn(0).unwrap();
+                    continue;
+                }
+                Room::RollDue => {
+                    journal.flusher.turn(0).unwrap();
+                    journal.writer.roll(session.iter().map(|session| session.state()), b"snapshot").unwrap();
+                    continue;
+                }
+            }
+            let session = session.get_or_insert_with(|| {
+                journal.writer.append_session_defined(0, 0, b"FIX.4.4\x01VENUE").unwrap();
+                RecoveredSession::new(0, b"FIX.4.4\x01VENUE")
+            });
+            let new = NewRecord {
+                msg_seq_num: session.next_out,
+                previous: session.last_out,
+                ..NewRecord::internal(Kind::Outbound, 0)
+            };
+            let payload = format!("message {} {}", session.next_out, "x".repeat(700));
+            session.last_out = journal.writer.append_bytes(new, payload.as_bytes()).unwrap();
+            session.next_out += 1;
+            journal.writer.commit(Mode::Buffered);
+        }
+        journal.recovered.sessions = session.into_iter().collect();
+    }
+
+    /// A start, messages up to a segment in each journal, and a stop in order.
+    fn used(root: &Path, segments: u32, up_to: [u64; 2]) {
+        let settings = settings(root, segments);
+        let mut opened = open(&settings).unwrap();
+        let mut ends = Vec::new();
+        for (journal, up_to) in opened.journals.iter_mut().zip(up_to) {
+            fill(journal, up_to);
+            while journal.writer.clean_stop(0) != Room::Ready {
+                journal.flusher.turn(0).unwrap();
+            }
+            journal.flusher.drain(0).unwrap();
+            ends.push(journal.watermarks.synced());
+        }
+        note_ends(&settings.data_dir, opened.incarnation, ends).unwrap();
+    }
+
+    /// The numbers of all messages of a journal, from the oldest.
+    fn stored(root: &Path, journal: u16) -> Vec<u64> {
+        let records = Cat::open(&root.join("data")).unwrap().map(Result::unwrap);
+        let messages = records.filter(|record| record.journal == journal && record.header.kind == Kind::Outbound);
+        messages.map(|record| record.header.msg_seq_num).collect()
+    }
+
+    fn manifest(root: &Path) -> Manifest {
+        let storage = FileStorage::open(&root.join("data"), Geometry::default());
+        Manifest::read(&storage).unwrap().unwrap().unwrap()
+    }
+
+    fn files(root: &Path, journal: u16) -> Vec<String> {
+        let entries = fs::read_dir(root.join("data").join(format!("journal-{journal}"))).unwrap();
+        let mut names: Vec<_> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.retain(|name| name.ends_with(".seg"));
+        names.sort_unstable();
+        names
+    }
+
+    fn assert_whole(root: &Path) {
+        let directory = Directory::open(&root.join("data")).unwrap();
+        let verified = crate::journal::inspect::verify::verify(&directory, None, &mut |_, _| ()).unwrap();
+        assert!(verified.is_whole, "{verified:#?}");
+    }
+
+    #[test]
+    fn each_step_can_be_the_last_one_and_nothing_is_lost() {
+        let mut last = 0;
+        for steps in 0.. {
+            let root = tempfile::tempdir().unwrap();
+            let root = root.path();
+            // One that has come round several times, and one in its first lap.
+            used(root, FROM, [10, 1]);
+            let before = [0, 1].map(|journal| stored(root, journal));
+            assert!(before[0].len() > 150 && before[0][0] > 1 && before[1][0] == 1, "{before:?}");
+            let Settings { data_dir, ring_dir, geometry, .. } = settings(root, TO);
+            let mut left = steps;
+            let mut step = || {
+                let died = || StorageError::new("die in", "this step", std::io::ErrorKind::Other.into());
+                left = u32::checked_sub(left, 1).ok_or_else(died)?;
+                Ok(())
+            };
+            let method = FlushMethod::default();
+            let is_done = grow(&data_dir, &ring_dir, geometry, method, &mut step).is_ok();
+            if steps > 0 {
+                // Whoever asks for the old count meanwhile gets the new one, and is told.
+                let Err(error) = open(&settings(root, FROM)) else { panic!("it was opened after {steps} steps") };
+                assert!(error.to_string().contains("set persistence.segments = 5"), "{error}");
+            }
+            let opened = open(&settings(root, TO)).unwrap();
+            assert_eq!(
+                opened.growth.is_some(),
+                steps == 0,
+                "it is told by the start that does it: {:?}",
+                opened.growth
+            );
+            drop(opened);
+            assert_eq!((manifest(root).geometry.segments, manifest(root).last_use.growing_to), (TO, 0));
+            for journal in [0, 1] {
+                assert_eq!(
+                    files(root, journal),
+                    (0..TO).map(|number| format!("segment-{number}.seg")).collect::<Vec<_>>()
+                );
+                assert_eq!(stored(root, journal), before[usize::from(journal)], "{steps}");
+            }
+            assert_whole(root);
+            // It goes on, and comes round in its new length.
+            used(root, TO, [12, 12]);
+            assert_whole(root);
+            let after = stored(root, 0);
+            assert_eq!(after[..before[0].len()], before[0], "five segments hold what three held, and two more");
+            used(root, TO, [25, 25]);
+            assert_whole(root);
+            let round = stored(root, 1);
+            assert!(round.len() > before[0].len() && round[0] > 1, "it uses all five");
+            if is_done {
+                last = steps;
+                break;
+            }
+        }
+        assert!(last >= 8, "{last} steps are too few to have moved anything");
+    }
+
+    #[test]
+    fn it_waits_for_a_stop_in_order_and_never_shrinks() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        used(root, FROM, [4, 1]);
+        drop(open(&settings(root, FROM)).unwrap());
+        let opened = open(&settings(root, TO)).unwrap();
+        let said = opened.growth.clone().unwrap();
+        assert!(said.contains("stays at 3 for now: its last engine did not stop in order"), "{said}");
+        drop(opened);
+        assert_eq!(manifest(root).geometry.segments, FROM);
+        used(root, FROM, [5, 1]);
+        used(root, TO, [6, 1]);
+        assert_eq!(manifest(root).geometry.segments, TO);
+        let Err(error) = open(&settings(root, TO - 1)) else { panic!("it was opened") };
+        assert!(error.to_string().contains("set persistence.segments = 5"), "{error}");
+        used(root, TO + 4, [7, 3]);
+        assert_eq!(manifest(root).geometry.segments, TO + 4);
+        assert_whole(root);
+    }
+}
