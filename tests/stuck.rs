@@ -249,3 +249,33 @@ fn a_venue_resets_in_session_and_gets_no_answer_where_it_expects_none() {
         assert_eq!((report.field(11), report.msg_seq_num()), (Some("two"), 1));
     }
 }
+
+#[test]
+fn a_resend_request_in_place_of_a_logon_is_refused_once_on_one_connection() {
+    let mut side = Side::initiator("", "");
+    let listener = side.listener.as_ref().expect("an initiator's counterparty listens");
+    let mut peer = Counterparty::accept(listener, 1);
+    let logon = peer.until("A");
+    peer.say("35=2|7=1|16=0");
+    let reject = peer.until("3");
+    assert_eq!((logon.msg_seq_num(), reject.msg_seq_num(), reject.field(45)), (1, 2, Some("1")));
+    peer.say("35=A|98=0|108=1");
+    side.fixring.until("logged on", |_| true);
+    peer.say(&order("a"));
+    assert_eq!(peer.until("8").field(11), Some("a"));
+}
+
+#[test]
+fn a_test_request_with_an_empty_id_is_answered_with_an_empty_one_where_values_may_be_absent() {
+    for mut side in Side::both("", "[session.validation]\nvalues_present = false") {
+        let mut peer = side.log_on(1);
+        peer.say("35=1|112=");
+        loop {
+            let heartbeat = peer.until("0");
+            if heartbeat.field(112).is_some() {
+                assert_eq!(heartbeat.field(112), Some(""));
+                break;
+            }
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use super::demanded_reset::{Demanded, REFUSAL_TEXT};
 use super::header::{Header, Number};
-use super::outbound::{Text, text_with_tag};
+use super::outbound::{RefTagId, Refusal, Text, text_with_tag};
 use super::{
     Action, DisconnectReason, Disposition, Notice, Now, Numbers, Outbox, Received, RejectReason, Role, RolledBack,
     Session, Settings, State,
@@ -38,6 +38,7 @@ impl Session {
     pub fn connected(&mut self, now: Now, out: &mut impl Outbox) {
         assert!(!self.connected, "a session has one connection at a time");
         self.connected = true;
+        self.early_request_refused = false;
         self.last_received_ns = now.monotonic_ns;
         self.last_sent_ns = now.monotonic_ns;
         self.phase_deadline_ns = now.monotonic_ns.saturating_add(self.settings.logon_timeout_ns);
@@ -79,6 +80,12 @@ impl Session {
                 self.close(DisconnectReason::LogonRefusedByPeer);
                 return Received::done(counted);
             }
+            // To close here would begin a loop: the next Logon of ours has a higher number, and opens a wider gap. It is
+            // refused once, and the Logon may still come.
+            b"2" if self.state == State::LogonSent && !self.early_request_refused => {
+                self.early_request_refused = true;
+                return self.refuse_early_request(now, &header, out);
+            }
             _ => {
                 self.close(DisconnectReason::NotALogon);
                 return Received::IGNORED;
@@ -94,6 +101,21 @@ impl Session {
                 Received::IGNORED
             }
         }
+    }
+
+    /// A ResendRequest that the peer sends in place of the answer to our Logon.
+    fn refuse_early_request(&mut self, now: Now, header: &Header<'_>, out: &mut impl Outbox) -> Received {
+        let Some(ref_seq_num) = header.msg_seq_num.value() else {
+            self.close(DisconnectReason::NotALogon);
+            return Received::IGNORED;
+        };
+        let counted = ref_seq_num == self.numbers.next_in;
+        self.numbers.next_in += u64::from(counted);
+        let (ref_msg_type, ref_tag_id, reason) = (header.msg_type, RefTagId::None, RejectReason::Other);
+        let text = Some(&b"A Logon is expected before a ResendRequest"[..]);
+        let refused = header.bytes;
+        self.write_reject(now, &Refusal { ref_seq_num, ref_msg_type, ref_tag_id, reason, text, refused }, out);
+        Received::done(counted)
     }
 
     fn answer_fault(&mut self, now: Now, fault: Fault, out: &mut impl Outbox) {

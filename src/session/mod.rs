@@ -154,6 +154,8 @@ pub struct Session {
     demanded: Demanded,
     /// How often in a row the peer has not taken that.
     resets_refused: u32,
+    /// The peer of an initiator has sent a ResendRequest before its Logon, and got its Reject.
+    early_request_refused: bool,
     /// We have answered the peer's Logout and wait for it to close.
     logout_answered: bool,
     rolled_back: Option<RolledBack>,
@@ -205,6 +207,7 @@ impl Session {
                 && numbers.next_in == 1,
             demanded: Demanded::No,
             resets_refused: 0,
+            early_request_refused: false,
             logout_answered: false,
             rolled_back: None,
             next_out_from_peer: false,

@@ -7,7 +7,7 @@ use super::{
     BackPressure, BusinessRejectReason, DisconnectReason, Identity, Notice, Now, Outbox, Outgoing, OutgoingKind,
     RejectReason, Role, SendError, Session, SessionStatus, State, Version,
 };
-use crate::fix::{Encoder, HeaderTemplate, Hidden, Message, Precision, UtcTimestamp, raw_field, tags};
+use crate::fix::{Encoder, Field, HeaderTemplate, Hidden, Message, Precision, UtcTimestamp, raw_field, tags};
 
 /// Text(58), at most. What we are given to say is cut there.
 const TEXT_BYTES_MAX: usize = 256;
@@ -413,8 +413,9 @@ impl Session {
 
     pub(super) fn write_heartbeat(&mut self, now: Now, test_req_id: Option<&[u8]>, out: &mut impl Outbox) -> bool {
         self.write_admin(now, b'0', out, |body| {
-            if let Some(id) = test_req_id {
-                body.bytes(tags::TEST_REQ_ID, id);
+            // An empty one too, where a dictionary does not refuse it: the peer waits for what it has sent.
+            if let Some(value) = test_req_id {
+                body.received(Field { tag: tags::TEST_REQ_ID, value });
             }
         })
     }

@@ -267,3 +267,10 @@ fn a_message_that_is_not_even_read_over_ends_the_session_in_both_roles() {
     desk.session.refuse_too_long(desk.now, 999_999_999, 64 << 20, &mut desk.tape);
     assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::MessageTooLong)]);
 }
+
+#[test]
+fn an_empty_test_req_id_that_no_dictionary_refuses_comes_back_empty() {
+    let mut desk = Desk::established();
+    desk.say("35=1|34=2|112=");
+    assert_eq!(desk.heard(), ["35=0|34=2|112="]);
+}

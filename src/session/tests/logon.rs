@@ -421,3 +421,26 @@ fn an_initiator_may_propose_no_heartbeats() {
     desk.say("35=A|34=1|98=0|108=0");
     assert_eq!(desk.session.deadline_ns(), None);
 }
+
+/// Each reconnection opened a wider gap, which the peer asked for before its Logon, and so on.
+#[test]
+fn a_resend_request_in_place_of_the_answer_to_our_logon_is_refused_once_and_the_logon_may_still_come() {
+    let mut desk = Desk::new("FIX.4.4", initiator());
+    desk.connect();
+    desk.heard();
+    assert_eq!(desk.say("35=2|34=1|7=1|16=0"), Received::COUNTED);
+    assert_eq!(desk.heard(), ["35=3|34=2|45=1|58=A Logon is expected before a ResendRequest|372=2|373=99"]);
+    assert_eq!(desk.session.state(), State::LogonSent);
+    assert_eq!(desk.say("35=A|34=2|98=0|108=30"), Received::COUNTED);
+    assert_eq!(desk.session.state(), State::Established);
+    // And not twice.
+    desk.disconnect();
+    desk.decisions();
+    desk.connect();
+    desk.heard();
+    desk.say("35=2|34=3|7=1|16=0");
+    assert_eq!(desk.heard().len(), 1);
+    desk.say("35=2|34=4|7=1|16=0");
+    assert_eq!(desk.heard(), [""; 0]);
+    assert_eq!(desk.decisions(), [Action::Disconnect(DisconnectReason::NotALogon)]);
+}
