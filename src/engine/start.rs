@@ -20,7 +20,7 @@ use super::flushing::{monotonic_ns, never_sleeps, run_flusher};
 use super::log::EventLog;
 use super::stall_watch::StallWatch;
 use super::storage_watch::StorageWatch;
-use super::threads::{FatalOnPanic, Signals, run_resolver, run_stagers, run_worker, spawn};
+use super::threads::{FatalOnPanic, Signals, run_resolver, run_stagers, run_worker, share_a_core, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
 use crate::application::{Application, Direction, RestoreError, SessionNumber};
 use crate::config::{Config, LockMemory, Placement};
@@ -233,8 +233,18 @@ impl Engine {
         };
         let slow_ns = config.persistence.storage_latency_alarm.as_nanos() as u64;
         let never_sleeps = never_sleeps(config.engine.wait, strong, placement.housekeeping.len(), flushers.len());
+        let flusher_cores: Vec<Vec<usize>> = (0..flushers.len())
+            .map(|number| placement.flusher(config, strong && !never_sleeps, worker_of_journal[number] as usize))
+            .collect();
+        let shares_core: Vec<bool> = (0..placement.workers.len())
+            .map(|worker| {
+                let mut journals =
+                    worker_of_journal.iter().zip(&flusher_cores).filter(|(of, _)| **of as usize == worker);
+                journals.any(|(_, cores)| share_a_core(&placement.workers[worker], cores))
+            })
+            .collect();
         for (number, (mut flusher, published)) in flushers.into_iter().enumerate() {
-            engine.housekeeping(&format!("fixring-flush-{number}"), &placement.housekeeping, move |signals| {
+            engine.housekeeping(&format!("fixring-flush-{number}"), &flusher_cores[number], move |signals| {
                 run_flusher(&mut flusher, &published, slow_ns, never_sleeps, signals);
             })?;
         }
@@ -322,6 +332,7 @@ impl Engine {
                 Ok(transport)
             });
             let transport = transport.map_err(StartError::Poll)?;
+            let shares_core = shares_core[number];
             let body = move || {
                 let mut clock = SystemClock::new();
                 let counters = shared.worker(number);
@@ -341,7 +352,7 @@ impl Engine {
                 if prefaults {
                     super::memory::fault_in(number);
                 }
-                run_worker(&mut worker, &mut clock, wait, &signals);
+                run_worker(&mut worker, &mut clock, wait, shares_core, &signals);
             };
             let thread = spawn(format!("fixring-worker-{number}"), &placement.workers[number], body);
             engine.workers.push(thread.map_err(StartError::Thread)?);
@@ -557,6 +568,18 @@ fn log_rollbacks<S: Storage>(recovered: &Recovered<S>) {
 struct Cores {
     workers: Vec<Vec<usize>>,
     housekeeping: Vec<usize>,
+}
+
+impl Cores {
+    /// Those of a flusher. Where sessions wait for it and it has no core to itself, its worker's too, so that whoever is busy on
+    /// housekeeping's cores does not hold it up: the worker naps meanwhile. Unless the configuration names those cores.
+    fn flusher(&self, config: &Config, is_waited_for: bool, worker: usize) -> Vec<usize> {
+        let mut cores = self.housekeeping.clone();
+        if is_waited_for && config.engine.housekeeping_cores.is_empty() && !cores.is_empty() {
+            cores.extend_from_slice(&self.workers[worker]);
+        }
+        cores
+    }
 }
 
 impl Placement {
@@ -803,5 +826,21 @@ mod tests {
         assert_eq!(Placement::of(&config).ok().unwrap().housekeeping, [core]);
         config.engine.placement = Placement::Cores(vec![core]);
         assert_eq!(Placement::of(&config).ok().unwrap().workers, [[core]]);
+    }
+
+    /// With every core busy, and the worker's given back to it by each yield, a flusher ran after milliseconds only.
+    #[test]
+    fn a_flusher_that_is_waited_for_may_run_where_its_worker_naps() {
+        let cores = Cores { workers: vec![vec![2], vec![3]], housekeeping: vec![0, 1] };
+        let mut config = Config::default();
+        assert_eq!(cores.flusher(&config, true, 1), [0, 1, 3]);
+        assert!(share_a_core(&cores.workers[1], &cores.flusher(&config, true, 1)));
+        assert_eq!(cores.flusher(&config, false, 1), [0, 1]);
+        assert!(!share_a_core(&cores.workers[1], &cores.flusher(&config, false, 1)));
+        config.engine.housekeeping_cores = vec![0, 1];
+        assert_eq!(cores.flusher(&config, true, 1), [0, 1], "as it is configured");
+        // Where the kernel chooses, each may run where the other does.
+        let cores = Cores { workers: vec![vec![]], housekeeping: vec![] };
+        assert!(share_a_core(&cores.workers[0], &cores.flusher(&config, true, 0)));
     }
 }
