@@ -204,6 +204,7 @@ counters! {
         records: Gauge, "Records in them";
         carried_bytes: Gauge, "What the ring had beyond the segments, carried over to them";
         discarded_bytes: Gauge, "What lay beyond the end and went to quarantine, or was missing in the ring";
+        healed_bytes: Gauge, "What the volume had lost of what was synced to it, written again from the ring";
         heads_skipped: Gauge, "Newer segment heads that were not whole";
         ring: Gauge, "The ring found: 0 absent, 1 accepted, 2 finished, 3 quarantined";
         clean_stop: Gauge, "1 where the process before had stopped in order";

@@ -19,6 +19,7 @@ pub(super) fn publish<S: Storage>(opened: &Opened<S>, took: Duration, data_dir: 
         counters.records.set(report.records);
         counters.carried_bytes.set(report.carried_bytes);
         counters.discarded_bytes.set(report.discarded_bytes);
+        counters.healed_bytes.set(report.healed_bytes);
         counters.heads_skipped.set(report.heads_skipped.into());
         counters.ring.set(match report.ring {
             RingFound::Absent => 0,
