@@ -7,6 +7,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
+use std::process::Command;
 use std::thread::JoinHandle;
 
 use fixring::application::Exchange;
@@ -19,8 +20,8 @@ use sha2::{Digest, Sha256};
 /// More than three segments of 64 KiB hold, and a ring.
 const ORDERS: u64 = 1_500;
 
-fn start(directory: &Path) -> Result<Engine, StartError> {
-    let text = format!(
+fn configuration(directory: &Path) -> String {
+    format!(
         r#"
 [engine]
 data_dir = "{0}/data"
@@ -47,8 +48,11 @@ held_bytes_max = "4KiB"
 reset_on_disconnect = true
 "#,
         directory.display()
-    );
-    let config = Config::parse(&text, "engine").expect("a sound configuration");
+    )
+}
+
+fn start(directory: &Path) -> Result<Engine, StartError> {
+    let config = Config::parse(&configuration(directory), "engine").expect("a sound configuration");
     Engine::start(&config, |environment| Exchange::new(environment.snapshot_bytes_max))
 }
 
@@ -143,7 +147,30 @@ fn a_required_archive_that_is_away_stops_reading_ends_the_stop_with_an_error_and
 
     let Err(StartError::Journal(OpenError::Archive(why))) = start(temporary.path()) else { panic!("as before") };
     assert!(why.contains("segment 0 of journal 0") && why.contains("mend the archive"), "{why}");
+    // `fixring recover` carried the ring over the oldest segment, whatever the archive had.
+    let config = temporary.path().join("fixring.toml");
+    fs::write(&config, configuration(temporary.path())).unwrap();
+    let data_dir = temporary.path().join("data");
+    for (place, why) in [
+        (["--config", config.to_str().unwrap()], "segment 0 of journal 0 would be overwritten and cannot be archived"),
+        (
+            ["--data-dir", data_dir.to_str().unwrap()],
+            "segment 0 of journal 0 would be overwritten, and whether it has to",
+        ),
+    ] {
+        let mut recover = Command::new(env!("CARGO_BIN_EXE_fixring"));
+        recover.arg("recover").args(place).args(["--session", "FIX.4.4:VENUE->DESK", "--keep-numbers"]);
+        let output = recover.output().unwrap();
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.code() == Some(4) && text.contains(why), "{output:?}");
+    }
     fs::create_dir(&archive).unwrap();
+    let mut recover = Command::new(env!("CARGO_BIN_EXE_fixring"));
+    recover.args(["recover", "--config"]).arg(&config).args(["--session", "FIX.4.4:VENUE->DESK", "--keep-numbers"]);
+    let output = recover.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // And the next one, where the ring ends with a segment.
+    assert_eq!(archived(&archive).first(), Some(&0));
     let engine = start(temporary.path()).unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(trade(engine.acceptors()[0]).join().unwrap(), 1 + ORDERS);
     let shared = engine.shared();

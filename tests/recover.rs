@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use engine::{Place, Running, SMALL, Setup, free_port};
 use fixring::journal::{
-    Decision, Geometry, Kind, Mode, NewRecord, RecoveredSession, Room, Said, Settings, Standings, decide, open,
-    why_held,
+    Decision, FileStorage, Geometry, Kind, Mode, NewRecord, Recovered, RecoveredSession, Room, Said, Settings,
+    Standings, decide, open, why_held,
 };
 use wire::{DEADLINE, Fields, Party, Read1, Wire};
 
@@ -266,6 +266,25 @@ fn a_directory_is_held_until_each_session_has_been_spoken_of() {
     }
 }
 
+/// It was said to hold segments but no manifest.
+#[test]
+fn a_directory_that_is_not_there_or_none_of_ours_is_said_to_be_so_and_nothing_is_made() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("empty")).unwrap();
+    fs::write(root.path().join("file"), "").unwrap();
+    for (name, what) in [("gone", "does not exist"), ("empty", "holds no data directory"), ("file", "is no directory")]
+    {
+        for more in [&[][..], &["--restored", "--hold"], &["--restored", "--keep-numbers"]] {
+            let mut recover = Command::new(env!("CARGO_BIN_EXE_fixring"));
+            recover.args(["recover", "--data-dir"]).arg(root.path().join(name)).args(more);
+            let text = assert_status(&recover.output().unwrap(), DATA_DIRECTORY);
+            assert!(text.contains(what) && text.contains("name the directory that engine.data_dir names"), "{text}");
+        }
+    }
+    assert!(!root.path().join("gone").exists());
+    assert_eq!(fs::read_dir(root.path().join("empty")).unwrap().count(), 0);
+}
+
 #[test]
 fn an_operator_holds_a_directory_and_frees_it_with_the_numbers_as_they_stand() {
     let (place, control) = place();
@@ -353,10 +372,14 @@ const EARLY: usize = 4_096 + 1_024;
 fn a_bit_that_the_volume_has_lost_is_read_from_the_ring() {
     for is_stopped in [false, true] {
         for at in [100, 200, EARLY] {
-            let (place, _, mut desk) = talked(is_stopped);
+            let (place, control, mut desk) = talked(is_stopped);
             damage(&place, |bytes| bytes[at] ^= 4);
             let engine = place.start_ready();
             engine.until_logged("the volume has lost what was synced to it");
+            let metrics = request(control, "/metrics").unwrap().1;
+            let healed =
+                metrics.lines().find_map(|line| line.strip_prefix("fixring_recovery_healed_bytes{journal=\"0\"} "));
+            assert!(healed.unwrap_or_else(|| panic!("{metrics}")).parse::<u64>().unwrap() > 0, "{metrics}");
             desk.log_on(place.port);
             desk.talk(2);
             drop(engine);
@@ -498,14 +521,14 @@ fn numbers_that_need_a_new_segment_bring_the_applications_state_along() {
     drop(opened);
     let said = [Said { journal: 0, number: 0, decision: Decision::Numbers { next_out: 70, next_in: 90 } }];
     let mut records = 0;
-    decide(&settings, &said, true, 5_000_000_000, |recovered| {
+    let snapshot = |recovered: &Recovered<FileStorage>| {
         let mut replay = recovered.replay();
         while replay.next().map_err(|error| error.to_string())?.is_some() {
             records += 1;
         }
         Ok(b"new".to_vec())
-    })
-    .unwrap();
+    };
+    decide(&settings, &said, true, 5_000_000_000, snapshot, |_, _, _, _| Ok(())).unwrap();
     assert!(records > 900, "{records}");
     assert_eq!(why_held(&settings.data_dir).unwrap(), None);
     let standings = Standings::read(&settings.data_dir, None).unwrap();
@@ -598,10 +621,10 @@ fn a_session_is_forgotten_whole_or_not_at_all() {
     drop(opened);
     let forget = [Said { journal: 0, number: 0, decision: Decision::Forget }];
     // A held directory: the decision that is left frees it, and a forgotten session needs none.
-    decide(&settings, &forget, true, 1, |_| Ok(Vec::new())).unwrap();
+    decide(&settings, &forget, true, 1, |_| Ok(Vec::new()), |_, _, _, _| Ok(())).unwrap();
     assert!(why_held(&settings.data_dir).unwrap().is_some());
     let keep = [Said { journal: 0, number: 1, decision: Decision::Keep }];
-    decide(&settings, &keep, true, 1, |_| Ok(Vec::new())).unwrap();
+    decide(&settings, &keep, true, 1, |_| Ok(Vec::new()), |_, _, _, _| Ok(())).unwrap();
     assert_eq!(why_held(&settings.data_dir).unwrap(), None);
     for has_ring in [true, false, true] {
         if !has_ring {

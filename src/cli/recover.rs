@@ -14,9 +14,12 @@ use super::Exit;
 use super::run::{BuiltIn, exit_of_open, load_outline};
 use crate::application::Application;
 use crate::config::Config;
+use crate::engine::archive::archive_before;
 use crate::engine::{Environment, data_fields_of_all, restore};
+use crate::journal::archive::overwritten_by_recovery;
 use crate::journal::{
-    Decision, FileStorage, Recovered, RestoreFault, Said, Settings, Standing, Standings, decide, hold,
+    Decision, FileStorage, Manifest, OpenError, Recovered, RestoreFault, Said, Settings, Standing, Standings, decide,
+    hold,
 };
 use crate::session::{Identity, MSG_SEQ_NUM_MAX};
 
@@ -87,7 +90,17 @@ fn try_recover(options: &RecoverOptions, config: &Config) -> Result<Exit, Exit> 
     let settings = settings(options, config, &before);
     let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
     let snapshot = |recovered: &Recovered<FileStorage>| snapshot(config, &before, recovered);
-    decide(&settings, &decisions, options.restored, now_ns, snapshot).map_err(failed)?;
+    let archive = |storage: &FileStorage, manifest: &Manifest, journal: u16, end: u64| {
+        if options.config.is_some() {
+            return archive_before(config, storage, manifest, journal, end);
+        }
+        overwritten_by_recovery(storage, manifest, journal, end)?.map_or(Ok(()), |segment| {
+            Err(OpenError::Archive(format!(
+                "segment {segment} of journal {journal} would be overwritten, and whether it has to be archived before (persistence.archive_required) is not known: name the configuration with --config"
+            )))
+        })
+    };
+    decide(&settings, &decisions, options.restored, now_ns, snapshot, archive).map_err(failed)?;
     let after = read()?;
     print(config, &after);
     Ok(if after.manifest.last_use.held.is_empty() { Exit::Ok } else { Exit::Failed })

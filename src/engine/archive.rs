@@ -63,34 +63,43 @@ pub(crate) fn archive_first(
     manifest: &Manifest,
     rings: &[RingMemory],
 ) -> Result<(), OpenError> {
+    for (journal, ring) in (0..manifest.geometry.journals).zip(rings) {
+        archive_before(config, storage, manifest, journal, ring.marks().appended)?;
+    }
+    Ok(())
+}
+
+/// The same of one journal, which is written up to a position. No engine runs.
+pub(crate) fn archive_before(
+    config: &Config,
+    storage: &FileStorage,
+    manifest: &Manifest,
+    journal: u16,
+    end: u64,
+) -> Result<(), OpenError> {
     if !config.persistence.archive_required {
         return Ok(());
     }
-    for (journal, ring) in (0..manifest.geometry.journals).zip(rings) {
-        let Some(mut target) = target(config, manifest.geometry, (manifest.uuid, manifest.timeline), journal) else {
-            continue;
-        };
-        let start = Instant::now();
-        let pause = || {
-            thread::sleep(PACE_BEFORE_RECOVERY);
-            start.elapsed().as_nanos() as u64
-        };
-        let appended = ring.marks().appended;
-        match archive_before_recovery(storage, manifest, journal, appended, &mut *target, pause) {
-            Ok(None) => {}
-            Ok(Some(segment)) => {
-                tracing::info!(journal, segment = segment.name, "archived before recovery overwrites it")
-            }
-            Err(ArchiveError::Storage(error)) => return Err(error.into()),
-            Err(ArchiveError::Target(segment, error)) => {
-                return Err(OpenError::Archive(format!(
-                    "segment {} of journal {journal} would be overwritten and cannot be archived: {error}; mend the archive, or set persistence.archive_required = false and lose that segment",
-                    segment.number
-                )));
-            }
+    let Some(mut target) = target(config, manifest.geometry, (manifest.uuid, manifest.timeline), journal) else {
+        return Ok(());
+    };
+    let start = Instant::now();
+    let pause = || {
+        thread::sleep(PACE_BEFORE_RECOVERY);
+        start.elapsed().as_nanos() as u64
+    };
+    match archive_before_recovery(storage, manifest, journal, end, &mut *target, pause) {
+        Ok(None) => Ok(()),
+        Ok(Some(segment)) => {
+            tracing::info!(journal, segment = segment.name, "archived before recovery overwrites it");
+            Ok(())
         }
+        Err(ArchiveError::Storage(error)) => Err(error.into()),
+        Err(ArchiveError::Target(segment, error)) => Err(OpenError::Archive(format!(
+            "segment {} of journal {journal} would be overwritten and cannot be archived: {error}; mend the archive, or set persistence.archive_required = false and lose that segment",
+            segment.number
+        ))),
     }
-    Ok(())
 }
 
 /// An archiver with what is told of it.

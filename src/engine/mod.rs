@@ -4,7 +4,7 @@
 //! threads and comes back; what decides anything is in step functions ([`Worker::turn`], the journal's flusher and
 //! stager), so that a test can drive whole engines in one thread without this module's shells.
 
-mod archive;
+pub(crate) mod archive;
 mod at_risk;
 mod clock;
 mod connection;

@@ -73,7 +73,7 @@ pub enum RestoreFault {
 impl Standings {
     /// What segments and rings say. Nothing is changed; the directory is locked meanwhile.
     pub fn read(data_dir: &Path, ring_dir: Option<&Path>) -> Result<Self, OpenError> {
-        let manifest = read_manifest(&FileStorage::open(data_dir, Geometry::default()))?;
+        let manifest = read_manifest(data_dir)?;
         let _lock = DirectoryLock::take(data_dir)?;
         let ring_dir = ring_dir.map_or_else(|| PathBuf::from(&manifest.ring_dir), Path::to_owned);
         let storage = FileStorage::open(data_dir, manifest.geometry);
@@ -119,9 +119,10 @@ pub(super) fn ring_of(ring_dir: &Path, manifest: &Manifest, journal: u16) -> Res
 
 /// Holds a directory by the operator's word.
 pub fn hold(data_dir: &Path) -> Result<(), OpenError> {
+    read_manifest(data_dir)?;
     let _lock = DirectoryLock::take(data_dir)?;
     let storage = FileStorage::open(data_dir, Geometry::default());
-    let mut manifest = read_manifest(&storage)?;
+    let mut manifest = read_manifest(data_dir)?;
     Ok(held::hold(&storage, &mut manifest, BY_OPERATOR.to_owned())?)
 }
 
@@ -129,7 +130,7 @@ const BY_OPERATOR: &str = "the operator has said that it is restored";
 
 /// Carries out what is said of sessions, by journal and number. Where `is_restored`, a directory that is not held becomes so first, and
 /// is freed by the last decision. `now_ns` is the UTC time. `snapshot` makes an application's state of what was recovered, for the
-/// segment's head that may be due.
+/// segment's head that may be due. `archive` is called before a journal is written up to a position, which may overwrite its oldest segment.
 ///
 /// # Panics
 /// When a decision names a session that the directory does not have.
@@ -139,16 +140,18 @@ pub fn decide(
     is_restored: bool,
     now_ns: u64,
     mut snapshot: impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
+    archive: impl Fn(&FileStorage, &Manifest, u16, u64) -> Result<(), OpenError>,
 ) -> Result<(), RestoreFault> {
     let data_dir = &settings.data_dir;
+    read_manifest(data_dir)?;
     let _lock = DirectoryLock::take(data_dir)?;
     let chosen = flush_note::settle(data_dir, settings.flush_method);
     // The directory's own, whatever the configuration asks for by now. A start that gave it more segments may have died on the way.
-    let own = || Ok::<_, RestoreFault>(read_manifest(&FileStorage::open(data_dir, settings.geometry))?.geometry);
+    let own = || Ok::<_, RestoreFault>(read_manifest(data_dir)?.geometry);
     grow(data_dir, &settings.ring_dir, own()?, chosen.method, &mut || Ok(()))?;
     let settings = &Settings { geometry: own()?, ..settings.clone() };
     let storage = FileStorage::open(data_dir, settings.geometry);
-    let mut manifest = read_manifest(&storage)?;
+    let mut manifest = read_manifest(data_dir)?;
     if !is_restored {
         held::refuse(&storage, &mut manifest, data_dir, &settings.ring_dir)?;
     } else if manifest.last_use.held.is_empty() {
@@ -156,10 +159,20 @@ pub fn decide(
     }
     // Once a hold: what is said of the other sessions later goes on in the timeline that the first word began.
     let begins = (is_restored && manifest.last_use.decided.is_empty()).then(Uuid::new_v4);
-    let opened = open_files(&storage, manifest, settings, Some(&chosen), begins, |_, _, _| Ok(()))?;
+    let before = |storage: &FileStorage, manifest: &Manifest, rings: &[RingMemory]| {
+        (0..).zip(rings).try_for_each(|(journal, ring)| archive(storage, manifest, journal, ring.marks().appended))
+    };
+    let opened = open_files(&storage, manifest, settings, Some(&chosen), begins, before)?;
+    let manifest = read_manifest(data_dir)?;
     let mut undecided = Vec::new();
     for mut journal in opened.journals {
         let said: Vec<Said> = said.iter().filter(|said| said.journal == journal.number).copied().collect();
+        let number = journal.number;
+        let mut snapshot = |recovered: &Recovered<FileStorage>| {
+            // The head goes where the oldest segment is.
+            archive(&storage, &manifest, number, u64::MAX)?;
+            snapshot(recovered).map_err(RestoreFault::Snapshot)
+        };
         state(&mut journal, &said, now_ns, &mut snapshot)?;
         let sessions = journal.recovered.sessions.iter().filter(|session| !session.is_forgotten());
         let rest =
@@ -168,7 +181,7 @@ pub fn decide(
     }
     if is_restored {
         // Only now: until here a crash leaves the directory held, and what was said can be said again.
-        let mut manifest = read_manifest(&storage)?;
+        let mut manifest = manifest;
         let decided = manifest.last_use.decided.iter().cloned();
         let decided: Vec<String> = decided.chain(said.iter().map(|said| key(said.journal, said.number))).collect();
         let is_free = undecided.iter().all(|session| decided.contains(session));
@@ -184,7 +197,7 @@ fn state(
     journal: &mut Journal<FileStorage>,
     said: &[Said],
     now_ns: u64,
-    snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
+    snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, RestoreFault>,
 ) -> Result<(), RestoreFault> {
     const BYTES_MAX: u64 = record_bytes(super::NUMBERS_BYTES);
     state_proven(journal, now_ns, snapshot)?;
@@ -224,7 +237,7 @@ fn state(
 fn state_proven(
     journal: &mut Journal<FileStorage>,
     now_ns: u64,
-    snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
+    snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, RestoreFault>,
 ) -> Result<(), RestoreFault> {
     for (number, is_new) in std::mem::take(&mut journal.recovered.unstated) {
         let found = journal.recovered.sessions.iter().find(|session| session.number == number);
@@ -247,14 +260,14 @@ fn state_proven(
 fn make_room(
     journal: &mut Journal<FileStorage>,
     bytes_max: u64,
-    snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, String>,
+    snapshot: &mut impl FnMut(&Recovered<FileStorage>) -> Result<Vec<u8>, RestoreFault>,
 ) -> Result<(), RestoreFault> {
     loop {
         match journal.writer.begin(bytes_max as u32) {
             Room::Ready => return Ok(()),
             Room::Full => journal.flusher.drain(0)?,
             Room::RollDue => {
-                let state = snapshot(&journal.recovered).map_err(RestoreFault::Snapshot)?;
+                let state = snapshot(&journal.recovered)?;
                 let sessions = journal.recovered.sessions.iter().map(RecoveredSession::state);
                 let rolled = journal.writer.roll(sessions, &state);
                 rolled.map_err(|error| RestoreFault::Snapshot(error.to_string()))?;
@@ -264,10 +277,19 @@ fn make_room(
     }
 }
 
-fn read_manifest(storage: &FileStorage) -> Result<Manifest, OpenError> {
-    match Manifest::read(storage)? {
+/// Before the lock is taken too, which would make a file in a directory that is none of ours.
+fn read_manifest(data_dir: &Path) -> Result<Manifest, OpenError> {
+    let remedy = "name the directory that engine.data_dir names, with --data-dir or in the file of --config";
+    if !data_dir.is_dir() {
+        let found = if data_dir.exists() { "is no directory" } else { "does not exist" };
+        return Err(OpenError::Directory(format!("data_dir {data_dir:?} {found}: {remedy}")));
+    }
+    match Manifest::read(&FileStorage::open(data_dir, Geometry::default()))? {
         Some(manifest) => Ok(manifest?),
-        None => Err(ManifestError::Missing.into()),
+        None if data_dir.join("journal-0").is_dir() => Err(ManifestError::Missing.into()),
+        None => {
+            Err(OpenError::Directory(format!("data_dir {data_dir:?} holds no data directory of fixring: {remedy}")))
+        }
     }
 }
 

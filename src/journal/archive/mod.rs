@@ -233,7 +233,7 @@ impl<S: Storage> Archiver<S> {
 }
 
 /// The segment that recovery overwrites when it carries a ring to the segments.
-pub(super) fn overwritten_by_recovery<S: Storage>(
+pub(crate) fn overwritten_by_recovery<S: Storage>(
     storage: &S,
     manifest: &Manifest,
     journal: u16,
