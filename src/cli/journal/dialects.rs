@@ -68,7 +68,7 @@ impl Dialect {
     /// The session's own dictionary of the version, or the standard's.
     pub fn dictionary(&self, version: Version) -> &Dictionary {
         let own = self.dictionaries.iter().find(|dictionary| dictionary.version() == version);
-        own.map_or_else(|| built_in(version), |own| own)
+        own.map_or_else(|| built_in(version), |own| &**own)
     }
 
     /// What a message of FIXT.1.1 is of whose ApplVerID(1128) is not known.
