@@ -88,7 +88,8 @@ pub(super) fn order(options: &OrderOptions) -> Exit {
         (tags::PRICE, options.price.clone()),
     ];
     let (conversation, result) = send_order(&target, &fields);
-    conversation.iter().for_each(|line| print_line!("{}", line.trim_start()));
+    // There is one connection, which has no need of its letter.
+    conversation.iter().for_each(|line| print_line!("{}", line.replacen("  A ", "  ", 1).trim_start()));
     match result {
         Ok(()) => Exit::Ok,
         Err(what) => {

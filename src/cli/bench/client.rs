@@ -15,7 +15,7 @@ pub(super) use fleet::{Answered, Fleet, OpenLoop, Window};
 
 const BUFFER_BYTES: usize = 256 * 1024;
 /// A server that says nothing for so long has failed.
-const SILENCE_MAX: Duration = Duration::from_secs(5);
+const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// How often a spinning wait looks at the clock for [`SILENCE_MAX`].
 const SPINS_PER_LOOK: u32 = 65_536;
 /// Every ClOrdID(11) has so many digits, so that all orders are of one length.

@@ -69,7 +69,7 @@ const SMALL_RESEND_MESSAGES: u32 = 1_000;
 const READ_BYTES_PER_TRIP: usize = 32 * 1024;
 /// How long A has been reading slowly when C asks: its connection is full by then.
 const SLOW_LEAD: Duration = Duration::from_millis(500);
-const SLOW_TIMEOUT: Duration = Duration::from_secs(10);
+const SLOW_TIMEOUT: Duration = Duration::from_secs(60);
 /// A server that says nothing for so long has failed.
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 const MEMORY_INTERVAL: Duration = Duration::from_millis(10);

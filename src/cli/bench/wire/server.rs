@@ -24,7 +24,7 @@ const HEART_BT_INT_S_OTHERS: u64 = 60;
 /// Of our own engine: 16 MiB each.
 const SEGMENTS: u64 = 4;
 /// An engine that has not seen the end of the connection before refuses the next Logon until it has.
-const LOGON_TIMEOUT: Duration = Duration::from_secs(5);
+const LOGON_TIMEOUT: Duration = Duration::from_secs(60);
 const LOGON_RETRY_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Another engine: what it is called, and the command that serves one FIX.4.4 session on `{port}` with its files in `{directory}`.
