@@ -27,7 +27,12 @@ pub(super) fn fault_in(worker: usize) {
     let began = Instant::now();
     touch_stack();
     match faulted_in() {
-        Ok(Prefaulted { memory_bytes, program_bytes, left_out }) => {
+        Ok(Prefaulted { is_too_much: true, .. }) => tracing::warn!(
+            worker,
+            "memory is not faulted in, since the limit of its cgroup (memory.max) would not hold it: a message that first touches a page waits for \
+             it. Raise the limit, or set engine.lock_memory = false"
+        ),
+        Ok(Prefaulted { memory_bytes, program_bytes, left_out, .. }) => {
             tracing::debug!(
                 worker,
                 memory_bytes,

@@ -8,6 +8,7 @@
 pub mod allocations;
 pub mod arrival;
 pub mod bus_error;
+pub mod cgroup;
 pub mod cores;
 pub mod file;
 pub mod mapped_file;

@@ -7,6 +7,8 @@ use std::fs;
 use std::hint::black_box;
 use std::io;
 
+use super::cgroup::memory_limit;
+
 /// Of a larger mapping nothing is faulted in: it may be a reservation that is never used up.
 const MAPPING_BYTES_MAX: usize = 256 << 20;
 /// What is faulted in at once: between two pieces, who wants to map memory gets his turn.
@@ -21,6 +23,8 @@ pub struct Prefaulted {
     pub memory_bytes: u64,
     /// Program and libraries.
     pub program_bytes: u64,
+    /// The cgroup's limit does not hold all of it, so that nothing was faulted in.
+    pub is_too_much: bool,
     /// Mappings that the kernel refused to fault in, or that were too large.
     pub left_out: u32,
 }
@@ -31,8 +35,17 @@ pub struct Prefaulted {
 /// What is shared, such as a ring or a mapped segment, is left to its owner.
 pub fn faulted_in() -> io::Result<Prefaulted> {
     let mut done = Prefaulted::default();
-    for line in fs::read_to_string("/proc/self/maps")?.lines() {
-        let Some(mapping) = Mapping::of(line) else { continue };
+    let maps = fs::read_to_string("/proc/self/maps")?;
+    let mappings: Vec<Mapping> = maps.lines().filter_map(Mapping::of).collect();
+    // Beyond the limit the kernel ends the process, which runs well on what it comes to touch.
+    if let Some(limit) = memory_limit() {
+        let private = mappings.iter().filter(|mapping| mapping.bytes() <= MAPPING_BYTES_MAX);
+        let bytes = private.fold(0u64, |sum, mapping| sum.saturating_add(mapping.bytes() as u64));
+        if bytes.saturating_add(shared_bytes(&maps)) > limit.bytes {
+            return Ok(Prefaulted { is_too_much: true, ..done });
+        }
+    }
+    for mapping in mappings {
         let (advice, bytes) = match mapping.kind {
             Kind::Memory => (libc::MADV_POPULATE_WRITE, &mut done.memory_bytes),
             Kind::Program => (libc::MADV_POPULATE_READ, &mut done.program_bytes),
@@ -44,6 +57,17 @@ pub fn faulted_in() -> io::Result<Prefaulted> {
         }
     }
     Ok(done)
+}
+
+/// What is mapped of files and shared memory for writing: the rings, whose memory counts too.
+fn shared_bytes(maps: &str) -> u64 {
+    let bytes = |line: &str| {
+        let mut parts = line.split_ascii_whitespace();
+        let (start, end) = parts.next()?.split_once('-')?;
+        let address = |text: &str| u64::from_str_radix(text, 16).ok();
+        (parts.next()? == "rw-s").then_some(address(end)?.saturating_sub(address(start)?))
+    };
+    maps.lines().filter_map(bytes).sum()
 }
 
 /// Touches the calling thread's stack, deeper than its calls will go.
