@@ -175,6 +175,7 @@ fn every_default_can_be_changed() {
         ("template_sessions_max = 1024", "template_sessions_max = 0"),
         ("logon_timeout = \"10s\"", "logon_timeout = \"20s\""),
         ("logout_timeout = \"5s\"", "logout_timeout = \"500ms\""),
+        ("stop_timeout = \"15s\"", "stop_timeout = \"1s\""),
         ("probe_timeout = \"2s\"", "probe_timeout = \"1s\""),
         ("lock_timeout = \"60s\"", "lock_timeout = \"10s\""),
         ("lock_memory = \"auto\"", "lock_memory = true"),

@@ -12,9 +12,10 @@ use std::net::TcpStream;
 use std::os::unix::fs::{FileExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use engine::{Place, Running, SMALL, free_port};
+use engine::{Place, Running, SMALL, Setup, free_port};
 use wire::{DEADLINE, Party, Read1, Wire};
 
 const CONFIGURATION: i32 = 2;
@@ -452,6 +453,176 @@ fn until_started(engine: &mut Running) -> Result<(), (Option<i32>, String)> {
         assert!(Instant::now() < deadline, "{log}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+// ---- files that are taken away
+
+/// Found in review: an engine whose segments had been removed served on, ready, and the next start had nothing.
+#[test]
+fn segments_and_rings_that_are_taken_away_under_an_engine_are_said_and_it_is_not_ready() {
+    let place = Place::new(&SMALL);
+    let control = free_port();
+    configure(&place, "\"off\"", &format!("\"127.0.0.1:{control}\""));
+    let mut engine = place.start_ready();
+    let until_ready_says = |what: &str| {
+        let deadline = Instant::now() + DEADLINE;
+        while !get(control, "/readyz").contains(what) {
+            assert!(Instant::now() < deadline, "{what}: {}", get(control, "/readyz"));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    };
+    until_ready_says("200 OK");
+    for path in [segment(&place, 2), ring_of(&place), place.data_dir().join("lock"), place.data_dir().join("journal-0")]
+    {
+        let elsewhere = place.path().join("elsewhere");
+        fs::rename(&path, &elsewhere).unwrap();
+        until_ready_says("503");
+        until_ready_says("was removed or moved away under the running engine");
+        engine.until_logged("was removed or moved away under the running engine");
+        assert!(!get(control, "/metrics").contains("fixring_files_missing 0"));
+        fs::rename(&elsewhere, &path).unwrap();
+        until_ready_says("200 OK");
+        engine.until_logged("in their places again");
+    }
+    fs::copy(segment(&place, 1), place.path().join("copy")).unwrap();
+    fs::rename(place.path().join("copy"), segment(&place, 1)).unwrap();
+    until_ready_says("was replaced by another file");
+    assert!(get(control, "/livez").contains("200 OK"));
+    let mut client = log_on(&place, "DESK", "");
+    assert_eq!(echo_of(&mut client, "DESK", 2), "again", "whoever is connected goes on");
+    drop(client);
+    engine.terminate();
+    assert_eq!(engine.until_ended().0.code(), Some(0));
+}
+
+// ---- a volume that does not answer
+
+/// A library that holds up each fdatasync(2) of the engine while a file exists.
+fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/operator/hang.c");
+        let library = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("hang-{}.so", std::process::id()));
+        let mut compile = Command::new(std::env::var("CC").unwrap_or_else(|_| "cc".into()));
+        let output = compile.args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(&source).arg("-ldl").output();
+        let output = output.expect("a C compiler, which links Rust programs too");
+        assert!(output.status.success(), "{}", said(&output));
+        library
+    })
+}
+
+fn start_that_may_hang(place: &Place) -> (Running, PathBuf) {
+    let hangs = place.path().join("hangs");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_fixring"));
+    command.args(["run", "--config"]).arg(place.config());
+    command.env("LD_PRELOAD", library()).env("FIXRING_HANGS", &hangs);
+    (Running::of(command), hangs)
+}
+
+/// Found in review: with a volume that hung, SIGTERM was waited for for ever.
+#[test]
+fn a_stop_over_a_volume_that_hangs_ends_with_status_4_and_loses_nothing() {
+    for mode in ["buffered", "sync"] {
+        let place = Place::new(&Setup { mode, ..SMALL });
+        configure(&place, "wait =", "logout_timeout = \"200ms\"\nstop_timeout = \"300ms\"\nwait =");
+        let (mut engine, hangs) = start_that_may_hang(&place);
+        engine.until_ready();
+        let mut client = log_on(&place, "DESK", "");
+        assert_eq!(echo_of(&mut client, "DESK", 2), "again");
+        fs::write(&hangs, "").unwrap();
+        // In `sync` it is not answered.
+        assert!(client.send(&party("DESK").message("1", 3, "", "112=last|")));
+        engine.terminate();
+        let (status, log) = engine.until_ended();
+        assert_eq!(status.code(), Some(STORAGE), "{mode}: {log}");
+        for what in ["nothing has moved on the volume", "engine.stop_timeout", "cannot sync journal 0"] {
+            assert!(log.contains(what), "{mode}: {log}");
+        }
+        fs::remove_file(&hangs).unwrap();
+        drop(client);
+        // What was answered is there, and the number that the counterparty sends next is the one that is expected.
+        let _engine = place.start_ready();
+        let mut wire = Wire::connect(place.port).expect("a ready engine listens");
+        assert!(wire.send(&party("DESK").message("A", 4, "", "98=0|108=30|")));
+        let answer = until(&mut wire, "A");
+        assert!(answer.number(34) > 3 || mode == "sync", "{mode}: {answer:?}");
+    }
+}
+
+#[test]
+fn a_start_over_a_volume_that_hangs_or_a_directory_in_use_ends_at_sigterm() {
+    let place = Place::new(&SMALL);
+    let (mut engine, hangs) = start_that_may_hang(&place);
+    engine.until_ready();
+    engine.kill();
+    fs::write(&hangs, "").unwrap();
+    let (mut engine, _) = start_that_may_hang(&place);
+    let lock = place.data_dir().join("lock");
+    let deadline = Instant::now() + DEADLINE;
+    while fs::read_to_string(&lock).unwrap_or_default().trim() != engine.pid().to_string() {
+        assert!(Instant::now() < deadline, "it does not come as far as the lock: {}", engine.log_text());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    engine.terminate();
+    let (status, log) = engine.until_ended();
+    assert!(status.code() == Some(0) && log.contains("stopped while starting"), "{status:?}: {log}");
+    fs::remove_file(&hangs).unwrap();
+    place.start_ready();
+}
+
+// ---- cores and memory
+
+/// Found in review: on its only core a worker that spun left nothing to its flusher.
+#[test]
+fn a_worker_that_would_spin_on_its_flusher_s_only_core_parks_and_says_so() {
+    let place = Place::new(&Setup { mode: "sync", ..SMALL });
+    configure(&place, "wait = \"park\"", "wait = \"spin\"");
+    let own = core_affinity::get_core_ids().expect("the cores of this machine")[0].id.to_string();
+    let fifo = ["chrt", "-f", "1"];
+    let permitted = Command::new("chrt").args(["-f", "1", "true"]).status().is_ok_and(|status| status.success());
+    if !permitted {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: SCHED_FIFO is not permitted here");
+    }
+    for policy in [&[][..], &fifo[..if permitted { 3 } else { 0 }]] {
+        let mut command = Command::new("taskset");
+        command.args(["-c", &own]).args(policy).arg(env!("CARGO_BIN_EXE_fixring")).args(["run", "--config"]);
+        command.arg(place.config());
+        let mut engine = Running::of(command);
+        engine.until_ready();
+        engine.until_logged("leaves none to their flushers");
+        assert_eq!(engine.log_text().matches("leaves none to their flushers").count(), 1);
+        let mut client = Wire::connect(place.port).expect("a ready engine listens");
+        assert!(client.send(&party("DESK").message("A", 1, "", "98=0|108=30|141=Y|")));
+        until(&mut client, "A");
+        drop(client);
+        engine.terminate();
+        assert_eq!(engine.until_ended().0.code(), Some(0));
+    }
+    let config = place.config();
+    let mut check = Command::new("taskset");
+    check.args(["-c", &own, env!("CARGO_BIN_EXE_fixring"), "check", "--config"]).arg(config);
+    assert!(said(&check.output().unwrap()).contains("leaves none to their flushers"));
+}
+
+/// Found in review: under a limit of memory the kernel ended the start without a word.
+#[test]
+fn a_start_that_does_not_fit_its_memory_says_how_much_it_needs_and_which_keys_change_it() {
+    let place = Place::new(&SMALL);
+    configure(&place, "\"256KiB\"", "\"64MiB\"");
+    configure(&place, "\"1MiB\"", "\"64MiB\"");
+    let run = |limit: &str| {
+        let mut command = Command::new("prlimit");
+        command.args([limit, env!("CARGO_BIN_EXE_fixring"), "run", "--config"]).arg(place.config());
+        Running::of(command)
+    };
+    for limit in ["--as=134217728", "--data=33554432"] {
+        let (status, log) = run(limit).until_ended();
+        assert_eq!(status.code(), Some(STORAGE), "{limit}: {log}");
+        for what in ["of memory are needed at least", "persistence.ring_bytes", "RLIMIT_"] {
+            assert!(log.contains(what), "{limit}: {log}");
+        }
+    }
+    assert!(!place.data_dir().exists(), "nothing was touched");
 }
 
 // ---- what the tests stand on

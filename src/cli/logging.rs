@@ -106,9 +106,14 @@ pub(super) fn last_words(text: &str) {
 
 impl Drop for LogsEnd {
     fn drop(&mut self) {
-        if let Some(outlet) = OUTLET.get() {
-            outlet.finish(FINISH_MAX);
-        }
+        finish();
+    }
+}
+
+/// Waits a little until what was logged is written.
+pub(super) fn finish() {
+    if let Some(outlet) = OUTLET.get() {
+        outlet.finish(FINISH_MAX);
     }
 }
 

@@ -1,8 +1,8 @@
 //! `fixring run`: the engine in the foreground, until a signal ends it.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
@@ -65,11 +65,16 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
         );
     }
     raise_open_files(&config);
+    let starting = EndsWhileStarting::watch(&stop);
     let engine = loop {
         match Engine::start(&config, |environment| BuiltIn::new(config.engine.application, environment)) {
             Ok(engine) => break engine,
             Err(error @ StartError::Journal(OpenError::Held { .. })) => {
-                if let Some(exit) = wait_until_freed(&config, &error, &stop, &ignored) {
+                // The wait looks at signals itself.
+                starting.pause();
+                let exit = wait_until_freed(&config, &error, &stop, &ignored);
+                starting.go_on();
+                if let Some(exit) = exit {
                     return exit;
                 }
             }
@@ -79,6 +84,7 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             }
         }
     };
+    drop(starting);
     // Where it is required, the start has done it.
     if config.engine.lock_memory == LockMemory::Auto {
         match lock_all() {
@@ -109,9 +115,58 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
             tracing::error!("{error}");
             match error {
                 EngineError::Storage(_) => Exit::Storage,
-                EngineError::Panicked { .. } => Exit::Internal,
+                EngineError::Panicked { .. } | EngineError::Stuck { .. } => Exit::Internal,
             }
         }
+    }
+}
+
+/// A start may wait for another process, or for a volume that does not answer, and looks at no signal meanwhile. Nothing has left that it would
+/// have to take back: it may end anywhere, as by a kill, and the next start does what it would have done.
+struct EndsWhileStarting {
+    starts: Arc<Mutex<bool>>,
+}
+
+impl EndsWhileStarting {
+    fn watch(stop: &Arc<AtomicBool>) -> Self {
+        let starts = Arc::new(Mutex::new(true));
+        let (stop, watched) = (Arc::clone(stop), Arc::clone(&starts));
+        let watch = move || {
+            loop {
+                std::thread::sleep(WATCH_INTERVAL);
+                // Held over the end, so that no engine begins to run in it.
+                let starts = watched.lock().unwrap_or_else(PoisonError::into_inner);
+                if *starts && stop.load(Ordering::Relaxed) {
+                    tracing::info!("stopped while starting: the next start does what this one would have done");
+                    logging::finish();
+                    std::process::exit(Exit::Ok as i32);
+                }
+                if Arc::strong_count(&watched) == 1 {
+                    return;
+                }
+            }
+        };
+        // Where a thread cannot be had, a signal is looked at after the start.
+        let _ = std::thread::Builder::new().name("fixring-start".into()).spawn(watch);
+        Self { starts }
+    }
+
+    fn set(&self, starts: bool) {
+        *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = starts;
+    }
+
+    fn pause(&self) {
+        self.set(false);
+    }
+
+    fn go_on(&self) {
+        self.set(true);
+    }
+}
+
+impl Drop for EndsWhileStarting {
+    fn drop(&mut self) {
+        self.pause();
     }
 }
 
@@ -215,6 +270,7 @@ pub(super) fn exit_of(error: &StartError) -> Exit {
         StartError::Storage(_)
         | StartError::Thread(_)
         | StartError::Poll(_)
+        | StartError::TooLittleMemory { .. }
         | StartError::Control { error: ControlError::Start(_), .. } => Exit::Storage,
     }
 }

@@ -23,6 +23,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "template_sessions_max",
             "logon_timeout",
             "logout_timeout",
+            "stop_timeout",
             "probe_timeout",
             "lock_timeout",
             "lock_memory",

@@ -99,6 +99,8 @@ pub struct EngineConfig {
     pub logon_timeout: Duration,
     /// How long a Logout waits for its answer; it also bounds the graceful stop.
     pub logout_timeout: Duration,
+    /// How long a graceful stop waits beyond it while nothing moves on the volume.
+    pub stop_timeout: Duration,
     /// How long a second Logon for a live session waits for the first connection to prove that it is alive.
     pub probe_timeout: Duration,
     /// How long a start waits for a dead process to let go of the data directory.
@@ -508,6 +510,7 @@ impl Default for EngineConfig {
             template_sessions_max: 1024,
             logon_timeout: Duration::from_secs(10),
             logout_timeout: Duration::from_secs(5),
+            stop_timeout: Duration::from_secs(15),
             probe_timeout: Duration::from_secs(2),
             lock_timeout: Duration::from_secs(60),
             lock_memory: LockMemory::Auto,

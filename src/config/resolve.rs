@@ -208,6 +208,7 @@ fn engine(reader: &mut Reader<'_>, section: &Section<'_, '_>) -> EngineConfig {
         ),
         logon_timeout: section.duration(reader, "logon_timeout", timeouts.clone(), default.logon_timeout),
         logout_timeout: section.duration(reader, "logout_timeout", timeouts.clone(), default.logout_timeout),
+        stop_timeout: section.duration(reader, "stop_timeout", timeouts.clone(), default.stop_timeout),
         probe_timeout: section.duration(reader, "probe_timeout", timeouts.clone(), default.probe_timeout),
         lock_timeout: section.duration(reader, "lock_timeout", timeouts, default.lock_timeout),
         lock_memory: match section.flag_or_auto(reader, "lock_memory") {

@@ -43,6 +43,8 @@ pub enum Phase {
 pub struct Shared {
     phase: AtomicU8,
     held_why: OnceLock<String>,
+    /// Housekeeping alone: files that are not in their places.
+    missing: Mutex<(u64, Option<String>)>,
     workers: Vec<Arc<CachePadded<WorkerCounters>>>,
     traces: Vec<Arc<CachePadded<WorkerTrace>>>,
     stalls: Vec<Arc<CachePadded<StallCounters>>>,
@@ -89,6 +91,7 @@ impl Shared {
         Arc::new(Shared {
             phase: AtomicU8::new(Phase::Starting as u8),
             held_why: OnceLock::new(),
+            missing: Mutex::default(),
             workers: (0..worker_count).map(|_| Arc::default()).collect(),
             traces: (0..worker_count).map(|_| Arc::default()).collect(),
             stalls: (0..worker_count).map(|_| Arc::default()).collect(),
@@ -242,17 +245,29 @@ impl Shared {
         Ok(())
     }
 
+    /// For the thread that looks after the files: how many are not where the next start will look for them, and what is said of it.
+    pub fn set_missing(&self, files: u64, why: Option<String>) {
+        *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = (files, why);
+    }
+
+    /// Files in use that are not where the next start will look for them.
+    pub fn missing(&self) -> u64 {
+        self.missing.lock().unwrap_or_else(PoisonError::into_inner).0
+    }
+
     /// `Err` says why no counterparty should be sent here. A slow volume is no reason: the sessions live here and nowhere else, those in `buffered`
     /// work on, those in `sync` wait, and taking the endpoint away would only cut them off.
-    pub fn readiness(&self) -> Result<(), &str> {
-        match self.phase() {
-            Phase::Starting => Err("starting"),
-            Phase::Recovering => Err("recovering the journal"),
-            Phase::Ready => Ok(()),
-            Phase::Stopping => Err("stopping"),
-            Phase::Waiting => Err("waiting for another process to let go of the data directory (engine.lock_timeout)"),
-            Phase::Held => Err(self.held_why.get().map_or("held", |why| why)),
-        }
+    pub fn readiness(&self) -> Result<(), String> {
+        let missing = self.missing.lock().unwrap_or_else(PoisonError::into_inner).1.clone();
+        let why = match self.phase() {
+            Phase::Ready => return missing.map_or(Ok(()), Err),
+            Phase::Starting => "starting",
+            Phase::Recovering => "recovering the journal",
+            Phase::Stopping => "stopping",
+            Phase::Waiting => "waiting for another process to let go of the data directory (engine.lock_timeout)",
+            Phase::Held => self.held_why.get().map_or("held", |why| why),
+        };
+        Err(why.to_owned())
     }
 }
 
@@ -292,17 +307,17 @@ mod tests {
     #[test]
     fn readiness_follows_the_phase_and_says_why_not() {
         let shared = Shared::new(1, 1);
-        assert_eq!(shared.readiness(), Err("starting"));
+        assert_eq!(shared.readiness(), Err("starting".to_owned()));
         shared.set_phase(Phase::Recovering);
-        assert_eq!(shared.readiness(), Err("recovering the journal"));
+        assert_eq!(shared.readiness(), Err("recovering the journal".to_owned()));
         shared.set_phase(Phase::Waiting);
         assert!(shared.readiness().is_err_and(|why| why.contains("waiting for another process")));
         shared.set_phase(Phase::Ready);
         assert_eq!(shared.readiness(), Ok(()));
         shared.set_phase(Phase::Stopping);
-        assert_eq!(shared.readiness(), Err("stopping"));
+        assert_eq!(shared.readiness(), Err("stopping".to_owned()));
         shared.hold("held: the volume has lost something".to_owned());
-        assert_eq!(shared.readiness(), Err("held: the volume has lost something"));
+        assert_eq!(shared.readiness(), Err("held: the volume has lost something".to_owned()));
         assert_eq!(shared.liveness(Instant::now() + WORKER_SILENCE_MAX * 9), Ok(()));
     }
 }

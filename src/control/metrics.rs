@@ -87,6 +87,15 @@ impl Collector for EngineCollector {
             MetricType::Gauge,
         )?)?;
 
+        let missing_help = "Files in use that were removed or replaced under the engine: the next start does not find what is written there";
+        let missing = i64::try_from(shared.missing()).unwrap_or(i64::MAX);
+        ConstGauge::new(missing).encode(encoder.encode_descriptor(
+            "files_missing",
+            missing_help,
+            None,
+            MetricType::Gauge,
+        )?)?;
+
         let lost_help = "Log lines that were dropped because the reader of standard error was gone, full or too slow";
         let lost = LOG_LINES_LOST.load(Ordering::Relaxed);
         ConstCounter::new(lost).encode(encoder.encode_descriptor(

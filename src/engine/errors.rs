@@ -65,6 +65,10 @@ pub enum StartError {
     },
     Storage(StorageError),
     Thread(io::Error),
+    /// A limit of memory does not hold what the start would touch.
+    TooLittleMemory {
+        what: String,
+    },
     /// A worker's epoll cannot be had.
     Poll(io::Error),
 }
@@ -76,6 +80,8 @@ pub enum EngineError {
     Storage(String),
     /// A thread panicked: a bug.
     Panicked { thread: String },
+    /// A thread did not come back within a stop's time, though the volume has everything: an application that does not return.
+    Stuck { thread: String },
 }
 
 impl fmt::Display for StartError {
@@ -124,6 +130,7 @@ impl fmt::Display for StartError {
                 f,
                 "cannot start a thread: {error}; raise the limit of processes (ulimit -u, pids.max of its cgroup)"
             ),
+            Self::TooLittleMemory { what } => f.write_str(what),
             Self::Poll(error) => write!(f, "cannot wait for sockets (epoll): {error}; {OPEN_FILES}"),
         }
     }
@@ -143,6 +150,10 @@ impl fmt::Display for EngineError {
             Self::Panicked { thread } => {
                 write!(f, "thread {thread} panicked: this is a bug in fixring or its application")
             }
+            Self::Stuck { thread } => write!(
+                f,
+                "thread {thread} did not come back within engine.stop_timeout, as of an application that does not return: this is a bug in fixring or its application. What was acknowledged is stored"
+            ),
         }
     }
 }

@@ -6,6 +6,7 @@
 
 pub(crate) mod archive;
 mod at_risk;
+mod budget;
 mod clock;
 mod connection;
 mod directory;
@@ -24,6 +25,9 @@ mod link;
 mod log;
 mod memory;
 mod notice_fields;
+mod patience;
+mod placement;
+mod presence;
 mod recovered;
 mod resend;
 mod retention;
@@ -36,6 +40,7 @@ mod timers;
 mod validators;
 mod worker;
 
+pub(crate) use budget::shortage;
 pub use clock::{Clock, SystemClock};
 pub(crate) use directory::data_fields_of;
 pub use directory::{Directory, SessionSpec, data_fields_of_all};
@@ -48,6 +53,7 @@ pub use ledger::{Handle, Sessions};
 #[cfg(test)]
 pub(crate) use log::EventLog;
 pub use log::event_time;
+pub(crate) use placement::why_to_park;
 pub use start::{Engine, Environment, restore};
 pub(crate) use start::{check_found, flush_choice, journal_settings};
 pub use worker::{Adopted, HandOver, Limits, Mailbox, Worker};

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use rtrb::RingBuffer;
 
 use super::archive::{Archiving, RecycleWatch, archive_first, run_archivers, target};
+use super::budget;
 use super::clock::{Clock, SystemClock};
 use super::directory::{Directory, mode_of, parse_of_any};
 use super::errors::{EngineError, StartError};
@@ -18,12 +19,15 @@ use super::event::{SessionKey, events};
 use super::fence::Fence;
 use super::flushing::{monotonic_ns, never_sleeps, run_flusher};
 use super::log::EventLog;
+use super::patience::{END_MAX, Patience, behind};
+use super::placement::Cores;
+use super::presence::Presence;
 use super::stall_watch::StallWatch;
 use super::storage_watch::StorageWatch;
 use super::threads::{FatalOnPanic, Signals, run_resolver, run_stagers, run_worker, share_a_core, spawn};
 use super::worker::{Adopted, Limits, Mailbox, Worker};
 use crate::application::{Application, Direction, RestoreError, SessionNumber};
-use crate::config::{Config, LockMemory, Placement};
+use crate::config::{Config, LockMemory};
 use crate::control::{ControlServer, Phase, Shared};
 use crate::fix::{DataFields, FieldIndex};
 use crate::journal::{
@@ -75,6 +79,8 @@ pub struct Engine {
     housekeeping_cores: Vec<usize>,
     lock: Option<journal::DirectoryLock>,
     ends: Ends,
+    /// How long a stop waits while nothing moves: the Logouts' time, and the volume's.
+    stop_patience: Duration,
 }
 
 /// What an orderly stop writes down.
@@ -95,10 +101,14 @@ impl Engine {
         let allowed =
             Allowed { network: config.persistence.allow_network_filesystem, memory: config.persistence.allow_tmpfs };
         let filesystem_warning = Filesystem::check(&config.engine.data_dir, allowed).map_err(StartError::Journal)?;
-        let placement = Placement::of(config)?;
+        let placement = Cores::of(config)?;
         let worker_count = placement.workers.len();
         let journals = journals_of(config, worker_count as u16);
         let shared = Shared::new(worker_count, usize::from(journals));
+        budget::check(config, journals)?;
+        if let Some(why) = &placement.parks {
+            tracing::warn!("{why}");
+        }
         let acceptors = listen(config)?;
         let control = match config.control.listen {
             Some(address) => {
@@ -162,6 +172,11 @@ impl Engine {
         let mut watch = StorageWatch::new(config.persistence.storage_latency_alarm);
         let mut log = EventLog::default();
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
+        // What the directory has, which a raised number of segments may not be yet.
+        let settings = match opened.journals.first() {
+            Some(journal) => journal::Settings { geometry: journal.writer.geometry(), ..settings },
+            None => settings,
+        };
         for journal in opened.journals {
             tracing::info!(journal = journal.number, "{}", journal.recovered.report);
             if journal.recovered.report.healed_bytes > 0 {
@@ -230,9 +245,10 @@ impl Engine {
             housekeeping_cores: placement.housekeeping.clone(),
             lock: opened.lock,
             ends: Ends { data_dir: config.engine.data_dir.clone(), incarnation: opened.incarnation, marks },
+            stop_patience: config.engine.logout_timeout + config.engine.stop_timeout,
         };
         let slow_ns = config.persistence.storage_latency_alarm.as_nanos() as u64;
-        let never_sleeps = never_sleeps(config.engine.wait, strong, placement.housekeeping.len(), flushers.len());
+        let never_sleeps = never_sleeps(placement.wait, strong, placement.housekeeping.len(), flushers.len());
         let flusher_cores: Vec<Vec<usize>> = (0..flushers.len())
             .map(|number| placement.flusher(config, strong && !never_sleeps, worker_of_journal[number] as usize))
             .collect();
@@ -249,8 +265,10 @@ impl Engine {
             })?;
         }
         let mut fence = Fence::new(&config.engine.data_dir, opened.incarnation);
+        let files = journal::files_in_use(&settings, opened.timeline);
+        let mut presence = Presence::new(files, Arc::clone(&engine.shared), log.port());
         engine.housekeeping("fixring-stage", &placement.housekeeping, move |signals| {
-            run_stagers(&mut stagers, &mut watches, &mut fence, signals);
+            run_stagers(&mut stagers, &mut watches, &mut fence, &mut presence, signals);
         })?;
         if !archivers.is_empty() {
             engine.housekeeping("fixring-archive", &placement.housekeeping, move |signals| {
@@ -325,7 +343,7 @@ impl Engine {
             let shared = Arc::clone(&engine.shared);
             let directory = Arc::clone(&directory);
             let worker_of_journal = worker_of_journal.clone();
-            let wait = config.engine.wait;
+            let wait = placement.wait;
             let prefaults = config.engine.lock_memory != LockMemory::Never;
             let transport = KernelTcp::new(limits.connections_max).and_then(|mut transport| {
                 listeners.into_iter().try_for_each(|listener| transport.listen(listener))?;
@@ -392,39 +410,23 @@ impl Engine {
         self.signals.fatal.load(Ordering::Acquire) || self.workers.iter().any(JoinHandle::is_finished)
     }
 
-    /// Waits until the engine has stopped, gracefully or not.
+    /// Waits until the engine has stopped, gracefully or not. A stop that was asked for does not wait for ever: where nothing moves for
+    /// `logout_timeout` and `stop_timeout`, it ends with an error, and threads that do not come back are left behind.
     pub fn wait(mut self) -> Result<(), EngineError> {
-        while !self.is_over() {
+        while !self.is_over() && !self.signals.stop.load(Ordering::Acquire) {
             std::thread::sleep(WAIT_INTERVAL);
         }
         self.join()
     }
 
     fn join(&mut self) -> Result<(), EngineError> {
-        let mut result = Ok(());
-        let mut join = |thread: JoinHandle<()>, signals: &Signals| {
-            let name = thread.thread().name().unwrap_or("unnamed").to_string();
-            if thread.join().is_err() {
-                // The others must not go on as if it were there.
-                signals.stop.store(true, Ordering::Release);
-                result = Err(EngineError::Panicked { thread: name });
-            }
-        };
+        let mut ending = Ending::new(self.stop_patience, &self.ends.marks);
         // A worker that panicked leaves the others to stop gracefully.
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while self.workers.iter().any(|worker| !worker.is_finished()) && Instant::now() < deadline {
-            if self.workers.iter().any(JoinHandle::is_finished) {
-                self.signals.stop.store(true, Ordering::Release);
-            }
-            std::thread::sleep(WAIT_INTERVAL);
-        }
-        for thread in self.workers.drain(..) {
-            join(thread, &self.signals);
-        }
+        ending.until_ended(&self.workers, self, true);
+        ending.take(self.workers.drain(..));
         self.signals.workers_done.store(true, Ordering::Release);
-        for thread in self.others.drain(..) {
-            join(thread, &self.signals);
-        }
+        ending.until_ended(&self.others, self, false);
+        ending.take(self.others.drain(..));
         self.signals.archive_ends.store(true, Ordering::Release);
         let archive_deadline = Instant::now() + ARCHIVE_END_MAX;
         while self.archiver.as_ref().is_some_and(|archiver| !archiver.is_finished())
@@ -433,32 +435,30 @@ impl Engine {
             std::thread::sleep(WAIT_INTERVAL);
         }
         // A target that hangs, such as a network filesystem's, keeps nobody else.
-        if let Some(archiver) = self.archiver.take().filter(JoinHandle::is_finished) {
-            join(archiver, &self.signals);
-        }
+        ending.take_finished(self.archiver.take());
         // A name server may keep it for half a minute, which nobody needs to wait for: it holds nothing of the engine's.
-        if let Some(resolver) = self.resolver.take().filter(JoinHandle::is_finished) {
-            join(resolver, &self.signals);
-        }
+        ending.take_finished(self.resolver.take());
         self.signals.log_ends.store(true, Ordering::Release);
-        if let Some(watch) = self.watch.take() {
-            join(watch, &self.signals);
-        }
+        ending.take(self.watch.take());
         let log_deadline = Instant::now() + LOG_END_MAX;
         while self.log.as_ref().is_some_and(|log| !log.is_finished()) && Instant::now() < log_deadline {
             std::thread::sleep(WAIT_INTERVAL);
         }
         // What takes its lines may be the embedding program's, and stand still.
-        if let Some(log) = self.log.take().filter(JoinHandle::is_finished) {
-            join(log, &self.signals);
-        }
-        if result.is_ok() && self.signals.why().is_none() && self.lock.is_some() {
+        ending.take_finished(self.log.take());
+        let Ending { failed, has_left, .. } = ending;
+        if failed.is_none() && self.signals.why().is_none() && self.lock.is_some() {
             self.ends.write();
         }
-        drop(self.lock.take());
-        match self.signals.why() {
-            Some(why) => Err(EngineError::Storage(why)),
-            None => result,
+        let lock = self.lock.take();
+        if has_left {
+            // A write that hangs may still reach the volume: the directory stays locked until the kernel lets go of this process.
+            std::mem::forget(lock);
+        }
+        match (self.signals.why(), failed) {
+            (Some(why), _) => Err(EngineError::Storage(why)),
+            (None, Some(error)) => Err(error),
+            (None, None) => Ok(()),
         }
     }
 
@@ -475,6 +475,78 @@ impl Engine {
         });
         self.others.push(thread.map_err(StartError::Thread)?);
         Ok(())
+    }
+}
+
+/// How the threads of an engine come to their end.
+struct Ending {
+    patience: Patience,
+    /// When it was clear that the end is none in order.
+    fatal_since: Option<Instant>,
+    failed: Option<EngineError>,
+    /// A thread did not end in time, and is left behind.
+    has_left: bool,
+}
+
+impl Ending {
+    fn new(max: Duration, marks: &[Watermarks]) -> Self {
+        let patience = Patience::new(max, marks, Instant::now());
+        Self { patience, fatal_since: None, failed: None, has_left: false }
+    }
+
+    /// Waits until all have ended, or for as long as it makes sense. Where `one_ends_all`, the first that ends asks the others to stop.
+    fn until_ended(&mut self, threads: &[JoinHandle<()>], engine: &Engine, one_ends_all: bool) {
+        let Engine { signals, ends, .. } = engine;
+        while let Some(waits_for) = threads.iter().find(|thread| !thread.is_finished()) {
+            let now = Instant::now();
+            if one_ends_all && threads.iter().any(JoinHandle::is_finished) {
+                signals.stop.store(true, Ordering::Release);
+            }
+            if signals.fatal.load(Ordering::Acquire) {
+                if now - *self.fatal_since.get_or_insert(now) >= END_MAX {
+                    self.has_left = true;
+                    return;
+                }
+            } else if self.patience.is_over(&ends.marks, now) {
+                self.give_up(waits_for, engine);
+            }
+            std::thread::sleep(WAIT_INTERVAL);
+        }
+    }
+
+    /// Nothing has moved for long enough: the volume's fault where it lacks something, and otherwise that of the thread.
+    fn give_up(&mut self, waits_for: &JoinHandle<()>, engine: &Engine) {
+        let Engine { signals, ends, stop_patience, .. } = engine;
+        let Some((journal, bytes)) = behind(&ends.marks) else {
+            let thread = waits_for.thread().name().unwrap_or("unnamed").to_string();
+            self.failed.get_or_insert(EngineError::Stuck { thread });
+            return signals.fatal.store(true, Ordering::Release);
+        };
+        let target = format!("journal {journal} in {:?}", ends.data_dir);
+        let why = format!(
+            "nothing has moved on the volume for {} s of the stop, which waits no longer (engine.stop_timeout); the last {bytes} bytes are in the ring alone, \
+             from where the next start carries them",
+            stop_patience.as_secs()
+        );
+        signals.fail(&StorageError::new("sync", target, std::io::Error::new(std::io::ErrorKind::TimedOut, why)));
+    }
+
+    /// Of threads that have ended, whether they panicked. The others are left behind.
+    fn take(&mut self, threads: impl IntoIterator<Item = JoinHandle<()>>) {
+        for thread in threads {
+            if self.has_left && !thread.is_finished() {
+                continue;
+            }
+            let name = thread.thread().name().unwrap_or("unnamed").to_string();
+            if thread.join().is_err() {
+                self.failed = Some(EngineError::Panicked { thread: name });
+            }
+        }
+    }
+
+    /// Of a thread that nobody needs to wait for.
+    fn take_finished(&mut self, thread: Option<JoinHandle<()>>) {
+        self.take(thread.filter(JoinHandle::is_finished));
     }
 }
 
@@ -561,63 +633,6 @@ fn log_rollbacks<S: Storage>(recovered: &Recovered<S>) {
                 "no message that has left is lost; the peer's last messages may come again"
             );
         }
-    }
-}
-
-/// Where each thread runs. An empty list lets the kernel choose.
-struct Cores {
-    workers: Vec<Vec<usize>>,
-    housekeeping: Vec<usize>,
-}
-
-impl Cores {
-    /// Those of a flusher. Where sessions wait for it and it has no core to itself, its worker's too, so that whoever is busy on
-    /// housekeeping's cores does not hold it up: the worker naps meanwhile. Unless the configuration names those cores.
-    fn flusher(&self, config: &Config, is_waited_for: bool, worker: usize) -> Vec<usize> {
-        let mut cores = self.housekeeping.clone();
-        if is_waited_for && config.engine.housekeeping_cores.is_empty() && !cores.is_empty() {
-            cores.extend_from_slice(&self.workers[worker]);
-        }
-        cores
-    }
-}
-
-impl Placement {
-    /// Workers have cores of their own wherever the machine has more cores than workers; all that are left are
-    /// housekeeping's. Workers that sleep when they have nothing to do have none unless the configuration names them: they
-    /// gain nothing by it, and several engines on a machine would share their housekeeping's one core with whoever spins
-    /// there, until neither the ring was carried nor a line logged for half a minute.
-    fn of(config: &Config) -> Result<Cores, StartError> {
-        let available: Vec<usize> =
-            core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
-        let named = match &config.engine.placement {
-            Placement::Cores(cores) => cores.as_slice(),
-            Placement::Workers(_) => &[],
-        };
-        for (key, cores) in [("engine.cores", named), ("engine.housekeeping_cores", &config.engine.housekeeping_cores)]
-        {
-            if cores.iter().any(|core| !available.contains(core)) {
-                return Err(StartError::Cores { place: config.place_of(key), wanted: cores.to_vec(), available });
-            }
-        }
-        let workers = match &config.engine.placement {
-            Placement::Cores(cores) => cores.iter().map(|core| vec![*core]).collect(),
-            Placement::Workers(count)
-                if (*count as usize) < available.len() && config.engine.wait != crate::config::Wait::Park =>
-            {
-                available[available.len() - *count as usize..].iter().map(|core| vec![*core]).collect()
-            }
-            Placement::Workers(count) => vec![Vec::new(); *count as usize],
-        };
-        let taken: Vec<usize> = workers.iter().flatten().copied().collect();
-        let housekeeping = if !config.engine.housekeeping_cores.is_empty() {
-            config.engine.housekeeping_cores.clone()
-        } else if taken.is_empty() {
-            Vec::new()
-        } else {
-            available.into_iter().filter(|core| !taken.contains(core)).collect()
-        };
-        Ok(Cores { workers, housekeeping })
     }
 }
 
@@ -772,7 +787,6 @@ pub(crate) fn journal_settings(config: &Config, journals: u16) -> journal::Setti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Wait;
 
     /// Found in review: the engine went on without its flusher, and a stop then waited for ever.
     #[test]
@@ -791,6 +805,7 @@ mod tests {
             housekeeping_cores: Vec::new(),
             lock: None,
             ends: Ends { data_dir: PathBuf::new(), incarnation: 0, marks: Vec::new() },
+            stop_patience: Duration::from_secs(60),
         };
         let signals = Arc::clone(&engine.signals);
         let turns = move || {
@@ -813,34 +828,5 @@ mod tests {
         for bad in [session(0, foreign), session(0, b"garbage"), session(1, good)] {
             assert!(check_recovered(0, &[bad]).is_err());
         }
-    }
-
-    #[test]
-    fn workers_that_sleep_are_pinned_only_where_their_cores_are_named() {
-        let core = core_affinity::get_core_ids().unwrap()[0].id;
-        let mut config = Config::default();
-        config.engine.wait = Wait::Park;
-        let chosen = Placement::of(&config).ok().unwrap();
-        assert_eq!((chosen.workers, chosen.housekeeping), (vec![vec![]], vec![]));
-        config.engine.housekeeping_cores = vec![core];
-        assert_eq!(Placement::of(&config).ok().unwrap().housekeeping, [core]);
-        config.engine.placement = Placement::Cores(vec![core]);
-        assert_eq!(Placement::of(&config).ok().unwrap().workers, [[core]]);
-    }
-
-    /// With every core busy, and the worker's given back to it by each yield, a flusher ran after milliseconds only.
-    #[test]
-    fn a_flusher_that_is_waited_for_may_run_where_its_worker_naps() {
-        let cores = Cores { workers: vec![vec![2], vec![3]], housekeeping: vec![0, 1] };
-        let mut config = Config::default();
-        assert_eq!(cores.flusher(&config, true, 1), [0, 1, 3]);
-        assert!(share_a_core(&cores.workers[1], &cores.flusher(&config, true, 1)));
-        assert_eq!(cores.flusher(&config, false, 1), [0, 1]);
-        assert!(!share_a_core(&cores.workers[1], &cores.flusher(&config, false, 1)));
-        config.engine.housekeeping_cores = vec![0, 1];
-        assert_eq!(cores.flusher(&config, true, 1), [0, 1], "as it is configured");
-        // Where the kernel chooses, each may run where the other does.
-        let cores = Cores { workers: vec![vec![]], housekeeping: vec![] };
-        assert!(share_a_core(&cores.workers[0], &cores.flusher(&config, true, 0)));
     }
 }

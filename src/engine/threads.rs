@@ -16,6 +16,7 @@ use super::archive::RecycleWatch;
 use super::clock::Clock;
 use super::fence::{Fence, fenced};
 use super::initiate::{ResolveRequest, Resolved};
+use super::presence::Presence;
 use super::worker::Worker;
 use crate::application::Application;
 use crate::config::Wait;
@@ -190,6 +191,7 @@ pub(crate) fn run_stagers<S: Storage>(
     stagers: &mut [Stager<S>],
     watches: &mut [RecycleWatch],
     fence: &mut Fence,
+    presence: &mut Presence,
     signals: &Signals,
 ) {
     // Without it the naps are longer by the default, 50 µs.
@@ -199,6 +201,7 @@ pub(crate) fn run_stagers<S: Storage>(
         if let Err(error) = fence.look(Instant::now()) {
             return signals.fail(&error);
         }
+        presence.look(Instant::now());
         let mut work = 0;
         for watch in watches.iter_mut() {
             if let Err(error) = watch.look(signals.stop.load(Ordering::Acquire)) {

@@ -87,7 +87,7 @@ pub use held::{why_held, why_to_hold};
 pub use lock::DirectoryLock;
 pub use manifest::{LastUse, Manifest, ManifestError, journal_of};
 pub use open::{Journal, OpenError, Opened, Settings, note_ends, open, open_over, open_with, prepare};
-pub use preview::{Needed, Preview, PreviewedJournal, preview};
+pub use preview::{Needed, Preview, PreviewedJournal, files_in_use, preview};
 pub use rate::FillRate;
 pub(crate) use record::header_at;
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};

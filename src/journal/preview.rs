@@ -2,7 +2,9 @@
 //!
 //! It takes the steps of [`super::open`] with the same code, up to the first that would write.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
 
 use crate::sys::file;
 use crate::sys::ring::{PAGE_BYTES, RingMemory};
@@ -12,7 +14,7 @@ use super::flush_note;
 use super::held::why_to_hold;
 use super::restore::ring_of;
 use super::ring_file::ring_path;
-use super::{FileStorage, LastUse, Manifest, OpenError, RecoveredSession, Settings};
+use super::{FileStorage, LastUse, Manifest, OpenError, RecoveredSession, Settings, Slot};
 use super::{device, home, recovery};
 
 /// What the journals of a data directory hold.
@@ -82,6 +84,18 @@ fn check_ring(ring_dir: &Path, manifest: &Manifest, journal: u16) -> Result<(), 
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(super::ring_file::failed(&path, journal, "it cannot be opened", error)),
     }
+}
+
+/// The files that an engine works with, by the names that the next start will look for: the lock, segments and rings.
+pub fn files_in_use(settings: &Settings, timeline: Uuid) -> Vec<PathBuf> {
+    let Settings { data_dir, ring_dir, geometry, .. } = settings;
+    let storage = FileStorage::open(data_dir, *geometry);
+    let mut files = vec![data_dir.join("lock")];
+    for journal in 0..geometry.journals {
+        files.push(ring_path(ring_dir, timeline, journal));
+        files.extend((0..geometry.segments).map(|number| storage.segment_path(Slot { journal, number })));
+    }
+    files
 }
 
 /// What a start takes of the volume and of shared memory, beyond what the directory and its rings hold already.

@@ -9,9 +9,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Finding, Level};
-use crate::config::{Config, DictionaryWarnings, Placement, Wait, format_bytes};
-use crate::engine::journal_settings;
+use crate::config::{Config, DictionaryWarnings, Placement, format_bytes};
+use crate::engine::{journal_settings, why_to_park};
 use crate::journal::{Allowed, Filesystem, Needed, Settings, mount_of};
+use crate::sys::cgroup::cpu_limit;
 use crate::sys::file::{effective_user, space};
 use crate::sys::open_files::limits;
 use crate::transport::tcp::bind;
@@ -29,6 +30,7 @@ pub fn check_machine(config: &Config) -> Vec<Finding> {
     findings.dictionaries();
     findings.data_dir();
     findings.ring_dir();
+    findings.memory_limit();
     findings.retention();
     findings.archive();
     findings.spread();
@@ -113,13 +115,8 @@ impl<'c> Findings<'c> {
                 "give housekeeping cores of its own, or the worker will wait for it",
             );
         }
-        let workers = engine.placement.worker_count() as usize;
-        if engine.wait == Wait::Spin && workers >= allowed.len() {
-            self.warning(
-                "engine.wait",
-                format!("{workers} spinning workers leave none of {} cores to housekeeping", allowed.len()),
-                "use wait = \"adaptive\", or fewer workers than cores",
-            );
+        if let Some(why) = why_to_park(self.config, &allowed, cpu_limit()) {
+            self.warning("engine.wait", why, "");
         }
     }
 

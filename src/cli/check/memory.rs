@@ -2,11 +2,19 @@
 
 use super::machine::Findings;
 use crate::config::LockMemory;
+use crate::engine::shortage;
 use crate::sys::memory::{Locked, may_lock_all};
 
 const KEY: &str = "engine.lock_memory";
 
 impl Findings<'_> {
+    /// After the data directory, which says how many journals it has.
+    pub(super) fn memory_limit(&mut self) {
+        if let Some(what) = shortage(self.config, self.journal_count as u16) {
+            self.wrong("persistence.ring_bytes", what, "");
+        }
+    }
+
     pub(super) fn memory(&mut self) {
         let wanted = self.config.engine.lock_memory;
         if wanted == LockMemory::Never {

@@ -351,7 +351,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     /// Outputs, or input that found no room, wait for the flusher.
     pub fn awaits_flush(&self) -> bool {
-        self.desks.iter().any(|desk| desk.full || !desk.to_send.is_empty())
+        self.stop == Stop::Syncing || self.desks.iter().any(|desk| desk.full || !desk.to_send.is_empty())
     }
 
     /// A resend waits, for the stager or its peer, or is being sent.

@@ -100,16 +100,21 @@ impl<T: Transport, A: Application> Worker<T, A> {
             }
             Stop::Syncing => {}
         }
+        let stopped = |worker: &Self| worker.desks.iter().filter(|desk| desk.ledger.stopped).count() as u32;
+        let before = stopped(self);
         for ledger in 0..self.desks.len() {
             self.stop_ledger(now, ledger as u32);
         }
+        let mut work = stopped(self) - before;
         let synced = |desk: &super::Desk<A>| {
             desk.ledger.stopped && desk.ledger.writer.watermark(Mode::Sync) >= desk.ledger.writer.appended()
         };
         if self.desks.iter().all(synced) {
             self.stop = Stop::Finished;
+            work += 1;
         }
-        1
+        // Without work the shell lets the flusher run, which may have no other core.
+        work
     }
 
     /// Writes the clean-stop record, once every session knows that its connection is gone.
