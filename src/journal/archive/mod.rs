@@ -86,6 +86,9 @@ pub struct Archiver<S: Storage> {
     is_required: bool,
     /// The segment that is, or will be, archived next.
     next: u64,
+    /// What the process before may have begun to write over when it ended: what lies there now is
+    /// not the segment any more.
+    begun_over: Option<u64>,
     copy: Option<Copying>,
     failures_in_a_row: u32,
     retry_at_ns: u64,
@@ -127,10 +130,18 @@ impl<S: Storage> Journal<S> {
             target,
             is_required,
             next: self.recycling.oldest_segment(),
+            begun_over: self.begun_over(),
             copy: None,
             failures_in_a_row: 0,
             retry_at_ns: 0,
         }
+    }
+
+    /// Where the journal ends with a segment, its next write goes to the beginning of the oldest
+    /// one.
+    fn begun_over(&self) -> Option<u64> {
+        let end = self.watermarks.synced();
+        end.is_multiple_of(self.writer.geometry().segment_bytes).then(|| self.recycling.oldest_segment())
     }
 }
 
@@ -147,8 +158,13 @@ impl<S: Storage> Archiver<S> {
                 return Ok(ArchiveTurn::Idle);
             }
             let segment = self.source.sealed(self.next)?;
+            let is_begun_over = self.begun_over == Some(self.next) && !self.source.has_head(self.next)?;
             match self.target.holding(&segment) {
-                Ok(Holding::Whole) => {
+                Ok(Holding::Nothing) if is_begun_over => {
+                    self.passed(segment.number);
+                    return Ok(ArchiveTurn::Missed(segment.number, segment.number));
+                }
+                Ok(holding) if holding == Holding::Whole || is_begun_over => {
                     self.passed(segment.number);
                     return Ok(ArchiveTurn::Known(segment));
                 }
@@ -314,6 +330,12 @@ impl<S: Storage> Source<S> {
         let prefix = prefix(self.uuid, self.timeline, self.journal);
         let name = format!("{prefix}{number:012}-position-{position:020}-incarnation-{incarnation:010}.seg");
         Ok(SealedSegment { number, name })
+    }
+
+    fn has_head(&mut self, number: u64) -> Result<bool, StorageError> {
+        let position = number * self.geometry.segment_bytes;
+        let mut segments = SegmentSource::new(self.storage.clone(), self.geometry, self.journal);
+        Ok(record_at(&mut segments, &self.geometry, position)?.is_some())
     }
 
     fn read(&mut self, number: u64, offset: u64) -> Result<&[u8], StorageError> {

@@ -14,6 +14,8 @@ struct Kept {
     copies: Vec<(u64, Vec<u8>, String)>,
     begun: Vec<u8>,
     fails: bool,
+    /// What it has is compared before it is taken for the segment.
+    is_compared: bool,
     asked: u64,
 }
 
@@ -32,11 +34,16 @@ impl Memory {
 
 impl ArchiveTarget for Memory {
     fn holding(&mut self, segment: &SealedSegment) -> io::Result<Holding> {
-        Ok(if self.numbers().contains(&segment.number) { Holding::Whole } else { Holding::Nothing })
+        Ok(match self.numbers().contains(&segment.number) {
+            true if self.0.lock().unwrap().is_compared => Holding::Something,
+            true => Holding::Whole,
+            false => Holding::Nothing,
+        })
     }
 
-    fn holds(&mut self, _segment: &SealedSegment, _sha256: &str) -> io::Result<bool> {
-        unreachable!("it has whole segments only")
+    fn holds(&mut self, segment: &SealedSegment, sha256: &str) -> io::Result<bool> {
+        let kept = self.0.lock().unwrap();
+        Ok(kept.copies.iter().any(|(number, _, found)| *number == segment.number && found == sha256))
     }
 
     fn begin(&mut self, _segment: &SealedSegment) -> io::Result<()> {
@@ -283,6 +290,43 @@ fn a_restart_archives_what_is_sealed_and_not_archived_and_nothing_twice() {
     machine.write_to(&mut journal, 4 * SEGMENT + 64);
     assert_eq!(archive(&mut archiver, 0), ["archived 2", "archived 3"]);
     assert_eq!(target.numbers(), [0, 1, 2, 3]);
+}
+
+/// The flusher writes over a segment only once it is archived, and may die over it.
+#[test]
+fn a_segment_that_is_begun_over_is_not_compared_with_its_archived_copy() {
+    for is_archived in [true, false] {
+        let (mut machine, ring) = Machine::new();
+        let opened = machine.open(ring);
+        let (uuid, mut journal) = (opened.uuid, opened.journals.into_iter().next().unwrap());
+        let target = Memory::default();
+        target.0.lock().unwrap().is_compared = true;
+        let mut archiver = journal.archiver(uuid, Box::new(target.clone()), false);
+        machine.write_to(&mut journal, 2 * SEGMENT + SEGMENT / 2);
+        if is_archived {
+            assert_eq!(archive(&mut archiver, 0), ["archived 0", "archived 1"]);
+        }
+        while journal.watermarks.appended() <= 3 * SEGMENT {
+            assert_eq!(commit(&mut journal), Room::Ready);
+        }
+        while journal.watermarks.synced() < 3 * SEGMENT {
+            machine.flush(&mut journal);
+        }
+        assert_eq!(journal.watermarks.synced(), 3 * SEGMENT, "a segment is synced before the next is written");
+        drop((journal, archiver));
+        machine.storage.crash_process();
+        // A write of the next segment has come so far.
+        for at in 0..4096 {
+            machine.storage.corrupt(Slot { journal: 0, number: 0 }, at, |byte| byte ^ 0x55);
+        }
+        let opened = machine.open(RingMemory::anonymous(GEOMETRY.ring_bytes).unwrap().0);
+        let journal = opened.journals.into_iter().next().unwrap();
+        assert_eq!(journal.watermarks.synced(), 3 * SEGMENT, "the next one's head was not written");
+        let mut archiver = journal.archiver(uuid, Box::new(target.clone()), false);
+        let told = archive(&mut archiver, 0);
+        let expected = if is_archived { ["known 0", "known 1"] } else { ["missed 0 to 0", "archived 1"] };
+        assert_eq!(told[..2], expected, "{told:?}");
+    }
 }
 
 /// A ring that outlives the process holds what the flusher was kept from writing. Recovery would have written it over the segment
