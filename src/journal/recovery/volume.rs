@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::sys::ring::{PAGE_BYTES, RingMemory};
 
 use super::super::flusher::{ZEROED_MARK, Zeroing, zero_segment};
+use super::super::pages::Pages;
 use super::super::record::header_at;
 use super::super::scan::{Incarnations, SegmentSource, Source, record_at};
 use super::super::{Geometry, HEADER_BYTES, Kind, Manifest, RECORD_ALIGN, RecordHeader, Slot, Storage, StorageError};
@@ -28,6 +29,8 @@ pub(in crate::journal) fn refill_last_page<S: Storage>(
     Ok(())
 }
 
+/// Of a whole segment so much is read at once.
+const READ_BYTES: u64 = 1 << 20;
 /// Of what lies beyond the end, so many times the ring's length is checked at most; more can only be made to look like records.
 const CHECKED_RINGS_MAX: u64 = 16;
 
@@ -171,6 +174,12 @@ pub(super) fn zero_ahead<S: Storage>(
         if !(seen[0].0 && seen[1].1) {
             continue;
         }
+        // The journal has been through it, so that it holds something unless the file is a new one.
+        // Messages may be left between a beginning and an
+        // end that the volume has lost.
+        if first + ahead >= count && !is_all_zeros(storage, geometry, slot)? {
+            continue;
+        }
         if ahead < 2 {
             zero_segment(storage, geometry, slot)?;
         } else {
@@ -178,4 +187,19 @@ pub(super) fn zero_ahead<S: Storage>(
         }
     }
     Ok(unzeroed)
+}
+
+fn is_all_zeros<S: Storage>(storage: &S, geometry: Geometry, slot: Slot) -> Result<bool, StorageError> {
+    let mut pages = Pages::new(READ_BYTES.min(geometry.segment_bytes));
+    let mut offset = 0;
+    while offset < geometry.segment_bytes {
+        let bytes = (geometry.segment_bytes - offset).min(READ_BYTES);
+        let chunk = &mut pages.bytes_mut()[..bytes as usize];
+        storage.read(slot, offset, chunk)?;
+        if chunk.iter().any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+        offset += bytes;
+    }
+    Ok(true)
 }
