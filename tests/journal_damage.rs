@@ -311,6 +311,98 @@ fn no_damage_makes_numbers_go_back_or_loses_what_was_durable() {
     assert!(least(seen.ready, 4) && least(seen.healed, 30) && least(seen.held, 20), "{seen:?}");
 }
 
+/// The last flush, without the ring: nothing was appended after it that could tell of it.
+#[test]
+fn one_bit_of_the_last_flush_is_known_from_a_torn_write() {
+    let mut held = 0;
+    for seed in 0..60 {
+        let random = &mut fastrand::Rng::with_seed(seed);
+        let mut world = World::new(config("sync", "128KiB"));
+        world.start(0).unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        world.live(random.u32(60..400), random);
+        let left = world.left();
+        let engine = world.engine.take().expect("it runs");
+        world.node.crash(engine, &world.network, Crash::Node, random);
+        let &[.., from, to] = &world.syncs[..] else { panic!("seed {seed}: {:?}", world.syncs) };
+        let at = random.u64(from..to);
+        let now = world.segments();
+        world.put(at, &[world.at(&now, at, 1)[0] ^ 1 << random.u8(..8)]);
+        match world.start(2) {
+            Err(StartError::Journal(OpenError::Held { why, .. })) => {
+                assert!(why.contains("whole but for one bit") || why.contains("synced up to"), "{why}");
+                held += 1;
+            }
+            Err(error) => panic!("seed {seed}: {error}"),
+            Ok(()) => {
+                let journal = &world.engine.as_ref().expect("it runs").journals[0];
+                let next_out = journal.recovered.first().map_or(1, |found| found.next_out);
+                // It lies between two records, or in one that states no number.
+                assert!(
+                    next_out >= left,
+                    "seed {seed}: a bit at {at}: {next_out}, {} left; {}",
+                    left - 1,
+                    journal.report
+                );
+            }
+        }
+    }
+    assert!(held >= 30, "{held}");
+}
+
+/// The volume loses the segment that is written, while the ring has the head of the next one.
+#[test]
+fn what_the_ring_has_of_a_lost_segment_is_kept_and_what_it_has_not_is_told() {
+    let mut world = World::new(config("buffered", "64KiB"));
+    world.start(0).unwrap_or_else(|error| panic!("{error}"));
+    world.live(600, &mut fastrand::Rng::with_seed(5));
+    let Geometry { ring_bytes, segment_bytes, .. } = world.node.settings.geometry;
+    let engine = world.engine.as_mut().expect("it runs");
+    let marks = |engine: &Running<Ticker>| {
+        let marks = engine.journals[0].flusher.watermarks();
+        (marks.appended(), marks.synced())
+    };
+    let appended = |engine: &Running<Ticker>| marks(engine).0;
+    let to_head = |engine: &Running<Ticker>| segment_bytes - marks(engine).1 % segment_bytes;
+    while to_head(engine) > 4 * PAGE {
+        world.clock.advance(MS / 20);
+        engine.worker.turn(world.clock.now(), None);
+        engine.journals[0].flusher.turn(world.clock.now().monotonic_ns).expect("a sound volume");
+    }
+    // The flusher gets no turn any more.
+    let synced = marks(engine).1;
+    let head = synced + to_head(engine);
+    while appended(engine) < head + 4 * PAGE {
+        let before = appended(engine);
+        world.clock.advance(MS / 20);
+        engine.worker.turn(world.clock.now(), None);
+        assert!(appended(engine) > before, "{before}, synced {synced}, head {head}");
+    }
+    let ring_start = appended(engine) - ring_bytes;
+    let left = world.left();
+    assert!(head - segment_bytes < ring_start && ring_start < synced && synced + PAGE < head, "{synced}, {ring_start}");
+    let engine = world.engine.take().expect("it runs");
+    world.node.crash(engine, &world.network, Crash::Process, &mut fastrand::Rng::with_seed(6));
+    world.put(head - segment_bytes, &vec![0; segment_bytes as usize]);
+    world.start(2).unwrap_or_else(|error| panic!("{error}"));
+    let journal = &world.engine.as_ref().expect("it runs").journals[0];
+    let (report, next_out) = (&journal.report, journal.recovered[0].next_out);
+    assert!(next_out >= left, "{report}: goes on at {next_out}, {} left", left - 1);
+    let unreadable = report.unreadable.unwrap_or_else(|| panic!("{report}: nothing is told"));
+    assert_eq!((unreadable.from, unreadable.to), (head - segment_bytes, head), "{report}");
+    // A commit begins within the ring, at the latest where the ring was synced up to.
+    assert!((ring_start - unreadable.from..=synced - unreadable.from).contains(&unreadable.bytes), "{report}");
+    let kept = world.at(&world.segments(), synced, head - synced);
+    assert!(kept.windows(8).any(|bytes| bytes == b"148=tick"));
+    // No later start takes the segment without a head for one that was never used.
+    for host in [4, 6] {
+        world.live(60, &mut fastrand::Rng::with_seed(7));
+        let engine = world.engine.take().expect("it runs");
+        world.node.crash(engine, &world.network, Crash::Process, &mut fastrand::Rng::with_seed(8));
+        world.start(host).unwrap_or_else(|error| panic!("{error}"));
+        assert!(world.at(&world.segments(), synced, head - synced) == kept);
+    }
+}
+
 /// The whole of the journal is in one segment, so that its head is the only one.
 #[test]
 fn a_manifest_knows_that_a_journal_was_used() {

@@ -203,6 +203,7 @@ counters! {
         commits: Gauge, "Whole commits read after the newest state record";
         records: Gauge, "Records in them";
         carried_bytes: Gauge, "What the ring had beyond the segments, carried over to them";
+        unreadable_bytes: Gauge, "What neither volume nor ring has, before the newest state record; it is not sent again";
         discarded_bytes: Gauge, "What lay beyond the end and went to quarantine, or was missing in the ring";
         healed_bytes: Gauge, "What the volume had lost of what was synced to it, written again from the ring";
         heads_skipped: Gauge, "Newer segment heads that were not whole";

@@ -18,6 +18,7 @@ pub(super) fn publish<S: Storage>(opened: &Opened<S>, took: Duration, data_dir: 
         counters.commits.set(report.commits);
         counters.records.set(report.records);
         counters.carried_bytes.set(report.carried_bytes);
+        counters.unreadable_bytes.set(report.unreadable.map_or(0, |place| place.bytes));
         counters.discarded_bytes.set(report.discarded_bytes);
         counters.healed_bytes.set(report.healed_bytes);
         counters.heads_skipped.set(report.heads_skipped.into());

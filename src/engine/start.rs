@@ -32,7 +32,7 @@ use crate::control::{ControlServer, Phase, Shared};
 use crate::fix::{DataFields, FieldIndex};
 use crate::journal::{
     self, Allowed, FileStorage, Filesystem, FlushChoice, Geometry, Kind, Manifest, Mode, OpenError, Recovered,
-    RecoveredSession, Rollback, SessionState, Storage, StorageError,
+    RecoveredSession, Rollback, SessionState, Storage, StorageError, Unreadable,
 };
 use crate::session::{Identity, Version};
 use crate::sys::ring::Watermarks;
@@ -184,6 +184,15 @@ impl Engine {
                     journal = journal.number,
                     bytes = journal.recovered.report.healed_bytes,
                     "the volume has lost what was synced to it; the ring had it, and it was written again. What lay there is in quarantine/: see to the volume"
+                );
+            }
+            if let Some(Unreadable { from, to, bytes }) = journal.recovered.report.unreadable {
+                tracing::error!(
+                    journal = journal.number,
+                    bytes,
+                    from,
+                    to,
+                    "the volume has lost what was synced to it, and the ring did not have it. All numbers go on, as a newer segment states them; messages that were stored there are gap-filled where they are asked for. See to the volume; fixring journal verify shows the place"
                 );
             }
             check_found(config, &directory, journal.writer.geometry(), journal.number, &journal.recovered.sessions)?;

@@ -91,10 +91,10 @@ pub use preview::{Needed, Preview, PreviewedJournal, files_in_use, preview};
 pub use rate::FillRate;
 pub(crate) use record::header_at;
 pub use record::{HEADER_BYTES, Kind, NONE, Origin, RECORD_ALIGN, RecordHeader, flags, record_bytes};
-pub use recovery::{Phases, PlacedRollback, Records, Recovered, RecoveryReport, RingFound, StoredRecord};
+pub use recovery::{Phases, PlacedRollback, Records, Recovered, RecoveryReport, RingFound, StoredRecord, Unreadable};
 pub use recycling::{Hold, Recycling};
 pub use restore::{Decision, RestoreFault, Said, Standing, Standings, decide, hold};
-pub(crate) use ring_file::in_words;
+pub(crate) use ring_file::{as_of_earlier_boot, in_words};
 pub use stager::{Gone, JOBS_MAX, Outcome, StageRequest, StagedBatch, StagedEntry, Stager, StagerPort};
 pub use state::{
     IncarnationStart, NUMBERS_BYTES, RecoveredSession, Rollback, SessionState, StateTooLarge, StoredNumbers,

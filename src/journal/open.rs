@@ -28,8 +28,8 @@ use super::storage::of_environment;
 use super::wanted::Wanted;
 use super::writer::Resume;
 use super::{
-    Chosen, FileStorage, FlushChoice, FlushMethod, Flusher, Geometry, Manifest, ManifestError, Recovered, Stager,
-    StagerPort, Storage, StorageError, Writer,
+    Chosen, FileStorage, FlushChoice, FlushMethod, Flusher, Geometry, Manifest, ManifestError, Recovered,
+    RecoveryReport, RingFound, Stager, StagerPort, Storage, StorageError, Writer,
 };
 
 /// What the configuration says of the journals.
@@ -336,19 +336,22 @@ fn open_in<S: Storage>(
         held::hold(storage, &mut manifest, why.clone())?;
         return Err(OpenError::Held { data_dir: settings.data_dir.clone(), why });
     }
+    let newest = newest_in_rings(&manifest, &rings);
+    if newest > manifest.incarnation && manifest.last_use.held.is_empty() {
+        let why = format!(
+            "start {newest} has written to its ring and the manifest knows of {} starts, so it is an older copy, or a copy of it is in use",
+            manifest.incarnation
+        );
+        held::hold(storage, &mut manifest, why.clone())?;
+        return Err(OpenError::Held { data_dir: settings.data_dir.clone(), why });
+    }
     let mut found = Vec::new();
     for (look, ring) in looks.into_iter().zip(&rings) {
         found.push(recovery::recover(storage, &manifest, look, ring, settings.clock)?);
     }
-    // Everything that any ring had beyond its segments is on stable media by now, so the rings may change owner. Where the directory is
-    // an older copy, a ring may know a later incarnation than the manifest; no number is given out twice.
-    let newer = rings.iter().zip(0..).filter_map(|(ring, journal)| {
-        let is_newer =
-            is_of_this_directory(ring.identity(), &manifest, journal) && ring.owner() > u64::from(manifest.incarnation);
-        is_newer.then(|| held::newest_record(ring.data(), &geometry, ring.marks().appended)).flatten()
-    });
-    let newest = newer.fold(manifest.incarnation, u32::max);
-    // A restored directory does not know how often its lost branch was started.
+    // Everything that any ring had beyond its segments is on stable media by now, so the rings may
+    // change owner. A restored
+    // directory does not know how often its lost branch was started.
     let starts = if begins.is_some() { 1 + LOST_STARTS } else { 1 };
     let incarnation =
         newest.checked_add(starts).ok_or_else(|| ManifestError::Damaged("its incarnation cannot rise".to_owned()))?;
@@ -363,12 +366,33 @@ fn open_in<S: Storage>(
     manifest.write(storage)?;
     let mut journals = Vec::new();
     for (found, mut ring) in found.into_iter().zip(rings.drain(..)) {
+        forget_other_branch(&found.recovered.report, &mut ring);
         recovery::refill_last_page(storage, &manifest, &found, &mut ring)?;
         ring.reset(&identity_of(&manifest, found.journal), u64::from(incarnation), found.end);
         journals.push(assemble(storage, &manifest, found, ring, settings));
     }
     let Manifest { uuid, timeline, .. } = manifest;
     Ok(Opened { uuid, timeline, incarnation, journals, lock: None, flush: None, growth: None, warnings: Vec::new() })
+}
+
+/// Whole records of a ring that was not accepted may be of a branch that the journal did not go on
+/// with: of before a loss, or of a time when the directory was on another node. No later recovery
+/// shall read them as what the volume has lost.
+fn forget_other_branch(report: &RecoveryReport, ring: &mut RingMemory) {
+    if matches!(report.ring, RingFound::Finished | RingFound::Quarantined(_)) {
+        ring.data_mut().fill(0);
+    }
+}
+
+/// Where the directory is an older copy, a ring may know a later incarnation than the manifest; no
+/// number is given out twice.
+fn newest_in_rings(manifest: &Manifest, rings: &[RingMemory]) -> u32 {
+    let newer = rings.iter().zip(0..).filter_map(|(ring, journal)| {
+        let is_newer =
+            is_of_this_directory(ring.identity(), manifest, journal) && ring.owner() > u64::from(manifest.incarnation);
+        is_newer.then(|| held::newest_record(ring.data(), &manifest.geometry, ring.marks().appended)).flatten()
+    });
+    newer.fold(manifest.incarnation, u32::max)
 }
 
 fn assemble<S: Storage>(

@@ -46,6 +46,9 @@ pub struct JournalRecovery {
     pub carried_bytes: u64,
     #[serde(default)]
     pub healed_bytes: u64,
+    /// What was passed over before the state record.
+    #[serde(default)]
+    pub unreadable_bytes: u64,
     pub discarded_bytes: u64,
     #[serde(default)]
     pub phases: Phases,
@@ -118,6 +121,7 @@ impl JournalRecovery {
             records: report.records,
             carried_bytes: report.carried_bytes,
             healed_bytes: report.healed_bytes,
+            unreadable_bytes: report.unreadable.map_or(0, |place| place.bytes),
             discarded_bytes: report.discarded_bytes,
             phases: report.phases,
             sessions,

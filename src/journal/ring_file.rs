@@ -99,6 +99,17 @@ fn identity_in(manifest: &Manifest, journal: u16, boot_id: Option<[u8; 16]>) -> 
     zerocopy::transmute!(raw)
 }
 
+/// Makes it the header of a ring that an earlier boot has left, for who simulates that. One that
+/// was never used stays so.
+pub(crate) fn as_of_earlier_boot(identity: &mut [u8; IDENTITY_BYTES]) {
+    let mut raw: RawIdentity = zerocopy::transmute!(*identity);
+    if raw.magic == MAGIC {
+        raw.boot_id = [0xff; 16];
+        raw.crc32c = crc_fast::crc32_iscsi(&raw.as_bytes()[..CRC_OFFSET]).into();
+        *identity = zerocopy::transmute!(raw);
+    }
+}
+
 /// As the manifest's last use says it.
 fn home_of(manifest: &Manifest, journal: u16) -> u64 {
     home::number_of(&manifest.last_use.home, &manifest.last_use.device, journal)

@@ -3,8 +3,9 @@
 //! A journal legitimately ends at the first commit that is not whole, since what was never synced may be torn. Where something proves that the place had
 //! been synced, the volume has lost it, or the directory is an older copy; numbers beyond it have left.
 
-use super::super::scan::SegmentSource;
-use super::super::{Manifest, Storage, StorageError};
+use super::super::record::{header_at, is_valid};
+use super::super::scan::{Incarnations, SegmentSource, Source, record_at};
+use super::super::{Geometry, HEADER_BYTES, Kind, Manifest, Storage, StorageError};
 use super::Scan;
 use super::behind::Behind;
 use super::heads::{Start, claimed_segments};
@@ -38,8 +39,13 @@ pub(super) fn look<S: Storage>(
     let last = end / geometry.segment_bytes + u64::from(geometry.segments);
     let is_later = |segment: &u64| segment * geometry.segment_bytes > end && *segment < last;
     let later: Vec<u64> = claimed_segments(starts, manifest, journal).into_iter().filter(is_later).collect();
-    let proof = proof(manifest, journal, ring, &later, &behind, end);
-    let Some(proof) = proof else { return Ok(None) };
+    let proof = match proof(manifest, journal, ring, &later, &behind, end) {
+        Some(proof) => proof,
+        None => match almost_whole(&mut segments, &geometry, scan.incarnations, end)? {
+            Some(position) => format!("the record at {position} is whole but for one bit, as no write is torn"),
+            None => return Ok(None),
+        },
+    };
     for segment in later {
         behind.look(&mut segments, &geometry, scan.incarnations, segment * geometry.segment_bytes)?;
     }
@@ -55,6 +61,46 @@ pub(super) fn look<S: Storage>(
     Ok(Some(Damage { why, behind }))
 }
 
+/// So much of a record is tried, since each bit costs a CRC.
+const TRIED_BYTES_MAX: u64 = 4096;
+
+/// Where in the commit at `end` a record lies of which one bit is another than it was. A write is
+/// torn between sectors, so that one was there.
+fn almost_whole<S: Storage>(
+    segments: &mut SegmentSource<S>,
+    geometry: &Geometry,
+    incarnations: Incarnations,
+    end: u64,
+) -> Result<Option<u64>, StorageError> {
+    let lap_end = (end / geometry.ring_bytes + 1) * geometry.ring_bytes;
+    let mut at = end;
+    while at < lap_end
+        && let Some((header, _)) = record_at(segments, geometry, at)?
+        && u64::from(header.commit_offset) == at - end
+        && header.kind != Kind::Pad
+    {
+        at += header.padded_bytes();
+    }
+    if at >= lap_end {
+        return Ok(None);
+    }
+    let mut bytes = segments.bytes(at, TRIED_BYTES_MAX.min(lap_end - at))?.to_vec();
+    let mut bits = HEADER_BYTES * 8;
+    if let Some(header) = header_at(&bytes, at, lap_end) {
+        bits = (8 * u64::from(header.length)).min(8 * bytes.len() as u64);
+    }
+    for bit in 0..bits {
+        let (byte, mask) = ((bit / 8) as usize, 1 << (bit % 8));
+        bytes[byte] ^= mask;
+        let header = header_at(&bytes, at, lap_end);
+        if header.is_some_and(|header| incarnations.accept(header.incarnation, at) && is_valid(&bytes, at, &header)) {
+            return Ok(Some(at));
+        }
+        bytes[byte] ^= mask;
+    }
+    Ok(None)
+}
+
 fn proof(
     manifest: &Manifest,
     journal: u16,
@@ -66,7 +112,7 @@ fn proof(
     if let Some(synced) = manifest.last_use.synced_of(journal).filter(|synced| *synced > end) {
         return Some(format!("the manifest says that it was synced up to {synced}"));
     }
-    if let Some(synced) = ring.and_then(|ring| ring.synced(manifest)).filter(|synced| *synced > end) {
+    if let Some(synced) = ring.and_then(|ring| ring.synced()).filter(|synced| *synced > end) {
         return Some(format!("the ring says that it was synced up to {synced}"));
     }
     if behind.synced > end {

@@ -1,9 +1,12 @@
 //! What a journal holds after whatever happened, and the steps that make it whole again before the next incarnation.
 //!
 //! 1. The newest segment whose head is whole says where to begin; commits are read from there until one is not whole or is fenced.
-//! 2. What is not whole in the segments is read from the ring, whether it was never carried there or the volume has lost it.
-//! 3. The end that is reached is one only if nothing proves that the journal had been synced further (`damage.rs`). Otherwise nothing is changed, and the
-//!    directory is held until the operator has spoken.
+//! 2. What is not whole in the segments is read from the ring, whether it was never carried there
+//!    or the volume has lost it. Where the ring has a newer head, a place that neither has is passed
+//!    over: the head states all numbers, and the operator is told what cannot be sent again.
+//! 3. The end that is reached is one only if nothing proves that the journal had been synced
+//!    further (`damage.rs`). Otherwise nothing is changed, and the directory is held until the
+//!    operator has spoken.
 //! 4. A ring that was not accepted is quarantined, and so is what lies beyond the end and still parses as ours.
 //! 5. What came from the ring is written to the segments and synced.
 //!
@@ -28,17 +31,19 @@ use crate::sys::ring::RingMemory;
 use super::flusher::Zeroing;
 use super::record::RawHeader;
 use super::scan::{Incarnations, SegmentSource, Source};
-use super::{Geometry, HEADER_BYTES, Kind, Manifest, NONE, OpenError, RecoveredSession, Rollback, Storage};
+use super::{
+    Geometry, HEADER_BYTES, Kind, Manifest, NONE, OpenError, RecoveredSession, Rollback, Storage, StorageError,
+};
 use damage::Damage;
 use heads::{Start, check_never_headed, check_new, check_ours, heads_among, read_starts};
 use newer::check_timeline;
-use ring::{FoundRing, quarantine_ring, quarantine_unread, read_on};
+use ring::{Between, FoundRing, quarantine_ring, quarantine_unread, read_between, read_on};
 use volume::{carry_over, make_durable, quarantine_beyond, zero_ahead};
 
 pub(super) use heads::find_heads;
 pub(super) use newer::Newer;
 pub use records::{Records, StoredRecord};
-pub use report::{Phases, RecoveryReport, RingFound};
+pub use report::{Phases, RecoveryReport, RingFound, Unreadable};
 pub(super) use scan::Scan;
 pub(super) use volume::refill_last_page;
 
@@ -97,6 +102,7 @@ pub(super) struct Look<S: Storage> {
     ring: RingFound,
     /// What the ring should have had.
     missing_bytes: u64,
+    unreadable: Option<Unreadable>,
     /// Up to where ring or manifest say that the segments were synced.
     synced: Option<u64>,
     damage: Option<Damage>,
@@ -128,7 +134,8 @@ pub(super) fn look<S: Storage>(
         return Ok(Err(newer));
     }
     let found_ring = ring.map(|ring| FoundRing::new(manifest, journal, ring));
-    let (scan, heads_skipped, from_ring) = scan_all(&starts, manifest, journal, &mut segments, found_ring.as_ref())?;
+    let scanned = scan_all(&starts, manifest, journal, &mut segments, found_ring.as_ref())?;
+    let Scanned { scan, heads_skipped, from_ring, unreadable } = scanned;
     if scan.state_position.is_none() {
         check_new(&starts, journal)?;
         check_never_headed(&mut segments, manifest, journal, ring)?;
@@ -141,7 +148,7 @@ pub(super) fn look<S: Storage>(
         return Ok(Err(newer));
     }
     let damage = damage::look(manifest, journal, &starts, &segments, found_ring.as_ref(), &scan)?;
-    let synced = found_ring.and_then(|ring| ring.synced(manifest)).max(manifest.last_use.synced_of(journal));
+    let synced = found_ring.and_then(|ring| ring.synced()).max(manifest.last_use.synced_of(journal));
     phases.ring_ns = lap();
     Ok(Ok(Look {
         journal,
@@ -153,6 +160,7 @@ pub(super) fn look<S: Storage>(
         from_ring,
         ring,
         missing_bytes,
+        unreadable,
         synced,
         damage,
         phases,
@@ -231,6 +239,7 @@ pub(super) fn recover<S: Storage>(
         records: scan.record_count,
         carried_bytes: from_ring.iter().map(|(from, to)| to - from).sum(),
         healed_bytes,
+        unreadable: look.unreadable,
         discarded_bytes: beyond_bytes + missing_bytes,
         lost,
         sessions_moved,
@@ -320,8 +329,14 @@ pub(super) fn see<S: Storage>(
     }))
 }
 
-/// A scan, how many newer heads were not whole, and what was read from the ring.
-type Scanned = (Scan, u32, Vec<(u64, u64)>);
+struct Scanned {
+    scan: Scan,
+    /// Newer heads that were not whole.
+    heads_skipped: u32,
+    /// What was read from the ring.
+    from_ring: Vec<(u64, u64)>,
+    unreadable: Option<Unreadable>,
+}
 
 /// Reads from the newest whole head to the end.
 fn scan_all<S: Storage>(
@@ -347,18 +362,61 @@ fn scan_all<S: Storage>(
         }
         heads_skipped += 1;
     }
-    // A head makes all that lies before it expendable, where it cannot be read.
+    let mut unreadable = None;
     let in_ring = headed.map(|segment| segment * segment_bytes);
-    if let Some(at) = in_ring.filter(|at| scan.state_position.is_none() || *at > scan.at) {
-        let mut other = Scan { at, ..Scan::new(manifest.geometry, Incarnations::of(manifest, journal)) };
-        let mut other_from_ring = Vec::new();
-        read_on(&mut other, segments, ring.and_then(FoundRing::source), &mut other_from_ring)?;
-        if other.state_position.is_some() {
-            (scan, from_ring) = (other, other_from_ring);
-        }
+    if let Some(at) = in_ring.filter(|at| scan.state_position.is_none() || *at > scan.at)
+        && is_lost(manifest, journal, starts, segments, ring, &scan)?
+        && let Some(other) = scan_from_ring(manifest, journal, segments, ring, (&scan, at))?
+    {
+        (scan, from_ring, unreadable) = (other.scan, other.from_ring, other.unreadable);
     }
     if scan.state_position.is_none() {
         scan.at = 0;
     }
-    Ok((scan, heads_skipped, from_ring))
+    Ok(Scanned { scan, heads_skipped, from_ring, unreadable })
+}
+
+/// Whether what the scan could not read was there once, rather than never synced. The ring of a
+/// process that has just ended has all that was
+/// not synced.
+fn is_lost<S: Storage>(
+    manifest: &Manifest,
+    journal: u16,
+    starts: &[Start],
+    segments: &SegmentSource<S>,
+    ring: Option<&FoundRing<'_>>,
+    scan: &Scan,
+) -> Result<bool, StorageError> {
+    Ok(scan.state_position.is_none()
+        || ring.is_some_and(|ring| ring.is_current())
+        || damage::look(manifest, journal, starts, segments, ring, scan)?.is_some())
+}
+
+/// Reads from the head in the ring, at `head`. It makes all that lies before it expendable where
+/// `before` could not go on; what the ring has of
+/// that is kept.
+fn scan_from_ring<S: Storage>(
+    manifest: &Manifest,
+    journal: u16,
+    segments: &mut SegmentSource<S>,
+    ring: Option<&FoundRing<'_>>,
+    (before, head): (&Scan, u64),
+) -> Result<Option<Scanned>, StorageError> {
+    let geometry = manifest.geometry;
+    let source = || ring.and_then(FoundRing::source);
+    let mut scan = Scan { at: head, ..Scan::new(geometry, Incarnations::of(manifest, journal)) };
+    let mut behind_head = Vec::new();
+    read_on(&mut scan, segments, source(), &mut behind_head)?;
+    if scan.state_position.is_none() {
+        return Ok(None);
+    }
+    let from = match before.state_position {
+        Some(_) => before.at,
+        None => head.saturating_sub(geometry.segment_bytes),
+    };
+    let Between { mut from_ring, missing_bytes } =
+        read_between(segments, source(), &geometry, Incarnations::of(manifest, journal), (from, head))?;
+    from_ring.append(&mut behind_head);
+    let unreadable = (missing_bytes > 0).then_some(Unreadable { from, to: head, bytes: missing_bytes });
+    Ok(Some(Scanned { scan, heads_skipped: 0, from_ring, unreadable }))
 }

@@ -30,6 +30,8 @@ pub struct RecoveryReport {
     pub carried_bytes: u64,
     /// Of that, what the segments had had on stable media and lost.
     pub healed_bytes: u64,
+    /// What was passed over before the State record: no number depends on it.
+    pub unreadable: Option<Unreadable>,
     /// What lay beyond the end and went to quarantine, or what an accepted ring should have had and did not.
     pub discarded_bytes: u64,
     /// Messages that were released in a weaker mode than `sync` may be missing.
@@ -39,6 +41,15 @@ pub struct RecoveryReport {
     /// Of those that lay beyond the end: records of a process that went on after its successor had started.
     pub fenced_bytes: u64,
     pub phases: Phases,
+}
+
+/// A place that neither the volume nor the ring has whole, before a newer head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    pub from: u64,
+    pub to: u64,
+    /// So many of `[from, to)`: the rest is whole.
+    pub bytes: u64,
 }
 
 /// How long each part of a recovery took, in the order of the parts.
@@ -101,6 +112,9 @@ impl fmt::Display for RecoveryReport {
         }
         if self.healed_bytes > 0 {
             write!(f, " ({} of it lost by the volume)", in_words(self.healed_bytes))?;
+        }
+        if let Some(Unreadable { from, to, bytes }) = self.unreadable {
+            write!(f, "; {} between {from} and {to} cannot be read", in_words(bytes))?;
         }
         if self.discarded_bytes > 0 {
             write!(f, "; {} discarded", in_words(self.discarded_bytes))?;

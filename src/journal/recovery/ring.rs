@@ -3,10 +3,11 @@
 
 use crate::sys::ring::{Marks, PAGE_BYTES, RingMemory};
 
+use super::super::inspect::next_whole;
 use super::super::ring_file::{RingIdentity, read_identity};
-use super::super::scan::{RingSource, SegmentSource, record_at};
+use super::super::scan::{Incarnations, RingSource, SegmentSource, commit_at, record_at};
 use super::super::state::head_identity;
-use super::super::{Geometry, Kind, Manifest, Storage, StorageError};
+use super::super::{Geometry, Kind, Manifest, RECORD_ALIGN, Storage, StorageError};
 use super::{RingFound, Scan};
 
 /// A journal's ring, as it lies there.
@@ -14,24 +15,28 @@ pub(super) struct FoundRing<'a> {
     identity: RingIdentity,
     marks: Marks,
     owner: u64,
+    /// Of the manifest's last start.
+    is_last: bool,
     ring: &'a RingMemory,
 }
 
 impl<'a> FoundRing<'a> {
     pub fn new(manifest: &Manifest, journal: u16, ring: &'a RingMemory) -> Self {
         let identity = read_identity(ring.identity(), manifest, journal);
-        Self { identity, marks: ring.marks(), owner: ring.owner(), ring }
+        let owner = ring.owner();
+        Self { identity, marks: ring.marks(), owner, is_last: owner == u64::from(manifest.incarnation), ring }
     }
 
-    /// Its data by position. A CRC covers position and incarnation, so that what is whole there is ours wherever its marks stand; only a ring that
-    /// says that it is another journal's is left alone.
+    /// Its data by position. A CRC covers position and incarnation, so that what is whole there is
+    /// ours wherever its marks stand. Left alone is a ring that says that it is another journal's, and
+    /// one of an earlier start: the journal may have gone on elsewhere, at an earlier position.
     pub fn source(&self) -> Option<RingSource<'a>> {
         let is_usable = match self.identity {
             RingIdentity::Blank | RingIdentity::Ours | RingIdentity::EarlierBoot => true,
             RingIdentity::Foreign(why) => why.contains("damaged"),
             RingIdentity::OtherHome => false,
         };
-        is_usable.then_some(RingSource { data: self.ring.data(), start: 0, end: u64::MAX / 2 })
+        (is_usable && self.is_last).then_some(RingSource { data: self.ring.data(), start: 0, end: u64::MAX / 2 })
     }
 
     fn has_sane_marks(&self) -> bool {
@@ -43,13 +48,13 @@ impl<'a> FoundRing<'a> {
     }
 
     /// Its marks count: it is ours, of the last incarnation, and no mark contradicts another.
-    pub fn is_current(&self, manifest: &Manifest) -> bool {
-        self.identity == RingIdentity::Ours && self.has_sane_marks() && self.owner == u64::from(manifest.incarnation)
+    pub fn is_current(&self) -> bool {
+        self.identity == RingIdentity::Ours && self.has_sane_marks() && self.is_last
     }
 
     /// Everything before was on stable media, if it says so.
-    pub fn synced(&self, manifest: &Manifest) -> Option<u64> {
-        self.is_current(manifest).then_some(self.marks.synced)
+    pub fn synced(&self) -> Option<u64> {
+        self.is_current().then_some(self.marks.synced)
     }
 
     /// What it is, where the segments are whole up to `segments_end` and with it the journal up to `end`; and how many bytes it should have had and
@@ -70,7 +75,7 @@ impl<'a> FoundRing<'a> {
         if !self.has_sane_marks() {
             return refuse("its marks contradict each other");
         }
-        if self.owner != u64::from(manifest.incarnation) {
+        if !self.is_last {
             // A start that died between the manifest and the ring leaves this; everything in it was carried over before.
             let is_finished = self.owner < u64::from(manifest.incarnation) && appended <= end;
             return if is_finished {
@@ -118,6 +123,64 @@ pub(super) fn read_on<S: Storage>(
         }
         from_ring.push((from, scan.at));
     }
+}
+
+/// What lies between a place that cannot be read and the head that recovery goes on from instead.
+#[derive(Default)]
+pub(super) struct Between {
+    /// Ranges of commits that only the ring has, oldest first.
+    pub from_ring: Vec<(u64, u64)>,
+    /// What neither has.
+    pub missing_bytes: u64,
+}
+
+/// Looks for every whole commit of `[from, to)`.
+pub(super) fn read_between<S: Storage>(
+    segments: &mut SegmentSource<S>,
+    mut ring: Option<RingSource>,
+    geometry: &Geometry,
+    incarnations: Incarnations,
+    (from, to): (u64, u64),
+) -> Result<Between, StorageError> {
+    let mut between = Between::default();
+    let mut records = Vec::new();
+    let mut at = from;
+    while at < to {
+        if let Some(end) = commit_at(segments, geometry, at, &mut incarnations.clone(), &mut records)? {
+            at = end;
+            continue;
+        }
+        let in_ring = match &mut ring {
+            Some(ring) => commit_at(ring, geometry, at, &mut incarnations.clone(), &mut records)?,
+            None => None,
+        };
+        let Some(end) = in_ring else {
+            let next = next_of_either(segments, ring.as_mut(), geometry, incarnations, at + RECORD_ALIGN)?.min(to);
+            between.missing_bytes += next - at;
+            at = next;
+            continue;
+        };
+        match between.from_ring.last_mut().filter(|(_, last)| *last == at) {
+            Some((_, last)) => *last = end,
+            None => between.from_ring.push((at, end)),
+        }
+        at = end;
+    }
+    Ok(between)
+}
+
+/// Where the first whole commit from `from` on begins, or the segment ends.
+fn next_of_either<S: Storage>(
+    segments: &mut SegmentSource<S>,
+    ring: Option<&mut RingSource>,
+    geometry: &Geometry,
+    incarnations: Incarnations,
+    from: u64,
+) -> Result<u64, StorageError> {
+    let segment_end = from.div_ceil(geometry.segment_bytes) * geometry.segment_bytes;
+    let in_segments = next_whole(segments, geometry, from, incarnations)?;
+    let in_ring = ring.map(|ring| next_whole(ring, geometry, from, incarnations)).transpose()?.flatten();
+    Ok(in_segments.into_iter().chain(in_ring).fold(segment_end, u64::min))
 }
 
 pub(super) fn quarantine_ring<S: Storage>(storage: &S, journal: u16, ring: &RingMemory) -> Result<(), StorageError> {
