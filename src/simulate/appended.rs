@@ -150,6 +150,10 @@ impl Kept {
         self.synced
     }
 
+    pub fn appended(&self) -> u64 {
+        self.appended
+    }
+
     pub fn ring_is_lost(&self) -> bool {
         self.ring_is_lost
     }
@@ -260,7 +264,8 @@ impl Appended {
             // Not the session's, which a later record of this commit may have raised.
             let (epoch, number) = (header.epoch, header.msg_seq_num);
             session.sent.push_back(Sent { epoch, number, crc, commit_end: end, mode });
-            while session.sent.front().is_some_and(|sent| sent.commit_end + self.geometry.ring_bytes < end) {
+            // One turn may send what it has in the ring and then fill the room.
+            while session.sent.front().is_some_and(|sent| sent.commit_end + 2 * self.geometry.ring_bytes < end) {
                 session.sent.pop_front();
             }
         }
@@ -301,9 +306,14 @@ impl Appended {
         self.sessions.iter().map(move |(number, session)| (*number, numbers(session)))
     }
 
+    /// The volume has lost something that no start has needed.
+    pub fn has_rot(&self) -> bool {
+        self.commits.iter().any(|commit| commit.is_rotten)
+    }
+
     /// Whether something that lies behind the place and was synced proves that the place was synced too.
     pub fn is_proven(&self, place: &Range<u64>, synced: u64) -> bool {
-        let proves = |commit: &Commit| commit.start >= place.end && commit.end <= synced && commit.synced > place.start;
+        let proves = |commit: &Commit| commit.start >= place.end && commit.end <= synced && commit.synced >= place.end;
         self.commits.iter().any(proves)
     }
 
@@ -383,7 +393,7 @@ impl Appended {
         let aged = aged.count() as u64;
         let is_kept = |number: &&u64| stored(number).is_some_and(|(_, time_ns)| !is_aged(*time_ns));
         let kept = left.covers.iter().find(is_kept);
-        let kept = kept.filter(|_| !self.commits.iter().any(|commit| commit.is_rotten));
+        let kept = kept.filter(|_| !self.has_rot());
         assert!(kept.is_none(), "a gap fill stands for a message that the journal still has: {kept:?} of {left:?}");
         // Newest first. The same bytes may be there twice: sent again twice within a millisecond.
         let same = |sent: &&Sent| sent.number == left.msg_seq_num && sent.crc == left.crc;
@@ -445,6 +455,7 @@ impl Appended {
     fn not_stored(&mut self, to: u64, storage: &SimulatedStorage, mode: Mode) -> Option<u64> {
         let is_durable = mode == Mode::Sync;
         let from = if is_durable { self.on_media } else { self.in_cache };
+        let from = from.max(self.geometry.oldest_position(self.end));
         let first = self.commits.partition_point(|commit| commit.start < from);
         for at in first..self.commits.len() {
             let Commit { start, end, hash, .. } = self.commits[at];
@@ -476,14 +487,15 @@ impl Appended {
 
     /// A recovery has found the journal's end. What lies before it is what was appended, whole commits of it, on the media; and nothing is
     /// beyond it that must have survived. The number of commits that are lost.
-    /// What is `damaged` may be different where it was not needed.
+    /// What lies in an `excused` place may be different where it was not needed, and not in the
+    /// ring.
     pub fn recovered(
         &mut self,
         end: u64,
         kept: &Kept,
         storage: &SimulatedStorage,
         from: u64,
-        damaged: Option<&Range<u64>>,
+        excused: &[Option<Range<u64>>],
     ) -> u64 {
         let boundary = end == 0 || end == self.end || self.commits.iter().any(|commit| commit.start == end);
         assert!(boundary && end <= self.end, "recovered up to {end}, where no commit of up to {} ends", self.end);
@@ -527,7 +539,8 @@ impl Appended {
                 continue;
             }
             let found = self.stored_hash(start, end, storage, true);
-            if found != Some(hash) && damaged.is_some_and(|damaged| start < damaged.end && damaged.start < end) {
+            let is_excused = excused.iter().flatten().any(|place| start < place.end && place.start < end);
+            if found != Some(hash) && is_excused {
                 self.commits[at].is_rotten = true;
                 continue;
             }
@@ -739,7 +752,7 @@ mod tests {
         let mut kept = Kept::of(&stored.journal.flusher, false);
         kept.after(Crash::Node, true);
         stored.witness.left(&left, &stored.storage, 0);
-        stored.witness.recovered(end, &kept, &stored.storage, 0, None);
+        stored.witness.recovered(end, &kept, &stored.storage, 0, &[]);
         let forgetful = RecoveredSession { lease: 65, ..RecoveredSession::new(0, b"") };
         stored.witness.go_on(&[forgetful], &[]);
     }
@@ -799,7 +812,7 @@ mod tests {
         stored.message(1);
         stored.flush();
         let end = stored.witness.end() - 64;
-        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0, None);
+        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0, &[]);
     }
 
     #[test]
@@ -811,7 +824,7 @@ mod tests {
         stored.flush();
         let mut kept = Kept::of(&stored.journal.flusher, false);
         kept.after(Crash::Node, true);
-        stored.witness.recovered(end, &kept, &stored.storage, 0, None);
+        stored.witness.recovered(end, &kept, &stored.storage, 0, &[]);
     }
 
     #[test]
@@ -824,6 +837,6 @@ mod tests {
         // The first byte of the payload.
         let offset = end - 64;
         stored.storage.corrupt(Slot { journal: 0, number: 0 }, offset, |byte| byte ^ 1);
-        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0, None);
+        stored.witness.recovered(end, &Kept::nothing(), &stored.storage, 0, &[]);
     }
 }

@@ -53,7 +53,10 @@ struct Before {
 impl<A: Told> Side<A> {
     /// Somebody copies the directory, to put it back one day.
     pub fn take_copy(&mut self, around: &mut Around) {
-        if self.is_damaged && self.running.is_some() {
+        let Some(running) = &mut self.running else { return };
+        let ring_bytes = self.node.settings.geometry.ring_bytes;
+        self.node.older_rings = running.journals.iter_mut().map(|journal| journal.older_ring(ring_bytes)).collect();
+        if self.is_damaged {
             self.copy = Some(self.node.storage.copy());
             around.trace.say(|| format!("{}: its directory is copied", self.name));
         }
@@ -80,7 +83,7 @@ impl<A: Told> Side<A> {
             Ok(running) => {
                 assert!(damage != Damage::CopyBeside, "{}: starts although a copy works with its ring", self.name);
                 around.seen.damage_passed += 1;
-                self.started(running, place.as_ref(), around);
+                self.started(running, Some(place), around);
                 return true;
             }
             Err(error) => self.refused(damage, &error),

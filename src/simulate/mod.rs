@@ -91,6 +91,7 @@ pub fn tells_of_a_lie(what: &str) -> bool {
     let told = [
         "on the media",
         "was there",
+        "is not there any more",
         "must have survived",
         "was released",
         "no commit",

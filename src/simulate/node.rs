@@ -22,10 +22,10 @@ use crate::journal::archive::{ArchiveError, Archiver, archive_before_recovery};
 use crate::journal::simulated::SimulatedStorage;
 use crate::journal::{
     FlushMethod, Flusher, Geometry, Manifest, RecoveredSession, RecoveryReport, Recycling, Rollback, Settings, Stager,
-    open_over, prepare,
+    as_of_earlier_boot, open_over, prepare,
 };
 use crate::session::Now;
-use crate::sys::ring::{IDENTITY_BYTES, Marks, RingKeeper, RingMemory};
+use crate::sys::ring::{IDENTITY_BYTES, Marks, PAGE_BYTES, RingKeeper, RingMemory};
 use crate::transport::Transport;
 use crate::transport::simulated::{Host, SimulatedNetwork, SimulatedTransport};
 
@@ -90,6 +90,12 @@ pub struct Node {
     pub muted: Rc<Cell<bool>>,
     /// The rings are files on the volume: a pod's death leaves them.
     pub rings_on_volume: bool,
+    /// And so does a node's death: what it leaves is of some time before.
+    pub rings_survive_node: bool,
+    /// By journal: marks and data of the engine's rings at some time of its life.
+    pub older_rings: Vec<(Marks, Vec<u8>)>,
+    /// How often they did.
+    pub rings_survived: u64,
     pub workers: u32,
     /// Where sealed segments go, and have to before they are recycled. It survives the machine.
     pub archive: Option<Shelf>,
@@ -172,6 +178,9 @@ impl Node {
             accept_fails: Rc::default(),
             muted: Rc::default(),
             rings_on_volume: false,
+            rings_survive_node: false,
+            older_rings: Vec::new(),
+            rings_survived: 0,
             workers: 1,
             archive: None,
         }
@@ -206,6 +215,7 @@ impl Node {
         host: Host,
         mut make: impl FnMut(Environment) -> A,
     ) -> Result<Running<A>, StartError> {
+        self.older_rings.clear();
         let rings = self.rings();
         let manifest = prepare(&self.storage, &self.settings).map_err(StartError::Journal)?;
         self.archive_first(&manifest, &rings, now)?;
@@ -328,6 +338,22 @@ impl Node {
         }
     }
 
+    /// The machine is booted anew and finds its rings: as they were, as they were some time before,
+    /// or parts of both.
+    fn age_rings(&mut self, random: &mut fastrand::Rng) {
+        let mut images = self.ring_images();
+        for (image, (marks, data)) in images.iter_mut().zip(std::mem::take(&mut self.older_rings)) {
+            match random.u8(..3) {
+                0 => {}
+                1 => image.data = data,
+                _ => (image.marks, image.data) = (marks, data),
+            }
+        }
+        images.iter_mut().for_each(|image| as_of_earlier_boot(&mut image.identity));
+        self.put_back_rings(&images);
+        self.rings_survived += 1;
+    }
+
     /// The machine loses what this kind of crash takes. No engine runs on it. The number of pages that were torn.
     pub fn lose(&mut self, crash: Crash, random: &mut fastrand::Rng) -> u64 {
         match crash {
@@ -339,7 +365,11 @@ impl Node {
                 }
             }
             Crash::Node => {
-                self.lose_rings(random);
+                if self.rings_survive_node && !self.keepers.is_empty() {
+                    self.age_rings(random);
+                } else {
+                    self.lose_rings(random);
+                }
                 return self.storage.crash_node(random);
             }
         }
@@ -368,6 +398,22 @@ impl Node {
         network.crash(running.host);
         drop(running);
         self.lose(crash, random)
+    }
+}
+
+impl Carried {
+    /// The ring's marks, and of its data what is not synced.
+    pub fn older_ring(&mut self, ring_bytes: u64) -> (Marks, Vec<u8>) {
+        let marks = self.flusher.watermarks();
+        let marks = Marks { appended: marks.appended(), written: marks.written(), synced: marks.synced() };
+        let mut data = vec![0; ring_bytes as usize];
+        let mut at = marks.synced & !(PAGE_BYTES - 1);
+        while at < marks.appended {
+            let bytes = self.flusher.appended_from(at);
+            data[(at % ring_bytes) as usize..][..bytes.len()].copy_from_slice(bytes);
+            at += bytes.len() as u64;
+        }
+        (marks, data)
     }
 }
 

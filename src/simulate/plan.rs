@@ -80,7 +80,7 @@ impl SidePlan {
             retention_age: (random.u8(..16) == 0).then_some(RETENTION_AGE),
             rings_on_volume: random.u8(..6) == 0,
             writes_through: random.u8(..5) == 0,
-            is_damaged: false,
+            is_damaged: random.u8(..5) == 0,
             flush_interval_min_ns: [0, 0, 0, 200_000][random.usize(..4)],
             mode: random.usize(..3),
         }

@@ -1,7 +1,7 @@
 //! What the worlds met.
 
 /// What a run of some hundred worlds need not meet.
-const RARE: [&str; 5] = ["heads", "recycled", "putting aside", "waited for", "damage"];
+const RARE: [&str; 3] = ["heads", "recycled", "putting aside"];
 
 macro_rules! seen {
     ($($field:ident $label:literal,)*) => {
@@ -49,6 +49,7 @@ seen! {
     within_a_stop "crashes within a clean stop",
     before_sending "crashes between commit and send",
     both_at_once "crashes of both sides at once",
+    rings_survived "rings on the volume that a node's death left, of an earlier boot and an earlier time",
     pages_torn "pages torn",
     eio_writes "EIO on a write",
     eio_syncs "EIO on a sync, its pages lost",

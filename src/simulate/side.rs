@@ -15,9 +15,9 @@ use super::wire::{Way, Wire};
 use crate::application::{Application, SessionNumber};
 use crate::config::{Config, PersistenceMode, SessionConfig};
 use crate::engine::{Directory, Environment, Event};
-use crate::journal::archive::ArchiveTurn;
+use crate::journal::archive::{ArchiveTurn, SealedSegment};
 use crate::journal::simulated::{Effect, Fault, FaultKind, Lie, Operation, Struck, VolumeImage};
-use crate::journal::{Hold, Mode, RecoveredSession, RingFound, Rollback};
+use crate::journal::{Geometry, Hold, Mode, RecoveredSession, RecoveryReport, RingFound, Rollback};
 use crate::session::{Identity, Notice};
 use crate::transport::simulated::{Host, SimulatedNetwork};
 
@@ -25,6 +25,8 @@ use crate::transport::simulated::{Host, SimulatedNetwork};
 const STEPS_DOWN_MAX: u32 = 60;
 /// So long a flusher gets no turn at most.
 const STEPS_STARVED_MAX: u32 = 400;
+/// So many copies an archive refuses in a row at most.
+const ARCHIVE_REFUSES_MAX: u32 = 8;
 /// A fault in a recovery comes within so many calls of the storage.
 const RECOVERY_CALLS_MAX: u64 = 80;
 /// A fault in a running engine does.
@@ -125,6 +127,11 @@ fn way_of(found: &RecoveredSession) -> Way {
     (text(&identity.sender_comp_id), text(&identity.target_comp_id))
 }
 
+/// Whether the journal had come to the segment that follows in its place.
+fn is_begun_over(segment: &SealedSegment, report: &RecoveryReport, geometry: Geometry) -> bool {
+    report.end == (segment.number + u64::from(geometry.segments)) * geometry.segment_bytes
+}
+
 /// Its place in the configuration, which the desk's CompID ends with.
 fn session_of(way: &Way) -> usize {
     let number = [&way.0, &way.1].into_iter().find_map(|comp_id| comp_id.strip_prefix("DESK")?.parse().ok());
@@ -151,6 +158,7 @@ impl<A: Told> Side<A> {
         node.workers = plan.workers;
         node.archive = plan.archives.then(Shelf::default);
         node.rings_on_volume = plan.rings_on_volume;
+        node.rings_survive_node = plan.rings_on_volume;
         node.settings.flush_interval_min_ns = plan.flush_interval_min_ns;
         if plan.writes_through {
             node.storage.write_through();
@@ -254,8 +262,14 @@ impl<A: Told> Side<A> {
         }
     }
 
-    /// `damaged` is a place of a journal that the volume has lost since.
-    pub(super) fn started(&mut self, running: Running<A>, damaged: Option<&(usize, Range<u64>)>, around: &mut Around) {
+    /// `damaged` where the directory was, with the place of a journal that the volume has lost, if
+    /// it is one.
+    pub(super) fn started(
+        &mut self,
+        running: Running<A>,
+        damaged: Option<Option<(usize, Range<u64>)>>,
+        around: &mut Around,
+    ) {
         let ring_bytes = self.node.settings.geometry.ring_bytes;
         for (journal, carried) in running.journals.iter().enumerate() {
             let (report, kept) = (&carried.report, &self.kept[journal]);
@@ -266,8 +280,16 @@ impl<A: Told> Side<A> {
             // What could not be damaged any more is looked at now and then.
             let is_looked_at = self.is_damaged || around.random.u8(..8) == 0;
             let from = if is_looked_at { 0 } else { report.end.saturating_sub(2 * ring_bytes) };
-            let damaged = damaged.filter(|(of, _)| *of == journal).map(|(_, place)| place);
-            let lost = self.witnesses[journal].recovered(report.end, kept, &self.node.storage, from, damaged);
+            // What the ring has is kept.
+            let outside_ring = if kept.ring_is_lost() { u64::MAX } else { kept.appended().saturating_sub(ring_bytes) };
+            let passed_over = report.unreadable.map(|place| place.from..place.to.min(outside_ring));
+            assert!(damaged.is_some() || passed_over.is_none(), "{}: an undamaged volume has lost {report}", self.name);
+            let place = damaged.as_ref().and_then(Option::as_ref).filter(|(of, _)| *of == journal);
+            let excused = [passed_over, place.map(|(_, place)| place.clone())];
+            let lost = self.witnesses[journal].recovered(report.end, kept, &self.node.storage, from, &excused);
+            if self.witnesses[journal].has_rot() {
+                around.is_lossy.store(true, Ordering::Relaxed);
+            }
             self.witnesses[journal].go_on(&carried.recovered, &carried.rollbacks);
             around.seen.numbers_compared += carried.recovered.len() as u64;
             assert!(
@@ -463,11 +485,14 @@ impl<A: Told> Side<A> {
     /// What is archived is what was appended, and nothing is recycled before.
     fn archiver_turns(&mut self, around: &mut Around) {
         let now_ns = around.clock.now().monotonic_ns;
+        let geometry = self.node.settings.geometry;
         let Some(running) = &mut self.running else { return };
         for (journal, carried) in running.journals.iter_mut().enumerate() {
             let Some(archiver) = &mut carried.archiver else { continue };
             match archiver.turn(now_ns) {
-                Ok(ArchiveTurn::Archived(segment)) => {
+                Ok(ArchiveTurn::Archived(segment))
+                    if !self.witnesses[journal].has_rot() && !is_begun_over(&segment, &carried.report, geometry) =>
+                {
                     let copy = self.node.archive.as_ref().and_then(|shelf| shelf.copy(journal as u16, &segment.name));
                     let copy = copy.unwrap_or_else(|| panic!("{}: {segment:?} is not in the archive", self.name));
                     self.witnesses[journal].archived(segment.number, &copy);
@@ -477,7 +502,11 @@ impl<A: Told> Side<A> {
                 Ok(ArchiveTurn::Missed(first, last)) => {
                     panic!("{}: segments {first} to {last} were recycled before they were archived", self.name)
                 }
-                Ok(ArchiveTurn::Differs(segment)) => {
+                // What is damaged is archived beside what it was, and so is what the process before
+                // had begun to write over.
+                Ok(ArchiveTurn::Differs(segment))
+                    if !self.is_damaged && !is_begun_over(&segment, &carried.report, geometry) =>
+                {
                     panic!("{}: the archive has something else as {segment:?}", self.name)
                 }
                 Ok(ArchiveTurn::Failed { .. }) => around.seen.archive_refusals += 1,
@@ -544,7 +573,9 @@ impl<A: Told> Side<A> {
     /// The archive refuses for a while.
     pub fn refuse_archive(&mut self, around: &mut Around) {
         if let Some(shelf) = &self.node.archive {
-            shelf.refuse(around.random.u32(1..4));
+            // Long enough now and then that a segment has to wait for it.
+            let copies = if around.random.bool() { 4 } else { ARCHIVE_REFUSES_MAX };
+            shelf.refuse(around.random.u32(1..copies));
             around.trace.say(|| format!("{}: the archive is away", self.name));
         }
     }
@@ -656,5 +687,6 @@ impl<A: Told> Side<A> {
         seen.multi_journal += u64::from(self.witnesses.len() > 1);
         seen.multi_worker += u64::from(self.node.workers > 1);
         seen.archives += u64::from(self.node.archive.is_some());
+        seen.rings_survived += self.node.rings_survived;
     }
 }
