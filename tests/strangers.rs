@@ -1,6 +1,8 @@
 //! Whoever holds connections open without logging on keeps no counterparty out: silent ones, ones that send a byte at a time, garbage, or
 //! Logons that are refused, from one address or from many, also from the counterparty's own.
 
+#![allow(clippy::duplicate_mod, reason = "both helpers bring the module that verifies journals")]
+
 #[path = "kill/engine.rs"]
 mod engine;
 mod peers;
