@@ -89,14 +89,15 @@ pub(crate) fn archive_before(
         start.elapsed().as_nanos() as u64
     };
     match archive_before_recovery(storage, manifest, journal, end, &mut *target, pause) {
-        Ok(None) => Ok(()),
-        Ok(Some(segment)) => {
-            tracing::info!(journal, segment = segment.name, "archived before recovery overwrites it");
+        Ok(segments) => {
+            for segment in segments {
+                tracing::info!(journal, segment = segment.name, "archived before recovery overwrites it");
+            }
             Ok(())
         }
         Err(ArchiveError::Storage(error)) => Err(error.into()),
         Err(ArchiveError::Target(segment, error)) => Err(OpenError::Archive(format!(
-            "segment {} of journal {journal} would be overwritten and cannot be archived: {error}; mend the archive, or set persistence.archive_required = false and lose that segment",
+            "segment {} of journal {journal} would be overwritten and cannot be archived: {error}; fix the archive, or set persistence.archive_required = false and lose that segment",
             segment.number
         ))),
     }

@@ -70,7 +70,7 @@ pub fn preview(settings: &Settings) -> Result<Preview, OpenError> {
         let seen = recovery::see(&storage, &here, number, ring.as_ref())?.map_err(|newer| held(newer.why))?;
         damage.extend(seen.damage);
         let appended = ring.as_ref().map_or(0, |ring: &RingMemory| ring.marks().appended);
-        let overwrites = overwritten_by_recovery(&storage, &here, number, appended)?;
+        let overwrites = overwritten_by_recovery(&storage, &here, number, appended)?.first().copied();
         journals.push(PreviewedJournal { number, sessions: seen.sessions, snapshot: seen.snapshot, overwrites });
     }
     if damage.is_empty() { Ok(Preview { journals }) } else { Err(held(damage.join("; "))) }

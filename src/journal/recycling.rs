@@ -61,7 +61,8 @@ impl Recycling {
 
     /// From now on no segment is overwritten that is not before the last [`Recycling::set_archived`].
     pub fn require_archive(&self) {
-        self.archived.store(0, Ordering::Release);
+        // What is gone is waited for no more.
+        self.archived.store(self.first, Ordering::Release);
     }
 
     /// All segments before `segment` are archived.
@@ -197,6 +198,15 @@ mod tests {
         assert!((0..3).all(|segment| recycler.may_write(segment * SEGMENT, 0, 0)));
         assert_eq!((recycling.holds(), recycling.oldest_segment()), (0, 0));
         assert!(!recycler.may_write(3 * SEGMENT, 0, 0));
+    }
+
+    #[test]
+    fn what_is_gone_is_not_waited_for() {
+        let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT, 2);
+        recycling.require_archive();
+        let mut recycler = Recycler::new(Arc::clone(&recycling));
+        assert!(recycler.may_write(3 * SEGMENT, 0, 0) && recycler.may_write(4 * SEGMENT, 0, 0));
+        assert!(!recycler.may_write(5 * SEGMENT, 0, 0));
     }
 
     #[test]

@@ -140,8 +140,10 @@ impl<S: Storage> Journal<S> {
     /// Where the journal ends with a segment, its next write goes to the beginning of the oldest
     /// one.
     fn begun_over(&self) -> Option<u64> {
-        let end = self.watermarks.synced();
-        end.is_multiple_of(self.writer.geometry().segment_bytes).then(|| self.recycling.oldest_segment())
+        let (end, geometry) = (self.watermarks.synced(), self.writer.geometry());
+        let ends_with_segment = end.is_multiple_of(geometry.segment_bytes);
+        let next = (end / geometry.segment_bytes).checked_sub(geometry.segments.into());
+        next.filter(|next| ends_with_segment && *next == self.recycling.oldest_segment())
     }
 }
 
@@ -248,22 +250,22 @@ impl<S: Storage> Archiver<S> {
     }
 }
 
-/// The segment that recovery overwrites when it carries a ring to the segments.
+/// The segments that recovery overwrites when it carries a ring to the segments, oldest first.
 pub(crate) fn overwritten_by_recovery<S: Storage>(
     storage: &S,
     manifest: &Manifest,
     journal: u16,
     ring_appended: u64,
-) -> Result<Option<u64>, StorageError> {
+) -> Result<Vec<u64>, StorageError> {
     let geometry = manifest.geometry;
-    let heads = find_heads(storage, manifest, journal)?;
-    let Some(next) = heads.first().map(|newest| newest + 1) else { return Ok(None) };
-    let oldest = next.checked_sub(geometry.segments.into()).filter(|oldest| heads.contains(oldest));
-    Ok(oldest.filter(|_| ring_appended > next * geometry.segment_bytes))
+    let mut heads = find_heads(storage, manifest, journal)?;
+    heads.retain(|segment| (segment + u64::from(geometry.segments)) * geometry.segment_bytes < ring_appended);
+    heads.reverse();
+    Ok(heads)
 }
 
-/// Before recovery carries a ring to the segments and in doing so overwrites the journal's oldest one: archives that one, if the target does
-/// not have it. `pause` is called between steps and answers the time in ns.
+/// Before recovery carries a ring to the segments and in doing so overwrites the journal's oldest ones:
+/// archives those that the target does not have. `pause` is called between steps and returns the time in ns.
 pub fn archive_before_recovery<S: Storage>(
     storage: &S,
     manifest: &Manifest,
@@ -271,26 +273,32 @@ pub fn archive_before_recovery<S: Storage>(
     ring_appended: u64,
     target: &mut dyn ArchiveTarget,
     mut pause: impl FnMut() -> u64,
-) -> Result<Option<SealedSegment>, ArchiveError> {
-    let Some(oldest) = overwritten_by_recovery(storage, manifest, journal, ring_appended)? else { return Ok(None) };
+) -> Result<Vec<SealedSegment>, ArchiveError> {
+    let mut archived = Vec::new();
     let mut source = Source::new(storage.clone(), manifest.geometry, (manifest.uuid, manifest.timeline), journal);
-    let segment = source.sealed(oldest)?;
-    let holding = target.holding(&segment).map_err(|error| ArchiveError::Target(segment.clone(), error))?;
-    if holding == Holding::Whole {
-        return Ok(None);
-    }
-    let mut copy = Copying::new(segment, holding);
-    loop {
-        match copy.step(&mut source, target, pause())? {
-            Step::Copied | Step::Waits | Step::Differs(_) => {}
-            Step::Known(_) => return Ok(None),
-            Step::Done(segment) => return Ok(Some(segment)),
-            Step::Failed(segment, error) => {
-                target.abandon();
-                return Err(ArchiveError::Target(segment, error));
+    for number in overwritten_by_recovery(storage, manifest, journal, ring_appended)? {
+        let segment = source.sealed(number)?;
+        let holding = target.holding(&segment).map_err(|error| ArchiveError::Target(segment.clone(), error))?;
+        if holding == Holding::Whole {
+            continue;
+        }
+        let mut copy = Copying::new(segment, holding);
+        loop {
+            match copy.step(&mut source, target, pause())? {
+                Step::Copied | Step::Waits | Step::Differs(_) => {}
+                Step::Known(_) => break,
+                Step::Done(segment) => {
+                    archived.push(segment);
+                    break;
+                }
+                Step::Failed(segment, error) => {
+                    target.abandon();
+                    return Err(ArchiveError::Target(segment, error));
+                }
             }
         }
     }
+    Ok(archived)
 }
 
 #[derive(Debug)]

@@ -351,11 +351,17 @@ fn recovery_overwrites_no_segment_that_is_not_archived() {
     assert!(matches!(failed, Err(ArchiveError::Target(segment, _)) if segment.number == 0));
     target.fail(false);
     let archived = archive_before_recovery(&storage, &manifest, 0, appended, &mut target, || 0).unwrap();
-    assert_eq!((archived.map(|segment| segment.number), target.numbers()), (Some(0), vec![0]));
+    assert_eq!((archived[0].number, archived.len(), target.numbers()), (0, 1, vec![0]));
     // It is asked for once, and not at all where the ring holds nothing of a new segment.
-    assert!(archive_before_recovery(&storage, &manifest, 0, appended, &mut target, || 0).unwrap().is_none());
+    assert!(archive_before_recovery(&storage, &manifest, 0, appended, &mut target, || 0).unwrap().is_empty());
     drop(target.0.lock().unwrap().copies.pop());
-    assert!(archive_before_recovery(&storage, &manifest, 0, 3 * SEGMENT, &mut target, || 0).unwrap().is_none());
+    assert!(archive_before_recovery(&storage, &manifest, 0, 3 * SEGMENT, &mut target, || 0).unwrap().is_empty());
+    // The volume has lost the newest segment, so that the ring's head is the next but one.
+    let whole = storage.image();
+    storage.lose_segment(Slot { journal: 0, number: 2 });
+    let archived = archive_before_recovery(&storage, &manifest, 0, appended, &mut target, || 0).unwrap();
+    assert_eq!(archived.iter().map(|segment| segment.number).collect::<Vec<_>>(), [0]);
+    storage.put_back(&whole);
     drop(machine.open(ring));
     assert!(on_volume(&storage, 0) != before, "recovery carries the ring into the oldest segment");
 }
