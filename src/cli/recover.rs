@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use clap::Args;
 
 use super::Exit;
-use super::run::{BuiltIn, exit_of_open, load_outline};
+use super::run::{BuiltIn, exit_of_open, load, load_outline};
 use crate::application::Application;
 use crate::config::Config;
 use crate::engine::archive::archive_before;
@@ -87,6 +87,11 @@ fn try_recover(options: &RecoverOptions, config: &Config) -> Result<Exit, Exit> 
         print(config, &before);
         return Ok(if before.manifest.last_use.held.is_empty() { Exit::Ok } else { Exit::Failed });
     };
+    // The application is replayed, which reads by the sessions' dictionaries.
+    let config = &load(options.config.as_deref(), options.data_dir.as_deref()).map_err(|errors| {
+        error_line!("{errors}");
+        Exit::Configuration
+    })?;
     let settings = settings(options, config, &before);
     let now_ns = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_nanos() as u64);
     let snapshot = |recovered: &Recovered<FileStorage>| snapshot(config, &before, recovered);
@@ -94,7 +99,7 @@ fn try_recover(options: &RecoverOptions, config: &Config) -> Result<Exit, Exit> 
         if options.config.is_some() {
             return archive_before(config, storage, manifest, journal, end);
         }
-        overwritten_by_recovery(storage, manifest, journal, end)?.map_or(Ok(()), |segment| {
+        overwritten_by_recovery(storage, manifest, journal, end)?.first().map_or(Ok(()), |segment| {
             Err(OpenError::Archive(format!(
                 "segment {segment} of journal {journal} would be overwritten, and whether it has to be archived before (persistence.archive_required) is not known: name the configuration with --config"
             )))
