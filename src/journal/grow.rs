@@ -178,7 +178,16 @@ fn move_files(
 ) -> Result<(), OpenError> {
     for number in 0..count {
         let path = segment_path(data_dir, journal, number);
-        let Held::Segment(segment) = held(&path, manifest, journal) else { continue };
+        let segment = match held(&path, manifest, journal) {
+            Held::Segment(segment) => segment,
+            // All were known when the growth began: to pass this one over would be to lose it.
+            Held::Unknown if number < manifest.geometry.segments => {
+                let why =
+                    format!("how {} begins cannot be read, so it cannot be moved to its new place", path.display());
+                return Err(OpenError::Damaged { journal, why });
+            }
+            _ => continue,
+        };
         let target = (segment % u64::from(count)) as u32;
         if target != number {
             step()?;
@@ -235,6 +244,7 @@ fn growing_path(data_dir: &Path, journal: u16, number: u32) -> PathBuf {
 mod tests {
     use super::super::cat::Cat;
     use super::super::inspect::Directory;
+    use super::super::inspect::repair::{Options, Plan, RepairError};
     use super::super::{Journal, Kind, Mode, NewRecord, RecoveredSession, Room, Settings, note_ends, open};
     use super::*;
 
@@ -354,6 +364,9 @@ mod tests {
                 // Whoever asks for the old count meanwhile gets the new one, and is told.
                 let Err(error) = open(&settings(root, FROM)) else { panic!("it was opened after {steps} steps") };
                 assert!(error.to_string().contains("set persistence.segments = 5"), "{error}");
+                // By the old count a file that is moved is foreign.
+                let planned = Plan::make(&data_dir, &Options::default()).err();
+                assert!(is_done || matches!(planned, Some(RepairError::Growing(TO))), "{planned:?}, {steps} steps");
             }
             let opened = open(&settings(root, TO)).unwrap();
             assert_eq!(

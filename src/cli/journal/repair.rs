@@ -78,7 +78,7 @@ fn exit_of(error: &RepairError) -> Exit {
     match error {
         RepairError::Directory(CatError::Storage(StorageError { .. })) => Exit::Storage,
         RepairError::Manifest(_) => Exit::Configuration,
-        RepairError::InUse(_) | RepairError::Directory(_) => Exit::DataDirectory,
+        RepairError::InUse(_) | RepairError::Directory(_) | RepairError::Growing(_) => Exit::DataDirectory,
     }
 }
 

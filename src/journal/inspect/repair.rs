@@ -117,6 +117,8 @@ pub enum RepairError {
     Directory(CatError),
     /// The manifest is lost and cannot be made anew.
     Manifest(String),
+    /// Its files are on the way to new places.
+    Growing(u32),
 }
 
 impl Plan {
@@ -145,6 +147,11 @@ impl Plan {
             }
             Err(error) => return Err(RepairError::Directory(error)),
         };
+        // Files that have their new places already are foreign by the old count.
+        match directory.manifest.last_use.growing_to {
+            0 => {}
+            count => return Err(RepairError::Growing(count)),
+        }
         let mut plan =
             Self { data_dir: data_dir.to_owned(), manifest: directory.manifest.clone(), steps, outlooks: Vec::new() };
         for journal in 0..directory.manifest.geometry.journals {
@@ -464,6 +471,10 @@ fn path_of(data_dir: &Path, journal: u16, slot: u32) -> PathBuf {
 impl std::fmt::Display for RepairError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Growing(count) => write!(
+                f,
+                "it was being given {count} segments when its start ended: start fixring once, which finishes that, and look again"
+            ),
             Self::InUse(Some(pid)) => write!(f, "process {pid} runs on it: stop that one first"),
             Self::InUse(None) => f.write_str("another process runs on it: stop that one first"),
             Self::Directory(error) => error.fmt(f),

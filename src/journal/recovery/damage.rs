@@ -5,7 +5,7 @@
 
 use super::super::record::{header_at, is_valid};
 use super::super::scan::{Incarnations, SegmentSource, Source, record_at};
-use super::super::{Geometry, HEADER_BYTES, Kind, Manifest, Storage, StorageError};
+use super::super::{Geometry, HEADER_BYTES, Kind, Manifest, RecordHeader, Storage, StorageError};
 use super::Scan;
 use super::behind::Behind;
 use super::heads::{Start, claimed_segments};
@@ -63,6 +63,8 @@ pub(super) fn look<S: Storage>(
 
 /// So much of a record is tried, since each bit costs a CRC.
 const TRIED_BYTES_MAX: u64 = 4096;
+/// The least that a device writes as a whole.
+const SECTOR_BYTES: u64 = 512;
 
 /// Where in the commit at `end` a record lies of which one bit is another than it was. A write is
 /// torn between sectors, so that one was there.
@@ -93,7 +95,13 @@ fn almost_whole<S: Storage>(
         let (byte, mask) = ((bit / 8) as usize, 1 << (bit % 8));
         bytes[byte] ^= mask;
         let header = header_at(&bytes, at, lap_end);
-        if header.is_some_and(|header| incarnations.accept(header.incarnation, at) && is_valid(&bytes, at, &header)) {
+        let is_whole =
+            |header: &RecordHeader| incarnations.accept(header.incarnation, at) && is_valid(&bytes, at, header);
+        // The delimiter that ends a message is one bit, and a sector may be missing of which it has no other byte.
+        let is_alone = |header: &RecordHeader| {
+            byte as u64 + 1 == u64::from(header.length) && (at + byte as u64).is_multiple_of(SECTOR_BYTES)
+        };
+        if header.is_some_and(|header| is_whole(&header) && !is_alone(&header)) {
             return Ok(Some(at));
         }
         bytes[byte] ^= mask;

@@ -202,7 +202,8 @@ pub(super) fn recover<S: Storage>(
         }
         carry_over(storage, geometry, journal, ring, *from, *to)?;
     }
-    if from_ring.last().is_some_and(|(_, to)| *to < end) {
+    // What lies between two ranges, or behind the last.
+    if from_ring.len() > 1 || from_ring.last().is_some_and(|(_, to)| *to < end) {
         make_durable(storage, geometry, journal, segments_end, end)?;
     }
     phases.durable_ns = lap();
