@@ -4,13 +4,14 @@
 //! what they send, and closes the commit under the strongest mode of the sessions that took part. A worker owns one or
 //! more ledgers; nothing else touches them.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use crossbeam_utils::CachePadded;
 
 use super::link::{Link, LinkOutbox};
 use super::retention::Retention;
-use super::secrets::{blanked, blanked_unparsable};
+use super::secrets::{blanked, blanked_head, blanked_unparsable};
 use crate::application::{Application, Delivery, SessionNumber};
 use crate::control::{SessionCounters, Stage, WorkerTrace};
 use crate::fix::{Encoder, FieldIndex, Framing, Message, Overflow, ParseError, frame, parse_by, tags};
@@ -339,12 +340,16 @@ impl<A: Application> Ledger<A> {
 
     /// A framed message whose fields cannot be read.
     pub fn inbound_unparsable(&mut self, now: Now, session: u32, bytes: &[u8], error: ParseError) -> Result<(), Full> {
-        self.inbound_unread(now, session, bytes, |session, out| session.receive_unparsable(now, bytes, error, out))
+        self.inbound_unread(now, session, bytes, blanked_unparsable, |session, out| {
+            session.receive_unparsable(now, bytes, error, out)
+        })
     }
 
     /// The whole fields at the front of a message that is longer than is ever read. They alone are stored.
     pub fn inbound_too_long(&mut self, now: Now, session: u32, head: &[u8], length: u64) -> Result<(), Full> {
-        self.inbound_unread(now, session, head, |session, out| session.receive_too_long(now, head, length, out))
+        self.inbound_unread(now, session, head, blanked_head, |session, out| {
+            session.receive_too_long(now, head, length, out)
+        })
     }
 
     fn inbound_unread(
@@ -352,12 +357,13 @@ impl<A: Application> Ledger<A> {
         now: Now,
         session: u32,
         bytes: &[u8],
+        blank: for<'b> fn(&'b [u8], &[u32]) -> Cow<'b, [u8]>,
         receive: impl FnOnce(&mut Session, &mut LinkOutbox<'_>) -> Received,
     ) -> Result<(), Full> {
         self.open()?;
         let secrets = &self.slots[session as usize].session.settings().secrets;
         let msg_type = crate::fix::raw_field(bytes, tags::MSG_TYPE).unwrap_or_default();
-        let stored = blanked_unparsable(bytes, secrets.of(msg_type));
+        let stored = blank(bytes, secrets.of(msg_type));
         let is_blanked = *stored != *bytes;
         let msg_seq_num = msg_seq_num_of_unparsable(bytes).unwrap_or(0);
         let position = self.append_inbound(now, session, msg_seq_num, &stored, is_blanked);

@@ -27,16 +27,26 @@ pub(crate) fn blanked(message: &Message<'_>, secret: &[u32]) -> Vec<u8> {
 /// A framed message that cannot be read as fields, as it is stored. Where a secret field of such a message ends cannot be known: from
 /// the value of the first one on nothing is kept but the trailer. Of one that carries credentials nothing is.
 pub(crate) fn blanked_unparsable<'b>(bytes: &'b [u8], secret: &[u32]) -> Cow<'b, [u8]> {
+    blanked_up_to(bytes, bytes.len().saturating_sub(TRAILER_BYTES), secret)
+}
+
+/// [`blanked_unparsable`] of a message's front, which has no trailer.
+pub(crate) fn blanked_head<'b>(head: &'b [u8], secret: &[u32]) -> Cow<'b, [u8]> {
+    blanked_up_to(head, head.len(), secret)
+}
+
+fn blanked_up_to<'b>(bytes: &'b [u8], end: usize, secret: &[u32]) -> Cow<'b, [u8]> {
     if raw_field(bytes, tags::MSG_TYPE).is_some_and(carries_credentials) {
         return Cow::Borrowed(&[]);
     }
     let Some(offset) = first_secret(bytes, secret) else { return Cow::Borrowed(bytes) };
     let mut stored = bytes.to_vec();
-    let end = stored.len().saturating_sub(TRAILER_BYTES);
     if let Some(value) = stored.get_mut(offset..end) {
         value.iter_mut().filter(|byte| **byte != SOH).for_each(|byte| *byte = b'*');
     }
-    put_checksum(&mut stored);
+    if end < stored.len() {
+        put_checksum(&mut stored);
+    }
     Cow::Owned(stored)
 }
 
@@ -78,6 +88,20 @@ mod tests {
 
     fn is_a_message(bytes: &[u8]) -> bool {
         matches!(frame(bytes, 512), Framing::Complete(frame) if frame.length as usize == bytes.len())
+    }
+
+    #[test]
+    fn a_front_without_a_trailer_shows_nothing_of_a_secret() {
+        let secrets = SecretTags::default();
+        for end in ["554=hunter2\x01", "554=s\x01", "554=hunter2\x01925=hunter3\x0158=x\x01"] {
+            let head = format!("8=FIX.4.4\x019=99999\x0135=D\x0134=7\x01{end}");
+            let stored = blanked_head(head.as_bytes(), secrets.of(b"D"));
+            let (front, value) = stored.split_at(head.find("554=").unwrap() + 4);
+            assert_eq!(front, &head.as_bytes()[..front.len()]);
+            assert!(value.iter().all(|byte| *byte == b'*' || *byte == SOH), "{}", String::from_utf8_lossy(&stored));
+        }
+        let plain = b"8=FIX.4.4\x019=99999\x0135=D\x0134=7\x0158=text\x01";
+        assert_eq!(&*blanked_head(plain, secrets.of(b"D")), plain);
     }
 
     #[test]
