@@ -4,7 +4,7 @@
 use crate::config::{Config, format_bytes};
 use crate::journal::{Filesystem, Needed};
 use crate::sys::cgroup::{MemoryLimit, memory_limit};
-use crate::sys::memory::address_space_limits;
+use crate::sys::memory::{address_space_limit, data_limit};
 
 use super::errors::StartError;
 use super::start::journal_settings;
@@ -37,7 +37,12 @@ pub(crate) fn shortage(config: &Config, journals: u16) -> Option<String> {
     let threads = workers + u64::from(journals) + OTHER_THREADS;
     let rings = u64::from(journals) * settings.geometry.ring_bytes;
     let mapped = Parts { rings, segments: 0, private: PRIVATE_BYTES + tables + threads * STACK_BYTES };
-    address_space_limits().iter().find_map(|limit| mapped.shortage(limit))
+    if let Some(what) = address_space_limit().and_then(|limit| mapped.shortage(&limit)) {
+        return Some(what);
+    }
+    // Which shared mappings do not count to.
+    let private = Parts { rings: 0, ..mapped };
+    data_limit().and_then(|limit| private.shortage(&limit))
 }
 
 /// For a start.

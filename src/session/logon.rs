@@ -235,6 +235,9 @@ impl Session {
         let answered = self.settings.role == Role::Acceptor || (reset && !self.reset_sent);
         self.adopt_heart_bt_int(logon);
         self.demanded = self.demands_reset(number, logon);
+        if reset {
+            self.resets_refused = 0;
+        }
         let states_reset = self.demanded == Demanded::Stated;
         let fresh = (reset && !self.reset_sent) || self.resets_at_logon();
         if fresh {

@@ -100,7 +100,7 @@ impl Session {
     /// The peer has sent something that is not read yet. That is no silence, and since it may be the answer, no TestRequest(1) is outstanding:
     /// our own heartbeats go on. It may be what is missing, too.
     pub fn input_waits(&mut self, now: Now) {
-        self.still_unsent(now);
+        self.put_gap_off(now);
         self.last_received_ns = now.monotonic_ns;
         self.test_request_deadline_ns = u64::MAX;
     }

@@ -45,27 +45,27 @@ pub fn lock_all() -> Locked {
     if status == 0 { Locked::All } else { Locked::Refused(io::Error::last_os_error()) }
 }
 
-/// What setrlimit(2) leaves of address space and of private memory beyond what the process has mapped already. Without a limit, none.
-pub fn address_space_limits() -> Vec<MemoryLimit> {
+/// What RLIMIT_AS of setrlimit(2) leaves of address space, beyond what the process has mapped already. `None` without a limit.
+pub fn address_space_limit() -> Option<MemoryLimit> {
+    left_of(libc::RLIMIT_AS, "VmSize:", "RLIMIT_AS (ulimit -v)")
+}
+
+/// What RLIMIT_DATA leaves of private memory. Shared mappings do not count to it.
+pub fn data_limit() -> Option<MemoryLimit> {
+    left_of(libc::RLIMIT_DATA, "VmData:", "RLIMIT_DATA (ulimit -d)")
+}
+
+fn left_of(resource: libc::__rlimit_resource_t, key: &str, name: &str) -> Option<MemoryLimit> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let used = |key: &str| {
-        let kib =
-            status.lines().find_map(|line| line.strip_prefix(key)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kib.unwrap_or(0) << 10
-    };
-    let left = |resource, key: &str, name: &str| {
-        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-        // SAFETY: the pointer is to a live rlimit of ours.
-        let status = unsafe { libc::getrlimit(resource, &raw mut limit) };
-        let used = used(key);
-        (status == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then(|| MemoryLimit {
-            bytes: limit.rlim_cur.saturating_sub(used),
-            name: format!("{name} of {} bytes, beside {used} that are in use,", limit.rlim_cur),
-        })
-    };
-    let of_space = left(libc::RLIMIT_AS, "VmSize:", "RLIMIT_AS (ulimit -v)");
-    let of_data = left(libc::RLIMIT_DATA, "VmData:", "RLIMIT_DATA (ulimit -d)");
-    of_space.into_iter().chain(of_data).collect()
+    let kib = status.lines().find_map(|line| line.strip_prefix(key)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    let used = kib.unwrap_or(0) << 10;
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live rlimit of ours.
+    let status = unsafe { libc::getrlimit(resource, &raw mut limit) };
+    (status == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then(|| MemoryLimit {
+        bytes: limit.rlim_cur.saturating_sub(used),
+        name: format!("{name} of {} bytes, beside {used} that are in use,", limit.rlim_cur),
+    })
 }
 
 /// Whether the process may lock more than RLIMIT_MEMLOCK says: CAP_IPC_LOCK of capabilities(7), by proc(5).

@@ -416,12 +416,17 @@ impl<T: Transport, A: Application> Worker<T, A> {
     pub(super) fn input_waits(&mut self, clock: &mut impl Clock, id: ConnectionId) -> bool {
         self.read_within(clock, id, Budget::among_others());
         self.trace.at(control::Stage::Timers);
-        self.connections.get(id).is_some_and(|connection| {
+        let waits = self.connections.get(id).is_some_and(|connection| {
             let next = || frame(connection.buffer.filled(), self.limits.message_bytes_max);
-            // Of what is too long the rest is still to come.
+            // The rest of what is too long is still to come.
             let is_whole = || !matches!(next(), Framing::Incomplete | Framing::Invalid { why: Garbled::TooLong, .. });
-            connection.readable || is_whole()
-        })
+            connection.readable || (connection.over.is_none() && is_whole())
+        });
+        if waits {
+            // Readiness was told once, and may have been used up here.
+            self.list(id);
+        }
+        waits
     }
 
     pub(super) fn retry_timer(&mut self, now: Now, ledger: u32, session: u32) {

@@ -106,6 +106,10 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let end = buffer.filled().first_chunk::<MESSAGE_END_BYTES>().filter(|_| over.left == 0);
         let Some(end) = end else {
             connection.over = Some(over);
+            // The peer can send nothing else meanwhile, and on a slow line it takes longer than a heartbeat.
+            if let Some(Stage::Attached { ledger, session }) = self.stage(id).filter(|_| count > 0) {
+                self.slot(ledger, session).session.input_waits(now);
+            }
             return Flow::Break(if budget.is_spent() { Next::Later } else { Next::Message });
         };
         let computed = over.sum.wrapping_add(end[0]);
