@@ -146,7 +146,7 @@ fn a_required_archive_that_is_away_stops_reading_ends_the_stop_with_an_error_and
     assert!(answered > 1 && answered < ORDERS, "{answered}");
 
     let Err(StartError::Journal(OpenError::Archive(why))) = start(temporary.path()) else { panic!("as before") };
-    assert!(why.contains("segment 0 of journal 0") && why.contains("mend the archive"), "{why}");
+    assert!(why.contains("segment 0 of journal 0") && why.contains("fix the archive"), "{why}");
     // `fixring recover` carried the ring over the oldest segment, whatever the archive had.
     let config = temporary.path().join("fixring.toml");
     fs::write(&config, configuration(temporary.path())).unwrap();
