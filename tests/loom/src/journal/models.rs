@@ -42,7 +42,7 @@ pub fn a_sleeping_flusher_is_woken() {
 
 /// A stager reads a segment without a lock and asks afterwards whether it may have been overwritten meanwhile.
 pub fn what_is_read_of_a_segment_is_known_to_be_of_its_lap() {
-    let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT);
+    let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT, 0);
     // What the first segment's file holds: the number of the lap.
     let file = Arc::new(AtomicU64::new(0));
     let (flusher_recycling, flusher_file) = (std::sync::Arc::clone(&recycling), Arc::clone(&file));
@@ -59,7 +59,7 @@ pub fn what_is_read_of_a_segment_is_known_to_be_of_its_lap() {
 }
 
 pub fn an_archived_segment_alone_is_overwritten() {
-    let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT);
+    let recycling = Recycling::new(GEOMETRY, 3 * SEGMENT, 0);
     recycling.require_archive();
     let file = Arc::new(UnsafeCell::new(0));
     let (archiver_recycling, archiver_file) = (std::sync::Arc::clone(&recycling), Arc::clone(&file));
