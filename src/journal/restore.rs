@@ -168,9 +168,10 @@ pub fn decide(
     for mut journal in opened.journals {
         let said: Vec<Said> = said.iter().filter(|said| said.journal == journal.number).copied().collect();
         let number = journal.number;
+        let head = journal.recovered.report.end.next_multiple_of(manifest.geometry.segment_bytes);
         let mut snapshot = |recovered: &Recovered<FileStorage>| {
             // The head goes where the oldest segment is.
-            archive(&storage, &manifest, number, u64::MAX)?;
+            archive(&storage, &manifest, number, head + 1)?;
             snapshot(recovered).map_err(RestoreFault::Snapshot)
         };
         state(&mut journal, &said, now_ns, &mut snapshot)?;
