@@ -69,7 +69,7 @@ impl Directory {
         Self { config: config.clone(), specs, exact, by_comp_ids, templates, data_fields }
     }
 
-    /// For [`parse_of_any`].
+    /// For `parse_of_any`.
     pub fn data_fields(&self) -> Option<&DataFields> {
         self.data_fields.as_ref()
     }
