@@ -1,5 +1,5 @@
-//! What the standard says and the files that the built-in tables are made from leave out, and what those files say only since an
-//! extension pack.
+//! What the standard says and the files that the built-in tables are made from leave out, and what
+//! those files say only since an extension pack.
 //!
 //! Only the built-in tables are amended: a file that a user loads is taken at its word.
 
@@ -37,8 +37,8 @@ pub(super) fn amend(parts: &mut Parts) {
     }
 }
 
-/// FIX.5.0SP2 as it was before its extension packs, as far as they took something away. What they added stays: it is optional, and
-/// whoever speaks the base version does not send it.
+/// FIX.5.0SP2 as it was before its extension packs, as far as they took something away. What they
+/// added stays: it is optional, and whoever speaks the base version does not send it.
 pub(super) fn to_base(parts: &mut Parts) {
     if parts.version != Version::Fix50Sp2 {
         return;
@@ -48,7 +48,8 @@ pub(super) fn to_base(parts: &mut Parts) {
     for member in snapshot.into_iter().flat_map(|message| &mut message.members) {
         member.required &= member.kind != MemberKind::Field(779);
     }
-    // An instance of NoAffectedOrders(534) began with OrigClOrdID(41) before AffectedOrigClOrdID(1824) took its place.
+    // An instance of NoAffectedOrders(534) began with OrigClOrdID(41) before
+    // AffectedOrigClOrdID(1824) took its place.
     let affected = parts.components.iter_mut().find(|component| component.name == "AffectedOrdGrp");
     for member in affected.into_iter().flat_map(|component| &mut component.members) {
         if let MemberKind::Group(group) = &mut member.kind

@@ -1,7 +1,9 @@
-//! Which fields of a dictionary may hold the delimiter, and which field announces the length of each.
+//! Which fields of a dictionary may hold the delimiter, and which field announces the length of
+//! each.
 //!
-//! The QuickFIX XML format has the types DATA and LENGTH and no word on which of the one belongs to which of the other. QuickFIX
-//! takes the tag before; dictionaries name and place the two alike. All three are looked at here, in the order of what they prove.
+//! The QuickFIX XML format has the types DATA and LENGTH and no word on which of the one belongs to
+//! which of the other. QuickFIX takes the tag before; dictionaries name and place the two alike.
+//! All three are looked at here, in the order of what they prove.
 
 use std::collections::BTreeSet;
 
@@ -10,19 +12,21 @@ use crate::fix::{data_tag_of_length, is_data_tag};
 
 impl Dictionary {
     /// Each length field with the data field that it announces, beyond those of the standard.
-    pub fn data_pairs(&self) -> Vec<(u32, u32)> {
-        let neighbours = self.neighbours();
-        let pairs = |data: &FieldDefinition| {
-            let data_tag = data.tag;
-            self.length_tags(data, &neighbours).into_iter().map(move |length_tag| (length_tag, data_tag))
-        };
-        self.own_data_fields().flat_map(pairs).collect()
+    pub fn data_pairs(&self) -> &[(u32, u32)] {
+        self.data_pairs.get_or_init(|| {
+            let neighbours = self.neighbours();
+            let pairs = |data: &FieldDefinition| {
+                let data_tag = data.tag;
+                self.length_tags(data, &neighbours).into_iter().map(move |length_tag| (length_tag, data_tag))
+            };
+            self.own_data_fields().flat_map(pairs).collect()
+        })
     }
 
     /// Data fields that no length field announces: they end at the first delimiter.
     pub(super) fn data_fields_without_length(&self) -> Vec<&FieldDefinition> {
-        let neighbours = self.neighbours();
-        self.own_data_fields().filter(|data| self.length_tags(data, &neighbours).is_empty()).collect()
+        let is_announced = |data: &FieldDefinition| self.data_pairs().iter().any(|(_, data_tag)| *data_tag == data.tag);
+        self.own_data_fields().filter(|data| !is_announced(data)).collect()
     }
 
     /// Those that are not the standard's.
@@ -74,7 +78,8 @@ impl Dictionary {
     }
 }
 
-/// A number that is not the length of a standard's data field already. Before FIX.4.3 lengths were of type INT.
+/// A number that is not the length of a standard's data field already. Before FIX.4.3 lengths were
+/// of type INT.
 fn may_announce(field: &FieldDefinition) -> bool {
     matches!(field.kind, FieldType::Length | FieldType::Int) && data_tag_of_length(field.tag).is_none()
 }

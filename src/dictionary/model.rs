@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::sync::OnceLock;
 
 use super::{FieldType, Version};
 
@@ -23,6 +24,9 @@ pub struct Dictionary {
     components: Vec<Component>,
     /// Where each name is in `fields`.
     field_names: HashMap<Name, u32>,
+    /// See [`Dictionary::data_pairs`]: found once, since every session that uses the dictionary
+    /// asks.
+    pub(super) data_pairs: OnceLock<Vec<(u32, u32)>>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -107,7 +111,7 @@ impl Dictionary {
         let Parts { version, mut fields, header, trailer, messages, components } = parts;
         fields.sort_by_key(|field| field.tag);
         let field_names = fields.iter().zip(0..).map(|(field, at)| (field.name.clone(), at)).collect();
-        Self { version, fields, header, trailer, messages, components, field_names }
+        Self { version, fields, header, trailer, messages, components, field_names, data_pairs: OnceLock::new() }
     }
 
     pub(super) fn to_parts(&self) -> Parts {
@@ -176,7 +180,7 @@ impl Dictionary {
 
 impl PartialEq for Dictionary {
     fn eq(&self, other: &Self) -> bool {
-        // The names' places follow from the fields.
+        // The names' places and the pairs follow from the rest.
         self.version == other.version
             && self.fields == other.fields
             && self.header == other.header

@@ -43,7 +43,8 @@ pub struct Directory {
     /// Logon would be compared with ten thousand sessions.
     by_comp_ids: HashMap<Box<[u8]>, Vec<usize>>,
     templates: Vec<usize>,
-    /// Those of all sessions, for messages of which the session is not known yet; unset where there are none.
+    /// Those of all sessions, for messages of which the session is not known yet; unset where there
+    /// are none.
     data_fields: Option<DataFields>,
 }
 
@@ -191,7 +192,7 @@ impl SessionSpec {
 
 /// What dictionaries declare of fields that may hold the delimiter, beyond the standard.
 pub fn data_fields_of<'d>(dictionaries: impl IntoIterator<Item = &'d Arc<Dictionary>>) -> Option<DataFields> {
-    let pairs = dictionaries.into_iter().flat_map(|dictionary| dictionary.data_pairs());
+    let pairs = dictionaries.into_iter().flat_map(|dictionary| dictionary.data_pairs()).copied();
     Some(DataFields::new(pairs)).filter(|fields| !fields.is_empty())
 }
 
@@ -200,8 +201,8 @@ pub fn data_fields_of_all(config: &Config) -> Option<DataFields> {
     data_fields_of(config.sessions.iter().flat_map(|session| &session.dictionary))
 }
 
-/// Reads a message by the data fields of all sessions, where it is not known whose it is. What cannot be read so may be readable by
-/// the standard's alone.
+/// Reads a message by the data fields of all sessions, where it is not known whose it is. What
+/// cannot be read so may be readable by the standard's alone.
 pub fn parse_of_any<R>(
     bytes: &[u8],
     index: &mut FieldIndex,

@@ -279,7 +279,7 @@ fn data_without_a_length_is_a_warning_and_pairs_are_found_by_name_tag_and_place(
         <field number='6040' name='Alone' type='DATA'/>";
     let dictionary =
         lenient(&file(messages, "", fields), &["Alone(6040) is of type DATA, and no LENGTH field announces it"]);
-    let mut pairs = dictionary.data_pairs();
+    let mut pairs = dictionary.data_pairs().to_vec();
     pairs.sort_unstable();
     assert_eq!(pairs, [(499, 502), (6001, 6005), (6010, 6011), (6020, 6029)]);
     // The standard's are compiled into the reader.

@@ -376,7 +376,8 @@ fn a_fixt_session_checks_each_message_with_the_version_that_it_names() {
     assert_eq!(fixt_message("D", "", order, ""), refused(Reason::InvalidApplicationVersion, 1_137));
 }
 
-/// A venue of FIX.5.0SP2 without extension packs had its market data refused for a field that EP190 made required.
+/// A venue of FIX.5.0SP2 without extension packs had its market data refused for a field that EP190
+/// made required.
 #[test]
 fn the_built_in_fix_5_0_sp2_requires_nothing_that_only_an_extension_pack_asks_for() {
     let snapshot = "262=r|55=EUR/USD|268=1|269=0|270=1.1|271=5|";

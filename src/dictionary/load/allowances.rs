@@ -1,4 +1,5 @@
-//! What a dictionary may be allowed that is otherwise an error: each is ambiguous, and the operator's word settles it.
+//! What a dictionary may be allowed that is otherwise an error: each is ambiguous, and the
+//! operator's word settles it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +11,8 @@ pub enum Allowance {
     UndefinedFields,
     /// A message or group names a component that the file does not define: it is left out.
     UndefinedComponents,
-    /// A tag has two names and types, or a name two tags: the first counts, and a second tag is known without the name.
+    /// A tag has two names and types, or a name two tags: the first counts, and a second tag is
+    /// known without the name.
     DuplicateFields,
     /// A component is defined twice, and not alike: the first counts.
     DuplicateComponents,

@@ -1,4 +1,5 @@
-//! Header and trailer. QuickFIX knows their fields by itself, so that files leave some of them out, and components that they name.
+//! Header and trailer. QuickFIX knows their fields by itself, so that files leave some of them out,
+//! and components that they name.
 
 use roxmltree::Node;
 
@@ -12,8 +13,8 @@ const HOPS: (u32, [u32; 3]) = (627, [628, 629, 630]);
 const FRAMING_TAGS: [u32; 5] = [8, 9, 35, 34, 10];
 
 impl<'d> Reader<'d, '_> {
-    /// What header or trailer consist of. A component that the file does not define is left out; that of the hops is the standard's,
-    /// where the file has their fields.
+    /// What header or trailer consist of. A component that the file does not define is left out;
+    /// that of the hops is the standard's, where the file has their fields.
     pub(super) fn frame_members(&mut self, section: Node<'d, 'd>) -> Vec<Member> {
         let is_undefined = |reader: &Self, node: &Node<'d, 'd>| {
             let name = node.attribute("name").unwrap_or_default();
@@ -43,8 +44,8 @@ impl<'d> Reader<'d, '_> {
         members
     }
 
-    /// Where a field that frames a message is missing, adds all that every message of the version has in its header or trailer, of
-    /// which `standard` is the standard's.
+    /// Where a field that frames a message is missing, adds all that every message of the version
+    /// has in its header or trailer, of which `standard` is the standard's.
     pub(super) fn complete(
         &mut self,
         node: Node<'d, 'd>,

@@ -1,7 +1,7 @@
 //! Reads a dictionary in the QuickFIX XML format, and says everything that is wrong with it, each fault at its line.
 //!
-//! What QuickFIX reads and can mean only one thing is read here too, with a warning. What can mean several things is an error that an
-//! [`Allowance`] settles.
+//! What QuickFIX reads and can mean only one thing is read here too, with a warning. What can mean
+//! several things is an error that an [`Allowance`] settles.
 //!
 //! A file comes from outside, so everything about it is bounded: its size, its nodes, how deep its groups and
 //! components are nested, and how many members they unfold to. Document types are refused, and with them entities.
@@ -31,7 +31,8 @@ pub const FILE_BYTES_MAX: usize = 16 << 20;
 const NODES_MAX: u32 = 1_000_000;
 /// A tag has at most nine digits (see `fix::parse`).
 const TAG_MAX: u32 = 999_999_999;
-/// A name or value is one field of a message, and nothing that is enumerated comes near this. A longer description is shortened.
+/// A name or value is one field of a message, and nothing that is enumerated comes near this. A
+/// longer description is shortened.
 const TEXT_BYTES_MAX: usize = 256;
 
 /// A file that can be used.
@@ -80,7 +81,8 @@ fn text_of<'b>(bytes: &'b [u8], faults: &mut Faults) -> Option<Cow<'b, str>> {
     }
 }
 
-/// Whether the file's first line says that it is in the encoding whose bytes are the first characters of Unicode.
+/// Whether the file's first line says that it is in the encoding whose bytes are the first
+/// characters of Unicode.
 fn is_latin_1(bytes: &[u8]) -> bool {
     let declaration = bytes.split(|byte| *byte == b'>').next().unwrap_or_default().to_ascii_lowercase();
     let names = [&b"iso-8859-1\""[..], b"iso-8859-1'", b"windows-1252", b"latin1"];

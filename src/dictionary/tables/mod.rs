@@ -29,8 +29,8 @@ static STANDARD: &[u8] = include_bytes!("standard.bin");
 
 const MAGIC: &[u8; 23] = b"fixring dictionaries 1\n";
 
-/// The standard's dictionary of a version, decoded at its first use and kept. That of FIX.5.0SP2 requires nothing that only an
-/// extension pack asks for.
+/// The standard's dictionary of a version, decoded at its first use and kept. That of FIX.5.0SP2
+/// requires nothing that only an extension pack asks for.
 pub fn built_in(version: Version) -> &'static Dictionary {
     static BASE: OnceLock<Dictionary> = OnceLock::new();
     let latest = built_in_latest(version);
