@@ -47,6 +47,14 @@ struct Inner {
     segments: std::sync::OnceLock<Vec<Vec<SegmentFile>>>,
 }
 
+pub(super) fn journal_dir(data_dir: &Path, journal: u16) -> PathBuf {
+    data_dir.join(format!("journal-{journal}"))
+}
+
+pub(super) fn segment_path(data_dir: &Path, journal: u16, number: u32) -> PathBuf {
+    journal_dir(data_dir, journal).join(format!("segment-{number}.seg"))
+}
+
 impl FileStorage {
     /// The directory alone: its manifest can be read. Segments follow with [`FileStorage::allocate`] or [`FileStorage::open_segments`].
     pub fn open(data_dir: &Path, geometry: Geometry) -> Self {
@@ -157,7 +165,8 @@ impl FileStorage {
         Ok(())
     }
 
-    /// Whether each segment's file can be opened as a start with this method does it. Nothing is kept open.
+    /// Whether each segment's file can be opened as a start with this method does it. Nothing is
+    /// kept open.
     pub(super) fn check_openable(&self, method: FlushMethod) -> Result<(), OpenError> {
         let geometry = self.inner.geometry;
         for journal in 0..geometry.journals {
@@ -230,11 +239,11 @@ impl FileStorage {
     }
 
     pub(super) fn journal_dir(&self, journal: u16) -> PathBuf {
-        self.inner.data_dir.join(format!("journal-{journal}"))
+        journal_dir(&self.inner.data_dir, journal)
     }
 
     pub(super) fn segment_path(&self, slot: Slot) -> PathBuf {
-        self.journal_dir(slot.journal).join(format!("segment-{}.seg", slot.number))
+        segment_path(&self.inner.data_dir, slot.journal, slot.number)
     }
 
     fn file(&self, slot: Slot) -> &SegmentFile {

@@ -1,11 +1,14 @@
 //! More segments for a data directory that has some: `persistence.segments` was raised.
 //!
-//! A segment's file is the one of its number modulo the count, so a larger count moves files that were written. It is done between an orderly
-//! stop and the next recovery, when every segment has its head and the rings hold nothing that the segments lack. Each step can be the last
-//! one, and the next start goes on:
+//! A segment's file is the one of its number modulo the count, so a larger count moves files that
+//! were written. It is done between an orderly stop and the next recovery, when every segment has
+//! its head and the rings hold nothing that the segments lack. Each step can be the last one, and
+//! the next start goes on:
 //!
-//! 1. the manifest says what the directory grows to, and with which segment each journal begins from now on;
-//! 2. each file that moves gets the name `growing-<number>.seg`, and then its new one. What a file holds, its head says;
+//! 1. the manifest says what the directory grows to, and with which segment each journal begins
+//!    from now on;
+//! 2. each file that moves gets the name `growing-<number>.seg`, and then its new one. What a file
+//!    holds, its head says;
 //! 3. new files are made, and take their space; they, and the names, are on stable media before
 //! 4. the manifest has the new count, and the directory grows no more.
 
@@ -15,6 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::sys::file;
 
+use super::file_storage::{journal_dir, segment_path};
 use super::held::why_to_hold;
 use super::record::HEADER_BYTES;
 use super::state::head_identity;
@@ -46,8 +50,8 @@ enum Held {
     Unknown,
 }
 
-/// Grows the directory where the configuration asks for more segments. Call it with the directory's lock. `step` is called before each change, and
-/// what it fails with ends the growth there.
+/// Grows the directory where the configuration asks for more segments. Call it with the directory's
+/// lock. `step` is called before each change, and what it fails with ends the growth there.
 pub(super) fn grow(
     data_dir: &Path,
     ring_dir: &Path,
@@ -107,8 +111,8 @@ fn firsts(data_dir: &Path, manifest: &Manifest) -> Result<Vec<u64>, &'static str
         let end = manifest.last_use.ends[usize::from(journal)];
         let newest = end.saturating_sub(1) / geometry.segment_bytes;
         let is_contiguous = segments.windows(2).all(|pair| pair[0] + 1 == pair[1]);
-        // A journal that has not come round has its first ones; one that has, has as many as there are files, but for those before
-        // the directory has grown the last time.
+        // A journal that has not come round has its first ones; one that has, has as many as there
+        // are files, but for those before the directory has grown the last time.
         let first = segments.first().copied().unwrap_or(0);
         let least = (newest + 1).saturating_sub(geometry.segments.into()).max(manifest.last_use.first_segment(journal));
         if segments.last() != Some(&newest) || !is_contiguous || first != least {
@@ -232,12 +236,8 @@ fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
     fs::rename(from, to).map_err(|error| StorageError::new("rename", from.display().to_string(), error))
 }
 
-fn segment_path(data_dir: &Path, journal: u16, number: u32) -> PathBuf {
-    data_dir.join(format!("journal-{journal}")).join(format!("segment-{number}.seg"))
-}
-
 fn growing_path(data_dir: &Path, journal: u16, number: u32) -> PathBuf {
-    data_dir.join(format!("journal-{journal}")).join(format!("growing-{number}.seg"))
+    journal_dir(data_dir, journal).join(format!("growing-{number}.seg"))
 }
 
 #[cfg(test)]

@@ -168,7 +168,8 @@ pub fn open_with(
     Ok(opened)
 }
 
-/// What the configuration says, as far as the directory can follow it now, and what there is to say of that.
+/// What the configuration says, as far as the directory can follow it now, and what there is to say
+/// of that.
 fn grown(settings: &Settings, method: FlushMethod) -> Result<(Settings, Option<String>), OpenError> {
     let mut settings = settings.clone();
     let wanted = settings.geometry.segments;
@@ -321,8 +322,7 @@ fn open_in<S: Storage>(
             Err(newer) => {
                 manifest.know_of(newer.incarnation);
                 if manifest.last_use.held.is_empty() {
-                    held::hold(storage, &mut manifest, newer.why.clone())?;
-                    return Err(OpenError::Held { data_dir: settings.data_dir.clone(), why: newer.why });
+                    return Err(held_for(storage, &mut manifest, settings, newer.why));
                 }
                 // The operator has spoken of it. What was read with less knowledge is read again.
                 looks.clear();
@@ -332,9 +332,7 @@ fn open_in<S: Storage>(
     let damage: Vec<&str> = looks.iter().filter_map(recovery::Look::damage).collect();
     // Of a held directory the operator has spoken.
     if !damage.is_empty() && manifest.last_use.held.is_empty() {
-        let why = damage.join("; ");
-        held::hold(storage, &mut manifest, why.clone())?;
-        return Err(OpenError::Held { data_dir: settings.data_dir.clone(), why });
+        return Err(held_for(storage, &mut manifest, settings, damage.join("; ")));
     }
     let newest = newest_in_rings(&manifest, &rings);
     if newest > manifest.incarnation && manifest.last_use.held.is_empty() {
@@ -342,16 +340,14 @@ fn open_in<S: Storage>(
             "start {newest} has written to its ring and the manifest knows of {} starts, so it is an older copy, or a copy of it is in use",
             manifest.incarnation
         );
-        held::hold(storage, &mut manifest, why.clone())?;
-        return Err(OpenError::Held { data_dir: settings.data_dir.clone(), why });
+        return Err(held_for(storage, &mut manifest, settings, why));
     }
     let mut found = Vec::new();
     for (look, ring) in looks.into_iter().zip(&rings) {
         found.push(recovery::recover(storage, &manifest, look, ring, settings.clock)?);
     }
     // Everything that any ring had beyond its segments is on stable media by now, so the rings may
-    // change owner. A restored
-    // directory does not know how often its lost branch was started.
+    // change owner. A restored directory does not know how often its lost branch was started.
     let starts = if begins.is_some() { 1 + LOST_STARTS } else { 1 };
     let incarnation =
         newest.checked_add(starts).ok_or_else(|| ManifestError::Damaged("its incarnation cannot rise".to_owned()))?;
@@ -373,6 +369,14 @@ fn open_in<S: Storage>(
     }
     let Manifest { uuid, timeline, .. } = manifest;
     Ok(Opened { uuid, timeline, incarnation, journals, lock: None, flush: None, growth: None, warnings: Vec::new() })
+}
+
+/// Holds the directory from now on. The error that says why, or that this could not be written.
+fn held_for(storage: &impl Storage, manifest: &mut Manifest, settings: &Settings, why: String) -> OpenError {
+    match held::hold(storage, manifest, why.clone()) {
+        Ok(()) => OpenError::Held { data_dir: settings.data_dir.clone(), why },
+        Err(error) => error.into(),
+    }
 }
 
 /// Whole records of a ring that was not accepted may be of a branch that the journal did not go on
@@ -458,8 +462,8 @@ fn ring_dir_text(settings: &Settings) -> String {
 }
 
 impl OpenError {
-    /// What comes of an error over a directory or file of the data directory. The environment's is a storage error; any other is the
-    /// operator's, who is told what to name instead.
+    /// What comes of an error over a directory or file of the data directory. The environment's is
+    /// a storage error; any other is the operator's, who is told what to name instead.
     pub(super) fn of(operation: &'static str, path: &Path, error: io::Error, mend: &str) -> Self {
         match of_environment(&error) {
             Some(_) => StorageError::new(operation, path.display().to_string(), error).into(),

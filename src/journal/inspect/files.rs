@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::sys::file;
 use crate::sys::ring::{IDENTITY_BYTES, Marks, PAGE_BYTES, marks_in};
 
+use super::super::file_storage::segment_path;
 use super::super::ring_file::{RingIdentity, read_identity, ring_path};
 use super::super::scan::Source;
 use super::super::state::{HEAD_BYTES, head_identity};
@@ -40,10 +41,6 @@ pub enum SlotHead {
     },
     /// Not zeros, and no head.
     Unreadable,
-}
-
-pub fn segment_path(data_dir: &Path, journal: u16, number: u32) -> PathBuf {
-    data_dir.join(format!("journal-{journal}")).join(format!("segment-{number}.seg"))
 }
 
 /// Bytes that were read together, by position.

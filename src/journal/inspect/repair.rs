@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::super::record::header_at;
 use super::super::scan::{Incarnations, commit_at};
 use super::super::{Geometry, Kind, Manifest, RECORD_ALIGN, StorageError, flags};
-use super::files::{RingHeader, RingTail, SegmentFiles, SlotHead, segment_path};
+use super::files::{RingHeader, RingTail, SegmentFiles, SlotHead};
 use super::reader::next_whole;
 use super::status::{Standing, standing};
 use super::{CatError, Directory, Holder, holder};
@@ -462,10 +462,6 @@ impl<'a> Look<'a> {
     fn name(&self, slot: u32) -> String {
         format!("journal-{}/segment-{slot}.seg", self.journal)
     }
-}
-
-fn path_of(data_dir: &Path, journal: u16, slot: u32) -> PathBuf {
-    segment_path(data_dir, journal, slot)
 }
 
 impl std::fmt::Display for RepairError {

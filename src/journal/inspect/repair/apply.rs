@@ -9,10 +9,11 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::sys::file;
 
+use super::super::super::file_storage::segment_path;
 use super::super::super::scan::Source;
 use super::super::super::{DirectoryLock, FileStorage, OpenError, StorageError};
 use super::super::files::RingTail;
-use super::{Action, Options, Plan, RepairError, Step, path_of};
+use super::{Action, Options, Plan, RepairError, Step};
 
 /// Read and written in one call.
 const PIECE_BYTES: u64 = 1 << 20;
@@ -67,7 +68,7 @@ impl Plan {
                 Ok(name)
             }
             Action::Lengthen { journal, slot } => {
-                self.empty(&path_of(&self.data_dir, *journal, *slot))?;
+                self.empty(&segment_path(&self.data_dir, *journal, *slot))?;
                 Ok(None)
             }
             Action::Move { journal, slot } => self.set_aside(*journal, *slot, step).map(Some),
@@ -76,7 +77,7 @@ impl Plan {
     }
 
     fn set_aside(&self, journal: u16, slot: u32, step: &Step) -> Result<String, StorageError> {
-        let path = path_of(&self.data_dir, journal, slot);
+        let path = segment_path(&self.data_dir, journal, slot);
         let back = format!("mv quarantine/NAME journal-{journal}/segment-{slot}.seg");
         let name = self.note(&format!("journal-{journal}-segment-{slot}.seg"), step, &back)?;
         let target = self.quarantine().join(&name);
@@ -100,7 +101,7 @@ impl Plan {
             let segment_end = (at / geometry.segment_bytes + 1) * geometry.segment_bytes;
             let end = to.min(segment_end);
             let (slot, offset) = geometry.slot(journal, at);
-            let path = path_of(&self.data_dir, journal, slot.number);
+            let path = segment_path(&self.data_dir, journal, slot.number);
             let back = format!(
                 "dd if=quarantine/NAME of=journal-{journal}/segment-{}.seg bs=64 seek={} conv=notrunc",
                 slot.number,

@@ -5,10 +5,11 @@ use std::path::Path;
 
 use uuid::Uuid;
 
+use super::super::super::file_storage::segment_path;
 use super::super::super::scan::{Incarnations, commit_at};
 use super::super::super::state::head_identity;
 use super::super::super::{Geometry, HEADER_BYTES, JOURNALS_MAX, LastUse, Manifest, SEGMENTS_MAX};
-use super::super::files::{RingTail, SegmentFiles, segment_path};
+use super::super::files::{RingTail, SegmentFiles};
 use super::super::{Directory, MANIFEST_BYTES_MAX, read_bounded};
 use super::{Action, Options, Step};
 
