@@ -419,8 +419,9 @@ impl Engine {
         self.signals.fatal.load(Ordering::Acquire) || self.workers.iter().any(JoinHandle::is_finished)
     }
 
-    /// Waits until the engine has stopped, gracefully or not. A stop that was asked for does not wait for ever: where nothing moves for
-    /// `logout_timeout` and `stop_timeout`, it ends with an error, and threads that do not come back are left behind.
+    /// Waits until the engine has stopped, gracefully or not. A stop that was asked for does not
+    /// wait for ever: where nothing moves for `logout_timeout` and `stop_timeout`, it ends with an
+    /// error, and threads that do not come back are left behind.
     pub fn wait(mut self) -> Result<(), EngineError> {
         while !self.is_over() && !self.signals.stop.load(Ordering::Acquire) {
             std::thread::sleep(WAIT_INTERVAL);
@@ -461,7 +462,8 @@ impl Engine {
         }
         let lock = self.lock.take();
         if has_left {
-            // A write that hangs may still reach the volume: the directory stays locked until the kernel lets go of this process.
+            // A write that hangs may still reach the volume: the directory stays locked until the
+            // kernel lets go of this process.
             std::mem::forget(lock);
         }
         match (self.signals.why(), failed) {
@@ -503,7 +505,8 @@ impl Ending {
         Self { patience, fatal_since: None, failed: None, has_left: false }
     }
 
-    /// Waits until all have ended, or for as long as it makes sense. Where `one_ends_all`, the first that ends asks the others to stop.
+    /// Waits until all have ended, or for as long as it makes sense. Where `one_ends_all`, the
+    /// first that ends asks the others to stop.
     fn until_ended(&mut self, threads: &[JoinHandle<()>], engine: &Engine, one_ends_all: bool) {
         let Engine { signals, ends, .. } = engine;
         while let Some(waits_for) = threads.iter().find(|thread| !thread.is_finished()) {
@@ -523,7 +526,8 @@ impl Ending {
         }
     }
 
-    /// Nothing has moved for long enough: the volume's fault where it lacks something, and otherwise that of the thread.
+    /// Nothing has moved for long enough: the volume's fault where it lacks something, and
+    /// otherwise that of the thread.
     fn give_up(&mut self, waits_for: &JoinHandle<()>, engine: &Engine) {
         let Engine { signals, ends, stop_patience, .. } = engine;
         let Some((journal, bytes)) = behind(&ends.marks) else {
@@ -583,8 +587,8 @@ impl Drop for Engine {
 
 /// Brings an application to where the journal ends: its snapshot, then what was stored after it.
 ///
-/// Messages are read by `data_fields`, which are those of all sessions. The error is the application's (`Ok`) or the storage's
-/// (`Err`).
+/// Messages are read by `data_fields`, which are those of all sessions. The error is the
+/// application's (`Ok`) or the storage's (`Err`).
 pub fn restore<A: Application, S: Storage>(
     application: &mut A,
     recovered: &Recovered<S>,
@@ -607,13 +611,12 @@ pub fn restore<A: Application, S: Storage>(
             Kind::Outbound => Direction::Outbound,
             _ => continue,
         };
-        let read = parse_of_any(record.payload, &mut index, data_fields, |message| {
+        // What cannot be read was not delivered either.
+        let _ = parse_of_any(record.payload, &mut index, data_fields, |message| {
             if !crate::session::is_admin(message.msg_type()) {
                 application.on_replay(SessionNumber(header.session), header.epoch, direction, message);
             }
         });
-        // What cannot be read was not delivered either.
-        let _ = read;
     }
     rollbacks.for_each(|placed| application.on_rollback(SessionNumber(placed.session), placed.rollback));
     Ok(())
@@ -794,48 +797,4 @@ pub(crate) fn journal_settings(config: &Config, journals: u16) -> journal::Setti
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Found in review: the engine went on without its flusher, and a stop then waited for ever.
-    #[test]
-    fn a_housekeeping_thread_that_panics_ends_the_engine() {
-        let mut engine = Engine {
-            signals: Arc::default(),
-            shared: Shared::new(1, 1),
-            control: None,
-            acceptors: Vec::new(),
-            workers: Vec::new(),
-            others: Vec::new(),
-            resolver: None,
-            archiver: None,
-            watch: None,
-            log: None,
-            housekeeping_cores: Vec::new(),
-            lock: None,
-            ends: Ends { data_dir: PathBuf::new(), incarnation: 0, marks: Vec::new() },
-            stop_patience: Duration::from_secs(60),
-        };
-        let signals = Arc::clone(&engine.signals);
-        let turns = move || {
-            while !signals.fatal.load(Ordering::Acquire) {
-                std::thread::yield_now();
-            }
-        };
-        engine.workers.push(spawn("worker".into(), &[], turns).unwrap());
-        engine.housekeeping("fixring-flush", &[], |_| panic!("a bug, for this test")).unwrap();
-        assert!(matches!(engine.wait(), Err(EngineError::Panicked { thread }) if thread == "fixring-flush"));
-    }
-
-    #[test]
-    fn a_journal_with_a_session_that_this_build_does_not_know_is_an_error_and_no_panic() {
-        let session = RecoveredSession::new;
-        let good = b"FIX.4.4\x01VENUE\x01\x01\x01DESK\x01\x01";
-        let foreign = b"FIX.9.9\x01VENUE\x01\x01\x01DESK\x01\x01";
-        assert!(check_recovered(0, &[session(0, good)]).is_ok());
-        assert!(check_recovered(0, &[session(0, good), RecoveredSession::forgotten(1, 1)]).is_ok());
-        for bad in [session(0, foreign), session(0, b"garbage"), session(1, good)] {
-            assert!(check_recovered(0, &[bad]).is_err());
-        }
-    }
-}
+mod tests;
