@@ -14,8 +14,9 @@ pub(super) struct Cores {
 }
 
 impl Cores {
-    /// Those of a flusher. Where sessions wait for it and it has no core to itself, its worker's too, so that whoever is busy on
-    /// housekeeping's cores does not hold it up: the worker naps meanwhile. Unless the configuration names those cores.
+    /// Those of a flusher. Where sessions wait for it and it has no core to itself, its worker's
+    /// too, so that whoever is busy on housekeeping's cores does not hold it up: the worker naps
+    /// meanwhile. Unless the configuration names those cores.
     pub fn flusher(&self, config: &Config, is_waited_for: bool, worker: usize) -> Vec<usize> {
         let mut cores = self.housekeeping.clone();
         if is_waited_for && config.engine.housekeeping_cores.is_empty() && !cores.is_empty() {
@@ -24,10 +25,11 @@ impl Cores {
         cores
     }
 
-    /// Workers have cores of their own wherever the machine has more cores than workers; all that are left are
-    /// housekeeping's. Workers that sleep when they have nothing to do have none unless the configuration names them: they
-    /// gain nothing by it, and several engines on a machine would share their housekeeping's one core with whoever spins
-    /// there, until neither the ring was carried nor a line logged for half a minute.
+    /// Workers have cores of their own wherever the machine has more cores than workers; all that
+    /// are left are housekeeping's. Workers that sleep when they have nothing to do have none
+    /// unless the configuration names them: they gain nothing by it, and several engines on a
+    /// machine would share their housekeeping's one core with whoever spins there, until neither
+    /// the ring was carried nor a line logged for half a minute.
     pub fn of(config: &Config) -> Result<Cores, StartError> {
         let available: Vec<usize> =
             core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
@@ -62,10 +64,12 @@ impl Cores {
     }
 }
 
-/// Why workers that are told to spin park instead: they would leave their flushers no core. What a session in `sync` sends then waits until the
-/// scheduler takes the core from a worker that never gives it, and under a real-time policy (SCHED_FIFO) for ever, the answer to a Logon included.
+/// Why workers that are told to spin park instead: they would leave their flushers no core. What a
+/// session in `sync` sends then waits until the scheduler takes the core from a worker that never
+/// gives it, and under a real-time policy (SCHED_FIFO) for ever, the answer to a Logon included.
 ///
-/// `available` are the cores of sched_getaffinity(2), `cpu_limit` how many cores' time the cgroup allows.
+/// `available` are the cores of sched_getaffinity(2), `cpu_limit` how many cores' time the cgroup
+/// allows.
 pub(crate) fn why_to_park(config: &Config, available: &[usize], cpu_limit: Option<u64>) -> Option<String> {
     let engine = &config.engine;
     // What cannot be told is no reason.
@@ -73,15 +77,14 @@ pub(crate) fn why_to_park(config: &Config, available: &[usize], cpu_limit: Optio
         return None;
     }
     let workers = engine.placement.worker_count() as usize;
-    let beside_worker = |core: &&usize| match &engine.placement {
-        Placement::Cores(cores) => !cores.contains(core),
-        Placement::Workers(_) => true,
-    };
     let spare = match &engine.placement {
         // The kernel puts them anywhere.
         Placement::Workers(_) => available.len().saturating_sub(workers),
-        Placement::Cores(_) if engine.housekeeping_cores.is_empty() => available.iter().filter(beside_worker).count(),
-        Placement::Cores(_) => engine.housekeeping_cores.iter().filter(beside_worker).count(),
+        Placement::Cores(cores) => {
+            let named = &engine.housekeeping_cores;
+            let housekeeping = if named.is_empty() { available } else { named };
+            housekeeping.iter().filter(|core| !cores.contains(core)).count()
+        }
     };
     let is_throttled = cpu_limit.is_some_and(|cores| cores <= workers as u64);
     if spare > 0 && !is_throttled {
@@ -139,7 +142,8 @@ mod tests {
         assert_eq!(Cores::of(&config).ok().unwrap().workers, [[core]]);
     }
 
-    /// With every core busy, and the worker's given back to it by each yield, a flusher ran after milliseconds only.
+    /// With every core busy, and the worker's given back to it by each yield, a flusher ran after
+    /// milliseconds only.
     #[test]
     fn a_flusher_that_is_waited_for_may_run_where_its_worker_naps() {
         let cores = |workers, housekeeping| Cores { workers, housekeeping, wait: Wait::Adaptive, parks: None };

@@ -1,8 +1,9 @@
 //! The inbound side of a gap: what is missing, what was asked for, and what is held until it closes.
 //!
-//! A gap is asked for once, up to whatever the peer has last. Where a part of it stays missing for a HeartBtInt(108)
-//! without any progress, exactly that part is asked for again, and after so many requests the session ends with a
-//! Logout that names it: a peer that never closes a gap would otherwise keep everything behind it unprocessed for ever.
+//! A gap is asked for once, up to whatever the peer has last. Where a part of it stays missing for
+//! a HeartBtInt(108) without any progress, exactly that part is asked for again, and after so many
+//! requests the session ends with a Logout that names it: a peer that never closes a gap would
+//! otherwise keep everything behind it unprocessed for ever.
 
 use super::held::First;
 use super::outbound::Text;
@@ -23,7 +24,8 @@ pub(super) struct Gap {
     requests: u32,
     /// The request was given its time once more, since something of ours had not left.
     is_put_off: bool,
-    /// The peer has filled all numbers below this one, held messages among them; 0 where it has not.
+    /// The peer has filled all numbers below this one, held messages among them; 0 where it has
+    /// not.
     filled_to: u64,
 }
 
@@ -37,8 +39,8 @@ impl Session {
         }
     }
 
-    /// The peer has filled all numbers from the expected one up to, but without, `to`. What is held of them has come
-    /// all the same and is processed in its turn.
+    /// The peer has filled all numbers from the expected one up to, but without, `to`. What is held
+    /// of them has come all the same and is processed in its turn.
     pub(super) fn fill(&mut self, to: u64, out: &mut impl Outbox) {
         let begin = self.numbers.next_in;
         let messages = self.held.messages_below(to);
@@ -102,11 +104,12 @@ impl Session {
         }
     }
 
-    /// `received` has come and is beyond the expected number. Asks for what lies between, once: while a request is
-    /// outstanding, [`Session::gap_timer`] asks again.
+    /// `received` has come and is beyond the expected number. Asks for what lies between, once:
+    /// while a request is outstanding, [`Session::gap_timer`] asks again.
     pub(super) fn request_resend(&mut self, now: Now, received: u64, out: &mut impl Outbox) {
         let next_in = self.numbers.next_in;
-        // Nothing is missing where the expected message is held: the worker has not found room for it yet.
+        // Nothing is missing where the expected message is held: the worker has not found room for
+        // it yet.
         if self.gap.is_some() || self.held.first(next_in) == First::Message(next_in) {
             return;
         }
@@ -120,8 +123,8 @@ impl Session {
         }
     }
 
-    /// What found no room among the held messages, or is missing between them, once nothing else is asked for: the peer
-    /// may have nothing new to say that would show the gap.
+    /// What found no room among the held messages, or is missing between them, once nothing else is
+    /// asked for: the peer may have nothing new to say that would show the gap.
     pub(super) fn ask_for_missing(&mut self, now: Now, out: &mut impl Outbox) {
         let next_in = self.numbers.next_in;
         let more_held = self.held.first(next_in) == First::Message(next_in);
@@ -173,13 +176,13 @@ impl Session {
         self.gap_due_ns = now.monotonic_ns.saturating_add(self.gap_wait_ns());
     }
 
-    /// Something of ours has not left yet, perhaps the request: the peer has all its time from now on. Once a request,
-    /// since a busy session always has something that has not left.
+    /// Something of ours has not left yet, perhaps the request: the peer has all its time from now
+    /// on. Once a request, since a busy session always has something that has not left.
     pub fn still_unsent(&mut self, now: Now) {
-        let due = self.gap_due_ns <= now.monotonic_ns;
-        if let Some(gap) = self.gap.as_mut().filter(|gap| due && gap.requests > 0 && !gap.is_put_off) {
+        let is_due = self.gap_due_ns <= now.monotonic_ns;
+        if let Some(gap) = self.gap.as_mut().filter(|gap| is_due && gap.requests > 0 && !gap.is_put_off) {
             gap.is_put_off = true;
-            self.gap_due_ns = now.monotonic_ns.saturating_add(self.gap_wait_ns());
+            self.put_gap_off(now);
         }
     }
 
@@ -190,10 +193,10 @@ impl Session {
         }
     }
 
-    /// After any step that may have closed a gap: copies the next held message that is now in order into `buffer`,
-    /// which is cleared first. The worker parses it again and calls `receive` with it, as a new commit, or
-    /// [`Session::put_back`]. False when there is none. `buffer` allocates where it is shorter than a message; make it
-    /// large enough.
+    /// After any step that may have closed a gap: copies the next held message that is now in order
+    /// into `buffer`, which is cleared first. The worker parses it again and calls `receive` with
+    /// it, as a new commit, or [`Session::put_back`]. False when there is none. `buffer` allocates
+    /// where it is shorter than a message; make it large enough.
     pub fn take_held(&mut self, buffer: &mut Vec<u8>) -> bool {
         buffer.clear();
         let processing = matches!(self.state, State::Established | State::LogoutSent) && !self.logout_answered;
@@ -209,7 +212,8 @@ impl Session {
         true
     }
 
-    /// The message that `take_held` has handed out found no room. It is handed out again after the next timer.
+    /// The message that `take_held` has handed out found no room. It is handed out again after the
+    /// next timer.
     pub fn put_back(&mut self, now: Now) {
         self.taken = None;
         self.gap_due_ns = now.monotonic_ns.saturating_add(RETRY_NS);
