@@ -299,7 +299,8 @@ fn a_window_is_spread_over_few_sessions_and_moves_over_many() {
     }
 }
 
-/// 273 MB stayed in the temporary directory, and the engine with it, where a benchmark was interrupted.
+/// 273 MB stayed in the temporary directory, and the engine with it, where a benchmark was
+/// interrupted.
 #[test]
 fn an_interrupted_benchmark_leaves_neither_files_nor_rings_nor_processes() {
     if !has_two_cores() {
@@ -316,7 +317,8 @@ fn an_interrupted_benchmark_leaves_neither_files_nor_rings_nor_processes() {
             .spawn()
             .unwrap();
         let pid = bench.id().to_string();
-        // The engine that is asked how long its messages are, or the floor after it, with the engine's files.
+        // The engine that is asked how long its messages are, or the floor after it, with the
+        // engine's files.
         let config = until(|| {
             let scratch = std::fs::read_dir(directory.path()).unwrap().next()?.unwrap().path();
             let config = std::fs::read_to_string(scratch.join("sessions-1/engine-0/fixring.toml")).ok()?;

@@ -159,8 +159,8 @@ fn certify_reports_what_passed_what_failed_and_what_was_skipped() {
     assert!(said.contains("1 failed"), "{said}");
 }
 
-/// README's own command failed two rules against README's own engine, which takes any CompIDs, and said of what nobody had asked for that the
-/// engine does not have it.
+/// README's own command failed two rules against README's own engine, which takes any CompIDs, and
+/// said of what nobody had asked for that the engine does not have it.
 #[test]
 fn certify_as_readme_has_it_passes_against_an_engine_without_a_configuration() {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();

@@ -1,5 +1,5 @@
-//! What venues really send, and the real binary that reads it: data fields of a venue's own dictionary, fields that no dictionary
-//! has, the versions of FIXT.1.1.
+//! What venues really send, and the real binary that reads it: data fields of a venue's own
+//! dictionary, fields that no dictionary has, the versions of FIXT.1.1.
 
 #[path = "kill/engine.rs"]
 mod engine;
@@ -31,7 +31,8 @@ fn place(begin_string: &str, keys: &str) -> Place {
     })
 }
 
-/// The standard's FIX.4.4 with two fields of a venue's own in Logon and NewOrderSingle, of which the second is data.
+/// The standard's FIX.4.4 with two fields of a venue's own in Logon and NewOrderSingle, of which
+/// the second is data.
 fn dictionary_of_a_venue() -> String {
     let members = " <field name='VenueBlobLen' required='N'/><field name='VenueBlob' required='N'/>";
     let mut xml = to_xml(built_in(Version::Fix44));
@@ -84,7 +85,8 @@ fn said(output: &Output) -> String {
 
 // ---- data fields
 
-/// Found in review: `dictionary check` called the file sound, and the engine answered "Invalid tag number".
+/// Found in review: `dictionary check` called the file sound, and the engine answered "Invalid tag
+/// number".
 #[test]
 fn a_data_field_of_a_sessions_dictionary_may_hold_the_delimiter_live_after_a_restart_and_in_the_journal() {
     let place = place("FIX.4.4", "dictionary = \"DICTIONARY\"");
@@ -117,7 +119,8 @@ fn a_data_field_of_a_sessions_dictionary_may_hold_the_delimiter_live_after_a_res
     // Sent again as it was.
     let resent = answer(&mut wire, &FIX44.message("2", 10, "", "7=2|16=2|"), "D");
     assert!(resent.contains("|43=Y|") && resent.contains(&format!("|{blob}11=a|")), "{resent}");
-    // The application knows it from the replay: a PossResend of what was returned is not returned again.
+    // The application knows it from the replay: a PossResend of what was returned is not returned
+    // again.
     assert!(wire.send(&FIX44.message("D", 11, "97=Y|", &format!("{blob}{ORDER}"))));
     let next = answer(&mut wire, &FIX44.message("D", 12, "", &ORDER.replace("11=a", "11=b")), "D");
     assert!(next.contains("|11=b|"), "{next}");

@@ -61,8 +61,9 @@ fn a_rebooted_peer_is_let_in_once_its_old_connection_has_not_answered_the_probe(
     assert_eq!(types(&rebooted.receive()), "4");
 }
 
-/// A process that was kept from running found its timers due, and judged a peer by them before it had read what came meanwhile: while other
-/// connections are busy, readiness of a quiet one is not asked for in each turn.
+/// A process that was kept from running found its timers due, and judged a peer by them before it
+/// had read what came meanwhile: while other connections are busy, readiness of a quiet one is not
+/// asked for in each turn.
 #[test]
 fn what_came_while_the_process_did_not_run_is_read_before_a_peer_is_taken_for_silent() {
     for is_challenged in [false, true] {
@@ -194,7 +195,8 @@ fn what_only_claims_to_be_a_message_beyond_the_limit_uses_no_number() {
     let sum = message.len() - 2;
     message[sum] = if message[sum] == b'0' { b'1' } else { b'0' };
     peer.send_bytes(&message);
-    // A length that is wrong: the order behind it begins beyond what it claims, or within it and is lost with it.
+    // A length that is wrong: the order behind it begins beyond what it claims, or within it and is
+    // lost with it.
     for (claimed, reports) in [(3_000, "88"), (3_100, "8")] {
         let text = format!("8=FIX.4.4\x019={claimed}\x0135=D\x0158={}\x0110=000\x01", "x".repeat(2_990));
         peer.send_bytes(text.as_bytes());

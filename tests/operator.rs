@@ -1,4 +1,5 @@
-//! The real binary as its operator meets it: signals, names, and what is said where something is missing.
+//! The real binary as its operator meets it: signals, names, and what is said where something is
+//! missing.
 
 #[path = "kill/engine.rs"]
 mod engine;
@@ -24,7 +25,8 @@ const SHARED_MEMORY: i32 = 6;
 
 // ---- signals
 
-/// Found in review: a terminal that was closed, or a `kill -HUP` of who meant to have the configuration read again, cut every session off.
+/// Found in review: a terminal that was closed, or a `kill -HUP` of who meant to have the
+/// configuration read again, cut every session off.
 #[test]
 fn a_signal_that_asks_other_daemons_to_read_again_is_ignored_with_a_line() {
     let place = Place::new(&SMALL);
@@ -60,7 +62,8 @@ fn a_held_engine_ignores_them_too() {
 
 // ---- an empty configuration
 
-/// Found in review: an empty file, such as a ConfigMap that was not filled in, ran the exchange that is open to everybody.
+/// Found in review: an empty file, such as a ConfigMap that was not filled in, ran the exchange
+/// that is open to everybody.
 #[test]
 fn a_configuration_that_sets_nothing_is_said_to_be_empty_by_every_command() {
     let place = Place::new(&SMALL);
@@ -127,7 +130,8 @@ fn schedules_and_numbers_are_shown_without_the_dictionary_and_the_password_that_
 
 // ---- names
 
-/// Found in review: "DESK/NY" and "DESK" with the SubID "NY" were one name: one metric for two sessions, and `recover` took the first.
+/// Found in review: "DESK/NY" and "DESK" with the SubID "NY" were one name: one metric for two
+/// sessions, and `recover` took the first.
 #[test]
 fn two_sessions_whose_ids_look_alike_have_two_names_everywhere() {
     let place = Place::new(&SMALL);
@@ -225,7 +229,8 @@ fn contents(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     found
 }
 
-/// What `check` concludes, and what `run` then does: both have to be the same. Answers what `check` said.
+/// What `check` concludes, and what `run` then does: both have to be the same. Answers what `check`
+/// said.
 fn check_and_run(name: &str, place: &Place, starts: bool) -> String {
     let before = contents(place.path());
     let config = place.config();
@@ -361,8 +366,8 @@ fn check_finds_a_directory_a_ring_and_ports_that_are_in_use() {
 
 // ---- what the system has no more of
 
-/// Found in review: a journal without room and a lock without a descriptor ended with status 3, and what to do about it was to name another
-/// directory.
+/// Found in review: a journal without room and a lock without a descriptor ended with status 3, and
+/// what to do about it was to name another directory.
 #[test]
 fn a_lack_of_descriptors_is_the_environment_s_wherever_it_strikes() {
     let place = Place::new(&SMALL);
@@ -406,7 +411,8 @@ fn start_over_mount(place: &Place, mounted: &Path, options: &str) -> Option<Runn
 #[test]
 fn a_volume_without_room_or_read_only_is_the_environment_s_wherever_it_strikes() {
     let place = Place::new(&SMALL);
-    // An inode for the directory itself, the lock, the manifest, and so on: each start gets one further.
+    // An inode for the directory itself, the lock, the manifest, and so on: each start gets one
+    // further.
     for inodes in 1..30 {
         let Some(mut engine) = start_over_mount(&place, &place.data_dir(), &format!("nr_inodes={inodes}")) else {
             return;
@@ -457,7 +463,8 @@ fn until_started(engine: &mut Running) -> Result<(), (Option<i32>, String)> {
 
 // ---- files that are taken away
 
-/// Found in review: an engine whose segments had been removed served on, ready, and the next start had nothing.
+/// Found in review: an engine whose segments had been removed served on, ready, and the next start
+/// had nothing.
 #[test]
 fn segments_and_rings_that_are_taken_away_under_an_engine_are_said_and_it_is_not_ready() {
     let place = Place::new(&SMALL);
@@ -540,7 +547,8 @@ fn a_stop_over_a_volume_that_hangs_ends_with_status_4_and_loses_nothing() {
         }
         fs::remove_file(&hangs).unwrap();
         drop(client);
-        // What was answered is there, and the number that the counterparty sends next is the one that is expected.
+        // What was answered is there, and the number that the counterparty sends next is the one
+        // that is expected.
         let _engine = place.start_ready();
         let mut wire = Wire::connect(place.port).expect("a ready engine listens");
         assert!(wire.send(&party("DESK").message("A", 4, "", "98=0|108=30|")));

@@ -496,7 +496,8 @@ fn tiny_journal(root: &Path) -> Settings {
     }
 }
 
-/// Where a segment ends just there, its head takes the application's state as of now, not as of the head before.
+/// Where a segment ends just there, its head takes the application's state as of now, not as of the
+/// head before.
 #[test]
 fn numbers_that_need_a_new_segment_bring_the_applications_state_along() {
     let root = tempfile::tempdir().unwrap();

@@ -418,8 +418,8 @@ fn leave_something_unread(mut world: World) -> (World, Peer) {
     (world, away)
 }
 
-/// Whoever was slowed was asked by TestRequest(1) whether it lives, its answer was not read, and its connection was ended as that of a dead
-/// peer.
+/// Whoever was slowed was asked by TestRequest(1) whether it lives, its answer was not read, and
+/// its connection was ended as that of a dead peer.
 #[test]
 fn a_slowed_session_is_not_taken_for_silent_and_gets_its_heartbeats() {
     for flood in [Flood::Orders, Flood::Heartbeats] {
@@ -460,8 +460,8 @@ fn a_slowed_session_that_sends_nothing_more_is_taken_for_silent() {
     assert!(came.ends_with('1') && flooder.peer.is_closed(), "{came}");
 }
 
-/// An initiator that was slowed and lost its connection did not read the answer to its next Logon either, gave up in `logon_timeout`, and used a
-/// number for each attempt.
+/// An initiator that was slowed and lost its connection did not read the answer to its next Logon
+/// either, gave up in `logon_timeout`, and used a number for each attempt.
 #[test]
 fn an_initiator_that_was_slowed_can_log_on_again() {
     const FAR: &str = "10.0.0.99:9880";

@@ -1,5 +1,6 @@
-//! Sessions that would stand still for ever, or come and go for ever, and do not: fixring's own binary in both roles. The counterparty is
-//! a plain socket that does what other engines were seen to do.
+//! Sessions that would stand still for ever, or come and go for ever, and do not: fixring's own
+//! binary in both roles. The counterparty is a plain socket that does what other engines were seen
+//! to do.
 
 #[path = "initiator/harness.rs"]
 #[allow(dead_code, reason = "each test crate uses its own part")]
@@ -38,7 +39,8 @@ impl Side {
         self.listener.is_some()
     }
 
-    /// A connection that is logged on. The Logon of the counterparty has this number, and 1 s of HeartBtInt(108).
+    /// A connection that is logged on. The Logon of the counterparty has this number, and 1 s of
+    /// HeartBtInt(108).
     fn log_on(&mut self, next_out: u64) -> Counterparty {
         let mut peer = match &self.listener {
             Some(listener) => Counterparty::accept(listener, next_out),
@@ -67,7 +69,8 @@ fn say_again(peer: &mut Counterparty, msg_seq_num: u64, script: &str) {
     peer.next_out = next_out;
 }
 
-/// QuickFIX/J with NextExpectedMsgSeqNum(789): of 4 to 9 it resent 4 to 7, went on with live orders, and was never asked again.
+/// QuickFIX/J with NextExpectedMsgSeqNum(789): of 4 to 9 it resent 4 to 7, went on with live
+/// orders, and was never asked again.
 #[test]
 fn a_resend_that_stops_short_is_asked_for_again_and_what_waited_behind_it_is_executed() {
     for mut side in Side::both("", "") {
@@ -180,7 +183,8 @@ fn an_initiator_whose_session_ends_by_such_a_message_each_time_waits_longer_each
     }
 }
 
-/// What a counterparty of an acceptor makes of an answer that says ResetSeqNumFlag(141) without having been asked.
+/// What a counterparty of an acceptor makes of an answer that says ResetSeqNumFlag(141) without
+/// having been asked.
 enum Takes {
     /// QuickFIX and QuickFIX/J: a Logon that says the same.
     Confirming,

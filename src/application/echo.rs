@@ -1,4 +1,5 @@
-//! `application = "echo"`: returns every application message to its sender, the body unchanged, empty fields included.
+//! `application = "echo"`: returns every application message to its sender, the body unchanged,
+//! empty fields included.
 //!
 //! A message with PossResend(97) that has been returned before is not returned again. What only a venue sends, in answer
 //! to something, is refused instead, or left alone: two echoes would send it to and fro for ever.

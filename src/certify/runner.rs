@@ -100,8 +100,8 @@ pub fn reach(address: &str, timeout: Duration) -> Result<(), String> {
     Wire::connect(address, timeout).map(drop)
 }
 
-/// Logs on, sends one order, waits for its ExecutionReport(8) and logs out. Answers what was sent and received, in order, and what went
-/// wrong where something did.
+/// Logs on, sends one order, waits for its ExecutionReport(8) and logs out. Answers what was sent
+/// and received, in order, and what went wrong where something did.
 pub fn send_order(target: &Target, fields: &[(u32, String)]) -> (Vec<String>, Result<(), String>) {
     let mut player = Player::new(target);
     let steps = Step::of_order(fields);

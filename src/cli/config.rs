@@ -16,11 +16,13 @@ use crate::config::import::{FILE_BYTES_MAX, Options, import};
 pub(super) enum ConfigCommand {
     /// Turn a QuickFIX settings file into a fixring.toml
     ///
-    /// Reads the settings of QuickFIX/C++, QuickFIX/J, QuickFIX/n and QuickFIX/Go. Standard error says of each setting
-    /// that is not carried over as it is why; the end of the configuration says it again. Passwords are not copied.
+    /// Reads the settings of QuickFIX/C++, QuickFIX/J, QuickFIX/n and QuickFIX/Go. Standard error
+    /// says of each setting that is not carried over as it is why; the end of the configuration
+    /// says it again. Passwords are not copied.
     ///
-    /// What cannot be carried over is listed as lost, a session that cannot be without it is left out, and the rest is
-    /// imported. A file whose sessions speak TLS is refused: fixring would speak plain TCP.
+    /// What cannot be carried over is listed as lost, a session that cannot be without it is left
+    /// out, and the rest is imported. A file whose sessions speak TLS is refused: fixring would
+    /// speak plain TCP.
     ///
     /// Example:
     ///
@@ -38,7 +40,8 @@ pub(super) enum ConfigCommand {
         /// Refuse the whole file for a setting that cannot be carried over
         #[arg(long)]
         strict: bool,
-        /// Import sessions of TLS as plain TCP: a proxy such as stunnel has to speak TLS in their place
+        /// Import sessions of TLS as plain TCP: a proxy such as stunnel has to speak TLS in their
+        /// place
         #[arg(long)]
         plain_tcp: bool,
     },

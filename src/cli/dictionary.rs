@@ -20,10 +20,11 @@ use crate::dictionary::{
 pub(super) enum DictionaryCommand {
     /// Print what a FIX version says: all of it in short, or one message, field or component
     ///
-    /// `show FIX.4.4`, `show FIX.4.4 D`, `show FIX.4.4 NewOrderSingle`, `show FIX.4.4 54`, `show FIX.4.4 Side`,
-    /// `show venue.xml D`
+    /// `show FIX.4.4`, `show FIX.4.4 D`, `show FIX.4.4 NewOrderSingle`, `show FIX.4.4 54`, `show
+    /// FIX.4.4 Side`, `show venue.xml D`
     Show {
-        /// FIX.4.0 to FIX.4.4, FIXT.1.1, FIX.5.0, FIX.5.0SP1, FIX.5.0SP2, or a file in the QuickFIX XML format
+        /// FIX.4.0 to FIX.4.4, FIXT.1.1, FIX.5.0, FIX.5.0SP1, FIX.5.0SP2, or a file in the QuickFIX
+        /// XML format
         #[arg(value_name = "VERSION|FILE.xml")]
         version: String,
         /// A MsgType, a tag, or the name of a message, field or component
@@ -40,8 +41,8 @@ pub(super) enum DictionaryCommand {
     Check {
         #[arg(value_name = "FILE.xml", required = true)]
         files: Vec<PathBuf>,
-        /// Take this for a warning, as dictionary_allow of a session does: undefined_fields, undefined_components,
-        /// duplicate_fields or duplicate_components
+        /// Take this for a warning, as dictionary_allow of a session does: undefined_fields,
+        /// undefined_components, duplicate_fields or duplicate_components
         #[arg(long, value_name = "WHAT")]
         allow: Vec<Allowance>,
     },

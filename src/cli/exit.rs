@@ -14,8 +14,9 @@ pub enum Exit {
     Configuration = 2,
     /// The data directory is in use by another process, or it is not ours. Nothing was touched.
     DataDirectory = 3,
-    /// The environment's: a read, write or sync failed, also of a mapped page (SIGBUS), or the volume is full or read-only, or the system
-    /// has no file descriptor, thread or memory left. What was not stored was not acknowledged.
+    /// The environment's: a read, write or sync failed, also of a mapped page (SIGBUS), or the
+    /// volume is full or read-only, or the system has no file descriptor, thread or memory left.
+    /// What was not stored was not acknowledged.
     Storage = 4,
     /// An acceptor's or the control plane's port is taken.
     PortTaken = 5,

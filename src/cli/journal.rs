@@ -108,7 +108,8 @@ impl Place {
         self.outline().map(|config| config.engine.data_dir)
     }
 
-    /// The configuration without the files that it names, which the machine that looks need not have.
+    /// The configuration without the files that it names, which the machine that looks need not
+    /// have.
     fn outline(&self) -> Result<Config, Exit> {
         load_outline(self.config.as_deref(), self.data_dir.as_deref()).map_err(|errors| {
             error_line!("{errors}");
@@ -116,7 +117,8 @@ impl Place {
         })
     }
 
-    /// What the sessions' messages are read by. Where their dictionaries cannot be had, that is told, and it is the standard's.
+    /// What the sessions' messages are read by. Where their dictionaries cannot be had, that is
+    /// told, and it is the standard's.
     fn dialects(&self) -> Result<&'static Dialects, Exit> {
         let config = match load(self.config.as_deref(), self.data_dir.as_deref()) {
             Ok(config) => config,

@@ -254,7 +254,8 @@ mod tests {
         assert!(line["timestamp"].is_string());
     }
 
-    /// Seven events of 25 seconds had one time: the log's thread had stood still, and the lines had its time.
+    /// Seven events of 25 seconds had one time: the log's thread had stood still, and the lines had
+    /// its time.
     #[test]
     fn a_worker_s_events_have_their_own_times_and_figures_that_are_fields() {
         let (mut sink, ring) = events(Arc::default());

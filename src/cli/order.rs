@@ -1,7 +1,7 @@
 //! `fixring order`: one order to an acceptor, and what came of it.
 //!
-//! Exit status: 0 where an ExecutionReport(8) came, 1 where something else did or nothing, 2 for wrong usage or an acceptor that cannot be
-//! reached.
+//! Exit status: 0 where an ExecutionReport(8) came, 1 where something else did or nothing, 2 for
+//! wrong usage or an acceptor that cannot be reached.
 
 use std::time::Duration;
 
@@ -13,12 +13,12 @@ use crate::fix::tags;
 
 /// Send one order to an acceptor and print the conversation
 ///
-/// Logs on, sends a NewOrderSingle(D), waits for its ExecutionReport(8) and logs out. For a first try and for a look from
-/// outside: each call logs on with ResetSeqNumFlag(141), which begins the session's numbers anew. NEVER against a production
-/// session.
+/// Logs on, sends a NewOrderSingle(D), waits for its ExecutionReport(8) and logs out. For a first
+/// try and for a look from outside: each call logs on with ResetSeqNumFlag(141), which begins the
+/// session's numbers anew. NEVER against a production session.
 ///
-/// Exit status: 0 where an ExecutionReport(8) came, 1 where something else did or nothing, 2 for wrong usage or an acceptor
-/// that cannot be reached.
+/// Exit status: 0 where an ExecutionReport(8) came, 1 where something else did or nothing, 2 for
+/// wrong usage or an acceptor that cannot be reached.
 #[derive(clap::Args, Debug)]
 pub(super) struct OrderOptions {
     /// The acceptor

@@ -1,4 +1,5 @@
-//! How far a long command has come, on standard error: a bar for a person, else a line now and then. Results go to standard output alone.
+//! How far a long command has come, on standard error: a bar for a person, else a line now and
+//! then. Results go to standard output alone.
 
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};

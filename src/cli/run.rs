@@ -121,8 +121,9 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
     }
 }
 
-/// A start may wait for another process, or for a volume that does not answer, and looks at no signal meanwhile. Nothing has left that it would
-/// have to take back: it may end anywhere, as by a kill, and the next start does what it would have done.
+/// A start may wait for another process, or for a volume that does not answer, and looks at no
+/// signal meanwhile. Nothing has left that it would have to take back: it may end anywhere, as by a
+/// kill, and the next start does what it would have done.
 struct EndsWhileStarting {
     starts: Arc<Mutex<bool>>,
 }
@@ -170,8 +171,9 @@ impl Drop for EndsWhileStarting {
     }
 }
 
-/// Signals whose default is the end of the process, and which say something else to many a daemon: read the configuration again, open the log
-/// again. Nobody who sends one of them means to cut off the sessions, nor does a terminal that is closed.
+/// Signals whose default is the end of the process, and which say something else to many a daemon:
+/// read the configuration again, open the log again. Nobody who sends one of them means to cut off
+/// the sessions, nor does a terminal that is closed.
 pub(super) struct IgnoredSignals {
     came: [(&'static str, Arc<AtomicBool>); 3],
 }
@@ -235,7 +237,8 @@ pub(super) fn load(config: Option<&Path>, data_dir: Option<&Path>) -> Result<Con
     Ok(over(config, data_dir))
 }
 
-/// [`load`], for who takes no session over: without the dictionaries and passwords that the file names.
+/// [`load`], for who takes no session over: without the dictionaries and passwords that the file
+/// names.
 pub(super) fn load_outline(config: Option<&Path>, data_dir: Option<&Path>) -> Result<Config, ConfigErrors> {
     let config = config.map_or_else(|| Ok(Config::default()), Config::load_outline)?;
     Ok(over(config, data_dir))

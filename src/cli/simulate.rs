@@ -1,6 +1,7 @@
 //! `fixring simulate`: runs seeded worlds of two engines that crash, and says what was met and whether any rule was broken.
 //!
-//! Exit status: 0 where every rule held, 1 where one did not or the run was interrupted, 2 for wrong usage.
+//! Exit status: 0 where every rule held, 1 where one did not or the run was interrupted, 2 for
+//! wrong usage.
 
 use std::num::NonZero;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -26,7 +27,8 @@ const SEEDS_DEFAULT: u64 = 200;
 /// seeded moments: their processes, pods and nodes, between any two steps, within writes and syncs, within recovery. The same seed is the
 /// same world, on any machine. One seed is about 120 crashes, so `--seeds 9000` makes about 1,000,000.
 ///
-/// Exit status: 0 where every rule held, 1 where one did not or the run was interrupted, 2 for wrong usage.
+/// Exit status: 0 where every rule held, 1 where one did not or the run was interrupted, 2 for
+/// wrong usage.
 #[derive(clap::Args, Debug)]
 pub(super) struct SimulateOptions {
     /// How many worlds

@@ -60,7 +60,8 @@ pub struct Config {
     pub control: ControlConfig,
     pub acceptors: Vec<AcceptorConfig>,
     pub sessions: Vec<SessionConfig>,
-    /// What the sessions' dictionaries say that their authors may not have meant: of each file that says anything, how much.
+    /// What the sessions' dictionaries say that their authors may not have meant: of each file that
+    /// says anything, how much.
     pub dictionary_warnings: Vec<DictionaryWarnings>,
     locations: Locations,
 }
@@ -291,7 +292,8 @@ pub struct ValidationConfig {
     /// Whether messages are checked by a dictionary at all.
     pub enabled: bool,
     pub checks: Checks,
-    /// What the checks find is answered with a Reject(3); otherwise it is logged, and the message taken.
+    /// What the checks find is answered with a Reject(3); otherwise it is logged, and the message
+    /// taken.
     pub reject_invalid: bool,
     /// The standard's FIX.5.0SP2 is that of its extension packs.
     pub extension_packs: bool,
@@ -369,8 +371,8 @@ impl Config {
         Self::load_with(path, OtherFiles::Read)
     }
 
-    /// [`Config::load`] without the dictionaries and passwords that the file names: for who looks at sessions and runs none, perhaps on a
-    /// machine that has none of them.
+    /// [`Config::load`] without the dictionaries and passwords that the file names: for who looks
+    /// at sessions and runs none, perhaps on a machine that has none of them.
     pub fn load_outline(path: &Path) -> Result<Config, ConfigErrors> {
         Self::load_with(path, OtherFiles::LeaveOut)
     }
@@ -379,7 +381,8 @@ impl Config {
         let name = path.display().to_string();
         match read_bounded(path, FILE_BYTES_MAX) {
             Ok(bytes) => match String::from_utf8(bytes) {
-                // The built-in defaults are an exchange that is open to everybody, which nobody has asked for who names a file.
+                // The built-in defaults are an exchange that is open to everybody, which nobody has
+                // asked for who names a file.
                 Ok(text) if sets_nothing(&text) => {
                     let is_empty = text.trim_start_matches('\u{feff}').trim().is_empty();
                     let what = if is_empty { "is empty" } else { "is empty but for comments" };
@@ -719,14 +722,16 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// Whether the other files and variables that a configuration names are read: dictionaries and passwords.
+/// Whether the other files and variables that a configuration names are read: dictionaries and
+/// passwords.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum OtherFiles {
     Read,
     LeaveOut,
 }
 
-/// Whether a text has no key and no table, perhaps comments. A text that is not TOML has something that a fault can be shown in.
+/// Whether a text has no key and no table, perhaps comments. A text that is not TOML has something
+/// that a fault can be shown in.
 fn sets_nothing(text: &str) -> bool {
     let (root, faults) = DeTable::parse_recoverable(text);
     faults.is_empty() && root.get_ref().is_empty()

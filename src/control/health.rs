@@ -245,7 +245,8 @@ impl Shared {
         Ok(())
     }
 
-    /// For the thread that looks after the files: how many are not where the next start will look for them, and what is said of it.
+    /// For the thread that looks after the files: how many are not where the next start will look
+    /// for them, and what is said of it.
     pub fn set_missing(&self, files: u64, why: Option<String>) {
         *self.missing.lock().unwrap_or_else(PoisonError::into_inner) = (files, why);
     }

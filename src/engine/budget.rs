@@ -1,5 +1,5 @@
-//! Whether the memory that a start takes fits what the process may have, before any of it is touched: the kernel ends a process that goes beyond
-//! its cgroup's limit without a word.
+//! Whether the memory that a start takes fits what the process may have, before any of it is
+//! touched: the kernel ends a process that goes beyond its cgroup's limit without a word.
 
 use crate::config::{Config, format_bytes};
 use crate::journal::{Filesystem, Needed};

@@ -22,7 +22,8 @@ const MEASURE_AGAIN_NS: u64 = 500_000_000;
 const RATE_CHANGE_PPM_MAX: u64 = 1_000;
 /// After so many of them the counter is not believed any more.
 const RATE_CHANGES_MAX: u32 = 8;
-/// Within a look the counter and the kernel's clock are read together: further apart, and the thread was kept from its core between.
+/// Within a look the counter and the kernel's clock are read together: further apart, and the
+/// thread was kept from its core between.
 const LOOK_NS_MAX: u64 = 2_000;
 /// A look is tried so often. After that the kernel's clocks are asked again by the next reading.
 const LOOKS_MAX: u32 = 4;
@@ -184,7 +185,8 @@ impl<S: Sources> Steered<S> {
         self.tell(ns)
     }
 
-    /// The real time was read between two readings of the monotonic one: what it is ahead lies between these, however long that took.
+    /// The real time was read between two readings of the monotonic one: what it is ahead lies
+    /// between these, however long that took.
     fn follow_real_time(&mut self, before_ns: u64, unix_ns: u64, after_ns: u64) {
         let (least, most) = (unix_ns.wrapping_sub(after_ns), unix_ns.wrapping_sub(before_ns));
         let above = self.real_ahead_ns.wrapping_sub(least) as i64;
@@ -403,8 +405,9 @@ mod tests {
         }
     }
 
-    /// Under load a worker was kept from its core between the kernel's clock and the counter, and for the next millisecond its time was
-    /// as far behind: answers were stamped before their requests were sent.
+    /// Under load a worker was kept from its core between the kernel's clock and the counter, and
+    /// for the next millisecond its time was as far behind: answers were stamped before their
+    /// requests were sent.
     #[test]
     fn a_thread_that_is_kept_from_its_core_within_a_look_is_right_at_its_next_reading() {
         let (machine, mut random) = (Machine::new(), fastrand::Rng::with_seed(6));

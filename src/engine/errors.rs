@@ -80,7 +80,8 @@ pub enum EngineError {
     Storage(String),
     /// A thread panicked: a bug.
     Panicked { thread: String },
-    /// A thread did not come back within a stop's time, though the volume has everything: an application that does not return.
+    /// A thread did not come back within a stop's time, though the volume has everything: an
+    /// application that does not return.
     Stuck { thread: String },
 }
 

@@ -102,7 +102,8 @@ impl Initiator {
         self.addresses.clear();
     }
 
-    /// The session that was logged on ends by what the next connection is likely to meet again: the pause goes on growing.
+    /// The session that was logged on ends by what the next connection is likely to meet again: the
+    /// pause goes on growing.
     pub fn failed_again(&mut self) {
         self.pause_ns = self.pause_ns.max(self.grown_ns);
     }

@@ -39,8 +39,9 @@ pub(crate) struct Commit {
     pub mode: Mode,
     /// Sessions with something new to send; duplicates are harmless. Bounded by the records of a commit.
     pub touched: Vec<u32>,
-    /// Sessions that the application has asked to log out: they took a step that the worker has not looked at. Each at most once, see
-    /// `Link::is_asked`, so that there are never more than sessions, whatever the application does in one call.
+    /// Sessions that the application has asked to log out: they took a step that the worker has not
+    /// looked at. Each at most once, see `Link::is_asked`, so that there are never more than
+    /// sessions, whatever the application does in one call.
     pub asked: Vec<u32>,
     /// Sessions whose lease is to be looked at when the turn ends, each at most once.
     pub leases: Vec<u32>,
@@ -345,7 +346,8 @@ impl<A: Application> Ledger<A> {
         })
     }
 
-    /// The whole fields at the front of a message that is longer than is ever read. They alone are stored.
+    /// The whole fields at the front of a message that is longer than is ever read. They alone are
+    /// stored.
     pub fn inbound_too_long(&mut self, now: Now, session: u32, head: &[u8], length: u64) -> Result<(), Full> {
         self.inbound_unread(now, session, head, blanked_head, |session, out| {
             session.receive_too_long(now, head, length, out)

@@ -37,8 +37,8 @@ thread_local! {
     static EVENT_TIME: Cell<Option<SystemTime>> = const { Cell::new(None) };
 }
 
-/// When that happened whose line this thread logs just now, for a subscriber's timer: the log's thread writes later than things happen.
-/// `None` where the line is of the present.
+/// When that happened whose line this thread logs just now, for a subscriber's timer: the log's
+/// thread writes later than things happen. `None` where the line is of the present.
 pub fn event_time() -> Option<SystemTime> {
     EVENT_TIME.get()
 }
@@ -260,7 +260,8 @@ impl EventLog {
     }
 }
 
-/// Logs what happened at a time, and survives it: what takes the lines may be the embedding program's, and a panic of it costs one line.
+/// Logs what happened at a time, and survives it: what takes the lines may be the embedding
+/// program's, and a panic of it costs one line.
 fn unharmed(at: Option<SystemTime>, log: impl FnOnce()) {
     EVENT_TIME.set(at);
     let _ = catch_unwind(AssertUnwindSafe(log));

@@ -1,4 +1,5 @@
-//! The figures of a notice as fields of its log line, named as the FIX specification and the notice name them.
+//! The figures of a notice as fields of its log line, named as the FIX specification and the notice
+//! name them.
 
 use crate::fix::Garbled;
 use crate::session::Notice;

@@ -1,4 +1,5 @@
-//! How long a stop waits for what does not move: a volume that hangs, or a worker that does not come back.
+//! How long a stop waits for what does not move: a volume that hangs, or a worker that does not
+//! come back.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,8 @@ use crate::sys::ring::Watermarks;
 /// After a failure, threads get so long to end; one that does not is left behind.
 pub(super) const END_MAX: Duration = Duration::from_secs(5);
 
-/// Runs out when nothing has moved on the volume for a time. A slow volume is waited for as long as it moves.
+/// Runs out when nothing has moved on the volume for a time. A slow volume is waited for as long as
+/// it moves.
 pub(super) struct Patience {
     max: Duration,
     at: u64,

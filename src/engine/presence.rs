@@ -1,7 +1,8 @@
 //! Whether the files that the engine works with are still where a start will look for them.
 //!
-//! Who removes or replaces a segment or a ring under a running engine leaves it writing into files that have no name: everything works, and
-//! is gone at the next start. A housekeeping thread compares names with files; a worker has no part in it.
+//! Who removes or replaces a segment or a ring under a running engine leaves it writing into files
+//! that have no name: everything works, and is gone at the next start. A housekeeping thread
+//! compares names with files; a worker has no part in it.
 
 use std::fs;
 use std::io;
@@ -14,7 +15,8 @@ use super::log::LogPort;
 use crate::control::Shared;
 
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Names that are looked up in one look, so that a journal of many segments does not keep the thread: each second so many.
+/// Names that are looked up in one look, so that a journal of many segments does not keep the
+/// thread: each second so many.
 const LOOKUPS_MAX: usize = 256;
 /// While a file is missing it is said so often.
 const LOG_INTERVAL: Duration = Duration::from_secs(60);
@@ -50,7 +52,8 @@ impl Presence {
         Self { files, shared, log, next: 0, looked: None, said: None }
     }
 
-    /// Once an interval. What is found is said, and is why the process is not ready until everything is back.
+    /// Once an interval. What is found is said, and is why the process is not ready until
+    /// everything is back.
     pub fn look(&mut self, now: Instant) {
         if self.files.is_empty() || self.looked.is_some_and(|looked| now.saturating_duration_since(looked) < INTERVAL) {
             return;

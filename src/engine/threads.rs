@@ -30,10 +30,11 @@ use crate::transport::Transport;
 const ADAPTIVE_SPIN: Duration = Duration::from_micros(200);
 /// So many times between two turns that found nothing the hot connections alone are looked at.
 const GLANCES: u32 = 7;
-/// A worker that waits for its flusher, and may run on the same core, naps from then on: where all cores are busy the flusher finds none
-/// while the worker turns, and a yield does not give it one.
+/// A worker that waits for its flusher, and may run on the same core, naps from then on: where all
+/// cores are busy the flusher finds none while the worker turns, and a yield does not give it one.
 const FLUSH_TURNING: Duration = Duration::from_micros(50);
-/// A nap is an eighth of what the wait has taken so far, so that it adds little to the sync of an idle machine.
+/// A nap is an eighth of what the wait has taken so far, so that it adds little to the sync of an
+/// idle machine.
 const FLUSH_NAP_PART: u64 = 8;
 const FLUSH_NAP_MAX_NS: u64 = 100_000;
 const WORKER_SLACK_NS: u64 = 1_000;
@@ -113,12 +114,14 @@ pub(crate) fn spawn(
     })
 }
 
-/// Whether two threads on these cores may be kept from running by one another; an empty list is any core.
+/// Whether two threads on these cores may be kept from running by one another; an empty list is any
+/// core.
 pub(crate) fn share_a_core(one: &[usize], other: &[usize]) -> bool {
     one.is_empty() || other.is_empty() || one.iter().any(|core| other.contains(core))
 }
 
-/// Turns a worker until its graceful stop is complete. `shares_core` is whether one of its flushers may run on a core of its own.
+/// Turns a worker until its graceful stop is complete. `shares_core` is whether one of its flushers
+/// may run on a core of its own.
 pub(crate) fn run_worker<T: Transport, A: Application>(
     worker: &mut Worker<T, A>,
     clock: &mut impl Clock,

@@ -1,7 +1,8 @@
 //! Which fields may contain the delimiter, and which field before each says how long it is.
 //!
-//! The pairs are those of FIX.4.0 to FIX.5.0SP2 and FIXT.1.1. A pair is the same in every version that has it, so one
-//! table serves all. What a session's dictionary declares beyond them is [`DataFields`], which only its own messages are read by.
+//! The pairs are those of FIX.4.0 to FIX.5.0SP2 and FIXT.1.1. A pair is the same in every version
+//! that has it, so one table serves all. What a session's dictionary declares beyond them is
+//! [`DataFields`], which only its own messages are read by.
 
 use crate::sys::simd::ShortKeySet;
 
@@ -80,10 +81,12 @@ pub fn is_data_tag(tag: u32) -> bool {
     PAIRS.iter().any(|pair| pair.1 == tag)
 }
 
-/// The length fields that a session's dictionary declares beyond the standard's, each with a data field that it announces.
+/// The length fields that a session's dictionary declares beyond the standard's, each with a data
+/// field that it announces.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct DataFields {
-    /// In ascending order. A length field may stand with several data fields: the one that follows it counts.
+    /// In ascending order. A length field may stand with several data fields: the one that follows
+    /// it counts.
     pairs: Box<[(u32, u32)]>,
 }
 

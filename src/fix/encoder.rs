@@ -142,7 +142,8 @@ impl<'b> Encoder<'b> {
         self.named_bytes(Name::of(tag), value)
     }
 
-    /// A field of a message that was read, as it was: an empty value is kept, and so are delimiters in the data of a dictionary's own.
+    /// A field of a message that was read, as it was: an empty value is kept, and so are delimiters
+    /// in the data of a dictionary's own.
     pub fn received(&mut self, field: Field<'_>) -> &mut Self {
         if field.tag >= self.secret_from && !field.value.is_empty() {
             return self.bytes_or_hidden(field.tag, field.value);

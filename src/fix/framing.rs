@@ -249,8 +249,9 @@ fn body_length(bytes: &[u8], at: usize, message_bytes_max: usize) -> Result<Opti
     Ok(None)
 }
 
-/// How long the message at the front of `bytes`, which [`frame`] has found too long, is by its own word: from `8=` to the delimiter
-/// after CheckSum(10). `None` where not enough of it is there to say; an error where it is no message of any length.
+/// How long the message at the front of `bytes`, which [`frame`] has found too long, is by its own
+/// word: from `8=` to the delimiter after CheckSum(10). `None` where not enough of it is there to
+/// say; an error where it is no message of any length.
 #[cold]
 pub fn stated_length(bytes: &[u8]) -> Result<Option<u64>, Garbled> {
     let Some(at) = body_length_offset(bytes)? else { return Ok(None) };
@@ -277,7 +278,8 @@ pub fn stated_length(bytes: &[u8]) -> Result<Option<u64>, Garbled> {
     Ok(None)
 }
 
-/// CheckSum(10) of a trailer with the delimiter before it, and how long both are. `None` for anything else.
+/// CheckSum(10) of a trailer with the delimiter before it, and how long both are. `None` for
+/// anything else.
 pub fn stated_checksum(end: &[u8; MESSAGE_END_BYTES]) -> Option<u8> {
     let &[SOH, b'1', b'0', b'=', hundreds @ b'0'..=b'2', tens @ b'0'..=b'9', ones @ b'0'..=b'9', SOH] = end else {
         return None;

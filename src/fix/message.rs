@@ -92,7 +92,8 @@ fn parse_by_own<'a>(bytes: &'a [u8], index: &'a mut FieldIndex, own: &DataFields
     Ok(index.message(bytes, count))
 }
 
-/// Which fields announce data. The reader is compiled for each, so that the standard's pays nothing for the other.
+/// Which fields announce data. The reader is compiled for each, so that the standard's pays nothing
+/// for the other.
 trait Announcers {
     fn short_keys(&self) -> &'static ShortKeySet;
     fn is_length_tag(&self, tag: u32) -> bool;
@@ -469,7 +470,8 @@ mod tests {
                 assert_eq!(found.last(), Some(&(10, "000".into())));
             }
         }
-        // Without the pair the delimiter ends the field, and behind another field a length announces nothing.
+        // Without the pair the delimiter ends the field, and behind another field a length
+        // announces nothing.
         assert_eq!(fields("5001=3|5002=a|b|"), Err(ParseError::InvalidTag { offset: 14 }));
         assert_eq!(fields_by("5001=3|58=x|5002=a|7=b|", &[(5001, 5002)]).unwrap().len(), 4);
     }

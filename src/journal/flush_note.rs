@@ -100,7 +100,8 @@ pub(super) fn settle(data_dir: &Path, choice: FlushChoice) -> Chosen {
     Chosen { method, why: note.why, is_new, before }
 }
 
-/// The method that the next start settles for; the default one where it would measure first, since that chooses among those that work.
+/// The method that the next start settles for; the default one where it would measure first, since
+/// that chooses among those that work.
 pub(super) fn expected(data_dir: &Path, choice: FlushChoice) -> FlushMethod {
     match choice {
         FlushChoice::Fixed(method) => method,

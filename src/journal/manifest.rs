@@ -43,7 +43,8 @@ pub struct LastUse {
     pub decided: Vec<String>,
     /// How many segments the directory is getting, while it grows; 0 otherwise (`grow.rs`).
     pub growing_to: u32,
-    /// By journal, the oldest segment that was there when the directory grew: those before it are gone. Empty where it never has.
+    /// By journal, the oldest segment that was there when the directory grew: those before it are
+    /// gone. Empty where it never has.
     pub first_segments: Vec<u64>,
 }
 

@@ -1,4 +1,5 @@
-//! What a start would find in a data directory that no engine runs on, with nothing changed: for `fixring check`.
+//! What a start would find in a data directory that no engine runs on, with nothing changed: for
+//! `fixring check`.
 //!
 //! It takes the steps of [`super::open`] with the same code, up to the first that would write.
 
@@ -86,7 +87,8 @@ fn check_ring(ring_dir: &Path, manifest: &Manifest, journal: u16) -> Result<(), 
     }
 }
 
-/// The files that an engine works with, by the names that the next start will look for: the lock, segments and rings.
+/// The files that an engine works with, by the names that the next start will look for: the lock,
+/// segments and rings.
 pub fn files_in_use(settings: &Settings, timeline: Uuid) -> Vec<PathBuf> {
     let Settings { data_dir, ring_dir, geometry, .. } = settings;
     let storage = FileStorage::open(data_dir, *geometry);
@@ -98,7 +100,8 @@ pub fn files_in_use(settings: &Settings, timeline: Uuid) -> Vec<PathBuf> {
     files
 }
 
-/// What a start takes of the volume and of shared memory, beyond what the directory and its rings hold already.
+/// What a start takes of the volume and of shared memory, beyond what the directory and its rings
+/// hold already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needed {
     pub segments_bytes: u64,

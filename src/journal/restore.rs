@@ -128,9 +128,11 @@ pub fn hold(data_dir: &Path) -> Result<(), OpenError> {
 
 const BY_OPERATOR: &str = "the operator has said that it is restored";
 
-/// Carries out what is said of sessions, by journal and number. Where `is_restored`, a directory that is not held becomes so first, and
-/// is freed by the last decision. `now_ns` is the UTC time. `snapshot` makes an application's state of what was recovered, for the
-/// segment's head that may be due. `archive` is called before a journal is written up to a position, which may overwrite its oldest segment.
+/// Carries out what is said of sessions, by journal and number. Where `is_restored`, a directory
+/// that is not held becomes so first, and is freed by the last decision. `now_ns` is the UTC time.
+/// `snapshot` makes an application's state of what was recovered, for the segment's head that may
+/// be due. `archive` is called before a journal is written up to a position, which may overwrite
+/// its oldest segment.
 ///
 /// # Panics
 /// When a decision names a session that the directory does not have.
@@ -146,7 +148,8 @@ pub fn decide(
     read_manifest(data_dir)?;
     let _lock = DirectoryLock::take(data_dir)?;
     let chosen = flush_note::settle(data_dir, settings.flush_method);
-    // The directory's own, whatever the configuration asks for by now. A start that gave it more segments may have died on the way.
+    // The directory's own, whatever the configuration asks for by now. A start that gave it more
+    // segments may have died on the way.
     let own = || Ok::<_, RestoreFault>(read_manifest(data_dir)?.geometry);
     grow(data_dir, &settings.ring_dir, own()?, chosen.method, &mut || Ok(()))?;
     let settings = &Settings { geometry: own()?, ..settings.clone() };

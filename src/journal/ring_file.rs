@@ -242,7 +242,8 @@ pub(super) fn open_ring(
     Ok((memory, lock_error))
 }
 
-/// A limit of descriptors has nothing to do with shared memory; of everything else the ring's directory is at fault.
+/// A limit of descriptors has nothing to do with shared memory; of everything else the ring's
+/// directory is at fault.
 pub(super) fn failed(path: &Path, journal: u16, what: &str, error: io::Error) -> OpenError {
     if is_exhausted(&error) {
         return StorageError::new("open the ring", path.display().to_string(), error).into();

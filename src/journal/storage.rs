@@ -89,8 +89,8 @@ impl StorageError {
     }
 }
 
-/// What to do about an error that is nobody's choice: there is no room, no descriptor, no memory, or the device fails. `None` where what was named
-/// is at fault, such as a path or its permissions.
+/// What to do about an error that is nobody's choice: there is no room, no descriptor, no memory,
+/// or the device fails. `None` where what was named is at fault, such as a path or its permissions.
 pub(super) fn of_environment(error: &io::Error) -> Option<&'static str> {
     match error.raw_os_error() {
         Some(libc::EMFILE) => {

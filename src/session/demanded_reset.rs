@@ -1,11 +1,13 @@
-//! An acceptor that begins its numbers again by itself (`reset_on_logon`, `reset_on_logout`, `reset_on_disconnect`), and a peer whose
-//! Logon does not say ResetSeqNumFlag(141).
+//! An acceptor that begins its numbers again by itself (`reset_on_logon`, `reset_on_logout`,
+//! `reset_on_disconnect`), and a peer whose Logon does not say ResetSeqNumFlag(141).
 //!
-//! Such a peer takes our MsgSeqNum(34) 1 for one that is too low, logs out, and comes again, for ever. The answer therefore says
-//! ResetSeqNumFlag(141), by which QuickFIX in its three languages begins anew: QuickFIX and QuickFIX/J confirm it by a Logon with
-//! ResetSeqNumFlag(141) and MsgSeqNum(34) 1, QuickFIX/Go goes on with number 1. Where numbers are 1 anyway it says so only once the
-//! peer has refused an answer without it, since a Logon beyond a gap is answered and the gap asked for. After
-//! [`REFUSALS_MAX`] refusals nothing is reset any more, and each Logon is refused with what to change.
+//! Such a peer takes our MsgSeqNum(34) 1 for one that is too low, logs out, and comes again, for
+//! ever. The answer therefore says ResetSeqNumFlag(141), by which QuickFIX in its three languages
+//! begins anew: QuickFIX and QuickFIX/J confirm it by a Logon with ResetSeqNumFlag(141) and
+//! MsgSeqNum(34) 1, QuickFIX/Go goes on with number 1. Where numbers are 1 anyway it says so only
+//! once the peer has refused an answer without it, since a Logon beyond a gap is answered and the
+//! gap asked for. After [`REFUSALS_MAX`] refusals nothing is reset any more, and each Logon is
+//! refused with what to change.
 
 use super::from_peer::expected_in;
 use super::{DisconnectReason, Notice, Now, Numbers, Outbox, Received, Role, Session};
@@ -71,8 +73,9 @@ impl Session {
         Received::COUNTED
     }
 
-    /// `number` is beyond the expected one. After a reset that we have stated the peer begins with 1, or with 2 where it counts its
-    /// Logon: anything else goes on under the old numbers, of which everything would be asked for again. False where the session ends.
+    /// `number` is beyond the expected one. After a reset that we have stated the peer begins with
+    /// 1, or with 2 where it counts its Logon: anything else goes on under the old numbers, of
+    /// which everything would be asked for again. False where the session ends.
     pub(super) fn takes_reset(&mut self, now: Now, number: u64, out: &mut impl Outbox) -> bool {
         if self.demanded != Demanded::Stated || self.numbers.next_in != 1 {
             return true;
@@ -86,7 +89,8 @@ impl Session {
         false
     }
 
-    /// The session ends: whether the peer has taken our reset shows in what it has sent, and in what its Logout says.
+    /// The session ends: whether the peer has taken our reset shows in what it has sent, and in
+    /// what its Logout says.
     pub(super) fn judge_reset(&mut self, logout: Option<&Message<'_>>) {
         if std::mem::take(&mut self.demanded) == Demanded::No {
             return;

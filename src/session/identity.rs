@@ -104,7 +104,8 @@ impl Identity {
     }
 }
 
-/// `FIX.4.4:VENUE->DESK1`, with `/sub/location` after a CompID where set. Two identities never have the same name.
+/// `FIX.4.4:VENUE->DESK1`, with `/sub/location` after a CompID where set. Two identities never have
+/// the same name.
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [begin_string, sender, sender_sub, sender_location, target, target_sub, target_location] = self.values();
@@ -115,8 +116,9 @@ impl fmt::Display for Identity {
     }
 }
 
-/// One side of a session's name. What separates the parts of a name, `/` and the `>` of `->`, stands behind a backslash where it is part of a
-/// value; so do the backslash and the quotes, and bytes that are not printable are `\xNN`.
+/// One side of a session's name. What separates the parts of a name, `/` and the `>` of `->`,
+/// stands behind a backslash where it is part of a value; so do the backslash and the quotes, and
+/// bytes that are not printable are `\xNN`.
 pub(crate) fn write_party(
     f: &mut fmt::Formatter<'_>,
     comp_id: &[u8],
@@ -191,7 +193,8 @@ mod tests {
         values
     }
 
-    /// Found in review: a CompID "DESK/NY" and a SubID "NY" beside "DESK" were one name, so one metric and one target of `fixring recover`.
+    /// Found in review: a CompID "DESK/NY" and a SubID "NY" beside "DESK" were one name, so one
+    /// metric and one target of `fixring recover`.
     #[test]
     fn a_name_is_of_one_identity_and_says_which() {
         let parts: [&[u8]; 12] =

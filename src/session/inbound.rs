@@ -458,8 +458,8 @@ impl Session {
         self.receive_unread(now, bytes, reason, tag, None, out)
     }
 
-    /// A message of `length` bytes that is longer than `message_bytes_max` and of which `head` alone was read. It is
-    /// refused like one that cannot be read as fields.
+    /// A message of `length` bytes that is longer than `message_bytes_max` and of which `head`
+    /// alone was read. It is refused like one that cannot be read as fields.
     pub fn receive_too_long(&mut self, now: Now, head: &[u8], length: u64, out: &mut impl Outbox) -> Received {
         let max = self.settings.message_bytes_max;
         let text = Text::of(format_args!("Message of {length} bytes is longer than the limit of {max}"));

@@ -80,8 +80,8 @@ impl Session {
                 self.close(DisconnectReason::LogonRefusedByPeer);
                 return Received::done(counted);
             }
-            // To close here would begin a loop: the next Logon of ours has a higher number, and opens a wider gap. It is
-            // refused once, and the Logon may still come.
+            // To close here would begin a loop: the next Logon of ours has a higher number, and
+            // opens a wider gap. It is refused once, and the Logon may still come.
             b"2" if self.state == State::LogonSent && !self.early_request_refused => {
                 self.early_request_refused = true;
                 return self.refuse_early_request(now, &header, out);

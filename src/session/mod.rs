@@ -116,8 +116,8 @@ pub struct Session {
     gap_due_ns: u64,
     /// The message that `take_held` has just handed out.
     taken: Option<u64>,
-    /// The highest number that is known to be missing and not covered by a request, since the message found no room to
-    /// be held or lies between held ones; 0 where there is none.
+    /// The highest number that is known to be missing and not covered by a request, since the
+    /// message found no room to be held or lies between held ones; 0 where there is none.
     missing_to: u64,
     resetting: Resetting,
     layout: HeaderLayout,

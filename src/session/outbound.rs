@@ -413,7 +413,8 @@ impl Session {
 
     pub(super) fn write_heartbeat(&mut self, now: Now, test_req_id: Option<&[u8]>, out: &mut impl Outbox) -> bool {
         self.write_admin(now, b'0', out, |body| {
-            // An empty one too, where a dictionary does not refuse it: the peer waits for what it has sent.
+            // An empty one too, where a dictionary does not refuse it: the peer waits for what it
+            // has sent.
             if let Some(value) = test_req_id {
                 body.received(Field { tag: tags::TEST_REQ_ID, value });
             }

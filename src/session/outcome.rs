@@ -176,7 +176,8 @@ pub enum Notice {
         begin: u64,
         end: u64,
     },
-    /// A part of what was asked for, `begin` to `end`, has not come. It is asked for again, after so many requests.
+    /// A part of what was asked for, `begin` to `end`, has not come. It is asked for again, after
+    /// so many requests.
     GapStays {
         begin: u64,
         end: u64,
@@ -188,7 +189,8 @@ pub enum Notice {
         end: u64,
         requests: u32,
     },
-    /// The peer has filled over messages that had come, and were held behind a gap. They are processed all the same.
+    /// The peer has filled over messages that had come, and were held behind a gap. They are
+    /// processed all the same.
     HeldFilledOver {
         begin: u64,
         end: u64,
@@ -217,7 +219,8 @@ pub enum Notice {
     InvalidReject {
         ref_tag_id: Option<u32>,
     },
-    /// A message is not as the dictionary says, and is taken all the same: the session does not reject them.
+    /// A message is not as the dictionary says, and is taken all the same: the session does not
+    /// reject them.
     InvalidAccepted {
         msg_seq_num: u64,
         ref_tag_id: Option<u32>,
@@ -270,7 +273,8 @@ pub enum Notice {
     DefaultApplVerIdMissing,
     /// We asked for a reset with our Logon, and the answer does not confirm it though its number does.
     ResetNotConfirmed,
-    /// Our settings began the numbers again, and the peer's Logon or Logout shows that it went on under the old ones.
+    /// Our settings began the numbers again, and the peer's Logon or Logout shows that it went on
+    /// under the old ones.
     ResetNotTaken {
         times: u32,
     },

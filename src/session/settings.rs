@@ -28,7 +28,8 @@ pub struct Settings {
     pub test_request_margin_percent: u32,
     /// How long a probe's TestRequest may stay unanswered, see [`super::Session::probe`].
     pub probe_timeout_ns: u64,
-    /// What stays missing is asked for again after a HeartBtInt(108) without progress; where that is 0, after this.
+    /// What stays missing is asked for again after a HeartBtInt(108) without progress; where that
+    /// is 0, after this.
     pub resend_request_repeat_ns: u64,
     /// How often the same missing messages are asked for. Then the session ends.
     pub resend_requests_max: u32,
@@ -50,7 +51,8 @@ pub struct Settings {
     pub validators: Validators,
     /// A message that is not as the dictionary says is refused. Otherwise it is noted and taken.
     pub reject_invalid: bool,
-    /// Fields that may hold the delimiter and that only the session's own dictionary declares as such; unset where there are none.
+    /// Fields that may hold the delimiter and that only the session's own dictionary declares as
+    /// such; unset where there are none.
     pub data_fields: Option<DataFields>,
     /// A message whose CompIDs are not the session's is refused, and ends it.
     pub check_comp_ids: bool,

@@ -97,8 +97,9 @@ impl Session {
         self.state == State::Established && now.monotonic_ns >= self.gap_due_ns
     }
 
-    /// The peer has sent something that is not read yet. That is no silence, and since it may be the answer, no TestRequest(1) is outstanding:
-    /// our own heartbeats go on. It may be what is missing, too.
+    /// The peer has sent something that is not read yet. That is no silence, and since it may be
+    /// the answer, no TestRequest(1) is outstanding: our own heartbeats go on. It may be what is
+    /// missing, too.
     pub fn input_waits(&mut self, now: Now) {
         self.put_gap_off(now);
         self.last_received_ns = now.monotonic_ns;

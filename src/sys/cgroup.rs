@@ -1,4 +1,5 @@
-//! What the process's cgroups allow it of memory and processors, and its limits of address space. No call here needs a permission.
+//! What the process's cgroups allow it of memory and processors, and its limits of address space.
+//! No call here needs a permission.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,7 +30,8 @@ fn memory_limit_in(root: &Path, cgroups: &str) -> Option<MemoryLimit> {
     limits.min_by_key(|limit| limit.bytes)
 }
 
-/// How many processors' time the process's cgroups allow, as a whole number and rounded down; `None` where they allow all.
+/// How many processors' time the process's cgroups allow, as a whole number and rounded down;
+/// `None` where they allow all.
 pub fn cpu_limit() -> Option<u64> {
     let cgroups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
     cpu_limit_in(Path::new(ROOT), &cgroups)
@@ -52,8 +54,9 @@ fn cpu_limit_in(root: &Path, cgroups: &str) -> Option<u64> {
     of_two.chain(of_one).filter(|(_, period)| *period > 0).map(|(quota, period)| quota / period).min()
 }
 
-/// A controller's file in the process's cgroup and in each above it; version 2 has one hierarchy, whose controllers have no name. In a container
-/// the path is often one of the host's, of which the mount shows the end alone: then the root is what there is.
+/// A controller's file in the process's cgroup and in each above it; version 2 has one hierarchy,
+/// whose controllers have no name. In a container the path is often one of the host's, of which the
+/// mount shows the end alone: then the root is what there is.
 fn files(root: &Path, cgroups: &str, controller: &str, file: &str) -> Vec<PathBuf> {
     let of_controller = |line: &str| {
         let mut parts = line.splitn(3, ':').skip(1);

@@ -45,7 +45,8 @@ pub fn lock_all() -> Locked {
     if status == 0 { Locked::All } else { Locked::Refused(io::Error::last_os_error()) }
 }
 
-/// What RLIMIT_AS of setrlimit(2) leaves of address space, beyond what the process has mapped already. `None` without a limit.
+/// What RLIMIT_AS of setrlimit(2) leaves of address space, beyond what the process has mapped
+/// already. `None` without a limit.
 pub fn address_space_limit() -> Option<MemoryLimit> {
     left_of(libc::RLIMIT_AS, "VmSize:", "RLIMIT_AS (ulimit -v)")
 }

@@ -37,7 +37,8 @@ pub fn children() -> Vec<u32> {
     text.iter().flat_map(|pids| pids.split_whitespace()).filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// Ends a process, and the group that it leads, if it does; SIGKILL. One that has ended is not missed.
+/// Ends a process, and the group that it leads, if it does; SIGKILL. One that has ended is not
+/// missed.
 pub fn kill(pid: u32) {
     for target in [pid as libc::pid_t, -(pid as libc::pid_t)] {
         // SAFETY: kill takes no pointer.

@@ -20,7 +20,8 @@ pub mod whole;
 
 use whole::Wholeness;
 
-/// A directory with a configuration, to start engines in. What they leave is whole, see [`Place::is_damaged`].
+/// A directory with a configuration, to start engines in. What they leave is whole, see
+/// [`Place::is_damaged`].
 pub struct Place {
     pub port: u16,
     directory: tempfile::TempDir,
@@ -100,7 +101,8 @@ impl Place {
         whole::assert_whole(&self.data_dir());
     }
 
-    /// The test damages the journal on purpose, or leaves it where a start is refused or held for damage.
+    /// The test damages the journal on purpose, or leaves it where a start is refused or held for
+    /// damage.
     pub fn is_damaged(&self, why: &'static str) {
         self.wholeness.is_damaged(why);
     }

@@ -22,13 +22,15 @@ fn stamp(fields: &Fields, tag: u32) -> u64 {
     UtcTimestamp::parse(text.as_bytes()).unwrap_or_else(|| panic!("{text} is no time")).unix_ns
 }
 
-/// The clocks of a process and of its peer are read some hundred ns apart, and a message is longer under way.
+/// The clocks of a process and of its peer are read some hundred ns apart, and a message is longer
+/// under way.
 fn assert_not_before(stamped_ns: u64, sent_ns: u64, precision_ns: u64, what: &str) {
     let sent_ns = sent_ns / precision_ns * precision_ns;
     assert!(stamped_ns >= sent_ns, "{what} is stamped {} ns before its request was sent", sent_ns - stamped_ns);
 }
 
-/// A worker that slept read its clock before its poll: 193 of 200 answers were stamped before their requests, by 9 ms at the median.
+/// A worker that slept read its clock before its poll: 193 of 200 answers were stamped before their
+/// requests, by 9 ms at the median.
 #[test]
 fn no_answer_is_stamped_before_its_request_however_the_worker_waits() {
     for (wait, workers) in [("adaptive", 1), ("park", 1), ("spin", 1), ("park", 2)] {

@@ -1,4 +1,5 @@
-// Loaded into the engine: its fdatasync(2) does not return while the file FIXRING_HANGS exists, as on a volume that does not answer.
+// Loaded into the engine: its fdatasync(2) does not return while the file FIXRING_HANGS exists, as
+// on a volume that does not answer.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdlib.h>

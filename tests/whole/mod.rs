@@ -1,5 +1,6 @@
-//! What a test's engine leaves behind is whole: the rule for each helper that owns an engine's directory or volume, in its `Drop`. A test that
-//! damages its journal on purpose says so to the helper, with the reason.
+//! What a test's engine leaves behind is whole: the rule for each helper that owns an engine's
+//! directory or volume, in its `Drop`. A test that damages its journal on purpose says so to the
+//! helper, with the reason.
 
 #![allow(dead_code, reason = "each test crate uses its own part")]
 
@@ -25,7 +26,8 @@ impl Wholeness {
         self.damaged.set(Some(why));
     }
 
-    /// For `Drop`. No engine may ever have run in the directory, and a test that fails already has said enough.
+    /// For `Drop`. No engine may ever have run in the directory, and a test that fails already has
+    /// said enough.
     pub fn check(&self, data_dir: &Path) {
         let is_asked_for = self.damaged.get().is_none() && !std::thread::panicking();
         if is_asked_for && data_dir.join("manifest").exists() {

@@ -41,7 +41,8 @@ pub(crate) struct RecoveryOptions {
     gib: f64,
     #[arg(long, value_name = "N", default_value_t = 11, value_parser = clap::value_parser!(u32).range(1..=1001))]
     runs: u32,
-    /// Where the journal is made, in a directory that goes with the benchmark, as this one does where it did not exist [default: a temporary one]
+    /// Where the journal is made, in a directory that goes with the benchmark, as this one does
+    /// where it did not exist [default: a temporary one]
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }

@@ -1,7 +1,9 @@
-//! Temporary directories that are gone when the bench is, however it ends: also by Ctrl-C, SIGTERM or SIGHUP.
+//! Temporary directories that are gone when the bench is, however it ends: also by Ctrl-C, SIGTERM
+//! or SIGHUP.
 //!
-//! A bench holds processes and threads that know nothing of each other, so nobody is asked to stop: one thread waits for the signal, kills the
-//! children, which write into the directories, removes these, and lets the signal end the process.
+//! A bench holds processes and threads that know nothing of each other, so nobody is asked to stop:
+//! one thread waits for the signal, kills the children, which write into the directories, removes
+//! these, and lets the signal end the process.
 
 use std::fs;
 use std::io;

@@ -78,7 +78,8 @@ impl Volume {
     }
 }
 
-/// A directory with those above it, as far as they were made for the measurement. Gone with the value, unless somebody else has put something there.
+/// A directory with those above it, as far as they were made for the measurement. Gone with the
+/// value, unless somebody else has put something there.
 pub(super) struct Made(Vec<PathBuf>);
 
 impl Made {

@@ -43,7 +43,8 @@ pub(super) struct Findings<'c> {
     pub found: Vec<Finding>,
     /// One a worker in a new data directory; an old one says how many it has.
     pub journal_count: u64,
-    /// A journal and the segment of it that the next start overwrites, which a required archive has to take first.
+    /// A journal and the segment of it that the next start overwrites, which a required archive has
+    /// to take first.
     pub overwrites: Option<(u16, u64)>,
 }
 

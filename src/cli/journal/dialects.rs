@@ -1,5 +1,5 @@
-//! The dictionaries that a configuration gives to its sessions, for who prints their messages: names of fields and values, and which
-//! fields may hold the delimiter.
+//! The dictionaries that a configuration gives to its sessions, for who prints their messages:
+//! names of fields and values, and which fields may hold the delimiter.
 
 use std::cell::RefCell;
 use std::collections::HashMap;

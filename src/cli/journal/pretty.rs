@@ -1,4 +1,5 @@
-//! A message a field a line, with the names that the session's dictionaries give to fields and values, groups indented.
+//! A message a field a line, with the names that the session's dictionaries give to fields and
+//! values, groups indented.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -11,7 +12,8 @@ use crate::fix::{FieldIndex, Message, parse_by, raw_field, tags};
 /// Keeps what it looked up of a dictionary.
 pub(super) struct Pretty {
     index: FieldIndex,
-    /// The message types of each dictionary, by its address, with the groups that their messages, the header and the trailer have.
+    /// The message types of each dictionary, by its address, with the groups that their messages,
+    /// the header and the trailer have.
     groups: HashMap<(*const Dictionary, Box<[u8]>), Groups>,
 }
 

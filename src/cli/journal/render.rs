@@ -136,7 +136,8 @@ fn describe(record: &CatRecord) -> String {
     }
 }
 
-/// The delimiters as `|`, UTF-8 as it is; what would break the line or the terminal, or cannot be seen, as escapes of its bytes.
+/// The delimiters as `|`, UTF-8 as it is; what would break the line or the terminal, or cannot be
+/// seen, as escapes of its bytes.
 pub(super) fn readable(message: &[u8]) -> String {
     let mut text = String::with_capacity(message.len());
     for chunk in message.utf8_chunks() {
@@ -157,9 +158,11 @@ fn escape(bytes: &[u8], text: &mut String) {
     text.extend(bytes.escape_ascii().map(char::from));
 }
 
-/// Not a control character of either kind, nor one that changes the direction or the place of what follows, nor one without a form of its own.
+/// Not a control character of either kind, nor one that changes the direction or the place of what
+/// follows, nor one without a form of its own.
 fn is_visible(character: char) -> bool {
-    // Behind another character the standard library escapes exactly those, and lets pass what combines with it.
+    // Behind another character the standard library escapes exactly those, and lets pass what
+    // combines with it.
     let mut pair = [b'a', 0, 0, 0, 0];
     let length = 1 + character.encode_utf8(&mut pair[1..]).len();
     let pair = std::str::from_utf8(&pair[..length]).unwrap_or_default();
@@ -281,7 +284,8 @@ mod tests {
     fn utf_8_is_printed_and_nothing_reaches_the_terminal_that_is_not_seen() {
         let name = "Zürich 東京 हिन्दी 🦀 ½";
         assert_eq!(readable(name.as_bytes()), name);
-        // A byte order mark, an override of the direction, a line separator, C1's CSI, DEL, ESC and an unfinished sequence.
+        // A byte order mark, an override of the direction, a line separator, C1's CSI, DEL, ESC and
+        // an unfinished sequence.
         let hidden = "\u{feff}|\u{202e}|\u{2028}|\u{9b}2J|\u{7f}|\u{1b}[2J|\r".as_bytes();
         assert_eq!(readable(hidden), r"\xef\xbb\xbf|\xe2\x80\xae|\xe2\x80\xa8|\xc2\x9b2J|\x7f|\x1b[2J|\r");
         assert_eq!(readable(b"58=\xe6\x9d\x01Z\xfcrich\x01"), r"58=\xe6\x9d|Z\xfcrich|");

@@ -18,7 +18,8 @@ pub(super) enum Rule {
     Lost(&'static str),
     /// Whether a session speaks TLS.
     TlsSwitch,
-    /// How it does. Nobody writes it down for a session in plain TCP, so that it stands for the switch where there is none.
+    /// How it does. Nobody writes it down for a session in plain TCP, so that it stands for the
+    /// switch where there is none.
     Tls,
     Unknown,
 }
@@ -267,8 +268,8 @@ const FAMILIES: &[(&str, Rule)] = &[
     ("Proxy", Rule::Lost(PROXY)),
 ];
 
-/// What the names of settings of TLS contain, those that are in no table included: one that is not known must not make a
-/// session dial in plain TCP.
+/// What the names of settings of TLS contain, those that are in no table included: one that is not
+/// known must not make a session dial in plain TCP.
 const TLS_WORDS: [&str; 6] = ["ssl", "tls", "certificat", "keystore", "truststore", "cipher"];
 
 /// Settings that may be followed by a number: the alternates of an initiator.

@@ -62,8 +62,9 @@ impl<'f, 't> Ledger<'f, 't> {
         self.tallies[id].carried = Some((key.into(), caveat.into()));
     }
 
-    /// A setting that cannot be carried over: a fault of the file, or with the others of its kind in the report. `what` follows the
-    /// setting; `line` is that of the section that it was looked at for.
+    /// A setting that cannot be carried over: a fault of the file, or with the others of its kind
+    /// in the report. `what` follows the setting; `line` is that of the section that it was looked
+    /// at for.
     pub fn fault(&mut self, id: usize, line: u32, what: &str, mend: impl Into<String>) {
         let setting = &self.file.settings[id];
         let said = self.said(id, what);

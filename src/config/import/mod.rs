@@ -1,11 +1,13 @@
 //! A QuickFIX settings file as a `fixring.toml`: `fixring config import`.
 //!
-//! It reads what QuickFIX/C++, QuickFIX/J, QuickFIX/n and QuickFIX/Go read, sections `[DEFAULT]` and `[SESSION]`, and returns
-//! either a configuration that loads without a fault, and what has become of each setting of the file, or every fault
-//! that it found, with line and remedy. It opens no file: the text comes as an argument and goes out as a value.
+//! It reads what QuickFIX/C++, QuickFIX/J, QuickFIX/n and QuickFIX/Go read, sections `[DEFAULT]`
+//! and `[SESSION]`, and returns either a configuration that loads without a fault, and what has
+//! become of each setting of the file, or every fault that it found, with line and remedy. It opens
+//! no file: the text comes as an argument and goes out as a value.
 //!
-//! A setting that cannot be carried over, and a session that cannot be without it, are left out and listed; with
-//! [`Options::strict`] they are faults. What would make a session of TLS one of plain TCP is a fault in any case (`tls.rs`).
+//! A setting that cannot be carried over, and a session that cannot be without it, are left out and
+//! listed; with [`Options::strict`] they are faults. What would make a session of TLS one of plain
+//! TCP is a fault in any case (`tls.rs`).
 //!
 //! `read.rs` has the form of the file, `known.rs` the settings and their fates, `session.rs` and `schedule.rs` the
 //! meaning of those that go together, `ledger.rs` collects, `write.rs` lays out. Keys that this version's
@@ -244,8 +246,8 @@ fn longest(
     Some(longest)
 }
 
-/// What a fault that the configuration's own reader finds in the result goes back to: identities that overlap, zones that are not
-/// known. The dictionaries, which it would open, are left out.
+/// What a fault that the configuration's own reader finds in the result goes back to: identities
+/// that overlap, zones that are not known. The dictionaries, which it would open, are left out.
 struct Origin {
     session: Option<usize>,
     /// The entry of that session, where it is one.
@@ -254,8 +256,8 @@ struct Origin {
     line: u32,
     /// The key below the section.
     key: String,
-    /// What is wrong, without the number of the session, which is not in the settings file, so that a setting of [DEFAULT] has its
-    /// fault once.
+    /// What is wrong, without the number of the session, which is not in the settings file, so that
+    /// a setting of [DEFAULT] has its fault once.
     what: String,
 }
 
@@ -292,7 +294,8 @@ fn refuse(ledger: &mut Ledger<'_, '_>, whole: &Whole, sessions: &[Session], erro
     }
 }
 
-/// Leaves out the settings, or the sessions, that fixring would refuse. What is neither becomes a fault.
+/// Leaves out the settings, or the sessions, that fixring would refuse. What is neither becomes a
+/// fault.
 fn leave_out(ledger: &mut Ledger<'_, '_>, whole: &mut Whole, sessions: &mut Vec<Session>, errors: &ConfigErrors) {
     let file = ledger.file;
     let mut revoked: Vec<(usize, &'static str, String)> = Vec::new();

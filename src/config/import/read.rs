@@ -5,13 +5,13 @@
 //!
 //! - Names of sections and settings in any case (QuickFIX/J's sections, QuickFIX/C++'s settings).
 //! - A setting that stands twice in a section has its last value (all of them).
-//! - A comment is a line that begins with `#`, or what follows a section's name with one (QuickFIX/J); a `#` within a value is
-//!   part of it (all of them).
+//! - A comment is a line that begins with `#`, or what follows a section's name with one
+//!   (QuickFIX/J); a `#` within a value is part of it (all of them).
 //! - The first `=` ends the name, and spaces around name and value are dropped.
 //! - What stands before the first section is ignored (QuickFIX/C++ and QuickFIX/J).
 //! - A second `[DEFAULT]` is ignored by one and counts for another: a fault.
-//! - A line that is none of these things, and a section of another name with all that it holds, is ignored (all of them) and said,
-//!   or is a fault where the import is strict.
+//! - A line that is none of these things, and a section of another name with all that it holds, is
+//!   ignored (all of them) and said, or is a fault where the import is strict.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

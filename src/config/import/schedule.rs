@@ -211,7 +211,8 @@ fn zone(
     Some(())
 }
 
-/// The zones of financial centres under the names that Windows, and QuickFIX/n with it, has for them.
+/// The zones of financial centres under the names that Windows, and QuickFIX/n with it, has for
+/// them.
 fn zone_of_windows(name: &str) -> Option<&'static str> {
     const ZONES: [(&str, &str); 20] = [
         ("AUS Eastern Standard Time", "Australia/Sydney"),
@@ -276,7 +277,8 @@ fn day(scope: &mut Scope<'_, '_, '_>, id: usize) -> Option<&'static str> {
     day
 }
 
-/// Two letters are enough for QuickFIX/C++ and QuickFIX/n; other languages' names must not be taken for English ones.
+/// Two letters are enough for QuickFIX/C++ and QuickFIX/n; other languages' names must not be taken
+/// for English ones.
 fn day_named(text: &str) -> Option<&'static str> {
     let text = text.trim_end_matches('.').trim_end();
     if text.eq_ignore_ascii_case("weds") {

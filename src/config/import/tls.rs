@@ -1,8 +1,10 @@
-//! Settings of TLS, which fixring does not speak. A session that has them is refused: it would otherwise dial, or listen, in plain
-//! TCP, and an order or a password would cross the network for anybody to read.
+//! Settings of TLS, which fixring does not speak. A session that has them is refused: it would
+//! otherwise dial, or listen, in plain TCP, and an order or a password would cross the network for
+//! anybody to read.
 //!
-//! The engines differ in what switches TLS on: QuickFIX/J and QuickFIX/n have a setting for it, in QuickFIX/C++ and older
-//! QuickFIX/Go a certificate is enough. So a switch decides where there is one, and else any setting of TLS does.
+//! The engines differ in what switches TLS on: QuickFIX/J and QuickFIX/n have a setting for it, in
+//! QuickFIX/C++ and older QuickFIX/Go a certificate is enough. So a switch decides where there is
+//! one, and else any setting of TLS does.
 
 use super::known::Rule;
 use super::ledger::{Scope, is_no};

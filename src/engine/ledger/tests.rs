@@ -36,7 +36,8 @@ fn slot(number: u32) -> Slot {
     Slot { session: Session::new(Arc::new(settings), identity, Numbers::default()), link, counters: Arc::default() }
 }
 
-/// Found in review: an application that asks in a loop made the list longer each time, on the message path.
+/// Found in review: an application that asks in a loop made the list longer each time, on the
+/// message path.
 #[test]
 fn sessions_that_are_asked_to_log_out_are_listed_once_however_often_they_are_asked() {
     const SESSIONS: u32 = 5;

@@ -1,9 +1,10 @@
 //! The worker: a loop that owns sessions, their connections, their timers and one or more journals.
 //!
-//! [`Worker::turn`] is one pass of that loop, a step function over a transport and a clock: it never blocks but in the
-//! transport's poll, takes bounded batches of everything, and answers how much it did. It reads the clock after the poll and
-//! whenever bytes have come, so that nothing is handled with a time from before it was sent. Threads, pinning and waiting are
-//! the shell's affair (`super::threads`). Nothing that a worker owns is shared; other threads reach it through bounded
+//! [`Worker::turn`] is one pass of that loop, a step function over a transport and a clock: it
+//! never blocks but in the transport's poll, takes bounded batches of everything, and answers how
+//! much it did. It reads the clock after the poll and whenever bytes have come, so that nothing is
+//! handled with a time from before it was sent. Threads, pinning and waiting are the shell's affair
+//! (`super::threads`). Nothing that a worker owns is shared; other threads reach it through bounded
 //! rings ([`Mailbox`]) and read the counters that it publishes.
 
 mod closing;
@@ -282,9 +283,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         work
     }
 
-    /// A turn that looks at the hot connections alone, between two whole ones that found nothing: a message waits for half of an idle turn,
-    /// and everything else can wait for a few of them. The clock is read only where bytes have come. Answers `None` where no connection
-    /// is hot.
+    /// A turn that looks at the hot connections alone, between two whole ones that found nothing: a
+    /// message waits for half of an idle turn, and everything else can wait for a few of them. The
+    /// clock is read only where bytes have come. Answers `None` where no connection is hot.
     pub fn glance(&mut self, mut clock: impl Clock) -> Option<u32> {
         if self.hot.len() == 0 {
             return None;
@@ -476,8 +477,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 desk.counters.appended_bytes.set(desk.ledger.writer.appended());
             }
         }
-        // From a busy turn's clock to the next: what a message that came at the wrong moment had to wait. After an idle
-        // turn the thread may have slept on purpose; a busy one reads its clock behind the poll in which it slept.
+        // From a busy turn's clock to the next: what a message that came at the wrong moment had to
+        // wait. After an idle turn the thread may have slept on purpose; a busy one reads its clock
+        // behind the poll in which it slept.
         if self.was_busy {
             self.trace.took(&self.counters, self.turns - 1, began.monotonic_ns.saturating_sub(self.last_turn_ns));
         }

@@ -279,7 +279,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
                     connection.last_bytes_turn = self.turns;
                     self.counters.bytes_in.add(count as u64);
                     work += 1;
-                    // They may have been sent since the turn began, and no answer is older than its request.
+                    // They may have been sent since the turn began, and no answer is older than its
+                    // request.
                     now = self.look_at(clock);
                     self.prove_alive(id);
                     next = self.consume(now, id, budget);
@@ -428,7 +429,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn message(&mut self, now: Now, id: ConnectionId, bytes: &[u8], buffer: &ReceiveBuffer) -> Next {
         match self.stage(id) {
-            // The answer to our own Logon is taken: an attempt to log on does not wait for as long as a session may be slowed.
+            // The answer to our own Logon is taken: an attempt to log on does not wait for as long
+            // as a session may be slowed.
             Some(Stage::Attached { ledger, session })
                 if self.desks[ledger as usize].ledger.slows(session)
                     && self.slot(ledger, session).session.state() != State::LogonSent =>

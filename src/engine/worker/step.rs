@@ -411,8 +411,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         }
     }
 
-    /// Whether the peer has sent something that waits: for another session's retention, for room in the journal, or for its turn.
-    /// Reads first, since nothing may have been read for as long as the process did not run.
+    /// Whether the peer has sent something that waits: for another session's retention, for room in
+    /// the journal, or for its turn. Reads first, since nothing may have been read for as long as
+    /// the process did not run.
     pub(super) fn input_waits(&mut self, clock: &mut impl Clock, id: ConnectionId) -> bool {
         self.read_within(clock, id, Budget::among_others());
         self.trace.at(control::Stage::Timers);

@@ -1,9 +1,12 @@
-//! Messages that are longer than `message_bytes_max`: they are read over, so that the session goes on.
+//! Messages that are longer than `message_bytes_max`: they are read over, so that the session goes
+//! on.
 //!
-//! BodyLength(9) says where such a message ends. Its head alone is kept; what follows is added up and forgotten as it comes, so that any
-//! message takes the same memory. At its end the trailer shows whether it was a message. If it was, the session counts its number, as far
-//! as the head shows that it is the session's, and rejects it. If it was not, it is garbled as any other, and uses no number. What
-//! claims to be longer than [`READ_OVER_BYTES_MAX`] ends the session with a Logout that names the limit.
+//! BodyLength(9) says where such a message ends. Its head alone is kept; what follows is added up
+//! and forgotten as it comes, so that any message takes the same memory. At its end the trailer
+//! shows whether it was a message. If it was, the session counts its number, as far as the head
+//! shows that it is the session's, and rejects it. If it was not, it is garbled as any other, and
+//! uses no number. What claims to be longer than [`READ_OVER_BYTES_MAX`] ends the session with a
+//! Logout that names the limit.
 
 use std::ops::ControlFlow;
 
@@ -18,16 +21,19 @@ use crate::fix::{Garbled, MESSAGE_END_BYTES, SOH, checksum, stated_checksum, sta
 use crate::session::Now;
 use crate::transport::{ConnectionId, Transport};
 
-/// What is kept of such a message. The shortest `message_bytes_max` is as long, so that it is always there.
+/// What is kept of such a message. The shortest `message_bytes_max` is as long, so that it is
+/// always there.
 const HEAD_BYTES: usize = 1_024;
 /// Beyond it nothing is read over: four times the longest message that may be configured.
 const READ_OVER_BYTES_MAX: u64 = 64 << 20;
 
-/// `Break` says what becomes of the connection's buffer, `Continue` that the next message may be looked for.
+/// `Break` says what becomes of the connection's buffer, `Continue` that the next message may be
+/// looked for.
 type Flow = ControlFlow<Next>;
 
 impl<T: Transport, A: Application> Worker<T, A> {
-    /// What begins at the buffer's front is too long. `skip` bytes lead to what may be another message, should it be none.
+    /// What begins at the buffer's front is too long. `skip` bytes lead to what may be another
+    /// message, should it be none.
     #[cold]
     pub(super) fn too_long(
         &mut self,
@@ -106,7 +112,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         let end = buffer.filled().first_chunk::<MESSAGE_END_BYTES>().filter(|_| over.left == 0);
         let Some(end) = end else {
             connection.over = Some(over);
-            // The peer can send nothing else meanwhile, and on a slow line it takes longer than a heartbeat.
+            // The peer can send nothing else meanwhile, and on a slow line it takes longer than a
+            // heartbeat.
             if let Some(Stage::Attached { ledger, session }) = self.stage(id).filter(|_| count > 0) {
                 self.slot(ledger, session).session.input_waits(now);
             }

@@ -264,8 +264,9 @@ pub(crate) fn overwritten_by_recovery<S: Storage>(
     Ok(heads)
 }
 
-/// Before recovery carries a ring to the segments and in doing so overwrites the journal's oldest ones:
-/// archives those that the target does not have. `pause` is called between steps and returns the time in ns.
+/// Before recovery carries a ring to the segments and in doing so overwrites the journal's oldest
+/// ones: archives those that the target does not have. `pause` is called between steps and returns
+/// the time in ns.
 pub fn archive_before_recovery<S: Storage>(
     storage: &S,
     manifest: &Manifest,

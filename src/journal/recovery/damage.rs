@@ -97,7 +97,8 @@ fn almost_whole<S: Storage>(
         let header = header_at(&bytes, at, lap_end);
         let is_whole =
             |header: &RecordHeader| incarnations.accept(header.incarnation, at) && is_valid(&bytes, at, header);
-        // The delimiter that ends a message is one bit, and a sector may be missing of which it has no other byte.
+        // The delimiter that ends a message is one bit, and a sector may be missing of which it has
+        // no other byte.
         let is_alone = |header: &RecordHeader| {
             byte as u64 + 1 == u64::from(header.length) && (at + byte as u64).is_multiple_of(SECTOR_BYTES)
         };

@@ -2,8 +2,8 @@
 //!
 //! 1. The newest segment whose head is whole says where to begin; commits are read from there until one is not whole or is fenced.
 //! 2. What is not whole in the segments is read from the ring, whether it was never carried there
-//!    or the volume has lost it. Where the ring has a newer head, a place that neither has is passed
-//!    over: the head states all numbers, and the operator is told what cannot be sent again.
+//!    or the volume has lost it. Where the ring has a newer head, a place that neither has is
+//!    passed over: the head states all numbers, and the operator is told what cannot be sent again.
 //! 3. The end that is reached is one only if nothing proves that the journal had been synced
 //!    further (`damage.rs`). Otherwise nothing is changed, and the directory is held until the
 //!    operator has spoken.
@@ -305,7 +305,8 @@ fn raise(scan: &mut Scan, damage: &Damage) -> Vec<(u32, bool)> {
 pub(super) struct Seen {
     pub sessions: Vec<RecoveredSession>,
     pub snapshot: Vec<u8>,
-    /// Why a start would hold the directory. The sessions' numbers are then what lies behind the damaged place proves.
+    /// Why a start would hold the directory. The sessions' numbers are then what lies behind the
+    /// damaged place proves.
     pub damage: Option<String>,
 }
 
@@ -378,8 +379,7 @@ fn scan_all<S: Storage>(
 }
 
 /// Whether what the scan could not read was there once, rather than never synced. The ring of a
-/// process that has just ended has all that was
-/// not synced.
+/// process that has just ended has all that was not synced.
 fn is_lost<S: Storage>(
     manifest: &Manifest,
     journal: u16,
@@ -394,8 +394,7 @@ fn is_lost<S: Storage>(
 }
 
 /// Reads from the head in the ring, at `head`. It makes all that lies before it expendable where
-/// `before` could not go on; what the ring has of
-/// that is kept.
+/// `before` could not go on; what the ring has of that is kept.
 fn scan_from_ring<S: Storage>(
     manifest: &Manifest,
     journal: u16,

@@ -28,8 +28,8 @@ impl<'a> FoundRing<'a> {
     }
 
     /// Its data by position. A CRC covers position and incarnation, so that what is whole there is
-    /// ours wherever its marks stand. Left alone is a ring that says that it is another journal's, and
-    /// one of an earlier start: the journal may have gone on elsewhere, at an earlier position.
+    /// ours wherever its marks stand. Left alone is a ring that says that it is another journal's,
+    /// and one of an earlier start: the journal may have gone on elsewhere, at an earlier position.
     pub fn source(&self) -> Option<RingSource<'a>> {
         let is_usable = match self.identity {
             RingIdentity::Blank | RingIdentity::Ours | RingIdentity::EarlierBoot => true,

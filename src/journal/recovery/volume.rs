@@ -175,8 +175,7 @@ pub(super) fn zero_ahead<S: Storage>(
             continue;
         }
         // The journal has been through it, so that it holds something unless the file is a new one.
-        // Messages may be left between a beginning and an
-        // end that the volume has lost.
+        // Messages may be left between a beginning and an end that the volume has lost.
         if first + ahead >= count && !is_all_zeros(storage, geometry, slot)? {
             continue;
         }

@@ -1,4 +1,5 @@
-//! Acceptors with `reset_on_…` whose peers do not say ResetSeqNumFlag(141). What the peers do is what QuickFIX in C++, Java and Go does.
+//! Acceptors with `reset_on_…` whose peers do not say ResetSeqNumFlag(141). What the peers do is
+//! what QuickFIX in C++, Java and Go does.
 
 use super::*;
 

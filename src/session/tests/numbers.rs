@@ -61,7 +61,8 @@ fn a_second_gap_is_asked_for_after_the_first_has_closed() {
     assert_eq!(desk.heard(), ["35=2|34=3|7=5|16=0"]);
 }
 
-/// QuickFIX/J resends 4 to 7 of 4 to 9 and goes on with live orders: without another request everything behind waits for ever.
+/// QuickFIX/J resends 4 to 7 of 4 to 9 and goes on with live orders: without another request
+/// everything behind waits for ever.
 #[test]
 fn a_resend_that_stops_short_is_asked_for_again_exactly() {
     let mut desk = Desk::established();
@@ -205,7 +206,8 @@ fn what_has_not_left_yet_is_no_request_of_which_the_peer_knows() {
         desk.say("35=0|34=5");
         asked += desk.heard().iter().filter(|message| message.starts_with("35=2")).count();
     }
-    // Each request has twice its time, and no more: a busy session always has something that has not left.
+    // Each request has twice its time, and no more: a busy session always has something that has
+    // not left.
     assert_eq!(asked, 2);
 }
 

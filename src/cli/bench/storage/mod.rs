@@ -48,7 +48,8 @@ use stats::{Distribution, Latencies, latencies, time_in_words};
 /// the other. Files go to a new directory in --data-dir and are removed at the end, after an error and after SIGINT too.
 #[derive(clap::Args, Debug)]
 pub(crate) struct StorageOptions {
-    /// A directory on the volume that is to be measured; made where it does not exist, and then removed at the end
+    /// A directory on the volume that is to be measured; made where it does not exist, and then
+    /// removed at the end
     #[arg(long, value_name = "DIR", required_unless_present = "compare")]
     data_dir: Option<PathBuf>,
     /// Write JSON to this file, or to standard output instead of the tables
