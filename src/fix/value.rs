@@ -387,6 +387,17 @@ impl Precision {
             Self::Nanos => 27,
         }
     }
+
+    /// What is left of a time that is written with this precision.
+    pub const fn cut(self, time: UtcTimestamp) -> UtcTimestamp {
+        let unit_ns = match self {
+            Self::Seconds => NS_PER_SECOND,
+            Self::Millis => 1_000_000,
+            Self::Micros => 1_000,
+            Self::Nanos => 1,
+        };
+        UtcTimestamp::from_unix_ns(time.unix_ns / unit_ns * unit_ns)
+    }
 }
 
 fn days_in_month(year: u64, month: u64) -> u64 {

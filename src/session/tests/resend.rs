@@ -44,6 +44,26 @@ fn a_resend_keeps_the_body_and_fills_over_administrative_messages() {
     assert_eq!((desk.session.numbers().next_out, desk.session.resending()), (7, None));
 }
 
+/// A peer ends the session over an OrigSendingTime(122) after SendingTime(52), and would at each resend until the clock had
+/// caught up.
+#[test]
+fn a_clock_that_was_set_back_makes_no_original_time_after_its_sending_time() {
+    for (set_back_ns, precision, orig) in [
+        (3_600 * NS_PER_S, Precision::Millis, "20260105-11:00:01.000"),
+        (NS_PER_S + 1, Precision::Millis, "20260105-11:59:59.999"),
+        (NS_PER_S, Precision::Millis, "20260105-12:00:00.000"),
+        (NS_PER_S - 1, Precision::Millis, "20260105-12:00:00.000"),
+        (NS_PER_S / 2, Precision::Seconds, "20260105-12:00:00.000"),
+        (NS_PER_S + 1, Precision::Seconds, "20260105-11:59:59"),
+    ] {
+        let (mut desk, stored) = asked("35=2|34=3|7=2|16=2");
+        desk.session.header = OutboundHeader::of(desk.session.identity(), precision);
+        desk.now.utc.unix_ns -= set_back_ns;
+        stream(&mut desk, &stored).unwrap();
+        assert_eq!(desk.heard(), [format!("35=D|34=2|43=Y|122={orig}|58=two")]);
+    }
+}
+
 /// QuickFIX/C++ counted our Logon(A), which had come beyond the gap, as soon as the gap was closed; it had answered our
 /// ResendRequest(2) on arrival and not kept it. One fill over both began below what it expected, so that it took the
 /// fill for a duplicate and stood still until our next heartbeat.
