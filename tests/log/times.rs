@@ -39,31 +39,67 @@ fn no_answer_is_stamped_before_its_request_however_the_worker_waits() {
         let place = Place::new(&Setup { engine: &engine, sessions: &sessions, ..SMALL });
         let text = std::fs::read_to_string(place.config()).unwrap();
         std::fs::write(place.config(), text.replace("wait = \"park\"", &format!("wait = \"{wait}\""))).unwrap();
-        let _running = place.start_ready();
+        let running = place.start_ready();
         // Of several workers some sessions are handed over.
         for desk in ["DESK", "DESK1", "DESK2"] {
             let party = super::Party { sender: desk, ..PARTY };
             let logged_on_ns = unix_ns();
             let mut peer = Peer::log_on(place.port, party, 1, "");
             assert_not_before(stamp(&peer.logon, 52), logged_on_ns, 1, "a Logon");
+            let mut last = peer.logon.clone();
             for (round, pause_us) in std::iter::repeat_n(PAUSES_US, ROUNDS).flatten().enumerate() {
                 std::thread::sleep(Duration::from_micros(pause_us));
-                let sent_ns = unix_ns();
                 let what = format!("{wait}, round {round}");
-                if round % 3 == 0 {
-                    peer.send("1", "112=now|");
-                    assert_not_before(stamp(&peer.read(), 52), sent_ns, 1, &what);
-                } else {
-                    peer.send("D", &format!("11=O{round}|21=1|55=X|54=1|60=20260101-00:00:00|38=1|40=2|44=1|"));
-                    let report = peer.read();
-                    assert_eq!(report.msg_type(), "8");
-                    assert_not_before(stamp(&report, 52), sent_ns, 1, &what);
-                    assert_not_before(stamp(&report, 60), sent_ns, 1_000_000, &what);
-                }
+                last = ask(&mut peer, round, &last, &what);
+            }
+            std::thread::sleep(Duration::from_millis(3));
+            let logged_out_ns = unix_ns();
+            peer.send("5", "");
+            let logout = peer.read();
+            assert_eq!(logout.msg_type(), "5");
+            assert_not_before(stamp(&logout, 52), logged_out_ns, 1, "a Logout");
+            for (event, since_ns) in [("logged on", logged_on_ns), ("disconnected", logged_out_ns)] {
+                let line = format!("\"message\":\"{event}\",\"session\":\"FIX.4.4:VENUE->{desk}\"");
+                running.until_logged(&line);
+                let text = running.log_text();
+                let line = text.lines().find(|found| found.contains(&line)).unwrap();
+                let at = line.strip_prefix("{\"timestamp\":\"").and_then(|rest| rest.split('"').next()).unwrap();
+                let at: jiff::Timestamp = at.parse().unwrap();
+                assert_not_before(at.as_nanosecond() as u64, since_ns, 1_000, line);
             }
         }
         assert_journal_times(&place);
     }
+}
+
+/// Asks for something that is answered, each round for something else, and returns the answer.
+/// `last` is the answer before.
+fn ask(peer: &mut Peer, round: usize, last: &Fields, what: &str) -> Fields {
+    let order = format!("11=O{round}|21=1|55=X|54=1|60=20260101-00:00:00|38=1|40=2|44=1|");
+    let resend = format!("7={0}|16={0}|", last.number(34));
+    // What comes behind an order is asked for again in the round after it.
+    let (msg_type, body, answer) = match round % 6 {
+        0 => ("1", "112=now|".into(), "0"),
+        1 => ("D", order, "8"),
+        2 => ("2", resend, "8"),
+        3 => ("D", format!("{order}4711=x|"), "3"),
+        4 => ("8", "37=o|17=e|150=0|39=0|55=X|54=1|151=1|14=0|6=0|".into(), "j"),
+        // An administrative message is not sent again, but filled over.
+        _ => ("2", "7=1|16=1|".into(), "4"),
+    };
+    let sent_ns = unix_ns();
+    peer.send(msg_type, &body);
+    let answered = peer.read();
+    assert_eq!(answered.msg_type(), answer, "{what}: {answered:?}");
+    assert_not_before(stamp(&answered, 52), sent_ns, 1, what);
+    if msg_type == "2" {
+        let original = stamp(&answered, 122);
+        assert!(original <= stamp(&answered, 52), "{what}: {answered:?}");
+        assert!(answer == "4" || original == stamp(last, 52), "{what}: {answered:?}, first sent as {last:?}");
+    } else if answer == "8" {
+        assert_not_before(stamp(&answered, 60), sent_ns, 1_000_000, what);
+    }
+    answered
 }
 
 /// In the journal too no message came before it was sent. Our own SendingTime(52) has milliseconds.

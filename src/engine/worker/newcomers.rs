@@ -14,7 +14,6 @@ use crate::engine::connection::Stage;
 use crate::engine::event::{Event, RefusedWhy};
 use crate::engine::resend::Budget;
 use crate::engine::timers::Timer;
-use crate::session::Now;
 use crate::transport::{ConnectionId, Transport};
 
 /// Steps of connections without a session a turn, at most.
@@ -32,9 +31,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
             // By turns, so that neither a crowd at the door nor one inside that trickles keeps the other out.
             let accepts_first = self.turns.is_multiple_of(2);
             let step = self.take_handed_over(clock)
-                || (accepts_first && self.accept(self.now))
+                || (accepts_first && self.accept(clock))
                 || self.read_newcomer(clock)
-                || (!accepts_first && self.accept(self.now));
+                || (!accepts_first && self.accept(clock));
             if !step {
                 break;
             }
@@ -80,12 +79,13 @@ impl<T: Transport, A: Application> Worker<T, A> {
         false
     }
 
-    fn accept(&mut self, now: Now) -> bool {
+    fn accept(&mut self, clock: &mut impl Clock) -> bool {
         if !self.acceptable {
             return false;
         }
         match self.transport.accept() {
             Ok(Some((id, peer))) => {
+                let now = self.look_at(clock);
                 self.accepted(now, id, peer);
                 true
             }
@@ -99,7 +99,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 self.mailbox.events.push(Event::AcceptFailed { error: error.kind() });
                 self.acceptable = false;
                 if !std::mem::replace(&mut self.accept_is_due, true) {
-                    self.timers.push(now.monotonic_ns + ACCEPT_RETRY_NS, Timer::Accept);
+                    self.timers.push(self.now.monotonic_ns + ACCEPT_RETRY_NS, Timer::Accept);
                 }
                 true
             }

@@ -251,6 +251,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             Stage::LogonAwaited | Stage::Attached { .. } => {}
             Stage::Connecting { ledger, session } => {
                 connection.readable = false;
+                now = self.look_at(clock);
                 self.look_at_connect(now, id, ledger, session);
                 return 1;
             }
@@ -295,10 +296,12 @@ impl<T: Transport, A: Application> Worker<T, A> {
                 }
                 Receive::End => {
                     (connection.readable, connection.input_ended) = (false, true);
+                    let now = self.look_at(clock);
                     self.end_input(now, id, DisconnectedWhy::PeerClosed);
                     return work + 1;
                 }
                 Receive::Failed(error) => {
+                    let now = self.look_at(clock);
                     self.cut(now, id, DisconnectedWhy::Failed(error.kind()));
                     return work + 1;
                 }
