@@ -210,6 +210,25 @@ fn one_command_sends_an_order_and_a_port_where_nothing_listens_is_one_line_and_s
     }
 }
 
+/// Each was said to be a port where no acceptor runs.
+#[test]
+fn what_is_no_address_is_said_to_be_none() {
+    for (address, what) in [
+        ("127.0.0.1", "it has no port: use a form such as"),
+        ("venue", "it has no port: use a form such as"),
+        (":9880", "it has no host name: use a form such as"),
+        ("127.0.0.1:99999", "it has no port between 1 and 65535: use a form such as"),
+        ("::1:9880", "put the IPv6 address in brackets: \"[::1]:9880\""),
+    ] {
+        for more in [&["order"][..], &["certify", "--sender-comp-id", "X", "--target-comp-id", "Y"]] {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_fixring"));
+            let output = command.args(more).args(["--connect", address]).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{output:?}");
+            assert!(text(&output.stderr).contains(what), "{}", text(&output.stderr));
+        }
+    }
+}
+
 #[test]
 fn certify_lists_its_scenarios_and_refuses_wrong_usage_with_the_mend() {
     let list = Command::new(env!("CARGO_BIN_EXE_fixring")).args(["certify", "--list"]).output().unwrap();

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Exit, print};
 use crate::certify::{Case, Feature, Report, Scenario, Target, VERSIONS, Verdict, library, play, reach, script};
+use crate::config::{Endpoint, endpoint};
 use crate::dictionary::Version;
 
 /// More files in a directory are not scenarios.
@@ -25,8 +26,8 @@ const FILES_MAX: usize = 1_000;
 #[derive(clap::Args, Debug)]
 pub(super) struct CertifyOptions {
     /// The acceptor
-    #[arg(long, value_name = "HOST:PORT", required_unless_present = "list")]
-    connect: Option<String>,
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "list", value_parser = endpoint)]
+    connect: Option<Endpoint>,
     /// FIX.4.0 to FIX.4.4, or FIX.5.0, FIX.5.0SP1, FIX.5.0SP2 over FIXT.1.1
     #[arg(long, visible_alias = "begin-string", default_value = "FIX.4.4", value_parser = version)]
     version: Version,
@@ -108,7 +109,8 @@ pub(super) fn certify(options: &CertifyOptions) -> Exit {
             return refused(&format!("--password-env {name}: there is no such variable: export it"));
         }
     };
-    if let Err(what) = reach(connect, Duration::from_secs(options.timeout)) {
+    let connect = connect.to_string();
+    if let Err(what) = reach(&connect, Duration::from_secs(options.timeout)) {
         return refused(&format!("{what}: start the acceptor, or name its address with --connect"));
     }
     let begun = jiff::Timestamp::now();

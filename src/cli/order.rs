@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Exit;
 use super::certify::version;
 use crate::certify::{Target, reach, send_order};
+use crate::config::{Endpoint, endpoint};
 use crate::dictionary::Version;
 use crate::fix::tags;
 
@@ -22,8 +23,8 @@ use crate::fix::tags;
 #[derive(clap::Args, Debug)]
 pub(super) struct OrderOptions {
     /// The acceptor
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9880")]
-    connect: String,
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9880", value_parser = endpoint)]
+    connect: Endpoint,
     /// FIX.4.0 to FIX.4.4, or FIX.5.0, FIX.5.0SP1, FIX.5.0SP2 over FIXT.1.1
     #[arg(long, visible_alias = "begin-string", default_value = "FIX.4.4", value_parser = version)]
     version: Version,
@@ -58,12 +59,13 @@ enum Side {
 
 pub(super) fn order(options: &OrderOptions) -> Exit {
     let timeout = Duration::from_secs(options.timeout);
-    if let Err(what) = reach(&options.connect, timeout) {
+    let address = options.connect.to_string();
+    if let Err(what) = reach(&address, timeout) {
         error_line!("{what}: start the acceptor (`fixring run`), or name its address with --connect");
         return Exit::Configuration;
     }
     let target = Target {
-        address: options.connect.clone(),
+        address,
         version: options.version,
         sender_comp_id: options.sender_comp_id.clone(),
         target_comp_id: options.target_comp_id.clone(),

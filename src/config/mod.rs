@@ -40,6 +40,7 @@ use crate::journal::FlushMethod;
 
 pub use errors::{ConfigErrors, Fault};
 pub use keys::{KEYS, SUPPORTED_BEGIN_STRINGS};
+pub(crate) use values::endpoint;
 pub use values::{format_bytes, format_duration};
 
 use crate::schedule::Schedule;

@@ -103,6 +103,11 @@ pub(super) fn parse_listen(text: &str) -> Result<SocketAddr, Wrong> {
     Err(wrong("does not begin with an IP address", mend))
 }
 
+/// An endpoint of the command line, or what is wrong with it and the remedy.
+pub(crate) fn endpoint(text: &str) -> Result<Endpoint, String> {
+    parse_endpoint(text).map_err(|wrong| format!("it {}: {}", wrong.what, wrong.mend))
+}
+
 /// `"gateway.example:9880"`, `"10.0.0.7:9880"`, `"[::1]:9880"`.
 pub(super) fn parse_endpoint(text: &str) -> Result<Endpoint, Wrong> {
     const MEND: &str = "use a form such as \"gateway.example:9880\" or \"10.0.0.7:9880\"";
