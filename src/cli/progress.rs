@@ -1,13 +1,15 @@
 //! How far a long command has come, on standard error: a bar for a person, else a line now and
 //! then. Results go to standard output alone.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// Between two lines where nobody sees a bar.
 const LINE_INTERVAL: Duration = Duration::from_secs(10);
+const NOT_KNOWN: &str = "time left not known yet";
 
 pub(super) struct Progress {
     name: &'static str,
@@ -21,8 +23,7 @@ pub(super) struct Progress {
 impl Progress {
     /// Of a command that has so many steps, about alike.
     pub fn new(name: &'static str, total: u64) -> Self {
-        let style = ProgressStyle::with_template("{bar:30} {pos} of {len}, {eta} left: {msg}");
-        let style = style.expect("a template of known names");
+        let style = bar_style("{bar:30} {pos} of {len}, {left}: {msg}");
         let bar = io::stderr().is_terminal().then(|| ProgressBar::new(total).with_style(style));
         let now = Instant::now();
         Self { name, bar, total, began: now, told: now }
@@ -51,9 +52,22 @@ impl Progress {
     }
 }
 
+/// How a bar looks whose template knows `{left}` besides the usual names: how long the rest takes,
+/// once something is done by which it can be told.
+pub(super) fn bar_style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template).expect("a template of known names");
+    style.with_key("left", |state: &ProgressState, into: &mut dyn fmt::Write| {
+        // A bar has nobody to tell of a line that cannot be written.
+        let _ = into.write_str(&match state.pos() {
+            0 => NOT_KNOWN.into(),
+            _ => format!("{} left", shown(state.eta())),
+        });
+    })
+}
+
 fn line(name: &str, done: u64, total: u64, elapsed: Duration, what: &str) -> String {
     let left = match done {
-        0 => "time left not known yet".into(),
+        0 => NOT_KNOWN.into(),
         _ => format!("about {} left", shown(elapsed.mul_f64(total.saturating_sub(done) as f64 / done as f64))),
     };
     format!("{name}: {done} of {total}, {what}; {} gone, {left}", shown(elapsed))

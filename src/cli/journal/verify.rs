@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal};
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 
 use super::super::Exit;
+use super::super::progress::bar_style;
 use super::{Place, check_journal, print, refuse, time_of};
 use crate::journal::in_words;
 use crate::journal::inspect::verify::{JournalVerified, Verified, verify as walk};
@@ -67,8 +68,7 @@ pub(in crate::cli) fn verify(options: &VerifyOptions) -> Exit {
 }
 
 fn progress_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left");
-    ProgressBar::new(0).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+    ProgressBar::new(0).with_style(bar_style("{bar:40} {bytes} of {total_bytes}, {bytes_per_sec}, {left}"))
 }
 
 fn text(verified: &Verified) -> String {

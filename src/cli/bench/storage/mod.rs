@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::ProgressBar;
 use jiff::Timestamp;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::TempDir;
@@ -30,6 +30,7 @@ use super::machine::{Machine, Placement, pin};
 use super::volume::{Made, Volume};
 use super::{goal, page, plot, print, stats, table};
 use crate::cli::Exit;
+use crate::cli::progress::bar_style;
 use crate::config::format_bytes;
 use crate::journal::{Geometry, OpenError, StorageError};
 use crate::sys::file;
@@ -373,8 +374,8 @@ impl Bench {
         }
         let deadline = Instant::now() + self.duration() * OVERTIME + OVERTIME_MORE;
         let slices = u64::from(self.plan.rounds) * self.plan.cells.len() as u64;
-        let style = ProgressStyle::with_template("{bar:30} {percent:>3} %, {eta} left: {msg}");
-        let bar = ProgressBar::new(slices).with_style(style.expect("a template of known names"));
+        let style = bar_style("{bar:30} {percent:>3} %, {left}: {msg}");
+        let bar = ProgressBar::new(slices).with_style(style);
         for _ in 0..self.plan.rounds {
             self.big_slice()?;
             for number in 0..self.plan.cells.len() {
