@@ -40,7 +40,7 @@ Exit status:
    3  the data directory is in use, damaged or not ours; nothing was touched
    4  storage: a read, write or sync failed, or the volume is full or read-only; or the system
       has no file descriptor, thread or memory left. Nothing was acknowledged that is not stored
-      as its session's mode promises. Mend the volume or raise the limit, start again
+      as its session's mode promises. Repair the volume or raise the limit, start again
    5  an acceptor's or the control plane's port is taken
    6  shared memory for the rings is missing or too small, or was taken away while the engine ran
   70  a bug in fixring or in its application";

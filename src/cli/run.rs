@@ -226,7 +226,7 @@ fn ring_lost(config: &Config) -> Ending {
 /// How it ends when any other mapped page cannot be had.
 fn mapped_page_lost() -> Ending {
     Ending {
-        line: "storage failed: a page of a mapped file cannot be read or written (SIGBUS); nothing was acknowledged that is not stored. Mend the volume, then start again\n".to_owned(),
+        line: "storage failed: a page of a mapped file cannot be read or written (SIGBUS); nothing was acknowledged that is not stored. Repair the volume, then start again\n".to_owned(),
         status: Exit::Storage as u8,
     }
 }

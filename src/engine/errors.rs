@@ -145,7 +145,7 @@ impl fmt::Display for EngineError {
             Self::Storage(why) => {
                 write!(
                     f,
-                    "storage failed: {why}; nothing was acknowledged that is not stored. Mend the volume, then start again"
+                    "storage failed: {why}; nothing was acknowledged that is not stored. Repair the volume, then start again"
                 )
             }
             Self::Panicked { thread } => {

@@ -84,7 +84,7 @@ impl StorageError {
         of_environment(&self.source).unwrap_or(match self.source.kind() {
             io::ErrorKind::PermissionDenied => "let the user of fixring read and write it, then start again",
             io::ErrorKind::NotFound => "put it back where it was, then start again",
-            _ => "see the kernel's log (dmesg) and mend the volume, then start again",
+            _ => "see the kernel's log (dmesg) and repair the volume, then start again",
         })
     }
 }
@@ -101,7 +101,7 @@ pub(super) fn of_environment(error: &io::Error) -> Option<&'static str> {
         Some(libc::ENFILE) => {
             return Some("the machine may open no more files: raise fs.file-max (sysctl), then start again");
         }
-        Some(libc::EIO) => return Some("see the kernel's log (dmesg) and mend the volume, then start again"),
+        Some(libc::EIO) => return Some("see the kernel's log (dmesg) and repair the volume, then start again"),
         _ => {}
     }
     Some(match error.kind() {
@@ -113,7 +113,7 @@ pub(super) fn of_environment(error: &io::Error) -> Option<&'static str> {
             "raise the limit of a file's size (ulimit -f), or lower persistence.segment_bytes in a new data directory"
         }
         io::ErrorKind::ReadOnlyFilesystem => {
-            "the volume is read-only: see in the kernel's log (dmesg) why, mend it and mount it for writing"
+            "the volume is read-only: see in the kernel's log (dmesg) why, repair it and mount it for writing"
         }
         io::ErrorKind::OutOfMemory => "give the process more memory, then start again",
         _ => return None,
