@@ -7,40 +7,48 @@
 mod harness;
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
-use harness::{Counterparty, Fixring, listener, number, text};
+use harness::{Came, Counterparty, DEADLINE, Fixring, Message, listener, number, text};
+
+/// HeartBtInt(108) where a test waits for it. Elsewhere it is so long that a peer is never called
+/// silent that was only kept from its core.
+const SHORT_S: u32 = 2;
+const LONG_S: u32 = 60;
+/// A peer that waits while HeartBtInt(108) is short says something after so much silence.
+const SILENCE: Duration = Duration::from_millis(200);
 
 /// fixring in one role, and how its counterparty reaches it.
 struct Side {
     fixring: Fixring,
     listener: Option<TcpListener>,
     address: SocketAddr,
+    heartbeat_s: u32,
 }
 
 impl Side {
-    /// `session` are lines of its session. HeartBtInt(108) is 1 s.
-    fn acceptor(engine: &str, session: &str) -> Self {
-        let (fixring, address) = Fixring::acceptor_with(engine, session);
-        Self { fixring, listener: None, address }
+    /// `session` are lines of its session.
+    fn acceptor(session: &str, heartbeat_s: u32) -> Self {
+        let (fixring, address) = Fixring::acceptor_with("", session);
+        Self { fixring, listener: None, address, heartbeat_s }
     }
 
-    fn initiator(engine: &str, session: &str) -> Self {
+    fn initiator(session: &str, heartbeat_s: u32) -> Self {
         let (listener, address) = listener();
-        let more = format!("heartbeat_seconds = 1\n{session}");
-        let fixring = Fixring::initiator(engine, &[address.to_string()], ["100ms", "30s"], &more);
-        Self { fixring, listener: Some(listener), address }
+        let more = format!("heartbeat_seconds = {heartbeat_s}\n{session}");
+        let fixring = Fixring::initiator("", &[address.to_string()], ["100ms", "30s"], &more);
+        Self { fixring, listener: Some(listener), address, heartbeat_s }
     }
 
-    fn both(engine: &str, session: &str) -> [Self; 2] {
-        [Self::acceptor(engine, session), Self::initiator(engine, session)]
+    fn both(session: &str, heartbeat_s: u32) -> [Self; 2] {
+        [Self::acceptor(session, heartbeat_s), Self::initiator(session, heartbeat_s)]
     }
 
     fn is_initiator(&self) -> bool {
         self.listener.is_some()
     }
 
-    /// A connection that is logged on. The Logon of the counterparty has this number, and 1 s of
-    /// HeartBtInt(108).
+    /// A connection that is logged on. The Logon of the counterparty has this number.
     fn log_on(&mut self, next_out: u64) -> Counterparty {
         let mut peer = match &self.listener {
             Some(listener) => Counterparty::accept(listener, next_out),
@@ -49,7 +57,7 @@ impl Side {
         if self.is_initiator() {
             peer.until("A");
         }
-        peer.say("35=A|98=0|108=1");
+        peer.say(&format!("35=A|98=0|108={}", self.heartbeat_s));
         if !self.is_initiator() {
             peer.until("A");
         }
@@ -69,11 +77,28 @@ fn say_again(peer: &mut Counterparty, msg_seq_num: u64, script: &str) {
     peer.next_out = next_out;
 }
 
+/// What fixring says up to its next message of this type, for which the peer waits with heartbeats.
+fn heard_until(peer: &mut Counterparty, msg_type: &str) -> Vec<Message> {
+    let deadline = Instant::now() + DEADLINE;
+    let mut heard = Vec::new();
+    while Instant::now() < deadline {
+        match peer.next_within(SILENCE) {
+            Came::Message(message) => heard.push(message),
+            Came::NothingInTime => peer.say("35=0"),
+            Came::End => break,
+        }
+        if heard.last().is_some_and(|message| message.msg_type() == msg_type) {
+            return heard;
+        }
+    }
+    panic!("no message of type {msg_type}: {heard:?}");
+}
+
 /// QuickFIX/J with NextExpectedMsgSeqNum(789): of 4 to 9 it resent 4 to 7, went on with live
 /// orders, and was never asked again.
 #[test]
 fn a_resend_that_stops_short_is_asked_for_again_and_what_waited_behind_it_is_executed() {
-    for mut side in Side::both("", "") {
+    for mut side in Side::both("", SHORT_S) {
         let mut peer = side.log_on(1);
         peer.next_out = 10;
         peer.say("35=0");
@@ -82,7 +107,7 @@ fn a_resend_that_stops_short_is_asked_for_again_and_what_waited_behind_it_is_exe
         say_again(&mut peer, 2, "35=4|43=Y|122=20260105-00:00:00|36=8|123=Y");
         peer.say(&order("eleven"));
         peer.say(&order("twelve"));
-        let request = peer.until("2");
+        let request = heard_until(&mut peer, "2").pop().expect("a ResendRequest");
         assert_eq!((request.field(7), request.field(16)), (Some("8"), Some("9")), "exactly the hole");
         side.fixring.until("sequence gap: what was asked for has not all come; the rest is asked for again", |line| {
             text(line, "level") == "WARN"
@@ -95,23 +120,11 @@ fn a_resend_that_stops_short_is_asked_for_again_and_what_waited_behind_it_is_exe
 
 #[test]
 fn a_hole_that_is_never_filled_ends_the_session_and_the_next_one_finds_it_again() {
-    for mut side in Side::both("", "resend_requests_max = 2") {
+    for mut side in Side::both("resend_requests_max = 2", SHORT_S) {
         for first in [4, 50] {
             let mut peer = side.log_on(first);
-            let heard = {
-                let mut heard = Vec::new();
-                // Only heartbeats come.
-                while !heard.iter().any(|message: &harness::Message| message.msg_type() == "5") {
-                    heard.push(match peer.next_within(std::time::Duration::from_secs(30)) {
-                        harness::Came::Message(message) => message,
-                        came => panic!("no Logout, but {came:?} after {heard:?}"),
-                    });
-                    if heard.last().is_some_and(|message| message.msg_type() == "0") {
-                        peer.say("35=0");
-                    }
-                }
-                heard
-            };
+            // Only heartbeats come.
+            let heard = heard_until(&mut peer, "5");
             let requests: Vec<_> = heard.iter().filter(|message| message.msg_type() == "2").collect();
             let asked: Vec<_> = requests.iter().map(|request| (request.field(7), request.field(16))).collect();
             let end = (first - 1).to_string();
@@ -126,7 +139,7 @@ fn a_hole_that_is_never_filled_ends_the_session_and_the_next_one_finds_it_again(
 /// A peer that does not send stale orders again fills over them, although they came behind a gap.
 #[test]
 fn orders_that_came_behind_a_gap_and_are_filled_over_are_executed() {
-    for mut side in Side::both("", "") {
+    for mut side in Side::both("", LONG_S) {
         let mut peer = side.log_on(1);
         peer.next_out = 7;
         for number in 8..=14 {
@@ -150,7 +163,7 @@ fn orders_that_came_behind_a_gap_and_are_filled_over_are_executed() {
 /// One report of 70,000 bytes locked its session out: closed, logged on, asked for again, closed.
 #[test]
 fn a_message_above_the_limit_is_rejected_and_the_session_goes_on() {
-    for mut side in Side::both("", "") {
+    for mut side in Side::both("", LONG_S) {
         let mut peer = side.log_on(1);
         peer.say(&format!("35=B|148=long|33=1|58={}", "x".repeat(100_000)));
         peer.say(&order("next"));
@@ -171,7 +184,7 @@ fn a_message_above_the_limit_is_rejected_and_the_session_goes_on() {
 
 #[test]
 fn an_initiator_whose_session_ends_by_such_a_message_each_time_waits_longer_each_time() {
-    let mut side = Side::initiator("", "");
+    let mut side = Side::initiator("", LONG_S);
     for (number_of_logon, bound_ms) in [(1, 100), (2, 200), (3, 400)] {
         let mut peer = side.log_on(number_of_logon);
         peer.say_at_once(&[], b"8=FIX.4.4\x019=999999999\x0135=8\x01");
@@ -195,7 +208,7 @@ enum Takes {
 #[test]
 fn an_acceptor_that_resets_at_each_logon_and_a_counterparty_that_does_not_say_so_come_together() {
     for takes in [Takes::Confirming, Takes::Silently] {
-        let mut side = Side::acceptor("", "reset_on_logon = true");
+        let mut side = Side::acceptor("reset_on_logon = true", LONG_S);
         let mut peer = side.log_on(1);
         peer.say(&order("one"));
         peer.until("8");
@@ -218,7 +231,7 @@ fn an_acceptor_that_resets_at_each_logon_and_a_counterparty_that_does_not_say_so
 
 #[test]
 fn a_counterparty_that_takes_no_reset_is_refused_in_the_end_and_both_sides_are_told_what_to_change() {
-    let mut side = Side::acceptor("", "reset_on_logon = true");
+    let mut side = Side::acceptor("reset_on_logon = true", LONG_S);
     let mut next_out = 1;
     for attempt in 0..5 {
         let mut peer = Counterparty::connect(side.address, next_out + 2);
@@ -242,12 +255,12 @@ fn a_counterparty_that_takes_no_reset_is_refused_in_the_end_and_both_sides_are_t
 
 #[test]
 fn a_venue_resets_in_session_and_gets_no_answer_where_it_expects_none() {
-    for mut side in Side::both("", "answer_in_session_reset = false") {
+    for mut side in Side::both("answer_in_session_reset = false", LONG_S) {
         let mut peer = side.log_on(1);
         peer.say(&order("one"));
         peer.until("8");
         peer.next_out = 1;
-        peer.say("35=A|98=0|108=1|141=Y");
+        peer.say("35=A|98=0|108=60|141=Y");
         peer.say(&order("two"));
         let report = peer.until("8");
         assert_eq!((report.field(11), report.msg_seq_num()), (Some("two"), 1));
@@ -256,14 +269,14 @@ fn a_venue_resets_in_session_and_gets_no_answer_where_it_expects_none() {
 
 #[test]
 fn a_resend_request_in_place_of_a_logon_is_refused_once_on_one_connection() {
-    let mut side = Side::initiator("", "");
+    let mut side = Side::initiator("", LONG_S);
     let listener = side.listener.as_ref().expect("an initiator's counterparty listens");
     let mut peer = Counterparty::accept(listener, 1);
     let logon = peer.until("A");
     peer.say("35=2|7=1|16=0");
     let reject = peer.until("3");
     assert_eq!((logon.msg_seq_num(), reject.msg_seq_num(), reject.field(45)), (1, 2, Some("1")));
-    peer.say("35=A|98=0|108=1");
+    peer.say("35=A|98=0|108=60");
     side.fixring.until("logged on", |_| true);
     peer.say(&order("a"));
     assert_eq!(peer.until("8").field(11), Some("a"));
@@ -271,7 +284,7 @@ fn a_resend_request_in_place_of_a_logon_is_refused_once_on_one_connection() {
 
 #[test]
 fn a_test_request_with_an_empty_id_is_answered_with_an_empty_one_where_values_may_be_absent() {
-    for mut side in Side::both("", "[session.validation]\nvalues_present = false") {
+    for mut side in Side::both("[session.validation]\nvalues_present = false", LONG_S) {
         let mut peer = side.log_on(1);
         peer.say("35=1|112=");
         loop {

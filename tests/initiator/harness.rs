@@ -16,7 +16,7 @@ use serde_json::Value;
 mod whole;
 
 /// Longer than any step takes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(120);
+pub const DEADLINE: Duration = Duration::from_secs(120);
 
 /// fixring, run with a configuration in a directory of its own.
 pub struct Fixring {
