@@ -252,8 +252,10 @@ fn a_command_whose_output_nobody_reads_ends_as_it_would_have() {
         &["recover", "--config", config, "--session", "nobody", "--keep-numbers"],
         &["check", "--config", config],
         &["schedule", "--config", config],
-        &["journal", "status", data_dir],
-        &["journal", "verify", data_dir],
+        &["journal", "status", "--data-dir", data_dir],
+        &["journal", "verify", "--data-dir", data_dir],
+        &["journal", "cat", "--data-dir", data_dir],
+        &["journal", "tail", "--config", config],
         &["dictionary", "show", "FIX.4.4", "54"],
         &["simulate", "--seed", "1"],
     ] {
@@ -268,6 +270,8 @@ fn a_command_whose_output_nobody_reads_ends_as_it_would_have() {
         };
         let full = || Stdio::from(File::options().write(true).open("/dev/full").unwrap());
         let expected = run(Stdio::null(), Stdio::null());
+        // Which is what is asked for, not a refusal of how it is asked for.
+        assert_eq!(expected == Some(2), arguments.contains(&"nobody"), "{arguments:?}: {expected:?}");
         for found in [run(closed(), closed()), run(full(), full())] {
             // Some say that they could not write; none panics, and none dies of it.
             let says_so =
