@@ -195,11 +195,18 @@ fn the_echo_returns_empty_fields_where_the_session_lets_them_pass() {
 
 #[test]
 fn market_data_of_fix_5_0_sp2_needs_no_field_of_an_extension_pack_unless_the_session_asks_for_them() {
-    let snapshot = FIXT.message("W", 2, "", "262=r|55=EUR/USD|268=1|269=0|270=1.1|271=5|");
+    let body = "262=r|55=EUR/USD|268=1|269=0|270=1.1|271=5|";
+    let snapshot = FIXT.message("W", 2, "", body);
     let base = place("FIXT.1.1", "");
     let engine = base.start_ready();
-    let returned = answer(&mut log_on(&base, FIXT, "1137=9|"), &snapshot, "W");
-    assert!(returned.contains("|262=r|55=EUR/USD|"), "{returned}");
+    // The configuration asks for them, and neither a Logon(A) nor a message does. What they add is known.
+    let mut wire = log_on(&base, FIXT, "1137=9|1407=190|");
+    let named = FIXT.message("W", 3, "1156=190|", &format!("1500=stream|{body}"));
+    for (snapshot, part) in [(&snapshot, "|262=r|55=EUR/USD|"), (&named, "|1500=stream|262=r|55=EUR/USD|")] {
+        let returned = answer(&mut wire, snapshot, "W");
+        assert!(returned.contains(part), "{returned}");
+    }
+    drop(wire);
     end(engine);
     let latest = place("FIXT.1.1", "validation = { extension_packs = true }");
     let engine = latest.start_ready();
