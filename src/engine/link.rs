@@ -57,6 +57,8 @@ pub(crate) struct Link {
     /// The connection is gone and the session has not been told yet, for want of room in the journal.
     pub disconnect_owed: bool,
     queue: SendQueue,
+    /// The newest ResendRequest(2) that was appended for this connection.
+    resend_request_at: Option<u64>,
     /// Messages with secrets as they go out, by the positions of their records, oldest first; the journal holds them blanked. No more than
     /// the ring has room for: what it overwrites ends the connection.
     secret_sends: VecDeque<(u64, Box<[u8]>)>,
@@ -126,6 +128,7 @@ impl Link {
             connection: None,
             disconnect_owed: false,
             queue: SendQueue::default(),
+            resend_request_at: None,
             secret_sends: VecDeque::new(),
             is_asked: false,
             timer_ns: u64::MAX,
@@ -153,6 +156,7 @@ impl Link {
     pub fn detach(&mut self) {
         self.connection = None;
         self.queue = SendQueue::default();
+        self.resend_request_at = None;
         self.secret_sends.clear();
         self.resend = None;
     }
@@ -165,6 +169,11 @@ impl Link {
     /// The oldest record that the connection has not taken whole.
     pub fn unsent_from(&self) -> Option<u64> {
         self.queue.head
+    }
+
+    /// Whether our newest ResendRequest(2) has not left whole yet.
+    pub fn resend_request_is_unsent(&self) -> bool {
+        matches!((self.queue.head, self.resend_request_at), (Some(head), Some(request)) if head <= request)
     }
 
     /// The ring has overwritten what was to be sent next.
@@ -375,6 +384,8 @@ impl Outbox for LinkOutbox<'_> {
         if matches!(outgoing.kind, OutgoingKind::Application | OutgoingKind::Deferred) {
             let is_deliverable = sends && self.link.resend.is_none();
             self.commit.retention.sent(&mut self.link.kept, position, self.now.monotonic_ns, is_deliverable);
+        } else if outgoing.kind == OutgoingKind::ResendRequest {
+            self.link.resend_request_at = Some(position);
         }
         self.appended(position, kind, outgoing.msg_seq_num, sends);
         self.commit.trace.at(caller);

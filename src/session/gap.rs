@@ -22,8 +22,6 @@ pub(super) struct Gap {
     next_in: u64,
     /// How often what is missing has been asked for since then.
     requests: u32,
-    /// The request was given its time once more, since something of ours had not left.
-    is_put_off: bool,
     /// The peer has filled all numbers below this one, held messages among them; 0 where it has
     /// not.
     filled_to: u64,
@@ -47,8 +45,7 @@ impl Session {
         if messages > 0 {
             self.counters.held_filled_over += messages;
             self.notice(Notice::HeldFilledOver { begin, end: to - 1, messages });
-            let mut gap =
-                self.gap.unwrap_or(Gap { begin, end: 0, next_in: begin, requests: 0, is_put_off: false, filled_to: 0 });
+            let mut gap = self.gap.unwrap_or(Gap { begin, end: 0, next_in: begin, requests: 0, filled_to: 0 });
             gap.end = gap.end.max(to - 1);
             gap.filled_to = gap.filled_to.max(to);
             self.gap = Some(gap);
@@ -91,7 +88,7 @@ impl Session {
                 self.notice(Notice::GapClosed { begin, end });
             }
             Some(gap) if next_in != gap.next_in => {
-                (gap.next_in, gap.requests, gap.is_put_off) = (next_in, 0, false);
+                (gap.next_in, gap.requests) = (next_in, 0);
                 self.gap_due_ns = self.last_received_ns.saturating_add(self.gap_wait_ns());
             }
             _ => {}
@@ -136,8 +133,7 @@ impl Session {
     /// The peer will resend what lies before `received`.
     pub(super) fn expect_resend(&mut self, now: Now, received: u64) {
         let next_in = self.numbers.next_in;
-        self.gap =
-            Some(Gap { begin: next_in, end: received - 1, next_in, requests: 0, is_put_off: false, filled_to: 0 });
+        self.gap = Some(Gap { begin: next_in, end: received - 1, next_in, requests: 0, filled_to: 0 });
         self.gap_due_ns = now.monotonic_ns.saturating_add(self.gap_wait_ns());
     }
 
@@ -171,22 +167,18 @@ impl Session {
         self.notice(Notice::GapStays { begin, end, requests });
         if let Some(gap) = &mut self.gap {
             gap.requests += 1;
-            gap.is_put_off = false;
         }
         self.gap_due_ns = now.monotonic_ns.saturating_add(self.gap_wait_ns());
     }
 
-    /// Something of ours has not left yet, perhaps the request: the peer has all its time from now
-    /// on. Once a request, since a busy session always has something that has not left.
-    pub fn still_unsent(&mut self, now: Now) {
-        let is_due = self.gap_due_ns <= now.monotonic_ns;
-        if let Some(gap) = self.gap.as_mut().filter(|gap| is_due && gap.requests > 0 && !gap.is_put_off) {
-            gap.is_put_off = true;
+    /// Our newest ResendRequest(2) has not left yet: the peer has all its time from now on.
+    pub fn request_is_unsent(&mut self, now: Now) {
+        if self.gap.is_some_and(|gap| gap.requests > 0) {
             self.put_gap_off(now);
         }
     }
 
-    /// Something of the peer's is not read yet, perhaps the answer.
+    /// What is due for a gap waits once more: the peer's answer may be on its way.
     pub(super) fn put_gap_off(&mut self, now: Now) {
         if self.gap_due_ns <= now.monotonic_ns {
             self.gap_due_ns = now.monotonic_ns.saturating_add(self.gap_wait_ns());

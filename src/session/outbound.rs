@@ -287,7 +287,11 @@ impl Session {
         out: &mut impl Outbox,
         body: impl FnOnce(&mut Encoder<'_>),
     ) -> bool {
-        let kind = if msg_type == b'A' { OutgoingKind::Logon } else { OutgoingKind::Admin };
+        let kind = match msg_type {
+            b'A' => OutgoingKind::Logon,
+            b'2' => OutgoingKind::ResendRequest,
+            _ => OutgoingKind::Admin,
+        };
         let written = self.write_new(now, kind, &[msg_type], out, body).is_ok();
         if !written {
             self.notice(Notice::AdminBackPressure { msg_type });

@@ -42,6 +42,7 @@ pub enum OutgoingKind {
     Deferred,
     Admin,
     Logon,
+    ResendRequest,
     /// Resent, or a gap fill for a resend: takes no new number.
     Replay,
 }

@@ -392,8 +392,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
             self.step_held(now, ledger, session);
         }
         let Slot { session: state, link, .. } = self.slot(ledger, session);
-        if link.unsent_from().is_some() {
-            state.still_unsent(now);
+        if link.resend_request_is_unsent() {
+            state.request_is_unsent(now);
         }
         if (state.is_silence_due(now) || state.is_gap_due(now))
             && let Some(id) = link.connection
