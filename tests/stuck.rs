@@ -70,6 +70,13 @@ fn order(cl_ord_id: &str) -> String {
     format!("35=D|11={cl_ord_id}|55=ACME|54=1|60=20260105-00:00:00|38=100|40=2|44=12.5")
 }
 
+fn first_of(peer: &mut Counterparty) -> harness::Message {
+    match peer.next_within(std::time::Duration::from_secs(120)) {
+        harness::Came::Message(message) => message,
+        came => panic!("{came:?}"),
+    }
+}
+
 /// The peer says this under a number that it has used before.
 fn say_again(peer: &mut Counterparty, msg_seq_num: u64, script: &str) {
     let next_out = std::mem::replace(&mut peer.next_out, msg_seq_num);
@@ -251,6 +258,41 @@ fn a_counterparty_that_takes_no_reset_is_refused_in_the_end_and_both_sides_are_t
         peer.until_end();
         next_out = peer.next_out;
     }
+}
+
+/// The same by a schedule: fixring's day has begun, and the counterparty's numbers go on.
+#[test]
+fn a_counterparty_that_does_not_follow_the_schedule_is_told_what_to_change() {
+    let mut side = Side::acceptor("", "schedule = { start = \"00:00:00\", end = \"00:00:00\", zone = \"UTC\" }");
+    for attempt in 0..5 {
+        // One that dies does not refuse.
+        let mut peer = Counterparty::connect(side.address, 40);
+        peer.say("35=A|98=0|108=30");
+        assert_eq!(first_of(&mut peer).msg_type(), if attempt < 3 { "A" } else { "5" });
+        peer.finish();
+        peer.until_end();
+        let mut peer = Counterparty::connect(side.address, 40);
+        peer.say("35=A|98=0|108=30");
+        if attempt < 3 {
+            let logon = peer.until("A");
+            assert_eq!((logon.msg_seq_num() > 3, logon.field(141)), (false, (attempt > 0).then_some("Y")));
+            peer.say("35=5|58=MsgSeqNum too low, expecting 40 but received 1");
+            peer.until_end();
+            if attempt == 0 {
+                side.fixring.until_part("the peer does not take it that our numbers begin again");
+            }
+        } else {
+            let heard = peer.until_end();
+            assert_eq!(heard.len(), 1, "{heard:?}");
+            let said = heard[0].field(58).expect("a Text(58)");
+            assert!(said.contains("schedule") && said.contains("send ResetSeqNumFlag(141)=Y"), "{said}");
+        }
+    }
+    let mut peer = Counterparty::connect(side.address, 1);
+    peer.say("35=A|98=0|108=30|141=Y");
+    assert_eq!(peer.until("A").field(141), Some("Y"));
+    peer.say(&order("a"));
+    assert_eq!(peer.until("8").field(11), Some("a"));
 }
 
 #[test]

@@ -153,6 +153,7 @@ impl SessionSpec {
             reset_on_logon: session.reset_on_logon,
             reset_on_logout: session.reset_on_logout,
             reset_on_disconnect: session.reset_on_disconnect,
+            reset_by_schedule: session.schedule.is_some(),
             reset_in_session: session.schedule.as_ref().is_some_and(|schedule| schedule.reset_by().is_some()),
             next_expected_msg_seq_num: session.next_expected_msg_seq_num,
             held_messages_max: session.held_messages_max,

@@ -133,6 +133,10 @@ pub(super) fn noticed(notice: Notice) -> &'static str {
         Notice::HeldDropped { .. } => "the numbers begin again: messages that were held behind a gap are lost",
         Notice::HeldOverflow { .. } => "a message beyond a gap did not fit (held_messages_max, held_bytes_max)",
         Notice::TooLow { .. } => "the peer's MsgSeqNum is too low",
+        Notice::BeginsAnewUnsaid { .. } => {
+            "the peer's numbers begin again and its Logon does not say so: let it say ResetSeqNumFlag(141) (ResetOnLogon=Y there), \
+             or keep its numbers (ResetOnLogon, ResetOnLogout and ResetOnDisconnect=N there), or set reset_on_logon = true here"
+        }
         Notice::MsgSeqNumMissing => "a message of the peer has no MsgSeqNum",
         Notice::InvalidReject { .. } => "the peer's Reject is itself not valid; it is not answered",
         Notice::InvalidAccepted { .. } => {
@@ -154,10 +158,12 @@ pub(super) fn noticed(notice: Notice) -> &'static str {
         Notice::ResetNotConfirmed => "the peer's Logon does not confirm our ResetSeqNumFlag",
         Notice::ResetNotTaken { .. } => {
             "the peer does not take it that our numbers begin again: let its Logons say ResetSeqNumFlag(141) (ResetOnLogon=Y there), \
-             or set reset_on_logon, reset_on_logout and reset_on_disconnect to false here"
+             or set reset_on_logon, reset_on_logout and reset_on_disconnect to false here, and where a schedule begins them, \
+             give both sides the same one"
         }
         Notice::HeartBtIntDiffers { .. } => "the peer answered with another HeartBtInt; ours is kept",
         Notice::LogonRepeated => "a Logon came in a session that is logged on",
+        Notice::LogonsUnanswered => "the peer answers each Logon with a Logon; it gets no further answer",
         Notice::IncorrectBeginString => "a message of the peer has another BeginString",
         Notice::AdminBackPressure { .. } => "the journal has no room for an administrative message",
         Notice::Garbled => "a message of the peer could not be read",

@@ -309,7 +309,7 @@ fn session_ended(reason: DisconnectReason) -> &'static str {
         DisconnectReason::NextExpectedTooHigh => "the peer expects messages that we have not sent",
         DisconnectReason::MessageTooLong => "a message was longer than what is read over, see engine.message_bytes_max",
         DisconnectReason::ResetNotTaken => {
-            "the peer does not begin its numbers again, as this session's reset_on_… prescribe"
+            "the peer does not begin its numbers again, as this session's reset_on_… or schedule prescribe"
         }
         DisconnectReason::MessagesMissing => "missing messages did not come however often they were asked for",
         DisconnectReason::BackPressure => "the journal had no room for a message without which it cannot go on",

@@ -52,6 +52,7 @@ impl NoticeFields {
                 let reason = std::str::from_utf8(reason.text()).ok();
                 Self { msg_seq_num: Some(msg_seq_num), ref_tag_id, reason, ..none }
             }
+            Notice::BeginsAnewUnsaid { expected } => Self { expected: Some(expected), received: Some(1), ..none },
             Notice::ResetNotTaken { times } => Self { times: Some(times), ..none },
             Notice::RejectSent { ref_seq_num, ref_tag_id, reason } => {
                 let reason = std::str::from_utf8(reason.text()).ok();
@@ -76,6 +77,7 @@ impl NoticeFields {
             | Notice::DefaultApplVerIdMissing
             | Notice::ResetNotConfirmed
             | Notice::LogonRepeated
+            | Notice::LogonsUnanswered
             | Notice::IncorrectBeginString
             | Notice::Garbled => none,
         }

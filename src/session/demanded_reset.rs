@@ -1,13 +1,16 @@
 //! An acceptor that begins its numbers again by itself (`reset_on_logon`, `reset_on_logout`,
-//! `reset_on_disconnect`), and a peer whose Logon does not say ResetSeqNumFlag(141).
+//! `reset_on_disconnect`, a schedule), and a peer whose Logon does not say ResetSeqNumFlag(141).
 //!
 //! Such a peer takes our MsgSeqNum(34) 1 for one that is too low, logs out, and comes again, for
 //! ever. The answer therefore says ResetSeqNumFlag(141), by which QuickFIX in its three languages
 //! begins anew: QuickFIX and QuickFIX/J confirm it by a Logon with ResetSeqNumFlag(141) and
 //! MsgSeqNum(34) 1, QuickFIX/Go goes on with number 1. Where numbers are 1 anyway it says so only
-//! once the peer has refused an answer without it, since a Logon beyond a gap is answered and the
-//! gap asked for. After [`REFUSALS_MAX`] refusals nothing is reset any more, and each Logon is
+//! once the peer has refused an answer without it, or its Logon shows that it would, since a Logon
+//! beyond a gap is answered and the gap asked for. After [`REFUSALS_MAX`] refusals nothing is reset any more, and each Logon is
 //! refused with what to change.
+//!
+//! Only what the peer says is a refusal: that our number is too low, or a message under its old
+//! numbers. A connection that merely ends says nothing.
 
 use super::from_peer::expected_in;
 use super::{DisconnectReason, Notice, Now, Numbers, Outbox, Received, Role, Session};
@@ -16,8 +19,11 @@ use crate::fix::{Message, tags};
 /// Resets in a row that the peer did not take, until its Logons are refused.
 const REFUSALS_MAX: u32 = 3;
 
-pub(super) const REFUSAL_TEXT: &str = "This side begins its numbers again and yours does not take it: send ResetSeqNumFlag(141)=Y \
-                                       in the Logon, or have reset_on_logon, reset_on_logout and reset_on_disconnect set to false here";
+const REFUSAL_TEXT: &str = "This side begins its numbers again and yours does not take it: send ResetSeqNumFlag(141)=Y \
+                            in the Logon, or have reset_on_logon, reset_on_logout and reset_on_disconnect set to false here";
+
+const SCHEDULE_REFUSAL_TEXT: &str = "This side's schedule has begun the numbers again and yours does not take it: send \
+                                     ResetSeqNumFlag(141)=Y in the Logon, or have both sides begin at the same times";
 
 /// Of a reset of ours that the peer did not ask for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -34,14 +40,19 @@ impl Session {
     /// What the answer to a Logon, which is valid and not accepted yet, does with the numbers.
     pub(super) fn demands_reset(&self, number: u64, logon: &Message<'_>) -> Demanded {
         let settings = &self.settings;
-        let begins_anew = settings.reset_on_logon
-            || (self.is_at_start() && (settings.reset_on_logout || settings.reset_on_disconnect));
-        let may_say_so = settings.role == Role::Acceptor && self.version.has_reset_seq_num_flag();
-        if !begins_anew || !may_say_so || self.asks_for_reset(logon) {
+        let resets = settings.reset_on_logout || settings.reset_on_disconnect || settings.reset_by_schedule;
+        // In this epoch the peer has said nothing: it may not know of it.
+        let has_begun_anew = resets && self.numbers.next_in == 1 && !self.next_out_from_peer;
+        let begins_anew = settings.reset_on_logon || has_begun_anew || self.resets_refused > 0;
+        if settings.role != Role::Acceptor || !begins_anew || self.asks_for_reset(logon) {
             return Demanded::No;
         }
         let goes_on = self.goes_on(number, logon);
-        if self.resets_refused > 0 || (goes_on && settings.reset_on_logon && !self.is_at_start()) {
+        let first = if settings.reset_on_logon { 1 } else { self.numbers.next_out };
+        let expects_more = self.stated_next_expected(logon).value().is_some_and(|expected| expected > first);
+        let is_to_be_said =
+            self.resets_refused > 0 || expects_more || (goes_on && settings.reset_on_logon && !self.is_at_start());
+        if is_to_be_said && self.version.has_reset_seq_num_flag() {
             Demanded::Stated
         } else if goes_on {
             Demanded::Silently
@@ -57,16 +68,27 @@ impl Session {
 
     /// The peer has refused our resets, and its Logon would only be answered with another.
     pub(super) fn has_reset_in_vain(&self, number: u64, logon: &Message<'_>) -> bool {
-        self.resets_refused >= REFUSALS_MAX && self.goes_on(number, logon) && !self.asks_for_reset(logon)
+        let is_in_vain = self.settings.role == Role::Acceptor && self.resets_refused >= REFUSALS_MAX;
+        is_in_vain && self.goes_on(number, logon) && !self.asks_for_reset(logon)
     }
 
-    /// A Logon with ResetSeqNumFlag(141) that confirms ours: nothing is answered.
+    /// What the peer is told then.
+    pub(super) fn reset_refusal_text(&self) -> &'static str {
+        let settings = &self.settings;
+        if settings.reset_on_logon || settings.reset_on_logout || settings.reset_on_disconnect {
+            REFUSAL_TEXT
+        } else {
+            SCHEDULE_REFUSAL_TEXT
+        }
+    }
+
+    /// A Logon that confirms ours with ResetSeqNumFlag(141): nothing is answered.
     pub(super) fn is_confirmation(&self, number: u64) -> bool {
         self.demanded == Demanded::Stated && self.numbers.next_in == 1 && number == 1
     }
 
     pub(super) fn receive_confirmation(&mut self, out: &mut impl Outbox) -> Received {
-        (self.demanded, self.resets_refused) = (Demanded::No, 0);
+        self.reset_is_taken();
         self.numbers.next_in = 2;
         self.agree_on_next_out(out);
         out.numbers(self.numbers);
@@ -81,26 +103,47 @@ impl Session {
             return true;
         }
         if number == 2 {
-            self.demanded = Demanded::No;
+            self.reset_is_taken();
             return true;
         }
-        self.judge_reset(None);
-        self.logout_and_close(now, REFUSAL_TEXT.as_bytes(), DisconnectReason::ResetNotTaken, out);
+        self.reset_is_refused();
+        self.logout_and_close(now, self.reset_refusal_text().as_bytes(), DisconnectReason::ResetNotTaken, out);
         false
     }
 
-    /// The session ends: whether the peer has taken our reset shows in what it has sent, and in
-    /// what its Logout says.
-    pub(super) fn judge_reset(&mut self, logout: Option<&Message<'_>>) {
-        if std::mem::take(&mut self.demanded) == Demanded::No {
+    /// The session ends, by a Logout of the peer with this number where there is one.
+    pub(super) fn judge_reset(&mut self, logout: Option<(u64, &Message<'_>)>) {
+        if self.demanded == Demanded::No {
             return;
         }
-        let says_too_low = logout.and_then(|logout| logout.field(tags::TEXT)).and_then(expected_in).is_some();
-        if says_too_low || self.numbers.next_in == Numbers::default().next_in {
-            self.resets_refused = self.resets_refused.saturating_add(1);
-            self.notice(Notice::ResetNotTaken { times: self.resets_refused });
+        let has_begun_anew = self.numbers.next_in > Numbers::default().next_in;
+        let is_refused = logout.is_some_and(|(number, logout)| {
+            says_too_low(logout) || (self.demanded == Demanded::Stated && !has_begun_anew && number > 2)
+        });
+        if is_refused {
+            self.reset_is_refused();
+        } else if has_begun_anew {
+            self.reset_is_taken();
         } else {
-            self.resets_refused = 0;
+            self.demanded = Demanded::No;
         }
     }
+
+    pub(super) fn reset_is_taken(&mut self) {
+        (self.demanded, self.resets_refused) = (Demanded::No, 0);
+    }
+
+    pub(super) fn reset_is_refused(&mut self) {
+        self.demanded = Demanded::No;
+        self.resets_refused = self.resets_refused.saturating_add(1);
+        self.notice(Notice::ResetNotTaken { times: self.resets_refused });
+    }
+}
+
+/// Whether a Logout says that our number is too low.
+pub(super) fn says_too_low(logout: &Message<'_>) -> bool {
+    logout.field(tags::TEXT).is_some_and(|text| {
+        let has = |words: &[u8]| text.windows(words.len()).any(|window| window.eq_ignore_ascii_case(words));
+        expected_in(text).is_some() || has(b"too low") || has(b"lower than")
+    })
 }

@@ -428,7 +428,7 @@ impl Session {
         if counted {
             self.count(out);
         }
-        self.judge_reset(Some(message));
+        self.judge_reset(Some((number, message)));
         let answers_ours = self.state == State::LogoutSent;
         if !answers_ours {
             self.write_logout(now, b"", SessionStatus::LoggedOut, out);

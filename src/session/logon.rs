@@ -1,6 +1,6 @@
 //! From a connection to an established session, and resets by ResetSeqNumFlag(141).
 
-use super::demanded_reset::{Demanded, REFUSAL_TEXT};
+use super::demanded_reset::{Demanded, says_too_low};
 use super::header::{Header, Number};
 use super::outbound::{RefTagId, Refusal, Text, text_with_tag};
 use super::{
@@ -9,6 +9,9 @@ use super::{
 };
 use crate::dictionary::{Version as ApplVerId, Violation};
 use crate::fix::{Message, tags};
+
+/// Logons in session that are answered, with nothing else of the peer between them.
+const LOGONS_ANSWERED_MAX: u32 = 3;
 
 /// A Logon that breaks a rule.
 enum Fault {
@@ -77,6 +80,9 @@ impl Session {
                 let counted = header.msg_seq_num == Number::Value(self.numbers.next_in);
                 self.numbers.next_in += u64::from(counted);
                 self.learn_from_logout(message, out);
+                if self.reset_sent && says_too_low(message) {
+                    self.reset_is_refused();
+                }
                 self.close(DisconnectReason::LogonRefusedByPeer);
                 return Received::done(counted);
             }
@@ -132,10 +138,13 @@ impl Session {
             Fault::Time(reason, tag) => (text_with_tag(reason.text(), tag.into()), DisconnectReason::InvalidLogon),
             Fault::ResetNotTaken => {
                 self.notice(Notice::ResetNotTaken { times: self.resets_refused });
-                (Text::of(format_args!("{REFUSAL_TEXT}")), DisconnectReason::ResetNotTaken)
+                (Text::of(format_args!("{}", self.reset_refusal_text())), DisconnectReason::ResetNotTaken)
             }
             Fault::TooLow { expected, received } => {
-                self.notice(Notice::TooLow { expected, received });
+                self.notice(match received {
+                    1 => Notice::BeginsAnewUnsaid { expected },
+                    _ => Notice::TooLow { expected, received },
+                });
                 (too_low_text(expected, received), DisconnectReason::MsgSeqNumTooLow)
             }
             Fault::NextExpectedTooHigh { next_out, next_expected } => {
@@ -197,6 +206,7 @@ impl Session {
         }
         if self.reset_sent && !reset {
             if number != 1 {
+                self.reset_is_refused();
                 return Some(Fault::Invalid("ResetSeqNumFlag(141) is not confirmed"));
             }
             self.notice(Notice::ResetNotConfirmed);
@@ -205,7 +215,7 @@ impl Session {
             return Some(Fault::ResetNotTaken);
         }
         let states_reset = self.demands_reset(number, logon) == Demanded::Stated;
-        let fresh = (reset && !self.reset_sent) || self.resets_at_logon();
+        let fresh = (reset && !self.reset_sent) || self.resets_at_logon() || states_reset;
         let numbers = if fresh { Numbers::default() } else { self.numbers };
         if number < numbers.next_in {
             if header.poss_dup {
@@ -235,11 +245,13 @@ impl Session {
         let answered = self.settings.role == Role::Acceptor || (reset && !self.reset_sent);
         self.adopt_heart_bt_int(logon);
         self.demanded = self.demands_reset(number, logon);
-        if reset {
+        if reset || self.reset_sent {
             self.resets_refused = 0;
         }
+        (self.last_logon_in, self.logons_in_a_row) = (number, 0);
         let states_reset = self.demanded == Demanded::Stated;
-        let fresh = (reset && !self.reset_sent) || self.resets_at_logon();
+        let begins_alone = self.resets_at_logon() || (states_reset && !self.is_at_start());
+        let fresh = (reset && !self.reset_sent) || begins_alone;
         if fresh {
             self.reset_numbers();
         }
@@ -330,6 +342,9 @@ impl Session {
             self.logout_and_close(now, text, DisconnectReason::InvalidLogon, out);
             return Received::IGNORED;
         }
+        if self.is_answered_enough(number) {
+            return Received::IGNORED;
+        }
         self.adopt_heart_bt_int(logon);
         self.reset_numbers();
         self.numbers.next_in = 2;
@@ -344,12 +359,33 @@ impl Session {
     /// A Logon in order, without a reset, in a session that is logged on. The specification is silent; an acceptor
     /// answers it, as the open-source engines do.
     pub(super) fn receive_repeated_logon(&mut self, now: Now, out: &mut impl Outbox) -> Received {
+        // A peer that takes our reset, and does not say so.
+        if self.is_confirmation(self.numbers.next_in) {
+            return self.receive_confirmation(out);
+        }
         self.notice(Notice::LogonRepeated);
+        let is_answered_enough = self.is_answered_enough(self.numbers.next_in);
         self.count(out);
+        if is_answered_enough {
+            return Received::COUNTED;
+        }
         if self.settings.role == Role::Acceptor && self.state == State::Established {
             self.write_logon(now, false, out);
         }
         Received::COUNTED
+    }
+
+    /// Whether a Logon in session is one of so many in a row that the peer may be answering ours:
+    /// two sides that do would never end.
+    fn is_answered_enough(&mut self, number: u64) -> bool {
+        let is_in_a_row = self.numbers.next_in == self.last_logon_in.saturating_add(1);
+        self.logons_in_a_row = if is_in_a_row { self.logons_in_a_row.saturating_add(1) } else { 1 };
+        self.last_logon_in = number;
+        let is_enough = self.logons_in_a_row > LOGONS_ANSWERED_MAX;
+        if is_enough {
+            self.notice(Notice::LogonsUnanswered);
+        }
+        is_enough
     }
 
     pub(super) fn asks_for_reset(&self, logon: &Message<'_>) -> bool {

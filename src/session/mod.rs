@@ -154,6 +154,9 @@ pub struct Session {
     demanded: Demanded,
     /// How often in a row the peer has not taken that.
     resets_refused: u32,
+    /// The number of the peer's newest Logon, and how many have come in a row since its first.
+    last_logon_in: u64,
+    logons_in_a_row: u32,
     /// The peer of an initiator has sent a ResendRequest before its Logon, and got its Reject.
     early_request_refused: bool,
     /// We have answered the peer's Logout and wait for it to close.
@@ -207,6 +210,8 @@ impl Session {
                 && numbers.next_in == 1,
             demanded: Demanded::No,
             resets_refused: 0,
+            last_logon_in: 0,
+            logons_in_a_row: 0,
             early_request_refused: false,
             logout_answered: false,
             rolled_back: None,
@@ -286,6 +291,7 @@ impl Session {
             return false;
         }
         self.numbers = Numbers { next_out, next_in, epoch: self.numbers.epoch.saturating_add(1) };
+        self.reset_is_taken();
         out.numbers(self.numbers);
         true
     }

@@ -209,6 +209,10 @@ pub enum Notice {
         expected: u64,
         received: u64,
     },
+    /// The peer's Logon has number 1, and we expect a higher one: it begins again and does not say so.
+    BeginsAnewUnsaid {
+        expected: u64,
+    },
     MsgSeqNumMissing,
     /// We refused a message of the peer.
     RejectSent {
@@ -274,7 +278,7 @@ pub enum Notice {
     DefaultApplVerIdMissing,
     /// We asked for a reset with our Logon, and the answer does not confirm it though its number does.
     ResetNotConfirmed,
-    /// Our settings began the numbers again, and the peer's Logon or Logout shows that it went on
+    /// Our settings or schedule began the numbers again, and the peer's Logon or Logout shows that it went on
     /// under the old ones.
     ResetNotTaken {
         times: u32,
@@ -285,6 +289,8 @@ pub enum Notice {
     },
     /// A Logon in an established session.
     LogonRepeated,
+    /// So many in a row that they may be answers to ours. No more of them are answered.
+    LogonsUnanswered,
     /// A message in another BeginString(8).
     IncorrectBeginString,
     /// No room for an administrative message with this first byte of MsgType(35).

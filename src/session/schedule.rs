@@ -6,6 +6,7 @@
 //! What the peer still sends under its old numbers before it answers is processed and not counted: the numbers that are
 //! stored are the new ones from our Logon on, so that a crash at any point finds either the old or the new.
 
+use super::demanded_reset::Demanded;
 use super::header::Header;
 use super::{DisconnectReason, Disposition, Now, Outbox, Received, Role, Session, State};
 use crate::dictionary::Violation;
@@ -109,11 +110,16 @@ impl Session {
                 Some(Received::COUNTED)
             }
             Resetting::Sent { .. } if resets && number == 1 => {
-                self.resetting = Resetting::No;
-                self.reset_unconfirmed = false;
+                self.end_reset();
                 self.numbers.next_in = 2;
                 self.agree_on_next_out(out);
                 Some(Received::COUNTED)
+            }
+            // QuickFIX/Go begins anew and does not say so. The old numbers are higher: ours of the
+            // TestRequest had been answered under one.
+            Resetting::Sent { .. } if number == 1 && !header.poss_dup => {
+                self.end_reset();
+                None
             }
             // One with another number is refused as always.
             Resetting::Sent { .. } if resets || header.msg_type == b"5" => None,
@@ -132,9 +138,19 @@ impl Session {
         if self.write_logon(now, true, out) {
             self.resetting = Resetting::Sent { old_next_in };
             self.reset_unconfirmed = self.settings.role == Role::Initiator;
+            if self.settings.role == Role::Acceptor {
+                self.demanded = Demanded::Stated;
+            }
         } else {
             self.close(DisconnectReason::BackPressure);
         }
+    }
+
+    /// The peer has taken our reset.
+    fn end_reset(&mut self) {
+        self.resetting = Resetting::No;
+        self.reset_unconfirmed = false;
+        self.reset_is_taken();
     }
 
     /// Sent before the peer has read our Logon. What it asks to be sent again is gone.

@@ -42,6 +42,8 @@ pub struct Settings {
     pub reset_on_disconnect: bool,
     /// A schedule resets the session by ResetSeqNumFlag(141): see [`super::Session::reset_in_session`].
     pub reset_in_session: bool,
+    /// A schedule begins the numbers again, in session or between connections.
+    pub reset_by_schedule: bool,
     /// Send and use NextExpectedMsgSeqNum(789), FIX.4.4 and later.
     pub next_expected_msg_seq_num: bool,
     /// Messages beyond a gap that are kept until it closes. More are dropped: the resend brings them.
@@ -98,6 +100,7 @@ impl Default for Settings {
             reset_on_logout: false,
             reset_on_disconnect: false,
             reset_in_session: false,
+            reset_by_schedule: false,
             next_expected_msg_seq_num: false,
             held_messages_max: 1_024,
             held_bytes_max: 256 * 1_024,

@@ -144,20 +144,198 @@ fn a_peer_that_refuses_every_reset_is_refused_after_three_and_told_what_to_chang
     }
 }
 
+/// It may have died: that is no refusal, and neither forgives one.
 #[test]
-fn a_connection_that_ends_before_the_peer_has_said_a_word_is_a_refusal_too() {
-    let mut desk = used("FIX.4.4", resets_on_logon());
-    for times in 1..=3 {
+fn a_connection_that_ends_before_the_peer_has_said_a_word_says_nothing() {
+    for settings in [resets_on_logon(), Settings { reset_by_schedule: true, ..Settings::default() }] {
+        let mut desk = used("FIX.4.4", settings);
+        desk.session.begin_period(false, &mut desk.tape);
+        for flaps_before in [10, 10, 10] {
+            for _ in 0..flaps_before {
+                desk.connect();
+                desk.say("35=A|34=9|98=0|108=30");
+                assert!(desk.heard()[0].starts_with("35=A|"));
+                desk.notices();
+                desk.disconnect();
+                assert_eq!(desk.notices(), []);
+            }
+            desk.connect();
+            desk.say("35=A|34=9|98=0|108=30");
+            desk.say("35=5|34=10|58=MsgSeqNum too low, expecting 4 but received 1");
+            desk.disconnect();
+            desk.heard();
+        }
+        desk.connect();
+        desk.say("35=A|34=9|98=0|108=30");
+        assert!(desk.heard()[0].starts_with("35=5|"), "three refusals");
+    }
+}
+
+#[test]
+fn a_logout_under_the_old_numbers_is_a_refusal_and_one_under_the_new_is_none() {
+    for (logout, is_refusal) in [
+        ("35=5|34=10|58=no", true),
+        ("35=5|34=1|58=bye", false),
+        ("35=5|34=2|58=bye", false),
+        ("35=5|34=1|58=Sequence number is lower than 7", true),
+    ] {
+        let mut desk = used("FIX.4.4", resets_on_logon());
         desk.connect();
         desk.say("35=A|34=9|98=0|108=30");
         desk.notices();
+        desk.say(logout);
         desk.disconnect();
-        assert!(desk.notices().contains(&Notice::ResetNotTaken { times }));
+        let noticed = desk.notices().contains(&Notice::ResetNotTaken { times: 1 });
+        assert_eq!(noticed, is_refusal, "{logout}");
+    }
+}
+
+/// QuickFIX/Go as an acceptor's peer takes a reset silently; another says a Logon that does not say
+/// ResetSeqNumFlag(141). To answer that would begin an exchange without an end.
+#[test]
+fn a_logon_under_the_new_numbers_confirms_a_reset_whatever_it_says() {
+    let mut desk = used("FIX.4.4", resets_on_logon());
+    desk.connect();
+    desk.say("35=A|34=9|98=0|108=30");
+    desk.heard();
+    assert_eq!(desk.say("35=A|34=1|98=0|108=30"), Received::COUNTED);
+    assert_eq!((desk.heard(), desk.next_in()), (vec![], 2));
+}
+
+/// There is no ResetSeqNumFlag(141) to ask for.
+#[test]
+fn a_peer_in_fix_4_0_that_goes_on_is_refused_after_three_too() {
+    let mut desk = used("FIX.4.0", resets_on_logon());
+    for _ in 0..3 {
+        desk.connect();
+        desk.say("35=A|34=9|98=0|108=30");
+        assert_eq!(desk.heard()[0], "35=A|34=1|98=0|108=30");
+        desk.say("35=5|34=10|58=MsgSeqNum too low, expecting 4 but received 1");
+        desk.disconnect();
+        desk.heard();
     }
     desk.connect();
-    desk.heard();
     desk.say("35=A|34=9|98=0|108=30");
     assert!(desk.heard()[0].starts_with("35=5|"));
+    desk.disconnect();
+    desk.connect();
+    assert_eq!(desk.say("35=A|34=1|98=0|108=30"), Received::COUNTED);
+}
+
+fn scheduled() -> Settings {
+    Settings { reset_by_schedule: true, reset_in_session: true, ..Settings::default() }
+}
+
+/// As with `reset_on_logon`: the numbers began with the day, and the peer's did not.
+#[test]
+fn a_peer_that_does_not_follow_the_schedule_is_asked_to_and_refused_after_three() {
+    let mut desk = used("FIX.4.4", scheduled());
+    desk.session.begin_period(false, &mut desk.tape);
+    for attempt in 0..3 {
+        desk.connect();
+        desk.say("35=A|34=9|98=0|108=30");
+        let answer = desk.heard().remove(0);
+        let expected = ["35=A|34=1|98=0|108=30", "35=A|34=1|98=0|108=30|141=Y"][usize::from(attempt > 0)];
+        assert_eq!(answer, expected);
+        desk.say("35=5|34=10|58=MsgSeqNum too low, expecting 4 but received 1");
+        desk.disconnect();
+        desk.heard();
+        assert!(desk.notices().contains(&Notice::ResetNotTaken { times: attempt + 1 }));
+    }
+    for _ in 0..2 {
+        let numbers = desk.session.numbers();
+        desk.connect();
+        desk.say("35=A|34=9|98=0|108=30");
+        let heard = desk.heard();
+        assert!(heard.len() == 1 && heard[0].contains("|58=This side's schedule has begun"), "{heard:?}");
+        assert_eq!(desk.session.numbers().epoch, numbers.epoch, "nothing is reset any more");
+        desk.disconnect();
+        desk.notices();
+    }
+    desk.connect();
+    assert_eq!(desk.say("35=A|34=1|98=0|108=30|141=Y"), Received::COUNTED);
+    desk.disconnect();
+    desk.connect();
+    assert_eq!(desk.say("35=A|34=2|98=0|108=30"), Received::COUNTED, "and all goes on");
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y", "35=A|34=2|98=0|108=30"]);
+}
+
+#[test]
+fn a_peer_that_follows_the_schedule_once_it_is_asked_goes_on() {
+    let mut desk = used("FIX.4.4", scheduled());
+    desk.session.begin_period(false, &mut desk.tape);
+    desk.connect();
+    desk.say("35=A|34=9|98=0|108=30");
+    desk.say("35=5|34=10|58=MsgSeqNum too low, expecting 4 but received 1");
+    desk.disconnect();
+    desk.connect();
+    desk.heard();
+    desk.say("35=A|34=11|98=0|108=30");
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y"]);
+    desk.say("35=A|34=1|98=0|108=30|141=Y");
+    desk.say("35=1|34=2|112=x");
+    assert_eq!(desk.heard(), ["35=0|34=2|112=x"]);
+}
+
+/// What the peer expects is in its Logon: it need not refuse ours first.
+#[test]
+fn a_logon_that_shows_the_old_numbers_is_answered_with_a_reset_at_once() {
+    for next_expected_msg_seq_num in [false, true] {
+        let mut desk = used("FIX.4.4", Settings { next_expected_msg_seq_num, ..scheduled() });
+        desk.session.begin_period(false, &mut desk.tape);
+        desk.connect();
+        desk.say("35=A|34=9|98=0|108=30|789=4");
+        assert!(desk.heard()[0].starts_with("35=A|34=1|98=0|108=30|141=Y"));
+    }
+}
+
+fn reset_in_session() -> Desk {
+    let mut desk = Desk::established_with("FIX.4.4", scheduled());
+    desk.session.reset_in_session(desk.now, &mut desk.tape);
+    desk.say("35=0|34=2|112=RESET");
+    assert_eq!(desk.heard(), ["35=1|34=2|112=RESET", "35=A|34=1|98=0|108=30|141=Y"]);
+    desk
+}
+
+/// QuickFIX/Go. Everything that it sent from then on was ignored.
+#[test]
+fn a_peer_that_takes_a_reset_in_session_without_a_word_is_heard() {
+    let mut desk = reset_in_session();
+    assert_eq!(desk.say("35=D|34=3|11=old"), Received { counted: false, disposition: DELIVERED });
+    assert_eq!(desk.say("35=D|34=1|11=x"), Received { counted: true, disposition: DELIVERED });
+    assert!(!desk.session.is_resetting());
+    desk.say("35=1|34=2|112=x");
+    assert_eq!((desk.heard(), desk.next_in()), (vec!["35=0|34=2|112=x".to_owned()], 3));
+}
+
+#[test]
+fn a_peer_that_refuses_a_reset_in_session_is_asked_again_at_its_logon() {
+    for logout in ["35=5|34=3|58=no", "35=5|34=3|58=MsgSeqNum too low, expecting 3 but received 1"] {
+        let mut desk = reset_in_session();
+        desk.say(logout);
+        desk.disconnect();
+        desk.connect();
+        desk.heard();
+        desk.say("35=A|34=4|98=0|108=30");
+        assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y"], "{logout}");
+    }
+}
+
+/// The peer has died before its own reset was durable, and goes on under the old numbers.
+#[test]
+fn a_reset_in_session_that_the_peer_has_lost_is_said_once_more() {
+    let mut desk = reset_in_session();
+    desk.disconnect();
+    desk.connect();
+    desk.heard();
+    desk.say("35=A|34=4|98=0|108=30");
+    assert!(desk.heard()[0].starts_with("35=A|34=2|98=0|108=30"));
+    desk.say("35=5|34=5|58=MsgSeqNum too low, expecting 3 but received 2");
+    desk.disconnect();
+    desk.connect();
+    desk.heard();
+    desk.say("35=A|34=6|98=0|108=30");
+    assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y"]);
 }
 
 #[test]
@@ -195,5 +373,63 @@ fn a_venue_that_expects_no_answer_to_its_reset_in_session_gets_none() {
             desk.say("35=A|34=1|98=0|108=30|141=Y");
             assert_eq!(desk.heard(), ["35=A|34=1|98=0|108=30|141=Y"]);
         }
+    }
+}
+
+/// A peer that answers every Logon and one that does too would go on at the speed of the line.
+#[test]
+fn logons_that_answer_logons_come_to_an_end() {
+    for (logon, in_a_row) in [("35=A|34=1|98=0|108=30|141=Y", true), ("35=A|98=0|108=30", false)] {
+        let mut desk = Desk::established();
+        for round in 0..2 {
+            let mut answers = 0;
+            for _ in 0..10 {
+                let number = if in_a_row { String::new() } else { format!("|34={}", desk.next_in()) };
+                desk.say(&format!("{logon}{number}"));
+                answers += desk.heard().len();
+                desk.notices();
+            }
+            assert_eq!(answers, 3, "round {round}");
+            // Anything else shows that the peer does not only answer.
+            let number = desk.next_in();
+            assert_eq!(desk.say(&format!("35=1|34={number}|112=x")), Received::COUNTED);
+            assert!(desk.heard()[0].starts_with("35=0|"));
+        }
+    }
+}
+
+#[test]
+fn an_initiator_whose_reset_is_not_taken_says_what_to_change() {
+    for (answer, reason) in [
+        ("35=A|34=9|98=0|108=30", DisconnectReason::InvalidLogon),
+        ("35=5|34=9|58=MsgSeqNum too low, expecting 7 but received 1", DisconnectReason::LogonRefusedByPeer),
+    ] {
+        let mut desk = Desk::new("FIX.4.4", Settings { role: Role::Initiator, ..resets_on_logon() });
+        for times in 1..=3 {
+            desk.connect();
+            assert!(desk.heard()[0].contains("|141=Y"));
+            desk.say(answer);
+            let mut actions: Vec<_> = std::iter::from_fn(|| desk.session.poll()).collect();
+            actions.retain(|action| !matches!(action, Action::Notice(Notice::NumbersReset { .. })));
+            let expected = [Action::Disconnect(reason), Action::Notice(Notice::ResetNotTaken { times })];
+            assert_eq!(actions.len(), 2, "{actions:?}");
+            assert!(expected.iter().all(|action| actions.contains(action)), "{actions:?}");
+            desk.disconnect();
+            desk.heard();
+        }
+    }
+}
+
+#[test]
+fn a_peer_that_begins_again_without_a_word_is_told_apart_from_one_that_is_too_low() {
+    for (number, notice) in
+        [(1, Notice::BeginsAnewUnsaid { expected: 3 }), (2, Notice::TooLow { expected: 3, received: 2 })]
+    {
+        let mut desk = used("FIX.4.4", Settings::default());
+        desk.connect();
+        desk.notices();
+        desk.say(&format!("35=A|34={number}|98=0|108=30"));
+        assert_eq!(desk.notices(), [notice]);
+        assert_eq!(desk.heard(), [format!("35=5|34=3|58=MsgSeqNum too low, expecting 3 but received {number}")]);
     }
 }
