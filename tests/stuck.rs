@@ -71,7 +71,7 @@ fn order(cl_ord_id: &str) -> String {
 }
 
 fn first_of(peer: &mut Counterparty) -> harness::Message {
-    match peer.next_within(std::time::Duration::from_secs(120)) {
+    match peer.next_within(Duration::from_secs(120)) {
         harness::Came::Message(message) => message,
         came => panic!("{came:?}"),
     }
@@ -263,7 +263,7 @@ fn a_counterparty_that_takes_no_reset_is_refused_in_the_end_and_both_sides_are_t
 /// The same by a schedule: fixring's day has begun, and the counterparty's numbers go on.
 #[test]
 fn a_counterparty_that_does_not_follow_the_schedule_is_told_what_to_change() {
-    let mut side = Side::acceptor("", "schedule = { start = \"00:00:00\", end = \"00:00:00\", zone = \"UTC\" }");
+    let mut side = Side::acceptor("schedule = { start = \"00:00:00\", end = \"00:00:00\", zone = \"UTC\" }", LONG_S);
     for attempt in 0..5 {
         // One that dies does not refuse.
         let mut peer = Counterparty::connect(side.address, 40);
