@@ -18,14 +18,19 @@ use fixring::dictionary::Version;
 
 /// Our TargetCompID(56): the engine's own.
 const ENGINE: &str = "FIXRING";
-/// Most of them wait for a second or two, and do nothing else.
+/// Most of them wait for a beat or two, and do nothing else.
 const SIDE_BY_SIDE: usize = 48;
+/// A Heartbeat is due after one beat, a TestRequest after 1.2: an engine that waits for its core so
+/// long between the two may send the second alone.
+const BEAT_S: u32 = 4;
 
 /// `application = "echo"` with sessions as scenarios need them.
 fn place(sessions: &str) -> Place {
     Place::new(&Setup {
         mode: "buffered",
-        engine: "application = \"echo\"\ncommit_bytes_max = \"64KiB\"\nmessage_bytes_max = \"16KiB\"\n",
+        // A connection that was heard within probe_timeout is not probed, however long a second Logon waits for its turn.
+        engine: "application = \"echo\"\ncommit_bytes_max = \"64KiB\"\nmessage_bytes_max = \"16KiB\"\n\
+                 logon_timeout = \"60s\"\nprobe_timeout = \"60s\"\n",
         ring_bytes: "16MiB",
         segment_bytes: "16MiB",
         sessions,
@@ -90,7 +95,7 @@ fn every_rule_is_kept_in_every_version_that_it_is_about() {
                 is_new: true,
                 username: None,
                 password: None,
-                heartbeat_s: 1,
+                heartbeat_s: BEAT_S,
                 timeout: Duration::from_secs(60),
             },
         })
@@ -176,7 +181,8 @@ fn certify_as_readme_has_it_passes_against_an_engine_without_a_configuration() {
         word => word.to_string(),
     };
     let words = command.split_whitespace().skip(1).map(word);
-    let output = Command::new(env!("CARGO_BIN_EXE_fixring")).args(words).output().unwrap();
+    let mut certify = Command::new(env!("CARGO_BIN_EXE_fixring"));
+    let output = certify.args(words).args(["--heartbeat", &BEAT_S.to_string()]).output().unwrap();
     let said = text(&output.stdout);
     assert_eq!(output.status.code(), Some(0), "{said}{}", text(&output.stderr));
     assert!(said.contains(" 0 failed") && html.exists(), "{said}");
@@ -223,6 +229,22 @@ fn what_is_no_address_is_said_to_be_none() {
         for more in [&["order"][..], &["certify", "--sender-comp-id", "X", "--target-comp-id", "Y"]] {
             let mut command = Command::new(env!("CARGO_BIN_EXE_fixring"));
             let output = command.args(more).args(["--connect", address]).output().unwrap();
+            assert_eq!(output.status.code(), Some(2), "{output:?}");
+            assert!(text(&output.stderr).contains(what), "{}", text(&output.stderr));
+        }
+    }
+}
+
+#[test]
+fn what_no_field_can_carry_is_wrong_usage_and_is_not_sent() {
+    let ids = ["--connect", "127.0.0.1:1", "--sender-comp-id", "X", "--target-comp-id", "Y"];
+    for (at, value, what) in
+        [(3, "", "no empty value"), (5, "", "no empty value"), (3, "A\u{1}56=Z", "a control character")]
+    {
+        for command in ["order", "certify"] {
+            let mut arguments = ids;
+            arguments[at] = value;
+            let output = Command::new(env!("CARGO_BIN_EXE_fixring")).arg(command).args(arguments).output().unwrap();
             assert_eq!(output.status.code(), Some(2), "{output:?}");
             assert!(text(&output.stderr).contains(what), "{}", text(&output.stderr));
         }

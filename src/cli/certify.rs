@@ -32,10 +32,10 @@ pub(super) struct CertifyOptions {
     #[arg(long, visible_alias = "begin-string", default_value = "FIX.4.4", value_parser = version)]
     version: Version,
     /// Ours. With a "*" each scenario has a session of its own, and they are played side by side
-    #[arg(long, value_name = "ID", required_unless_present = "list")]
+    #[arg(long, value_name = "ID", required_unless_present = "list", value_parser = text)]
     sender_comp_id: Option<String>,
     /// The acceptor's
-    #[arg(long, value_name = "ID", required_unless_present = "list")]
+    #[arg(long, value_name = "ID", required_unless_present = "list", value_parser = text)]
     target_comp_id: Option<String>,
     /// What the acceptor offers, with commas: see --help. Scenarios that need something else are skipped
     #[arg(long, value_name = "FEATURES", value_delimiter = ',', long_help = has_help())]
@@ -78,6 +78,15 @@ pub(super) fn version(text: &str) -> Result<Version, String> {
         Ok(version)
     } else {
         Err(format!("{version} carries the messages of FIX.5.0, FIX.5.0SP1 or FIX.5.0SP2: name one of these"))
+    }
+}
+
+/// A field's value: what is sent is to be a message of FIX.
+pub(super) fn text(text: &str) -> Result<String, String> {
+    match text {
+        "" => Err("a field of FIX has no empty value: give one".into()),
+        _ if text.chars().any(char::is_control) => Err("it holds a control character: leave that out".into()),
+        _ => Ok(text.into()),
     }
 }
 

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::Exit;
-use super::certify::version;
+use super::certify::{text, version};
 use crate::certify::{Target, reach, send_order};
 use crate::config::{Endpoint, endpoint};
 use crate::dictionary::Version;
@@ -29,22 +29,22 @@ pub(super) struct OrderOptions {
     #[arg(long, visible_alias = "begin-string", default_value = "FIX.4.4", value_parser = version)]
     version: Version,
     /// Ours
-    #[arg(long, value_name = "ID", default_value = "DESK1")]
+    #[arg(long, value_name = "ID", default_value = "DESK1", value_parser = text)]
     sender_comp_id: String,
     /// The acceptor's
-    #[arg(long, value_name = "ID", default_value = "VENUE")]
+    #[arg(long, value_name = "ID", default_value = "VENUE", value_parser = text)]
     target_comp_id: String,
     /// Symbol(55)
-    #[arg(long, default_value = "FIXR")]
+    #[arg(long, default_value = "FIXR", value_parser = text)]
     symbol: String,
     /// Side(54)
     #[arg(long, value_enum, default_value = "buy")]
     side: Side,
     /// OrderQty(38)
-    #[arg(long, value_name = "NUMBER", default_value = "100")]
+    #[arg(long, value_name = "NUMBER", default_value = "100", value_parser = text)]
     quantity: String,
     /// Price(44)
-    #[arg(long, value_name = "NUMBER", default_value = "101.25")]
+    #[arg(long, value_name = "NUMBER", default_value = "101.25", value_parser = text)]
     price: String,
     /// How long an answer may take
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=120))]
