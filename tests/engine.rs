@@ -61,6 +61,31 @@ fn a_rebooted_peer_is_let_in_once_its_old_connection_has_not_answered_the_probe(
     assert_eq!(types(&rebooted.receive()), "4");
 }
 
+/// The timer of the wait for a Logon went on when the Logon had come and the probe was under way: a live connection lost its session
+/// to a second one that had taken its time, long before the probe's own deadline.
+#[test]
+fn a_probe_has_its_whole_time_however_late_the_second_logon_came() {
+    let mut world = World::new();
+    let mut old = world.logged_on("DESK0");
+    let mut new = world.peer("DESK0", "VENUE");
+    new.next_out = old.next_out;
+    new.connect();
+    // A tenth of a second before the Logon is late, of which the probe takes two.
+    world.pass_ms(900);
+    new.logon();
+    world.pass_ms(150);
+    assert_eq!(types(&old.receive()), "1", "the live connection is probed");
+    assert!(new.receive().is_empty() && !new.is_closed(), "it is not decided yet");
+    old.send(b"0", &[(112, "TEST")]);
+    world.pass_ms(5);
+    assert!(new.receive().is_empty() && new.is_closed());
+    assert_eq!(world.events(), ["refused: SessionLive"]);
+    let order = old.order("a");
+    old.send_bytes(&order);
+    world.pass_ms(5);
+    assert_eq!(types(&old.receive()), "8", "the live connection goes on");
+}
+
 /// A process that was kept from running found its timers due, and judged a peer by them before it
 /// had read what came meanwhile: while other connections are busy, readiness of a quiet one is not
 /// asked for in each turn.
