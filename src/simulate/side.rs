@@ -270,7 +270,8 @@ impl<A: Told> Side<A> {
         damaged: Option<Option<(usize, Range<u64>)>>,
         around: &mut Around,
     ) {
-        let ring_bytes = self.node.settings.geometry.ring_bytes;
+        let geometry = self.node.settings.geometry;
+        let ring_bytes = geometry.ring_bytes;
         for (journal, carried) in running.journals.iter().enumerate() {
             let (report, kept) = (&carried.report, &self.kept[journal]);
             around.trace.say(|| format!("{}: {report}", self.name));
@@ -280,8 +281,9 @@ impl<A: Told> Side<A> {
             // What could not be damaged any more is looked at now and then.
             let is_looked_at = self.is_damaged || around.random.u8(..8) == 0;
             let from = if is_looked_at { 0 } else { report.end.saturating_sub(2 * ring_bytes) };
-            // What the ring has is kept.
-            let outside_ring = if kept.ring_is_lost() { u64::MAX } else { kept.appended().saturating_sub(ring_bytes) };
+            // What the ring has is kept, but for what a commit lies over that was open when the process died, or was dropped.
+            let oldest_in_ring = (kept.appended() + geometry.commit_bytes_max()).saturating_sub(ring_bytes);
+            let outside_ring = if kept.ring_is_lost() { u64::MAX } else { oldest_in_ring };
             let passed_over = report.unreadable.map(|place| place.from..place.to.min(outside_ring));
             assert!(damaged.is_some() || passed_over.is_none(), "{}: an undamaged volume has lost {report}", self.name);
             let place = damaged.as_ref().and_then(Option::as_ref).filter(|(of, _)| *of == journal);
