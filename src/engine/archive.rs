@@ -46,7 +46,7 @@ pub(crate) fn target(
 ) -> Option<Box<dyn ArchiveTarget>> {
     let persistence = &config.persistence;
     if let Some(directory) = &persistence.archive {
-        return Some(Box::new(ArchiveDirectory::new(directory, timeline, journal)));
+        return Some(Box::new(ArchiveDirectory::new(directory, timeline, journal, geometry.segment_bytes)));
     }
     let command = &persistence.archive_command;
     let timeout_ns = persistence.archive_timeout.as_nanos() as u64;

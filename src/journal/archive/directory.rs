@@ -25,29 +25,37 @@ const PROOF_BYTES_MAX: u64 = 1024;
 pub struct ArchiveDirectory {
     directory: PathBuf,
     partial: PathBuf,
+    segment_bytes: u64,
     copy: Option<File>,
     unsynced_bytes: u64,
 }
 
 impl ArchiveDirectory {
     /// The directory is not made: where it is missing, what should be mounted there is not.
-    pub fn new(directory: &Path, timeline: Uuid, journal: u16) -> Self {
+    pub fn new(directory: &Path, timeline: Uuid, journal: u16, segment_bytes: u64) -> Self {
         let partial = directory.join(format!(".{timeline}-journal-{journal:03}.partial"));
-        Self { directory: directory.to_owned(), partial, copy: None, unsynced_bytes: 0 }
+        Self { directory: directory.to_owned(), partial, segment_bytes, copy: None, unsynced_bytes: 0 }
     }
 
     fn sidecar(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}.sha256"))
     }
 
-    /// Whether there is a copy of this name whose proof says that it has these bytes.
+    /// Whether there is a copy of this name whose proof says that it has these bytes, and that has lost none of them since.
     fn has(&self, name: &str, sha256: &str) -> io::Result<bool> {
         let proof = match read_small(&self.sidecar(name), PROOF_BYTES_MAX) {
             Ok(proof) => proof,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(error),
         };
-        Ok(proof == checksum_line(sha256, name).as_bytes() && self.directory.join(name).try_exists()?)
+        if proof != checksum_line(sha256, name).as_bytes() {
+            return Ok(false);
+        }
+        match fs::metadata(self.directory.join(name)) {
+            Ok(copy) => Ok(copy.is_file() && copy.len() == self.segment_bytes),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn complete(&mut self, segment: &SealedSegment, sha256: &str) -> io::Result<()> {

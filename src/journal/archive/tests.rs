@@ -438,7 +438,7 @@ mod on_disk {
         let uuid = opened.uuid;
         let mut journal = opened.journals.into_iter().next().unwrap();
         write_to(&mut journal, 2 * SEGMENT + 64);
-        let target = || Box::new(ArchiveDirectory::new(&archive, uuid, 0));
+        let target = || Box::new(ArchiveDirectory::new(&archive, uuid, 0, SEGMENT));
         let mut now_ns = 0;
         let mut archiver = journal.archiver(uuid, target(), false);
         let told = run(&mut archiver, &mut now_ns);
@@ -474,7 +474,7 @@ mod on_disk {
         let uuid = opened.uuid;
         let mut journal = opened.journals.into_iter().next().unwrap();
         write_to(&mut journal, 2 * SEGMENT + 64);
-        let (target, now_ns) = (|| Box::new(ArchiveDirectory::new(&archive, uuid, 0)), &mut 0);
+        let (target, now_ns) = (|| Box::new(ArchiveDirectory::new(&archive, uuid, 0, SEGMENT)), &mut 0);
         assert_eq!(run(&mut journal.archiver(uuid, target(), true), now_ns), ["archived 0", "archived 1"]);
         let name = names_in(&archive).into_iter().find(|name| name.contains("-segment-000000000001-")).unwrap();
         let name = name.trim_end_matches(".sha256").to_owned();
@@ -495,11 +495,17 @@ mod on_disk {
         assert_eq!(fs::read(archive.join(&beside)).unwrap(), segment);
         // A later start finds it there, and copies nothing again.
         assert_eq!(run(&mut journal.archiver(uuid, target(), true), now_ns), ["known 0", "known 1"]);
-        // A proof without its copy proves nothing.
-        fs::remove_file(archive.join(&beside)).unwrap();
-        let told = run(&mut journal.archiver(uuid, target(), true), now_ns);
-        assert_eq!(told, ["known 0", "differs 1", "archived 1"]);
-        assert_eq!(fs::read(archive.join(&beside)).unwrap(), segment);
+        // A proof without its copy, or with what is left of it, proves nothing.
+        let losses: [&dyn Fn(&Path); 3] =
+            [&|path| fs::remove_file(path).unwrap(), &|path| fs::write(path, "").unwrap(), &|path| {
+                fs::write(path, &segment[..SEGMENT as usize / 2]).unwrap()
+            }];
+        for lose in losses {
+            lose(&archive.join(&beside));
+            let told = run(&mut journal.archiver(uuid, target(), true), now_ns);
+            assert_eq!(told, ["known 0", "differs 1", "archived 1"]);
+            assert_eq!(fs::read(archive.join(&beside)).unwrap(), segment);
+        }
     }
 
     fn script(directory: &Path, text: &str) -> String {
