@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use engine::{Place, SMALL, Setup};
+use engine::{Place, SMALL, Setup, forget_its_file};
 use fixring::journal::inspect::repair::{Options, Plan, RepairError};
 use fixring::journal::inspect::seek::{Wanted, seek};
 use fixring::journal::inspect::status::status;
@@ -351,6 +351,7 @@ fn each_damage_is_told_by_verify_and_mended_by_repair_with_nothing_deleted() {
     let newest = newest_of(&place);
     let whole = place.path().join("whole");
     copy(&place.data_dir(), &whole);
+    forget_its_file(&whole.join("manifest"));
     let whole_rings = place.path().join("whole-rings");
     copy(&place.ring_dir(), &whole_rings);
     for damage in DAMAGES {

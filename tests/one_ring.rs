@@ -163,6 +163,89 @@ fn a_copy_of_the_same_start_that_is_put_back_is_held_with_the_ring_and_without_i
     }
 }
 
+/// Puts the files of a copy into the directory that it was made of, as a restore over it does: each written over, or a new one in its place.
+fn put_back(copy: &Path, over: &Path, renames: bool) {
+    for entry in fs::read_dir(copy).unwrap() {
+        let (from, to) = (entry.as_ref().unwrap().path(), over.join(entry.unwrap().file_name()));
+        if from.is_dir() {
+            put_back(&from, &to, renames);
+        } else if renames {
+            let new = to.with_extension("restored");
+            fs::copy(&from, &new).unwrap();
+            fs::rename(&new, &to).unwrap();
+        } else {
+            fs::copy(&from, &to).unwrap();
+        }
+    }
+}
+
+/// The journals' directories are the same then, and with the ring lost every number that had left since was used again.
+#[test]
+fn a_copy_whose_files_are_put_back_into_the_directory_itself_is_held() {
+    for (mode, renames) in [("buffered", true), ("buffered", false), ("sync", true), ("sync", false)] {
+        let place = Place::new(&Setup { mode, ..SMALL });
+        let mut engine = place.start_ready();
+        let mut desk = Desk::default();
+        desk.log_on(place.port);
+        desk.talk(5);
+        engine.terminate();
+        assert_eq!(engine.until_ended().0.code(), Some(0));
+        desk.received += 1;
+        let kept = place.path().join("copy");
+        copy(&place.data_dir(), &kept);
+        let mut engine = place.start_ready();
+        desk.log_on(place.port);
+        desk.talk(100);
+        engine.kill();
+        put_back(&kept, &place.data_dir(), renames);
+        fs::remove_dir_all(place.ring_dir()).unwrap();
+        let found = check(&place.config());
+        assert!(found.contains("a start will hold it: its file manifest is not the one"), "{found}");
+        let held = place.start();
+        held.until_logged("is held: its file manifest is not the one that was written last");
+        assert!(Wire::connect(place.port).is_none(), "a held engine takes no session over");
+        drop(held);
+        let numbers = ["--restored", "--session", "FIX.4.4:VENUE->DESK", "--next-out", "300", "--next-in", "200"];
+        let output = recover(&place.config(), &numbers);
+        assert!(output.status.success(), "{}", text_of(&output));
+        let _freed = place.start_ready();
+        (desk.sent, desk.received) = (199, 299);
+        desk.log_on(place.port);
+        desk.talk(1);
+    }
+}
+
+/// All that a start had written, with its first record: as if it had sent nothing, the numbers of the stop before were used again.
+#[test]
+fn segments_that_know_nothing_of_the_last_start_are_held_where_it_had_begun() {
+    for mode in ["buffered", "sync"] {
+        let place = Place::new(&Setup { mode, ..SMALL });
+        let mut engine = place.start_ready();
+        let mut desk = Desk::default();
+        desk.log_on(place.port);
+        desk.talk(5);
+        engine.terminate();
+        assert_eq!(engine.until_ended().0.code(), Some(0));
+        desk.received += 1;
+        let kept = place.path().join("copy");
+        copy(&place.data_dir().join("journal-0"), &kept);
+        let mut engine = place.start_ready();
+        desk.log_on(place.port);
+        desk.talk(100);
+        let manifest = || fs::read_to_string(place.data_dir().join("manifest")).unwrap();
+        while !manifest().contains("\nreached = ") {
+            desk.talk(1);
+        }
+        engine.kill();
+        place.is_damaged("its segments are older than its manifest");
+        put_back(&kept, &place.data_dir().join("journal-0"), false);
+        fs::remove_dir_all(place.ring_dir()).unwrap();
+        let held = place.start();
+        held.until_logged("the manifest says that it was synced up to");
+        assert!(Wire::connect(place.port).is_none(), "a held engine takes no session over");
+    }
+}
+
 #[test]
 fn a_directory_that_was_moved_is_itself() {
     let place = Place::new(&SMALL);

@@ -9,7 +9,8 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::journal::{FileStorage, Geometry, Manifest, Storage, StorageError};
+use crate::journal::{self, FileStorage, Geometry, Manifest, Storage, StorageError};
+use crate::sys::ring::Watermarks;
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -18,11 +19,26 @@ pub(crate) struct Fence {
     storage: FileStorage,
     incarnation: u32,
     looked: Instant,
+    /// What each journal has reached, and where it began; until that is noted.
+    begun: Vec<(Watermarks, u64)>,
 }
 
 impl Fence {
-    pub fn new(data_dir: &Path, incarnation: u32) -> Self {
-        Self { storage: FileStorage::open(data_dir, Geometry::default()), incarnation, looked: Instant::now() }
+    pub fn new(data_dir: &Path, incarnation: u32, begun: Vec<(Watermarks, u64)>) -> Self {
+        let storage = FileStorage::open(data_dir, Geometry::default());
+        Self { storage, incarnation, looked: Instant::now(), begun }
+    }
+
+    /// Once the first record of each journal is synced: from then on numbers may leave that only this start knows of. Nothing depends on it but that
+    /// the next start sees what the volume has lost meanwhile.
+    pub fn note_reached(&mut self) {
+        if self.begun.is_empty() || self.begun.iter().any(|(marks, start)| marks.synced() <= *start) {
+            return;
+        }
+        let reached = self.begun.drain(..).map(|(marks, _)| marks.synced()).collect();
+        if let Err(error) = journal::note_reached(&self.storage, self.incarnation, reached) {
+            tracing::warn!(%error, "the manifest does not say that this start has begun");
+        }
     }
 
     /// Once an interval. An error where a later start is in the manifest; one that cannot be read shows none.
@@ -54,7 +70,7 @@ mod tests {
     fn a_later_start_in_the_manifest_ends_the_process_and_nothing_else_does() {
         let directory = tempfile::tempdir().unwrap();
         let storage = FileStorage::open(directory.path(), Geometry::default());
-        let mut fence = Fence::new(directory.path(), 7);
+        let mut fence = Fence::new(directory.path(), 7, Vec::new());
         let mut now = Instant::now();
         let mut look = |fence: &mut Fence| {
             now += INTERVAL;

@@ -168,7 +168,7 @@ impl Engine {
         let worker_of_journal: Vec<u32> = (0..opened.journals.len()).map(|at| (at % worker_count) as u32).collect();
         let (mut flushers, mut stagers) = (Vec::new(), Vec::new());
         let (mut archivers, mut watches) = (Vec::new(), Vec::new());
-        let mut marks = Vec::new();
+        let (mut marks, mut begun) = (Vec::new(), Vec::new());
         let mut watch = StorageWatch::new(config.persistence.storage_latency_alarm);
         let mut log = EventLog::default();
         let mut adopted: Vec<Vec<Adopted<A>>> = (0..worker_count).map(|_| Vec::new()).collect();
@@ -226,6 +226,7 @@ impl Engine {
                 archivers.push(Archiving::new(journal.number, archiver, shared.archive(at)));
             }
             marks.push(journal.watermarks.clone());
+            begun.push((journal.watermarks.clone(), journal.recovered.report.end));
             watch.add(journal.number, journal.flusher.counters(), journal.watermarks, shared.storage(at));
             flushers.push((journal.flusher, shared.flusher(at)));
             stagers.push(journal.stager);
@@ -273,7 +274,7 @@ impl Engine {
                 run_flusher(&mut flusher, &published, slow_ns, never_sleeps, signals);
             })?;
         }
-        let mut fence = Fence::new(&config.engine.data_dir, opened.incarnation);
+        let mut fence = Fence::new(&config.engine.data_dir, opened.incarnation, begun);
         let files = journal::files_in_use(&settings, opened.timeline);
         let mut presence = Presence::new(files, Arc::clone(&engine.shared), log.port());
         engine.housekeeping("fixring-stage", &placement.housekeeping, move |signals| {

@@ -204,6 +204,7 @@ pub(crate) fn run_stagers<S: Storage>(
         if let Err(error) = fence.look(Instant::now()) {
             return signals.fail(&error);
         }
+        fence.note_reached();
         presence.look(Instant::now());
         let mut work = 0;
         for watch in watches.iter_mut() {

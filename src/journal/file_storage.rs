@@ -19,6 +19,7 @@ use std::thread;
 use crate::sys::file;
 
 use super::flush_note::{NOTE, NOTE_NEW};
+use super::home;
 use super::pages::Pages;
 use super::probe::PROBE_DIR;
 use super::ring_file::in_words;
@@ -45,6 +46,10 @@ struct Inner {
     geometry: Geometry,
     /// By journal, then by number. Empty until [`FileStorage::open_segments`].
     segments: std::sync::OnceLock<Vec<Vec<SegmentFile>>>,
+}
+
+pub(super) fn manifest_path(data_dir: &Path) -> PathBuf {
+    data_dir.join("manifest")
 }
 
 pub(super) fn journal_dir(data_dir: &Path, journal: u16) -> PathBuf {
@@ -238,6 +243,10 @@ impl FileStorage {
         assert!(self.inner.segments.set(segments).is_ok(), "the segments are opened once");
     }
 
+    fn manifest_path(&self) -> PathBuf {
+        manifest_path(&self.inner.data_dir)
+    }
+
     pub(super) fn journal_dir(&self, journal: u16) -> PathBuf {
         journal_dir(&self.inner.data_dir, journal)
     }
@@ -342,7 +351,7 @@ impl Storage for FileStorage {
     }
 
     fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError> {
-        let path = self.inner.data_dir.join("manifest");
+        let path = self.manifest_path();
         match file::read_small(&path, MANIFEST_BYTES_MAX) {
             Ok(bytes) => Ok(Some(bytes)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -350,8 +359,16 @@ impl Storage for FileStorage {
         }
     }
 
+    /// Its time of birth, which a rename keeps.
+    fn next_manifest(&self) -> Result<String, StorageError> {
+        let path = self.manifest_path();
+        let file = file::open_private(&new_of(&path), true).and_then(|file| file.metadata());
+        file.map(|found| home::name(&found))
+            .map_err(|error| StorageError::new("replace", path.display().to_string(), error))
+    }
+
     fn replace_manifest(&self, bytes: &[u8]) -> Result<(), StorageError> {
-        replace(&self.inner.data_dir.join("manifest"), bytes)
+        replace(&self.manifest_path(), bytes)
     }
 
     fn quarantine(&self, name: &str, bytes: &[u8]) -> Result<(), StorageError> {
@@ -379,7 +396,7 @@ impl Storage for FileStorage {
 
 /// Makes these the bytes of a small file of ours, durably, or leaves the file as it was.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
-    let new = path.with_extension("new");
+    let new = new_of(path);
     let replace = || {
         let mut file = file::open_private(&new, true)?;
         file.set_len(0)?;
@@ -389,6 +406,11 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), StorageError> {
     };
     replace().map_err(|error| StorageError::new("replace", path.display().to_string(), error))?;
     path.parent().map_or(Ok(()), sync_directory)
+}
+
+/// What a file's next bytes are written to before it gets the name.
+fn new_of(path: &Path) -> PathBuf {
+    path.with_extension("new")
 }
 
 fn sync_directory(path: &Path) -> Result<(), StorageError> {

@@ -9,6 +9,7 @@ use std::path::Path;
 use crate::sys::file;
 use crate::sys::ring::{HEADER_BYTES_READ, PAGE_BYTES, read_header};
 
+use super::file_storage::manifest_path;
 use super::ring_file::{RingIdentity, look, read_identity, ring_path};
 use super::scan::{RingSource, record_at};
 use super::{FileStorage, Geometry, LastUse, Manifest, OpenError, RECORD_ALIGN, Storage, StorageError};
@@ -65,6 +66,7 @@ pub fn why_to_hold(manifest: &Manifest, data_dir: &Path, ring_dir: &Path) -> Res
     Ok(newer_ring(&here, ring_dir)
         .or_else(|| other_device(&manifest.last_use, &here.last_use.device))
         .or_else(|| other_home(&manifest.last_use, &here.last_use.home))
+        .or_else(|| other_file(&manifest.last_use, data_dir))
         .or(serves_another))
 }
 
@@ -127,6 +129,16 @@ fn other_home(last_use: &LastUse, now: &[String]) -> Option<String> {
     let (journal, before, now) = home::differ(&last_use.home, now)?;
     Some(format!(
         "its directory journal-{journal} is not the one that was last used ({before} then, {now} now), so it is a copy, or was put back from one"
+    ))
+}
+
+/// A copy whose files were put into the directories that it was made of, by whatever tool: its manifest lies in another file than it was
+/// written to, or in the file of a later one.
+fn other_file(last_use: &LastUse, data_dir: &Path) -> Option<String> {
+    let now = home::name(&std::fs::metadata(manifest_path(data_dir)).ok()?);
+    let (_, before, now) = home::differ(std::slice::from_ref(&last_use.born), std::slice::from_ref(&now))?;
+    Some(format!(
+        "its file manifest is not the one that was written last ({before} then, {now} now), so it is an older one, put back from a copy"
     ))
 }
 

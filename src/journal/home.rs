@@ -35,7 +35,8 @@ pub(super) fn number_of(home: &[String], device: &[String], journal: u16) -> u64
     u64::from_le_bytes(first)
 }
 
-fn name(metadata: &Metadata) -> String {
+/// What names a file or directory, and no copy of it.
+pub(super) fn name(metadata: &Metadata) -> String {
     // A filesystem that keeps no time of birth says that there is none, or says 1970.
     let born = metadata.created().ok().and_then(|born| born.duration_since(UNIX_EPOCH).ok());
     match born.filter(|born| !born.is_zero()) {

@@ -33,8 +33,12 @@ pub struct LastUse {
     pub device: Vec<String>,
     /// By journal, what tells its directory from a copy (`home.rs`).
     pub home: Vec<String>,
+    /// What tells the manifest's own file from a copy that was put in its place. Given to it when it is written.
+    pub born: String,
     /// By journal, the position at which `incarnation` began: what an older one wrote there or beyond is fenced.
     pub starts: Vec<u64>,
+    /// By journal, up to where it was synced soon after, with that process's first record.
+    pub reached: Vec<u64>,
     /// By journal, up to where it was synced when that process stopped in order.
     pub ends: Vec<u64>,
     /// Why nobody may take the sessions over before the operator has said what their numbers are; empty where they may.
@@ -112,8 +116,12 @@ struct Text {
     device: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     home: Vec<String>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    born: String,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     starts: Vec<u64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    reached: Vec<u64>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     ends: Vec<u64>,
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -138,10 +146,11 @@ struct Version {
 }
 
 impl LastUse {
-    /// Up to where a journal is known to have been on stable media: where the last incarnation began, and where it ended if it stopped in order.
+    /// Up to where a journal is known to have been on stable media: where the last incarnation began, with its first record once that was synced, and
+    /// where it ended if it stopped in order.
     pub(super) fn synced_of(&self, journal: u16) -> Option<u64> {
         let at = usize::from(journal);
-        self.starts.get(at).max(self.ends.get(at)).copied()
+        [&self.starts, &self.reached, &self.ends].into_iter().filter_map(|known| known.get(at)).max().copied()
     }
 
     /// The oldest segment of a journal that can be there, whatever the number of files says.
@@ -169,7 +178,9 @@ impl Manifest {
             timeline_from: self.timeline_from,
             device: self.last_use.device.clone(),
             home: self.last_use.home.clone(),
+            born: self.last_use.born.clone(),
             starts: self.last_use.starts.clone(),
+            reached: self.last_use.reached.clone(),
             ends: self.last_use.ends.clone(),
             held: self.last_use.held.clone(),
             decided: self.last_use.decided.clone(),
@@ -209,10 +220,23 @@ impl Manifest {
         let timeline = text.timeline.map_or(Ok(uuid), |timeline| Uuid::parse_str(&timeline));
         let timeline = timeline.map_err(|_| damaged("its timeline is no uuid"))?;
         let Text {
-            incarnation, ring_dir, numbers_moved, timeline_from, device, home, starts, ends, held, decided, ..
+            incarnation,
+            ring_dir,
+            numbers_moved,
+            timeline_from,
+            device,
+            home,
+            born,
+            starts,
+            reached,
+            ends,
+            held,
+            decided,
+            growing_to,
+            first_segments,
+            ..
         } = text;
-        let (growing_to, first_segments) = (text.growing_to, text.first_segments);
-        let last_use = LastUse { device, home, starts, ends, held, decided, growing_to, first_segments };
+        let last_use = LastUse { device, home, born, starts, reached, ends, held, decided, growing_to, first_segments };
         Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved, timeline, timeline_from, last_use })
     }
 
@@ -248,7 +272,9 @@ impl Manifest {
     }
 
     pub(super) fn write(&self, storage: &impl Storage) -> Result<(), StorageError> {
-        storage.replace_manifest(self.to_text().as_bytes())
+        let mut written = self.clone();
+        written.last_use.born = storage.next_manifest()?;
+        storage.replace_manifest(written.to_text().as_bytes())
     }
 }
 
@@ -268,7 +294,9 @@ mod tests {
             last_use: LastUse {
                 device: vec!["serial=vol0a".to_owned()],
                 home: vec!["born=1.5".to_owned(), String::new()],
+                born: "born=1.7".to_owned(),
                 starts: vec![4096, u64::MAX / 2],
+                reached: vec![4352, u64::MAX / 2],
                 ends: vec![8192, u64::MAX / 2],
                 held: "restored".to_owned(),
                 decided: vec!["0.1".to_owned()],
@@ -292,9 +320,21 @@ mod tests {
         let old = Manifest { last_use: LastUse::default(), timeline: first, timeline_from: 0, ..manifest() };
         let text = old.to_text();
         assert!(
-            !["timeline", "device", "home", "starts", "ends", "held", "decided", "growing", "first_segments"]
-                .iter()
-                .any(|key| text.contains(key)),
+            ![
+                "timeline",
+                "device",
+                "home",
+                "born",
+                "starts",
+                "reached",
+                "ends",
+                "held",
+                "decided",
+                "growing",
+                "first_segments",
+            ]
+            .iter()
+            .any(|key| text.contains(key)),
             "{text}"
         );
         assert_eq!(Manifest::of_text(text.as_bytes()), Ok(old.clone()));

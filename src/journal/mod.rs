@@ -86,7 +86,7 @@ pub use flusher::{Flusher, FlusherCounters};
 pub use held::{why_held, why_to_hold};
 pub use lock::DirectoryLock;
 pub use manifest::{LastUse, Manifest, ManifestError, journal_of};
-pub use open::{Journal, OpenError, Opened, Settings, note_ends, open, open_over, open_with, prepare};
+pub use open::{Journal, OpenError, Opened, Settings, note_ends, note_reached, open, open_over, open_with, prepare};
 pub use preview::{Needed, Preview, PreviewedJournal, files_in_use, preview};
 pub use rate::FillRate;
 pub(crate) use record::header_at;

@@ -281,6 +281,17 @@ pub fn note_ends(data_dir: &Path, incarnation: u32, ends: Vec<u64>) -> Result<()
     Ok(())
 }
 
+/// Writes down up to where each journal is synced once its engine's first record is: only then does anything of this start leave, and a later
+/// one that does not find the record knows that the volume has lost it.
+pub fn note_reached(storage: &FileStorage, incarnation: u32, reached: Vec<u64>) -> Result<(), OpenError> {
+    let mut manifest = Manifest::read(storage)?.ok_or(ManifestError::Missing)??;
+    if manifest.incarnation == incarnation {
+        manifest.last_use.reached = reached;
+        manifest.write(storage)?;
+    }
+    Ok(())
+}
+
 /// [`open`] over any storage and rings: recovers each journal and starts the next incarnation. All are looked at before anything is changed: where
 /// one is damaged, the directory is held from now on. One that is held already is opened, since that is how the operator's word is carried out.
 ///
@@ -354,7 +365,7 @@ fn open_in<S: Storage>(
     let moved = found.iter().filter(|found| found.recovered.report.may_have_lost()).map(|found| found.journal);
     let numbers_moved = Some(moved.collect());
     let starts = found.iter().map(|found| found.end).collect();
-    let last_use = LastUse { starts, ends: Vec::new(), ..manifest.last_use };
+    let last_use = LastUse { starts, reached: Vec::new(), ends: Vec::new(), ..manifest.last_use };
     let timeline = begins.unwrap_or(manifest.timeline);
     let timeline_from = if begins.is_some() { incarnation } else { manifest.timeline_from };
     let ring_dir = ring_dir_text(settings);

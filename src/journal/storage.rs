@@ -52,6 +52,10 @@ pub trait Storage: Clone + Send + 'static {
     }
     /// `None` in a new data directory.
     fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError>;
+    /// What names the file that the next manifest is written to, and no copy of it; empty where nothing does.
+    fn next_manifest(&self) -> Result<String, StorageError> {
+        Ok(String::new())
+    }
     /// Replaces the manifest in whole, durably.
     fn replace_manifest(&self, bytes: &[u8]) -> Result<(), StorageError>;
     /// Keeps bytes that are not part of the journal, for whoever investigates, under the name and their CRC. Durable. What is there already is kept
