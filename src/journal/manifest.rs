@@ -153,6 +153,15 @@ impl LastUse {
         [&self.starts, &self.reached, &self.ends].into_iter().filter_map(|known| known.get(at)).max().copied()
     }
 
+    /// Nothing of a journal is there any more: what was known of it does not hold for what begins in its place.
+    pub(super) fn forget(&mut self, journal: u16) {
+        let at = usize::from(journal);
+        [&mut self.starts, &mut self.reached, &mut self.ends]
+            .into_iter()
+            .filter_map(|known| known.get_mut(at))
+            .for_each(|known| *known = 0);
+    }
+
     /// The oldest segment of a journal that can be there, whatever the number of files says.
     pub(super) fn first_segment(&self, journal: u16) -> u64 {
         self.first_segments.get(usize::from(journal)).copied().unwrap_or(0)

@@ -39,21 +39,35 @@ impl Plan {
         }
         // First of all: what a step takes away is what a start would be held for.
         let mut plan = self;
+        let before = plan.manifest.last_use.clone();
         if let Some(why) = plan.why_held()
-            && plan.manifest.last_use.held.is_empty()
+            && before.held.is_empty()
         {
             (plan.manifest.last_use.held, plan.manifest.last_use.decided) = (why, Vec::new());
-            // One that is made anew is written with its step, when the old one is in quarantine.
-            if !matches!(plan.steps[0].action, Action::Manifest) {
-                let storage = FileStorage::open(&plan.data_dir, plan.manifest.geometry);
-                plan.manifest.write(&storage).map_err(ApplyError::Storage)?;
-            }
+        }
+        for journal in plan.emptied() {
+            // What was there is in quarantine then, and a start that looked for it would be refused for ever.
+            plan.manifest.last_use.forget(journal);
+        }
+        // One that is made anew is written with its step, when the old one is in quarantine.
+        if plan.manifest.last_use != before && !matches!(plan.steps[0].action, Action::Manifest) {
+            let storage = FileStorage::open(&plan.data_dir, plan.manifest.geometry);
+            plan.manifest.write(&storage).map_err(ApplyError::Storage)?;
         }
         let mut kept = Vec::new();
         for step in &plan.steps {
             kept.extend(plan.step(step).map_err(ApplyError::Storage)?);
         }
         Ok(kept)
+    }
+
+    /// The journals of which no state is left where a start would look for it.
+    fn emptied(&self) -> Vec<u16> {
+        let anew = self.outlooks.iter().filter(|outlook| outlook.starts_anew).map(|outlook| outlook.journal);
+        let is_moved = |of: &u16| {
+            self.steps.iter().any(|step| matches!(step.action, Action::Move { journal, .. } if journal == *of))
+        };
+        anew.filter(is_moved).collect()
     }
 
     fn step(&self, step: &Step) -> Result<Option<String>, StorageError> {
