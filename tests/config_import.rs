@@ -593,10 +593,46 @@ fn forms_that_one_of_the_engines_reads_are_read() {
         let text = initiator("").replace("HeartBtInt=30", &format!("HeartBtInt={value}"));
         assert_eq!(one(&text).heartbeat_seconds, seconds);
     }
+    // A zone behind the time, with any space or none.
+    for end in ["17:00:00Europe/London", "17:00:00\tEurope/London", "17:00:00  Europe/London"] {
+        let text = acceptor(&format!("StartTime=08:00:00 Europe/London\nEndTime={end}\n"));
+        assert!(imported(&text).toml.contains("zone = \"Europe/London\"") && one(&text).schedule.is_some(), "{end}");
+    }
+    // Bytes of a Windows editor in a comment, and its "Unicode".
+    let latin = [&b"# Z\xfcrich\n"[..], acceptor("").as_bytes()].concat();
+    assert!(import::import(&latin, "q", LENIENT).is_ok() && import(&latin, "q").is_err());
+    let utf_16: Vec<u8> = format!("\u{feff}{}", acceptor("")).encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert!(import(&utf_16, "q").is_ok());
     // Without HeartBtInt there is fixring's own.
     let without = lenient(&initiator("").replace("HeartBtInt=30\n", ""));
     assert_eq!(one_of(&without).heartbeat_seconds, SessionConfig::default().heartbeat_seconds);
     assert!(without.report("q").contains("HeartBtInt: not set: "));
+}
+
+/// Found on the binary: the settings behind "[SESSION" were those of the session before it.
+#[test]
+fn a_section_that_cannot_be_read_does_not_change_the_session_before_it() {
+    for broken in ["[SESSION", "[SESSION] two", "[SESION]"] {
+        let text =
+            acceptor("") + &format!("{broken}\nBeginString=FIX.4.4\nSenderCompID=A\nTargetCompID=C\nResetOnLogon=Y\n");
+        let imported = lenient(&text);
+        assert_eq!(one_of(&imported).identity.to_string(), "FIX.4.4:VENUE->DESK", "{broken}");
+        assert!(!one_of(&imported).reset_on_logon);
+        assert!(imported.report("q").contains("this line: lost: "), "{}", imported.report("q"));
+    }
+    let two = acceptor("")
+        + "[SESSION]; the other\nConnectionType=acceptor\nSocketAcceptPort=5001\nBeginString=FIX.4.4\nSenderCompID=A\nTargetCompID=C\n";
+    assert_eq!(parsed(&lenient(&two)).sessions.len(), 2);
+}
+
+#[test]
+fn an_alternate_that_is_no_address_does_not_take_the_session_with_it() {
+    for alternate in ["SocketConnectHost1=\nSocketConnectPort1=", "SocketConnectHost1=b.example\nSocketConnectPort1=x"]
+    {
+        let imported = lenient(&initiator(&format!("{alternate}\n")));
+        assert_eq!(one_of(&imported).connect.len(), 1);
+        assert!(imported.report("q").contains("lost: alternates count up"), "{}", imported.report("q"));
+    }
 }
 
 #[test]

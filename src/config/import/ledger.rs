@@ -240,7 +240,7 @@ impl<'l, 'f, 't> Scope<'l, 'f, 't> {
     /// The value, if there is one. A variable is known to QuickFIX's process alone.
     pub fn value(&mut self, id: usize) -> Option<&'t str> {
         let value = self.ledger.file.settings[id].value;
-        if value.contains("${") || value.contains("$(") {
+        if ["${", "$(", "%{"].iter().any(|begin| value.contains(begin)) {
             self.fault(id, "holds a variable", "write its value: fixring does not know QuickFIX's variables");
             return None;
         }

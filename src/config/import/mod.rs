@@ -109,9 +109,9 @@ impl Imported {
 
 /// Turns a settings file into a configuration. `name` is what faults and comments call the file.
 pub fn import(bytes: &[u8], name: &str, options: Options) -> Result<Imported, ConfigErrors> {
-    let text = read::text(bytes, name)?;
-    let mut faults = Faults::new(name, text);
-    let file = read::read(text, options.strict, &mut faults);
+    let text = read::text(bytes, name, options.strict)?;
+    let mut faults = Faults::new(name, &text);
+    let file = read::read(&text, options.strict, &mut faults);
     if !faults.is_empty() {
         // Which section a setting belongs to is not known then.
         return Err(faults.into_errors());

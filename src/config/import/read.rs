@@ -13,6 +13,7 @@
 //! - A line that is none of these things, and a section of another name with all that it holds, is
 //!   ignored (all of them) and said, or is a fault where the import is strict.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::ops::Range;
 
@@ -53,14 +54,22 @@ pub(super) struct File<'t> {
     pub ignored: Vec<(u32, String)>,
 }
 
-/// The bytes as text, if they are UTF-8 and not too many.
-pub(super) fn text<'t>(bytes: &'t [u8], name: &str) -> Result<&'t str, ConfigErrors> {
+/// The bytes as text, if they are not too many. What is not UTF-8 is a comment as a rule, in the encoding of a Windows
+/// editor; the engines do not look. A strict import refuses it.
+pub(super) fn text<'t>(bytes: &'t [u8], name: &str, is_strict: bool) -> Result<Cow<'t, str>, ConfigErrors> {
     if bytes.len() > FILE_BYTES_MAX {
         let what = format!("is longer than {FILE_BYTES_MAX} bytes");
         return Err(ConfigErrors::of_file(name, what, "divide it into files of fewer sessions".into()));
     }
+    let utf_16 = |unit: fn([u8; 2]) -> u16| {
+        let units: Vec<u16> = bytes.chunks_exact(2).map(|pair| unit([pair[0], pair[1]])).collect();
+        Cow::Owned(String::from_utf16_lossy(&units))
+    };
     match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text),
+        Ok(text) => Ok(Cow::Borrowed(text)),
+        Err(_) if bytes.starts_with(b"\xff\xfe") => Ok(utf_16(u16::from_le_bytes)),
+        Err(_) if bytes.starts_with(b"\xfe\xff") => Ok(utf_16(u16::from_be_bytes)),
+        Err(_) if !is_strict => Ok(Cow::Owned(bytes.iter().copied().map(char::from).collect())),
         Err(error) => {
             let line = 1 + bytes[..error.valid_up_to()].iter().filter(|&&byte| byte == b'\n').count();
             let what = format!("line {line} is not UTF-8");
@@ -137,6 +146,11 @@ impl<'t> Reading<'t> {
         if let Some(name) = section_name(line) {
             return self.section(name, number, span);
         }
+        if line.starts_with('[') {
+            // Settings of one session must not come to be those of the session before.
+            self.place = Place::Unknown;
+            return Err(Wrong::Ignored("this line names no section", "write [SESSION], and nothing behind it"));
+        }
         let Some((name, value)) = line.split_once('=') else {
             let what = "it is no section, no setting and no comment";
             return Err(Wrong::Ignored(what, "write Name=Value, or begin it with #"));
@@ -181,7 +195,7 @@ impl<'t> Reading<'t> {
             Place::Nowhere | Place::Unknown => {
                 let why = match self.place {
                     Place::Nowhere => "stands before the first section, where QuickFIX ignores it",
-                    _ => "its section is not known, and QuickFIX ignores it",
+                    _ => "its section is not known, and it is ignored",
                 };
                 self.file.void.push((id, why.into()));
                 self.file.settings.push(setting);
@@ -202,11 +216,12 @@ impl<'t> Reading<'t> {
     }
 }
 
-/// What stands between the brackets: `[SESSION]`, `[ session ]   # the second desk`.
+/// What stands between the brackets: `[SESSION]`, `[ session ]   # the second desk`. QuickFIX/J takes no notice of what
+/// follows.
 fn section_name(line: &str) -> Option<&str> {
     let (name, rest) = line.strip_prefix('[')?.split_once(']')?;
     let rest = rest.trim_start();
-    (rest.is_empty() || rest.starts_with('#')).then(|| name.trim())
+    (rest.is_empty() || rest.starts_with(['#', ';', '/'])).then(|| name.trim())
 }
 
 #[cfg(test)]
@@ -255,6 +270,8 @@ mod tests {
             ("[SESSION]\nnonsense\n", ":2:1:", "no section, no setting"),
             ("[SESSION]\n=1\n", ":2:1:", "no name"),
             ("[SESSIONS]\nA=1\n", ":1:1:", "not known"),
+            ("[SESSION]\n[SESSION\nA=1\n", ":2:1:", "names no section"),
+            ("[SESSION] two\nA=1\n", ":1:1:", "names no section"),
             ("[DEFAULT]\n[SESSION]\n[DEFAULT]\n", ":3:1:", "second [DEFAULT], after that of line 1"),
         ] {
             let fault = fault(text);
@@ -269,7 +286,12 @@ mod tests {
 
     #[test]
     fn a_file_that_is_too_long_or_no_text_is_refused() {
-        assert!(text(&vec![b'a'; FILE_BYTES_MAX + 1], "q").unwrap_err().to_string().contains("longer than 1048576"));
-        assert!(text(b"[SESSION]\n\xff", "q").unwrap_err().to_string().starts_with("q: line 2 is not UTF-8"));
+        assert!(
+            text(&vec![b'a'; FILE_BYTES_MAX + 1], "q", false).unwrap_err().to_string().contains("longer than 1048576")
+        );
+        assert_eq!(text(b"# Z\xfcrich", "q", false).unwrap(), "# Z\u{fc}rich");
+        assert_eq!(text(b"\xff\xfe[\0]\0", "q", true).unwrap(), "\u{feff}[]");
+        assert_eq!(text(b"\xfe\xff\0[\0]", "q", true).unwrap(), "\u{feff}[]");
+        assert!(text(b"[SESSION]\n\xff", "q", true).unwrap_err().to_string().starts_with("q: line 2 is not UTF-8"));
     }
 }

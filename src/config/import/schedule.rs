@@ -243,10 +243,11 @@ fn key(name: &str, text: &str) -> String {
     format!("{name} = {}", quoted(text))
 }
 
-/// `08:00:00`; in QuickFIX/J also `08:00:00 Europe/London`.
+/// `08:00:00`; in QuickFIX/J also `08:00:00 Europe/London`, with any space or none.
 fn time<'t>(scope: &mut Scope<'_, '_, 't>, id: usize, times: &mut Vec<(usize, Option<&'t str>)>) -> Option<String> {
     let text = scope.value(id)?;
-    let (clock, zone) = text.split_once(' ').map_or((text, ""), |(clock, zone)| (clock, zone.trim()));
+    let end = text.find(|c: char| !c.is_ascii_digit() && !matches!(c, ':' | '.')).unwrap_or(text.len());
+    let (clock, zone) = (&text[..end], text[end..].trim());
     let Some(time) = clock_time(clock) else {
         scope.fault(id, "is not a time of the day", TIME_MEND);
         return None;

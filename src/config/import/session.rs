@@ -244,6 +244,10 @@ fn connect(scope: &mut Scope<'_, '_, '_>) {
                 return;
             }
         };
+        if number > 0 && !scope.ledger.options.strict && !is_endpoint(scope, host, port_id) {
+            // The alternates before it are imported.
+            break;
+        }
         let (Some(name), Some(port)) = (scope.needed_value(host), port(scope, port_id)) else { return };
         let text = match name.parse::<Ipv6Addr>() {
             Ok(address) => format!("[{address}]:{port}"),
@@ -263,6 +267,12 @@ fn connect(scope: &mut Scope<'_, '_, '_>) {
             scope.lost(id, "alternates count up from 1 without a gap, and QuickFIX does not come to this one");
         }
     }
+}
+
+fn is_endpoint(scope: &Scope<'_, '_, '_>, host: usize, port: usize) -> bool {
+    let [host, port] = [host, port].map(|id| scope.ledger.file.settings[id].value);
+    let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.into() };
+    parse_endpoint(&format!("{host}:{port}")).is_ok()
 }
 
 /// Username(553) and Password(554). They are not QuickFIX's own settings, but applications read them there. Nothing
