@@ -155,6 +155,50 @@ fn a_data_field_of_a_sessions_dictionary_may_hold_the_delimiter_live_after_a_res
     assert!(String::from_utf8_lossy(&output.stdout).contains("ClOrdID(11) = b"));
 }
 
+/// Two dictionaries that disagree: 20001 announces the data of 20002 in one, and is a number in the other.
+#[test]
+fn each_session_is_read_by_its_own_dictionary_in_its_logon_and_in_the_replay_too() {
+    let place = place(
+        "FIX.4.4",
+        "dictionary = \"DICTIONARY\"\n[[session]]\nbegin_string = \"FIX.4.4\"\nsender_comp_id = \"VENUE\"\ntarget_comp_id = \"PLAIN\"\ndictionary = \"OTHER\"",
+    );
+    let (data, plain) = (place.path().join("venue.xml"), place.path().join("plain.xml"));
+    let xml = dictionary_of_a_venue();
+    fs::write(&data, &xml).unwrap();
+    let xml = xml.replace("name='VenueBlobLen' type='LENGTH'", "name='VenueBlobLen' type='INT'");
+    fs::write(&plain, xml.replace("name='VenueBlob' type='DATA'", "name='VenueBlob' type='STRING'")).unwrap();
+    let config = fs::read_to_string(place.config()).unwrap();
+    let config = config.replace("DICTIONARY", data.to_str().unwrap()).replace("OTHER", plain.to_str().unwrap());
+    fs::write(place.config(), config).unwrap();
+    // The length reaches to the end of ClOrdID(11): who takes it for one finds no ClOrdID.
+    let fields = "20001=9|20002=abcd|11=a|";
+    let party = Party { sender: "PLAIN", ..FIX44 };
+    let rest = ORDER.replace("11=a|", "");
+    let engine = place.start_ready();
+    let mut wire = log_on(&place, party, "20001=4|20002=abcdef|");
+    let returned = answer(&mut wire, &party.message("D", 2, "", &format!("{fields}{rest}")), "D");
+    assert!(returned.contains(&format!("|{fields}55=X|")), "{returned}");
+    let blob = "20001=13|20002=a|b=c|10=000||";
+    let mut other = log_on(&place, FIX44, blob);
+    let returned = answer(&mut other, &FIX44.message("D", 2, "", &format!("{blob}{ORDER}")), "D");
+    assert!(returned.contains(&format!("|{blob}11=a|")), "{returned}");
+    drop((wire, other));
+    end(engine);
+
+    let engine = place.start_ready();
+    for (party, order) in [(party, format!("{fields}{rest}")), (FIX44, format!("{blob}{ORDER}"))] {
+        let mut wire = Wire::connect(place.port).expect("a ready engine listens");
+        assert!(wire.send(&party.message("A", 3, "", "98=0|108=30|")));
+        until(&mut wire, "A");
+        // The application knows both orders from the replay, and does not return a PossResend of them.
+        assert!(wire.send(&party.message("D", 4, "97=Y|", &order)));
+        let next = answer(&mut wire, &party.message("D", 5, "", &ORDER.replace("11=a", "11=b")), "D");
+        assert!(next.contains("|11=b|"), "{next}");
+    }
+    end(engine);
+    place.assert_whole();
+}
+
 // ---- what a session lets pass
 
 #[test]

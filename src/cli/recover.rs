@@ -15,7 +15,7 @@ use super::run::{BuiltIn, exit_of_open, load, load_outline};
 use crate::application::Application;
 use crate::config::Config;
 use crate::engine::archive::archive_before;
-use crate::engine::{Environment, data_fields_of_all, restore};
+use crate::engine::{Directory, Environment, restore};
 use crate::journal::archive::overwritten_by_recovery;
 use crate::journal::{
     Decision, FileStorage, Manifest, OpenError, Recovered, RestoreFault, Said, Settings, Standing, Standings, decide,
@@ -213,13 +213,12 @@ fn snapshot(config: &Config, standings: &Standings, recovered: &Recovered<FileSt
         snapshot_bytes_max: geometry.snapshot_bytes_max() as u32,
     };
     let mut application = BuiltIn::new(config.engine.application, environment);
-    let data_fields = data_fields_of_all(config);
-    restore(&mut application, recovered, geometry.commit_bytes_max() as u32, data_fields.as_ref()).map_err(
-        |error| match error {
-            Ok(error) => error.0.to_string(),
-            Err(error) => error.to_string(),
-        },
-    )?;
+    let directory = Directory::new(config);
+    let own = directory.data_fields_of_journal(&recovered.sessions);
+    restore(&mut application, recovered, geometry.commit_bytes_max() as u32, &own).map_err(|error| match error {
+        Ok(error) => error.0.to_string(),
+        Err(error) => error.to_string(),
+    })?;
     let mut state = Vec::new();
     application.snapshot(&mut state);
     Ok(state)

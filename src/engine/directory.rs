@@ -7,9 +7,12 @@ use super::validators::Compiled;
 use crate::config::{Config, IdentityPattern, IdentityValues, Pattern, PersistenceMode, SessionConfig, SessionRole};
 use crate::dictionary::Dictionary;
 use crate::fix::{DataFields, FieldIndex, Message, ParseError, SecretTags, parse, parse_by};
-use crate::journal::{Mode, journal_of};
+use crate::journal::{Mode, RecoveredSession, journal_of};
 use crate::schedule::Schedule;
 use crate::session::{Identity, Role, Settings, Validators};
+
+/// A Logon whose readings name one session after the other has none.
+const READINGS_MAX: u32 = 4;
 
 /// What the configuration says of a session or a template, in the session layer's terms.
 #[derive(Clone, Debug)]
@@ -43,7 +46,7 @@ pub struct Directory {
     /// Logon would be compared with ten thousand sessions.
     by_comp_ids: HashMap<Box<[u8]>, Vec<usize>>,
     templates: Vec<usize>,
-    /// Those of all sessions, for messages of which the session is not known yet; unset where there
+    /// Those of all sessions, for Logons of which the session is not known yet; unset where there
     /// are none.
     data_fields: Option<DataFields>,
 }
@@ -66,13 +69,46 @@ impl Directory {
             by_comp_ids.entry(comp_ids(identity)).or_default().push(*at);
         }
         let templates = (0..specs.len()).filter(|at| specs[*at].is_template).collect();
-        let data_fields = data_fields_of_all(config);
+        let data_fields = data_fields_of(config.sessions.iter().flat_map(|session| &session.dictionary));
         Self { config: config.clone(), specs, exact, by_comp_ids, templates, data_fields }
     }
 
-    /// For `parse_of_any`.
-    pub fn data_fields(&self) -> Option<&DataFields> {
-        self.data_fields.as_ref()
+    /// By the number of a session in a journal, what its messages are read by beyond the standard.
+    pub fn data_fields_of_journal(&self, sessions: &[RecoveredSession]) -> Vec<Option<&DataFields>> {
+        let own = sessions.iter().map(|session| {
+            let identity = Identity::from_bytes(&session.identity)?;
+            self.spec_of(&identity)?.settings.data_fields.as_ref()
+        });
+        own.collect()
+    }
+
+    /// What a Logon says of its session: `None` within where that can be nobody's. `None` for another message, and for one
+    /// that the session's own dictionary cannot read.
+    ///
+    /// The session says which fields are data and is known only from the message. So the message is read as if it were
+    /// any session's, or as far as the standard can read it, and again by the data fields of the session that it then
+    /// names, until both readings name the same.
+    pub fn peer_of_logon(&self, bytes: &[u8], index: &mut FieldIndex) -> Option<Option<Identity>> {
+        let peer = |message: &Message<'_>| (message.msg_type() == b"A").then(|| Identity::of_peer(message));
+        let Some(all) = &self.data_fields else {
+            return parse(bytes, index).ok().and_then(|message| peer(&message));
+        };
+        let mut by = |bytes: &[u8], own| parse_by(bytes, index, own).map(|message| peer(&message));
+        let mut named = match by(bytes, Some(all)).or_else(|_| by(bytes, None)) {
+            Err(ParseError::InvalidTag { offset }) => by(&bytes[..offset as usize], None).ok()?,
+            read => read.ok()?,
+        };
+        for _ in 0..READINGS_MAX {
+            let Some((_, spec)) = named.as_ref()?.as_ref().and_then(|named| self.resolve(named, Role::Acceptor)) else {
+                return named;
+            };
+            let own = by(bytes, spec.settings.data_fields.as_ref()).ok()?;
+            if own == named {
+                return named;
+            }
+            named = own;
+        }
+        None
     }
 
     /// The configured sessions, in a stable order, so that a new data directory numbers them the same each time.
@@ -197,26 +233,6 @@ pub fn data_fields_of<'d>(dictionaries: impl IntoIterator<Item = &'d Arc<Diction
     Some(DataFields::new(pairs)).filter(|fields| !fields.is_empty())
 }
 
-/// Those of all sessions.
-pub fn data_fields_of_all(config: &Config) -> Option<DataFields> {
-    data_fields_of(config.sessions.iter().flat_map(|session| &session.dictionary))
-}
-
-/// Reads a message by the data fields of all sessions, where it is not known whose it is. What
-/// cannot be read so may be readable by the standard's alone.
-pub fn parse_of_any<R>(
-    bytes: &[u8],
-    index: &mut FieldIndex,
-    all: Option<&DataFields>,
-    mut read: impl FnMut(&Message<'_>) -> R,
-) -> Result<R, ParseError> {
-    let read_by = parse_by(bytes, index, all).map(|message| read(&message));
-    match read_by {
-        Err(_) if all.is_some() => parse(bytes, index).map(|message| read(&message)),
-        read_by => read_by,
-    }
-}
-
 /// The identity that a pattern stands for, unless a part of it is "*".
 fn identity_of(pattern: &IdentityPattern) -> Option<Identity> {
     let exactly = |pattern: &Pattern| match pattern {
@@ -323,5 +339,48 @@ mod tests {
         assert_eq!(journal(&named), Some((2, 2)));
         named.sender_comp_id = Box::from(&b"OTHER"[..]);
         assert_eq!(journal(&named), None);
+    }
+
+    /// Two dictionaries that disagree: 5001 announces the data of 5002 in one, and is a number in the other.
+    #[test]
+    fn a_logon_is_read_by_the_dictionary_of_the_session_that_it_names() {
+        let folder = std::env::temp_dir().join(format!("fixring-directory-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let write = |name: &str, kind: &str| {
+            let fields =
+                format!("<field number='5001' name='A' type='{kind}'/><field number='5002' name='B' type='DATA'/>");
+            let fields = if kind == "LENGTH" { fields } else { fields.replace("DATA", "STRING") };
+            let xml = crate::dictionary::to_xml(crate::dictionary::built_in(crate::dictionary::Version::Fix44));
+            let path = folder.join(name);
+            std::fs::write(&path, xml.replace("<fields>", &format!("<fields>{fields}"))).unwrap();
+            path
+        };
+        let (data, plain) = (write("data.xml", "LENGTH"), write("plain.xml", "INT"));
+        let session = |target: &str, file: &std::path::Path| {
+            let ids = format!("sender_comp_id = \"VENUE\"\ntarget_comp_id = \"{target}\"");
+            format!("[[session]]\nbegin_string = \"FIX.4.4\"\n{ids}\ndictionary = \"{}\"\n", file.display())
+        };
+        let with_sub = session("PLAIN", &plain) + "target_sub_id = \"ALGO\"\n";
+        let text = [session("DATA", &data), session("PLAIN", &plain), with_sub].concat();
+        let directory = Directory::new(&Config::parse(&text, "test").unwrap());
+        std::fs::remove_dir_all(&folder).unwrap();
+        let mut index = FieldIndex::with_capacity(64);
+        let mut named = |sender: &str, body: &str| {
+            let text = format!("8=FIX.4.4|9=1|35=A|49={sender}|56=VENUE|34=1|{body}98=0|108=30|10=000|");
+            let bytes = text.replace('|', "\x01").into_bytes();
+            directory.peer_of_logon(&bytes, &mut index)?.map(|identity| identity.to_string())
+        };
+        let of = |session: &str| Some(session.to_owned());
+        // Data that hides whose it is from nobody who knows that it is data.
+        for blob in ["5001=5|5002=a|b=c|", "5001=8|5002=a|50=ALG|", "5001=6|5002=a|50=b|", "5001=5|5002=a||||"] {
+            assert_eq!(named("DATA", blob), of("FIX.4.4:VENUE->DATA"), "{blob}");
+        }
+        // A number in front of a text, which another session's dictionary takes for a length.
+        for body in ["5001=3|5002=abcdef|50=ALGO|", "5001=9|5002=ab|50=ALGO|", "5001=x|5002=ab|50=ALGO|"] {
+            assert_eq!(named("PLAIN", body), of("FIX.4.4:VENUE->PLAIN/ALGO"), "{body}");
+        }
+        assert_eq!(named("PLAIN", "5001=5|5002=a|b=c|"), None, "its own dictionary cannot read it");
+        assert_eq!(named("DATA", "5001=9|5002=a|"), None);
+        assert_eq!(named("STRANGER", "5001=9|5002=a|"), of("FIX.4.4:VENUE->STRANGER"));
     }
 }

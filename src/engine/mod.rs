@@ -43,7 +43,7 @@ mod worker;
 pub(crate) use budget::shortage;
 pub use clock::{Clock, SystemClock};
 pub(crate) use directory::data_fields_of;
-pub use directory::{Directory, SessionSpec, data_fields_of_all};
+pub use directory::{Directory, SessionSpec};
 pub(crate) use directory::{Identified, identified};
 pub use errors::{EngineError, StartError};
 pub use event::{Event, EventSink, SessionKey, Told, events};

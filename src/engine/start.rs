@@ -13,7 +13,7 @@ use rtrb::RingBuffer;
 use super::archive::{Archiving, RecycleWatch, archive_first, run_archivers, target};
 use super::budget;
 use super::clock::{Clock, SystemClock};
-use super::directory::{Directory, mode_of, parse_of_any};
+use super::directory::{Directory, mode_of};
 use super::errors::{EngineError, StartError};
 use super::event::{SessionKey, events};
 use super::fence::Fence;
@@ -29,7 +29,7 @@ use super::worker::{Adopted, Limits, Mailbox, Worker};
 use crate::application::{Application, Direction, RestoreError, SessionNumber};
 use crate::config::{Config, LockMemory};
 use crate::control::{ControlServer, Phase, Shared};
-use crate::fix::{DataFields, FieldIndex};
+use crate::fix::{DataFields, FieldIndex, Message, parse, parse_by};
 use crate::journal::{
     self, Allowed, FileStorage, Filesystem, FlushChoice, Geometry, Kind, Manifest, Mode, OpenError, Recovered,
     RecoveredSession, Rollback, SessionState, Storage, StorageError, Unreadable,
@@ -210,7 +210,8 @@ impl Engine {
             };
             let mut application = make(environment);
             log_rollbacks(&journal.recovered);
-            restore(&mut application, &journal.recovered, limits.message_bytes_max, directory.data_fields()).map_err(
+            let own = directory.data_fields_of_journal(&journal.recovered.sessions);
+            restore(&mut application, &journal.recovered, limits.message_bytes_max, &own).map_err(
                 |error| match error {
                     Ok(error) => StartError::Application { journal: journal.number, error },
                     Err(error) => StartError::Storage(error),
@@ -588,13 +589,13 @@ impl Drop for Engine {
 
 /// Brings an application to where the journal ends: its snapshot, then what was stored after it.
 ///
-/// Messages are read by `data_fields`, which are those of all sessions. The error is the
-/// application's (`Ok`) or the storage's (`Err`).
+/// Messages are read by the data fields of their session, by its number; one that they cannot read, since the
+/// dictionary has changed, by the standard's. The error is the application's (`Ok`) or the storage's (`Err`).
 pub fn restore<A: Application, S: Storage>(
     application: &mut A,
     recovered: &Recovered<S>,
     message_bytes_max: u32,
-    data_fields: Option<&DataFields>,
+    data_fields: &[Option<&DataFields>],
 ) -> Result<(), Result<RestoreError, StorageError>> {
     if !recovered.snapshot.is_empty() {
         application.restore(&recovered.snapshot).map_err(Ok)?;
@@ -612,12 +613,17 @@ pub fn restore<A: Application, S: Storage>(
             Kind::Outbound => Direction::Outbound,
             _ => continue,
         };
-        // What cannot be read was not delivered either.
-        let _ = parse_of_any(record.payload, &mut index, data_fields, |message| {
+        let mut replay = |message: &Message<'_>| {
             if !crate::session::is_admin(message.msg_type()) {
                 application.on_replay(SessionNumber(header.session), header.epoch, direction, message);
             }
-        });
+        };
+        let own = data_fields.get(header.session as usize).copied().flatten();
+        // What cannot be read was not delivered either.
+        let read = parse_by(record.payload, &mut index, own).map(|message| replay(&message));
+        if read.is_err() && own.is_some() {
+            let _ = parse(record.payload, &mut index).map(|message| replay(&message));
+        }
     }
     rollbacks.for_each(|placed| application.on_rollback(SessionNumber(placed.session), placed.rollback));
     Ok(())

@@ -230,7 +230,7 @@ impl Node {
         for journal in opened.journals {
             let number = journal.number;
             let mut application = make(Environment { journal: number, incarnation, snapshot_bytes_max });
-            restore(&mut application, &journal.recovered, message_bytes_max, None).map_err(|error| match error {
+            restore(&mut application, &journal.recovered, message_bytes_max, &[]).map_err(|error| match error {
                 Ok(error) => StartError::Application { journal: number, error },
                 Err(error) => StartError::Storage(error),
             })?;

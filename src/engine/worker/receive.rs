@@ -8,14 +8,13 @@ use crate::application::Application;
 use crate::control;
 use crate::engine::clock::Clock;
 use crate::engine::connection::{Connection, ReceiveBuffer, Stage};
-use crate::engine::directory::parse_of_any;
 use crate::engine::event::{DisconnectedWhy, Event, RefusedWhy};
 use crate::engine::hot::HOT_MAX;
 use crate::engine::ledger::Full;
 use crate::engine::resend::Budget;
 use crate::engine::timers::Timer;
 use crate::fix::{Framing, Garbled, frame};
-use crate::session::{Identity, Now, Role, State};
+use crate::session::{Now, Role, State};
 use crate::transport::{Connect, ConnectionId, Receive, Transport};
 
 /// Reads of one connection a turn, at most: others have their turn too.
@@ -459,10 +458,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
     /// The first message of an accepted connection: a Logon(A) that names a session, or the end.
     fn first_message(&mut self, now: Now, id: ConnectionId, bytes: &[u8], buffer: &ReceiveBuffer) -> Next {
         let directory = std::sync::Arc::clone(&self.directory);
-        let named = parse_of_any(bytes, &mut self.index, directory.data_fields(), |message| {
-            (message.msg_type() == b"A").then(|| Identity::of_peer(message))
-        });
-        let Ok(Some(named)) = named else {
+        let Some(named) = directory.peer_of_logon(bytes, &mut self.index) else {
             self.refuse(id, RefusedWhy::FirstMessageNotLogon);
             return Next::Gone;
         };
