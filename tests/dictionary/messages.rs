@@ -349,6 +349,68 @@ fn a_field_beside_a_group_that_may_also_stand_in_it_belongs_beside_it_after_the_
     assert_eq!(test("78=2|55=A|54=1|54=2"), refused(Reason::RequiredTagMissing, 54));
 }
 
+/// A TestRequest with these members too; the components are the standard's, and one more.
+fn test_request_with(members: &str) -> Validator {
+    let text = to_xml(built_in(Version::Fix44))
+        .replace("msgtype='1' msgcat='admin'>", &format!("msgtype='1' msgcat='admin'>{members}"))
+        .replace(
+            "<components>",
+            "<components><component name='Again'><field name='Side' required='Y'/>\
+             <field name='TotalNumPosReports' required='N'/></component>",
+        );
+    Validator::new(&load(text.as_bytes()).unwrap().dictionary, Checks::default()).unwrap()
+}
+
+/// As QuickFIX reads such dictionaries, tried with QuickFIX/C++ 1.15.
+#[test]
+fn a_field_that_a_message_has_twice_is_one_field_which_either_place_may_require_or_make_a_group() {
+    let try_all = |members: &str, cases: &[(&str, Result<(), Violation>)]| {
+        let validator = test_request_with(members);
+        for (body, expected) in cases {
+            let text = message("FIX.4.4", "1", &format!("{body}112=x"));
+            assert_eq!(validate_with(&validator, &text), *expected, "{members}: {body}");
+        }
+    };
+    let side_missing = refused(Reason::RequiredTagMissing, 54);
+    let optional = "<field name='Side' required='N'/>";
+    let again = "<component name='Again' required='Y'/>";
+    for members in [
+        format!("{optional}<field name='Side' required='Y'/>"),
+        format!("{optional}{again}"),
+        format!("{again}{optional}"),
+        format!("{again}{again}"),
+        format!("<component name='Again' required='N'/>{again}"),
+    ] {
+        try_all(&members, &[("54=1|", Ok(())), ("", side_missing), ("54=1|54=1|", refused(Reason::TagRepeated, 54))]);
+    }
+    try_all(&format!("{optional}<component name='Again' required='N'/>"), &[("", Ok(())), ("54=1|", Ok(()))]);
+    let group = "<group name='NoAllocs' required='N'><field name='AllocAccount' required='N'/><field name='AllocQty' required='N'/></group>";
+    let count = "<field name='NoAllocs' required='N'/>";
+    for members in [format!("{count}{group}"), format!("{group}{count}"), format!("{group}{group}")] {
+        try_all(
+            &members,
+            &[
+                ("78=2|79=a|80=1|79=b|", Ok(())),
+                ("78=2|79=a|80=1|", refused(Reason::IncorrectNumInGroup, 78)),
+                ("79=a|", refused(Reason::TagNotDefinedForMessage, 79)),
+            ],
+        );
+    }
+    // In an instance, and in it and beside it.
+    let members = format!(
+        "<group name='NoAllocs' required='N'><field name='AllocAccount' required='N'/>{optional}{again}</group>{again}"
+    );
+    try_all(
+        &members,
+        &[
+            ("78=1|79=a|54=1|727=1|54=1|", Ok(())),
+            ("78=2|79=a|54=1|79=b|54=2|", side_missing),
+            ("78=1|79=a|727=1|54=1|", side_missing),
+            ("54=1|", Ok(())),
+        ],
+    );
+}
+
 fn fixt() -> &'static FixtValidator {
     static VALIDATOR: LazyLock<FixtValidator> = LazyLock::new(|| {
         let applications = [Version::Fix44, Version::Fix50, Version::Fix50Sp1, Version::Fix50Sp2].map(built_in);

@@ -1,5 +1,6 @@
 //! Dictionaries to tables. Runs once for a dictionary, and may allocate.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet};
 
 use super::walk::fault_of;
@@ -106,8 +107,7 @@ impl<'d> Compiler<'d> {
         let mut places: Vec<Place<'d>> = Vec::new();
         let mut tags = HashSet::new();
         let mut add = |members: Vec<Unfolded<'d>>, section, of_transport| {
-            // The first place counts.
-            let first = members.into_iter().filter(|member| tags.insert(member.tag));
+            let first = merged(members).into_iter().filter(|member| tags.insert(member.tag));
             places.extend(first.map(|member| Place { member, section, of_transport }));
         };
         add(transport.unfold(transport.header()), Section::Header, true);
@@ -128,10 +128,9 @@ impl<'d> Compiler<'d> {
             return Ok(*number);
         }
         let dictionary = if of_transport { self.transport } else { self.application };
-        let mut tags = HashSet::new();
-        let first = dictionary.unfold(&group.members).into_iter().filter(|member| tags.insert(member.tag));
+        let members = merged(dictionary.unfold(&group.members)).into_iter();
         let places: Vec<Place<'d>> =
-            first.map(|member| Place { member, section: Section::Body, of_transport }).collect();
+            members.map(|member| Place { member, section: Section::Body, of_transport }).collect();
         let name = dictionary.field(group.count_tag).map_or_else(String::new, |field| field.name.to_string());
         check_count(&name, places.len(), GROUP_MEMBERS_MAX)?;
         let members = self.members(&places)?;
@@ -211,6 +210,27 @@ impl<'d> Compiler<'d> {
         self.values.insert((place.of_transport, tag), values);
         Ok(values)
     }
+}
+
+/// Each tag once. One that comes again, as through a component, has its first place, is required where any place says
+/// so, and counts a group where any does.
+fn merged(members: Vec<Unfolded<'_>>) -> Vec<Unfolded<'_>> {
+    let mut places: HashMap<u32, usize> = HashMap::new();
+    let mut merged: Vec<Unfolded<'_>> = Vec::new();
+    for member in members {
+        match places.entry(member.tag) {
+            Entry::Vacant(place) => {
+                place.insert(merged.len());
+                merged.push(member);
+            }
+            Entry::Occupied(place) => {
+                let first = &mut merged[*place.get()];
+                first.required |= member.required;
+                first.group = first.group.or(member.group);
+            }
+        }
+    }
+    merged
 }
 
 fn check_count(name: &str, count: usize, members_max: usize) -> Result<(), CompileError> {
