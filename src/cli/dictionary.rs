@@ -42,7 +42,7 @@ pub(super) enum DictionaryCommand {
         #[arg(value_name = "FILE.xml", required = true)]
         files: Vec<PathBuf>,
         /// Take this for a warning, as dictionary_allow of a session does: undefined_fields,
-        /// undefined_components, duplicate_fields or duplicate_components
+        /// undefined_components, duplicate_fields, duplicate_components or unknown_versions
         #[arg(long, value_name = "WHAT")]
         allow: Vec<Allowance>,
     },

@@ -10,12 +10,15 @@ fn file(messages: &str, components: &str, fields: &str) -> String {
     format!(
         "<fix type='FIX' major='4' minor='4' servicepack='0'>\n\
          <header>\n<field name='BeginString' required='Y'/><field name='BodyLength' required='Y'/>\
-         <field name='MsgType' required='Y'/><field name='MsgSeqNum' required='Y'/>\n</header>\n\
+         <field name='MsgType' required='Y'/><field name='MsgSeqNum' required='Y'/>\
+         <field name='PossDupFlag'/><field name='PossResend'/><field name='OrigSendingTime'/>\n</header>\n\
          <messages>\n{messages}\n</messages>\n\
          <trailer><field name='CheckSum' required='Y'/></trailer>\n\
          <components>\n{components}\n</components>\n\
          <fields>\n<field number='8' name='BeginString' type='STRING'/><field number='9' name='BodyLength' type='LENGTH'/>\
          <field number='35' name='MsgType' type='STRING'/><field number='34' name='MsgSeqNum' type='SEQNUM'/>\
+         <field number='43' name='PossDupFlag' type='BOOLEAN'/><field number='97' name='PossResend' type='BOOLEAN'/>\
+         <field number='122' name='OrigSendingTime' type='UTCTIMESTAMP'/>\
          <field number='10' name='CheckSum' type='STRING'/>\n{fields}\n</fields>\n</fix>\n"
     )
 }
@@ -64,7 +67,7 @@ fn every_fault_is_said_at_its_line_and_none_hides_another() {
         "10: required \"maybe\" is neither",
         "12: msgcat \"application\" is neither",
         "12: message Order is defined on line 6 already",
-        "13: <message>: name is missing",
+        "13: <message>: it has no name, and is called F",
         "23: value \"1\" is given on line 22 already",
         "24: <value>: enum is missing",
         "26: tag 54 is defined on line 21 already: the first definition counts",
@@ -107,8 +110,10 @@ fn components_that_unfold_without_end_are_refused_by_their_number() {
 fn nesting_is_bounded() {
     let chain = |at: u32| format!("<component name='C{at}'><component name='C{}'/></component>\n", at + 1);
     let components = (0..5_000).map(chain).collect::<String>() + "<component name='C5000'/>";
-    let found = faults(&file("", &components, ""));
+    let found = faults(&file("<message name='M' msgtype='M'><component name='C0'/></message>", &components, ""));
     assert!(found[0].contains("nested more than 32 deep"), "{found:?}");
+    // A component that nothing uses cannot hurt.
+    lenient(&file("", &components, ""), &["all components that nothing uses are left empty"]);
 
     let groups = "<group name='MsgSeqNum'>".repeat(200) + "<field name='MsgType'/>" + &"</group>".repeat(200);
     let found = faults(&file(&format!("<message name='M' msgtype='M'>{groups}</message>"), "", ""));
@@ -123,8 +128,11 @@ fn a_file_that_is_no_dictionary_is_told_from_one_with_faults() {
         (b"<html/>", "1: the root is <html>"),
         (b"<fix type='FIX' major='4' minor='5'/>", "1: there is no <fields>"),
         (b"<fix>\n</fix>", "1: <fix>: major is missing"),
-        (b"<!DOCTYPE fix [<!ENTITY a 'b'>]>\n<fix/>", "1: not well-formed XML"),
+        (b"<!DOCTYPE fix [<!ENTITY a 'b'>]>\n<fix/>", "2: <fix>: major is missing"),
+        (b"<!DOCTYPE fix [<!ENTITY a 'b'>\n<fix/>", "1: not well-formed XML"),
         (b"<fix>\n\xff</fix>", "2: the file is not UTF-8"),
+        (b"<fix>\n<field name='a\n<b c='d'/></fix>", "3: not well-formed XML"),
+        (b"<fix>\n<!-- a\n</fix>", "3: not well-formed XML"),
     ] {
         let faults = load(bytes).unwrap_err();
         let found: Vec<_> = faults.iter().map(|fault| format!("{}: {}", fault.line, fault.what)).collect();
@@ -223,8 +231,7 @@ fn a_header_without_what_every_message_has_gets_it() {
     let text = text
         .replace("<field name='MsgSeqNum' required='Y'/>", "")
         .replace("number='34' name='MsgSeqNum' type='SEQNUM'", "number='37' name='OrderID' type='STRING'");
-    let dictionary =
-        lenient(&text, &["MsgSeqNum(34) is missing in <header>, and added", "SenderCompID(49) is missing"]);
+    let dictionary = lenient(&text, &["missing in <header>, and added: ", "MsgSeqNum(34)", "SenderCompID(49)"]);
     let has = |tag| dictionary.header().iter().any(|member| member.kind == MemberKind::Field(tag) && member.required);
     assert!([8, 9, 35, 34, 49, 56, 52].into_iter().all(has));
     assert_eq!(dictionary.field(34).unwrap().name, "MsgSeqNum");
@@ -232,7 +239,7 @@ fn a_header_without_what_every_message_has_gets_it() {
     for gone in ["<header/>", ""] {
         let (begin, end) = (text.find("<header>").unwrap(), text.find("</header>").unwrap() + 9);
         let text = format!("{}{gone}{}", &text[..begin], &text[end..]);
-        assert_eq!(lenient(&text, &["BeginString(8) is missing"]).header().len(), 7);
+        assert_eq!(lenient(&text, &["and added: BeginString(8)"]).header().len(), 10);
     }
 }
 
@@ -255,7 +262,7 @@ fn a_field_that_comes_again_through_a_component_has_its_first_place() {
         <group name='Count' required='N'><component name='C'/><field name='Text'/></group></message>";
     let components = "<component name='C'><field name='Text' required='N'/></component>";
     let fields = "<field number='58' name='Text' type='STRING'/><field number='5001' name='Count' type='INT'/>";
-    lenient(&file(messages, components, fields), &["Text(58) comes twice: only its first place counts"]);
+    lenient(&file(messages, components, fields), &["Text(58) comes twice: it has its first place"]);
 }
 
 #[test]
@@ -263,7 +270,10 @@ fn a_file_in_latin_1_that_says_so_is_read() {
     let fields = "<field number='54' name='Side' type='CHAR'><value enum='1' description='Z?rich'/></field>";
     let text = file("", "", fields);
     let latin: Vec<u8> = text.bytes().map(|byte| if byte == b'?' { 0xfc } else { byte }).collect();
-    assert!(load(&latin).is_err(), "it says nothing of its encoding");
+    let undeclared = load(&latin).unwrap();
+    assert_eq!(undeclared.dictionary.field(54).unwrap().values[0].name, "Z\u{fc}rich");
+    let said: Vec<_> = undeclared.warnings.iter().map(|fault| fault.what.as_str()).collect();
+    assert!(said.iter().any(|what| what.contains("read as ISO-8859-1")), "{said:?}");
     let declared = [&b"<?xml version='1.0' encoding='ISO-8859-1'?>"[..], &latin].concat();
     assert_eq!(load(&declared).unwrap().dictionary.field(54).unwrap().values[0].name, "Z\u{fc}rich");
 }
@@ -321,4 +331,177 @@ fn what_may_mean_several_things_is_an_error_unless_it_is_allowed() {
         }
         assert_eq!(allowance.name().parse(), Ok(allowance));
     }
+}
+
+/// All of these are read by QuickFIX, whose reader of XML is lenient.
+#[test]
+fn what_is_not_quite_xml_is_read_as_quickfix_reads_it() {
+    let plain = file("<message name='Order' msgtype='D'><field name='Side' required='Y'/></message>", "", "{fields}");
+    let value = |description: &str, more: &str| {
+        let value = format!("<value enum='1' description='{description}'{more}/>");
+        plain.replace("{fields}", &format!("<field number='54' name='Side' type='CHAR'>{value}</field>"))
+    };
+    let sound = value("BUY", "");
+    let in_front = |front: &str| format!("{front}{sound}");
+    let utf_16 = |unit: fn(u16) -> [u8; 2]| in_front("\u{feff}").encode_utf16().flat_map(unit).collect::<Vec<u8>>();
+    let cases: Vec<(Vec<u8>, &str, &str)> = vec![
+        (in_front("\u{feff}").into(), "BUY", ""),
+        (utf_16(u16::to_le_bytes), "BUY", ""),
+        (utf_16(u16::to_be_bytes), "BUY", ""),
+        (in_front("\n \n<?xml version='1.0'?>\n").into(), "BUY", ""),
+        (in_front("<!-- ---- orders ---- -->").into(), "BUY", "a comment contains"),
+        (in_front("<!DOCTYPE fix SYSTEM 'fix.dtd'>").into(), "BUY", "the document type is not looked at"),
+        (
+            format!("<!DOCTYPE fix [<!ENTITY a '>'> <!ATTLIST fix b CDATA 'c'>]>{}", value("x &a; y", "")).into(),
+            "x &a; y",
+            "& in a value",
+        ),
+        (value("R&D &amp; &#65; &#1; &", "").into(), "R&D & A &#1; &", "& in a value"),
+        (value("x<5 > y", "").into(), "x<5 > y", "< in a value"),
+        (value("a\u{2}b", "").into(), "a\u{fffd}b", "in a value"),
+        (value("BUY", " enum='2' description='SELL'").into(), "BUY", "the attribute enum is given twice"),
+        (value("BUY", " xsi:nil='true' xmlns='urn:a'").into(), "BUY", ""),
+        (format!("{sound}\njunk & more\0").into(), "BUY", ""),
+        (sound.replace("<messages>", "text & <![CDATA[<x>&]]><a:b/><messages>").into(), "BUY", "<a_b> is unknown here"),
+        (sound.replace('\n', "\r\n").into(), "BUY", ""),
+    ];
+    for (bytes, description, warning) in cases {
+        let shown = String::from_utf8_lossy(&bytes).into_owned();
+        let loaded = load(&bytes).unwrap_or_else(|faults| panic!("{}\n{shown}", faults.report("f.xml")));
+        let side = loaded.dictionary.field(54).unwrap();
+        assert_eq!((side.values.len(), side.values[0].value.as_ref()), (1, "1"), "{shown}");
+        assert_eq!(side.values[0].name, description, "{shown}");
+        let said: Vec<_> = loaded.warnings.iter().map(|fault| fault.what.as_str()).collect();
+        assert!(
+            if warning.is_empty() { said.is_empty() } else { said.iter().any(|what| what.contains(warning)) },
+            "{said:?}\n{shown}"
+        );
+    }
+}
+
+#[test]
+fn an_element_with_very_many_attributes_is_refused_at_once() {
+    let attributes: String = (0..500_000).map(|at| format!(" a{at}=''")).collect();
+    let found = faults(&format!("<fix\n{attributes}/>"));
+    assert!(found[0].contains("more than 64 attributes"), "{found:?}");
+    // Elements one in the other are bounded by the file's size, and take no stack.
+    let deep = "<a>".repeat(200_000) + &"</a>".repeat(200_000);
+    assert!(load(file("", "", &deep).as_bytes()).is_ok());
+}
+
+#[test]
+fn a_version_that_nobody_knows_is_the_nearest_one_that_is_known() {
+    let of = |root: &str, allowed: &[Allowance]| {
+        let text = file("", "", "").replace("<fix type='FIX' major='4' minor='4' servicepack='0'>", root);
+        load_allowing(text.as_bytes(), allowed.iter().copied().collect()).map(|loaded| loaded.dictionary.version())
+    };
+    for (root, expected) in [
+        ("<fix major=' 4 ' minor='4' servicepack=''>", Version::Fix44),
+        ("<fix type='FIX' major='4' minor='2' servicepack='3'>", Version::Fix42),
+        ("<fix type='FIX' major='5' minor='0' servicepack='SP2'>", Version::Fix50Sp2),
+        ("<fix type='FIX' major='5' minor='0' servicepack='4'>", Version::Fix50Sp2),
+        ("<fix type='FIXT' major='1' minor='1' servicepack='2'>", Version::Fixt11),
+    ] {
+        assert_eq!(of(root, &[]), Ok(expected), "{root}");
+    }
+    for (root, expected) in [
+        ("<fix type='FIX' major='4' minor='5'>", Version::Fix44),
+        ("<fix type='FIX' major='3' minor='0'>", Version::Fix40),
+        ("<fix type='FIX' major='6' minor='0'>", Version::Fix50Sp2),
+        ("<fix type='FIXT' major='1' minor='2'>", Version::Fixt11),
+    ] {
+        let report = of(root, &[]).unwrap_err().report("f").to_string();
+        assert!(report.contains("an error unless unknown_versions is allowed"), "{report}");
+        assert_eq!(of(root, &[Allowance::UnknownVersions]), Ok(expected), "{root}");
+    }
+    assert!(of("<fix type='FAST' major='4' minor='4'>", &[Allowance::UnknownVersions]).is_err());
+}
+
+#[test]
+fn what_is_wrong_in_a_component_that_nothing_uses_is_a_warning() {
+    let text_field = "<field number='58' name='Text' type='STRING'/>";
+    let used = "<component name='Used'><component name='Inner'/></component><component name='Inner'><field name='Text'/></component>";
+    for (unused, warning) in [
+        ("<component name='U'><field name='Text'/><field name='Nowhere'/></component>", "Nowhere is no field"),
+        ("<component name='U'><component name='Nowhere'/></component>", "Nowhere is no component"),
+        (
+            "<component name='U'><component name='V'/></component><component name='V'><component name='U'/></component>",
+            "U contains itself",
+        ),
+        ("<component name='U'><field/></component>", "name is missing"),
+        ("<component><field name='Text'/></component>", "without a name nothing can use it"),
+        ("<component name='U'/><component name='U'><field name='Text'/></component>", "and nothing uses it"),
+    ] {
+        let message =
+            "<message name='M' msgtype='M'><group name='PossDupFlag'><component name='Used'/></group></message>";
+        let dictionary = lenient(&file(message, &format!("{used}{unused}"), text_field), &[warning]);
+        assert_eq!(dictionary.component_named("Inner").unwrap().members.len(), 1, "{unused}");
+        assert!(dictionary.component_named("U").is_none_or(|component| component.members.is_empty()), "{unused}");
+        // The same where a message has it.
+        let user = "<message name='N' msgtype='N'><component name='U'/></message>";
+        if unused.contains("'U'") && !unused.contains("'U'/><component name='U'>") {
+            assert!(load(file(user, &format!("{used}{unused}"), text_field).as_bytes()).is_err(), "{unused}");
+        }
+    }
+}
+
+#[test]
+fn what_cannot_come_on_the_wire_is_left_out() {
+    let messages = "<message name='M' msgtype='M'><group name='Count'><component name='Empty'/></group></message>\n\
+        <message name='' msgtype='N'/><message msgtype='O'/><message name='P' msgtype=''/>";
+    let fields = format!(
+        "<field number=' 5001 ' name='Count' type=''/><field number='5002' name='' type='INT'/>\
+         <field number='5003' name='{0}' type='CHAR'><value enum='{0}'/></field>",
+        "x".repeat(300)
+    );
+    let text = file(messages, "<component name='Empty'/>", &fields);
+    // A second section is none.
+    let text = text.replace("</fields>", "</fields><fields><field number='5004' name='Late' type='INT'/></fields>");
+    let dictionary = lenient(
+        &text,
+        &[
+            "nothing but empty components: it is read as a field",
+            "it has no name, and is called N",
+            "it has no name, and is called O",
+            "msgtype is empty, and the message left out",
+            "it is called Tag5002",
+            "a second <fields> is left out",
+        ],
+    );
+    assert_eq!(dictionary.message("M").unwrap().members[0].kind, MemberKind::Field(5001));
+    assert_eq!((dictionary.messages().len(), dictionary.field_named("Tag5002").unwrap().tag), (3, 5002));
+    assert_eq!(dictionary.field(5003).unwrap().values[0].value.len(), 300);
+    assert!(dictionary.field(5004).is_none());
+    // A tag that no message can have is none.
+    for number in ["", "x", "0", "-1", "+5", "5001.0", "5001-5010", "2147483647", "99999999999"] {
+        let text = file(
+            "<message name='M' msgtype='M'><field name='Odd'/></message>",
+            "",
+            &format!("<field number='{number}' name='Odd' type='INT'/>"),
+        );
+        assert!(load(text.as_bytes()).is_err(), "{number}");
+        let loaded = load_allowing(text.as_bytes(), [Allowance::UndefinedFields].into_iter().collect()).unwrap();
+        assert!(loaded.dictionary.message("M").unwrap().members.is_empty());
+    }
+}
+
+#[test]
+fn the_header_of_fix_5_0_is_its_transports_and_others_have_what_a_resend_needs() {
+    let text = file("<message name='M' msgtype='M'/>", "", "");
+    let fix_50 = text
+        .replace("major='4' minor='4'", "major='5' minor='0'")
+        .replace("<header>", "<header><field name='Nowhere'/>");
+    let dictionary = lenient(&fix_50, &["<header> is left out", "<trailer> is left out"]);
+    assert!(dictionary.header().is_empty() && dictionary.trailer().is_empty());
+    let bare = text
+        .replace("<field name='PossDupFlag'/><field name='PossResend'/><field name='OrigSendingTime'/>", "")
+        .replace("</fields>", "<field number='50' name='SenderSubID' type='STRING'/></fields>");
+    let dictionary = lenient(
+        &bare,
+        &["missing in <header>, and added: SenderSubID(50), PossDupFlag(43), PossResend(97), OrigSendingTime(122)"],
+    );
+    assert!([43, 50, 97, 122].iter().all(|tag| {
+        let mut members = dictionary.header().iter();
+        members.any(|member| member.kind == MemberKind::Field(*tag) && !member.required)
+    }));
 }

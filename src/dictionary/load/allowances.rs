@@ -7,7 +7,7 @@ use std::str::FromStr;
 /// One kind of error that becomes a warning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Allowance {
-    /// A member names a field that the file does not define: the member is left out.
+    /// A member names a field that the file does not define, or not with a tag: the member is left out.
     UndefinedFields,
     /// A message or group names a component that the file does not define: it is left out.
     UndefinedComponents,
@@ -16,11 +16,18 @@ pub enum Allowance {
     DuplicateFields,
     /// A component is defined twice, and not alike: the first counts.
     DuplicateComponents,
+    /// The file is of a version that nobody knows: it is read as the nearest that is known.
+    UnknownVersions,
 }
 
 impl Allowance {
-    pub const ALL: [Self; 4] =
-        [Self::UndefinedFields, Self::UndefinedComponents, Self::DuplicateFields, Self::DuplicateComponents];
+    pub const ALL: [Self; 5] = [
+        Self::UndefinedFields,
+        Self::UndefinedComponents,
+        Self::DuplicateFields,
+        Self::DuplicateComponents,
+        Self::UnknownVersions,
+    ];
 
     /// As the configuration writes it.
     pub const fn name(self) -> &'static str {
@@ -29,6 +36,7 @@ impl Allowance {
             Self::UndefinedComponents => "undefined_components",
             Self::DuplicateFields => "duplicate_fields",
             Self::DuplicateComponents => "duplicate_components",
+            Self::UnknownVersions => "unknown_versions",
         }
     }
 }

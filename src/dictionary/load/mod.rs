@@ -4,24 +4,27 @@
 //! several things is an error that an [`Allowance`] settles.
 //!
 //! A file comes from outside, so everything about it is bounded: its size, its nodes, how deep its groups and
-//! components are nested, and how many members they unfold to. Document types are refused, and with them entities.
+//! components are nested, and how many members they unfold to. Document types are left out, and with them entities.
 
 mod allowances;
+mod components;
 mod header;
 mod names;
+mod root;
 mod shape;
+mod text;
 
 pub use allowances::{Allowance, Allowances, UnknownAllowance};
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use roxmltree::{Document, Node, ParsingOptions};
 
 use super::model::{Name, Parts};
 use super::{
-    Category, Component, ComponentIndex, DEPTH_MAX, Dictionary, EnumeratedValue, Faults, FieldDefinition, FieldType,
-    Group, Member, MemberKind, MessageDefinition, Severity, Version, built_in,
+    Category, ComponentIndex, DEPTH_MAX, Dictionary, EnumeratedValue, Faults, FieldDefinition, FieldType, Group,
+    Member, MemberKind, MessageDefinition, Severity, built_in,
 };
 use names::Names;
 
@@ -31,9 +34,10 @@ pub const FILE_BYTES_MAX: usize = 16 << 20;
 const NODES_MAX: u32 = 1_000_000;
 /// A tag has at most nine digits (see `fix::parse`).
 const TAG_MAX: u32 = 999_999_999;
-/// A name or value is one field of a message, and nothing that is enumerated comes near this. A
-/// longer description is shortened.
-const TEXT_BYTES_MAX: usize = 256;
+/// A thousand faults may show as many names.
+const NAME_BYTES_MAX: usize = 4_096;
+/// A longer description is shortened.
+const DESCRIPTION_BYTES_MAX: usize = 256;
 
 /// A file that can be used.
 #[derive(Clone, Debug)]
@@ -62,31 +66,41 @@ pub fn load_allowing(bytes: &[u8], allowed: Allowances) -> Result<Loaded, Faults
     }
 }
 
-fn text_of<'b>(bytes: &'b [u8], faults: &mut Faults) -> Option<Cow<'b, str>> {
+/// The file's elements as well-formed XML.
+fn text_of(bytes: &[u8], faults: &mut Faults) -> Option<String> {
     if bytes.len() > FILE_BYTES_MAX {
         let what = format!("the file has {} bytes: at most {FILE_BYTES_MAX} are read", bytes.len());
         faults.add(Severity::Error, (0, 0), what);
         return None;
     }
-    match std::str::from_utf8(bytes) {
-        Ok(text) => Some(Cow::Borrowed(text)),
-        Err(_) if is_latin_1(bytes) => Some(Cow::Owned(bytes.iter().copied().map(char::from).collect())),
-        Err(error) => {
-            let before = &bytes[..error.valid_up_to()];
-            let line = 1 + before.iter().filter(|byte| **byte == b'\n').count() as u32;
-            let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count() as u32;
-            faults.add(Severity::Error, (line, column), "the file is not UTF-8: save it in that encoding".into());
-            None
-        }
+    let (text, odd_byte) = text::decoded(bytes);
+    if let Some(at) = odd_byte {
+        let what = "the file is not UTF-8 and does not say what it is: it is read as ISO-8859-1";
+        faults.add(Severity::Warning, position_in(bytes, &line_offsets(bytes), at), what.into());
     }
+    let bytes = text.as_bytes();
+    let offsets = line_offsets(bytes);
+    let mut said = Vec::new();
+    let tidied = text::tidy(&text, &mut |at, what| said.push((at, what)));
+    let severity = if tidied.is_some() { Severity::Warning } else { Severity::Error };
+    for (at, what) in said {
+        faults.add(severity, position_in(bytes, &offsets, at), what);
+    }
+    tidied
 }
 
-/// Whether the file's first line says that it is in the encoding whose bytes are the first
-/// characters of Unicode.
-fn is_latin_1(bytes: &[u8]) -> bool {
-    let declaration = bytes.split(|byte| *byte == b'>').next().unwrap_or_default().to_ascii_lowercase();
-    let names = [&b"iso-8859-1\""[..], b"iso-8859-1'", b"windows-1252", b"latin1"];
-    names.iter().any(|name| declaration.windows(name.len()).any(|window| window == *name))
+/// Where each line begins: the document would count them anew at each question.
+fn line_offsets(text: &[u8]) -> Vec<usize> {
+    let ends = text.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect()
+}
+
+/// Line and column, the column in bytes.
+fn position_in(text: &[u8], line_offsets: &[usize], offset: usize) -> (u32, u32) {
+    assert!(offset <= text.len());
+    // The first line begins at 0, so there is one before any offset.
+    let line = line_offsets.partition_point(|begin| *begin <= offset);
+    (line as u32, (offset - line_offsets[line - 1]) as u32 + 1)
 }
 
 fn read(text: &str, allowed: Allowances, faults: &mut Faults) -> Option<Dictionary> {
@@ -99,22 +113,30 @@ fn read(text: &str, allowed: Allowances, faults: &mut Faults) -> Option<Dictiona
             return None;
         }
     };
-    let ends = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-    let line_offsets = std::iter::once(0).chain(ends.map(|(at, _)| at + 1)).collect();
-    let names = Names::default();
-    let components = HashMap::new();
-    let mut reader = Reader { document: &document, line_offsets, allowed, faults, names, components };
+    let mut reader = Reader {
+        document: &document,
+        line_offsets: line_offsets(text.as_bytes()),
+        allowed,
+        faults,
+        names: Names::default(),
+        components: HashMap::new(),
+        used: HashSet::new(),
+        unused: None,
+    };
     reader.dictionary()
 }
 
 struct Reader<'d, 'f> {
     document: &'d Document<'d>,
-    /// Where each line begins: the document would count them anew at each question.
     line_offsets: Vec<usize>,
     allowed: Allowances,
     faults: &'f mut Faults,
     names: Names,
     components: HashMap<&'d str, ComponentIndex>,
+    /// The components that some message, header or trailer has, by itself or through another.
+    used: HashSet<&'d str>,
+    /// Whether something was wrong in the component that is being read, where nothing uses it: its faults are warnings.
+    unused: Option<bool>,
 }
 
 impl<'d> Reader<'d, '_> {
@@ -134,43 +156,32 @@ impl<'d> Reader<'d, '_> {
         }
         let fields_section = fields;
         let mut fields = fields.map(|section| self.fields(section)).unwrap_or_default();
+        self.used = components::used([header, messages, trailer], components);
         let component_nodes = components.map(|section| self.component_names(section)).unwrap_or_default();
-        let components: Vec<Component> = component_nodes
-            .iter()
-            .map(|node| Component {
-                name: owned(node.attribute("name").unwrap_or_default()),
-                members: self.members(*node, 0),
-            })
-            .collect();
-        let mut header_members = header.map(|section| self.frame_members(section)).unwrap_or_default();
-        let mut trailer_members = trailer.map(|section| self.frame_members(section)).unwrap_or_default();
-        let (messages, message_nodes) = messages.map(|section| self.messages(section)).unwrap_or_default();
+        let components = self.components(&component_nodes);
         let version = version?;
+        let mut header_members = header.map(|section| self.frame_members(section, version)).unwrap_or_default();
+        let mut trailer_members = trailer.map(|section| self.frame_members(section, version)).unwrap_or_default();
+        let (messages, message_nodes) = messages.map(|section| self.messages(section)).unwrap_or_default();
         if !version.needs_transport() {
-            self.complete(
-                header.unwrap_or(root),
-                version,
-                &mut fields,
-                &mut header_members,
-                built_in(version).header(),
-            );
-            self.complete(
-                trailer.unwrap_or(root),
-                version,
-                &mut fields,
-                &mut trailer_members,
-                built_in(version).trailer(),
-            );
+            let standard = built_in(version);
+            self.complete(header.unwrap_or(root), version, &mut fields, &mut header_members, standard.header());
+            self.complete(trailer.unwrap_or(root), version, &mut fields, &mut trailer_members, standard.trailer());
         }
         let parts = Parts { version, fields, header: header_members, trailer: trailer_members, messages, components };
-        let dictionary = Dictionary::new(parts);
+        let mut dictionary = Dictionary::new(parts);
+        if shape::has_endless_unused_component(self, &dictionary, &component_nodes) {
+            dictionary = self.without_unused_components(&dictionary);
+        }
         let mut lists: Vec<(Node<'d, 'd>, &[Member])> = Vec::new();
         lists.extend(header.map(|node| (node, dictionary.header())));
         lists.extend(trailer.map(|node| (node, dictionary.trailer())));
         lists.extend(
             message_nodes.iter().zip(dictionary.messages()).map(|(node, message)| (*node, &message.members[..])),
         );
-        shape::check(self, &dictionary, &component_nodes, &lists);
+        if shape::check(self, &dictionary, &component_nodes, &lists) == shape::HasEmptyGroups(true) {
+            dictionary = shape::without_empty_groups(&dictionary);
+        }
         for field in dictionary.data_fields_without_length() {
             let what = format!(
                 "{}({}) is of type {}, and no LENGTH field announces it",
@@ -183,59 +194,22 @@ impl<'d> Reader<'d, '_> {
         Some(dictionary)
     }
 
-    fn version(&mut self, root: Node<'d, 'd>) -> Option<Version> {
-        let kind = root.attribute("type").unwrap_or("FIX");
-        let mut number = |name: &str, default: Option<u8>| {
-            let written = root.attribute(name);
-            let number = written.map_or(default, |written| written.parse().ok());
-            if number.is_none() {
-                let what = written.map_or_else(|| "is missing".into(), |written| format!("{written:?} is no number"));
-                self.error(root, format!("<fix>: {name} {what}"));
-            }
-            number
-        };
-        let parts = (number("major", None), number("minor", None), number("servicepack", Some(0)));
-        let (Some(major), Some(minor), Some(service_pack)) = parts else {
-            return None;
-        };
-        let version = Version::of_parts(kind, major, minor, service_pack);
-        if version.is_none() {
-            let known = Version::ALL.map(Version::name).join(", ");
-            let written = format!("{kind}.{major}.{minor} service pack {service_pack}");
-            self.error(root, format!("<fix>: {written} is no known version: the known ones are {known}"));
-        }
-        version
-    }
-
-    /// The children of the root, each at most once.
-    fn sections<const N: usize>(&mut self, root: Node<'d, 'd>, names: [&str; N]) -> [Option<Node<'d, 'd>>; N] {
-        let mut sections = [None; N];
-        for node in elements(root) {
-            let name = node.tag_name().name();
-            match names.iter().position(|known| *known == name) {
-                Some(at) if sections[at].is_none() => sections[at] = Some(node),
-                Some(_) => self.error(node, format!("a second <{name}>")),
-                None => self.warning(node, format!("<{name}> is unknown here and left out")),
-            }
-        }
-        sections
-    }
-
     fn fields(&mut self, section: Node<'d, 'd>) -> Vec<FieldDefinition> {
         let mut fields: Vec<FieldDefinition> = Vec::new();
         // Line and place of each tag.
         let mut defined: HashMap<u32, (u32, usize)> = HashMap::new();
         for node in self.children(section, "field") {
-            let number = self.attribute(node, "number");
-            let name = self.attribute(node, "name");
-            let kind = self.attribute(node, "type");
+            let number = self.present(node, "number");
+            let name = self.present(node, "name");
+            let kind = self.present(node, "type");
             let values = self.values(node);
             let Some(tag) = number.and_then(|number| self.tag(node, number)) else {
                 continue;
             };
-            let Some(name) = name else {
+            let Some(name) = name.map(|name| self.or_of_tag(node, name, tag)) else {
                 continue;
             };
+            let name = name.as_ref();
             let kind = kind.and_then(|kind| self.field_type(node, name, kind));
             if let Some(&(line, at)) = defined.get(&tag) {
                 let what = format!("tag {tag} is defined on line {line} already");
@@ -268,13 +242,24 @@ impl<'d> Reader<'d, '_> {
         fields
     }
 
-    fn tag(&mut self, node: Node<'d, 'd>, number: &str) -> Option<u32> {
+    fn tag(&mut self, node: Node<'d, 'd>, written: &str) -> Option<u32> {
+        let number = written.trim_ascii();
         let digits = number.bytes().all(|byte| byte.is_ascii_digit());
         let tag = number.parse().ok().filter(|tag| digits && (1..=TAG_MAX).contains(tag));
         if tag.is_none() {
-            self.error(node, format!("number {number:?} is no tag: a tag is a number from 1 to {TAG_MAX}"));
+            let what = format!("number {written:?} is no tag: a tag is a number from 1 to {TAG_MAX}");
+            self.error_unless(Allowance::UndefinedFields, node, what);
         }
         tag
+    }
+
+    /// A field may be without a name, which nothing can refer to then.
+    fn or_of_tag(&mut self, node: Node<'d, 'd>, name: &'d str, tag: u32) -> Cow<'d, str> {
+        if !name.is_empty() {
+            return Cow::Borrowed(name);
+        }
+        self.warning(node, format!("<field>: name is empty: it is called Tag{tag}"));
+        Cow::Owned(format!("Tag{tag}"))
     }
 
     fn field_type(&mut self, node: Node<'d, 'd>, name: &str, written: &str) -> Option<FieldType> {
@@ -303,12 +288,10 @@ impl<'d> Reader<'d, '_> {
                 self.warning(node, format!("value {value:?} is given on line {line} already: the first counts"));
             } else {
                 let name = node.attribute("description").unwrap_or_default();
-                let shown = &name[..name.floor_char_boundary(TEXT_BYTES_MAX)];
+                let shown = &name[..name.floor_char_boundary(DESCRIPTION_BYTES_MAX)];
                 if shown.len() < name.len() {
-                    self.warning(
-                        node,
-                        format!("a description of {} bytes is shortened to {TEXT_BYTES_MAX}", name.len()),
-                    );
+                    let what = format!("a description of {} bytes is shortened to {DESCRIPTION_BYTES_MAX}", name.len());
+                    self.warning(node, what);
                 }
                 values.push(EnumeratedValue { value: owned(value), name: owned(shown) });
             }
@@ -316,38 +299,11 @@ impl<'d> Reader<'d, '_> {
         values
     }
 
-    /// Gives every component its index before any member refers to one; answers their nodes in that order.
-    fn component_names(&mut self, section: Node<'d, 'd>) -> Vec<Node<'d, 'd>> {
-        let mut nodes = Vec::new();
-        for node in self.children(section, "component") {
-            let Some(name) = self.attribute(node, "name") else {
-                continue;
-            };
-            let Ok(index) = u16::try_from(nodes.len()) else {
-                self.error(node, format!("more than {} components", u16::MAX));
-                break;
-            };
-            if let Some(ComponentIndex(first)) = self.components.get(name) {
-                let is_alike = self.written(nodes[usize::from(*first)]) == self.written(node);
-                let what = format!("component {name} is defined already");
-                match is_alike {
-                    true => self.warning(node, format!("{what}, alike")),
-                    false => self.error_unless(Allowance::DuplicateComponents, node, what),
-                }
-                continue;
-            }
-            self.components.insert(name, ComponentIndex(index));
-            nodes.push(node);
-        }
-        nodes
-    }
-
     fn messages(&mut self, section: Node<'d, 'd>) -> (Vec<MessageDefinition>, Vec<Node<'d, 'd>>) {
         let (mut messages, mut nodes): (Vec<MessageDefinition>, _) = (Vec::new(), Vec::new());
         let (mut msg_types, mut names) = (HashMap::new(), HashMap::new());
         for node in self.children(section, "message") {
-            let name = self.attribute(node, "name");
-            let msg_type = self.attribute(node, "msgtype");
+            let msg_type = self.present(node, "msgtype");
             let category = match node.attribute("msgcat") {
                 Some("admin") => Category::Admin,
                 None | Some("app") => Category::Application,
@@ -360,9 +316,16 @@ impl<'d> Reader<'d, '_> {
                 }
             };
             let members = self.members(node, 0);
-            let (Some(name), Some(msg_type)) = (name, msg_type) else {
+            let Some(msg_type) = msg_type else { continue };
+            if msg_type.is_empty() {
+                self.warning(node, "<message>: msgtype is empty, and the message left out".into());
                 continue;
-            };
+            }
+            let name = node.attribute("name").filter(|name| !name.is_empty() && self.check_length(node, name));
+            if name.is_none() {
+                self.warning(node, format!("<message>: it has no name, and is called {msg_type}"));
+            }
+            let name = name.unwrap_or(msg_type);
             let line = self.position(node).0;
             if let Some((before, at)) = msg_types.get(msg_type).copied() {
                 // As QuickFIX reads it: the message has the members of both.
@@ -489,19 +452,26 @@ impl<'d> Reader<'d, '_> {
 
     /// An attribute that must be there and say something.
     fn attribute(&mut self, node: Node<'d, 'd>, name: &str) -> Option<&'d str> {
-        match node.attribute(name) {
-            Some("") => self.error(node, format!("<{}>: {name} is empty", node.tag_name().name())),
-            Some(value) if self.check_length(node, value) => return Some(value),
-            Some(_) => {}
-            None => self.error(node, format!("<{}>: {name} is missing", node.tag_name().name())),
+        let value = self.present(node, name)?;
+        if value.is_empty() {
+            self.error(node, format!("<{}>: {name} is empty", node.tag_name().name()));
         }
-        None
+        Some(value).filter(|value| !value.is_empty())
+    }
+
+    /// An attribute that must be there.
+    fn present(&mut self, node: Node<'d, 'd>, name: &str) -> Option<&'d str> {
+        let value = node.attribute(name);
+        if value.is_none() {
+            self.error(node, format!("<{}>: {name} is missing", node.tag_name().name()));
+        }
+        value.filter(|value| self.check_length(node, value))
     }
 
     fn check_length(&mut self, node: Node<'d, 'd>, text: &str) -> bool {
-        let fits = text.len() <= TEXT_BYTES_MAX;
+        let fits = text.len() <= NAME_BYTES_MAX;
         if !fits {
-            self.error(node, format!("a name or value of {} bytes: at most {TEXT_BYTES_MAX} are allowed", text.len()));
+            self.error(node, format!("a name or value of {} bytes: at most {NAME_BYTES_MAX} are allowed", text.len()));
         }
         fits
     }
@@ -510,15 +480,16 @@ impl<'d> Reader<'d, '_> {
         names::suggestion(written, known, self.faults)
     }
 
-    /// Line and column, the column in bytes.
     fn position(&self, node: Node<'d, 'd>) -> (u32, u32) {
-        let offset = node.range().start;
-        // The first line begins at 0, so there is one before any offset.
-        let line = self.line_offsets.partition_point(|begin| *begin <= offset);
-        (line as u32, (offset - self.line_offsets[line - 1]) as u32 + 1)
+        position_in(self.document.input_text().as_bytes(), &self.line_offsets, node.range().start)
     }
 
     fn error(&mut self, node: Node<'d, 'd>, what: String) {
+        if let Some(is_faulty) = &mut self.unused {
+            *is_faulty = true;
+            self.warning(node, format!("{what}: nothing uses the component, which is left empty"));
+            return;
+        }
         self.faults.add(Severity::Error, self.position(node), what);
     }
 

@@ -6,6 +6,8 @@ use super::super::{Faults, FieldType};
 
 /// A suggestion looks at every name, so only the first faults of a file get one.
 const SUGGESTIONS_MAX: usize = 50;
+/// Longer names are not compared: it takes the product of their lengths.
+const COMPARED_BYTES_MAX: usize = 64;
 /// Below this the nearest name is a mere coincidence. 1 is equality.
 const SIMILARITY_MIN: f64 = 0.82;
 
@@ -49,10 +51,11 @@ impl Names {
 
 /// `: did you mean …?`, or nothing where nothing comes near.
 pub(super) fn suggestion(written: &str, known: &mut dyn Iterator<Item = &str>, faults: &Faults) -> String {
-    if faults.iter().len() >= SUGGESTIONS_MAX {
+    if faults.iter().len() >= SUGGESTIONS_MAX || written.len() > COMPARED_BYTES_MAX {
         return String::new();
     }
     let similarity = |name: &str| strsim::jaro_winkler(name, written);
+    let known = known.filter(|name| name.len() <= COMPARED_BYTES_MAX);
     let near = known.map(|name| (similarity(name), name)).filter(|(similarity, _)| *similarity >= SIMILARITY_MIN);
     // Equal similarities are settled by the name, so that the answer does not depend on a hash.
     let nearest = near.max_by(|one, other| one.0.total_cmp(&other.0).then_with(|| other.1.cmp(one.1)));

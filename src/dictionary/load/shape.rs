@@ -20,25 +20,74 @@ struct Extent {
     depth: u32,
 }
 
+/// Whether groups were found whose instances have no first field.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct HasEmptyGroups(pub bool);
+
+/// Whether a component that nothing uses contains itself, which is said of the first.
+pub(super) fn has_endless_unused_component<'d>(
+    reader: &mut Reader<'d, '_>,
+    dictionary: &Dictionary,
+    component_nodes: &[Node<'d, 'd>],
+) -> bool {
+    let mut measure = Measure::of(dictionary);
+    for (at, (node, component)) in component_nodes.iter().zip(dictionary.components()).enumerate() {
+        if reader.used.contains(component.name.as_ref()) {
+            continue;
+        }
+        // One that is used is an error, whatever uses it.
+        measure.path.clear();
+        if measure.component(at).is_err() {
+            let what = format!("component {} contains itself, or too many others one in another", component.name);
+            reader.warning(*node, format!("{what}: all components that nothing uses are left empty"));
+            return true;
+        }
+    }
+    false
+}
+
+/// The dictionary with each group whose instances have no first field as the field that counts them, which is how
+/// QuickFIX reads it.
+pub(super) fn without_empty_groups(dictionary: &Dictionary) -> Dictionary {
+    let mut parts = dictionary.to_parts();
+    let messages = parts.messages.iter_mut().map(|message| &mut message.members);
+    let components = parts.components.iter_mut().map(|component| &mut component.members);
+    for members in messages.chain(components).chain([&mut parts.header, &mut parts.trailer]) {
+        empty_groups_to_fields(dictionary, members);
+    }
+    Dictionary::new(parts)
+}
+
+fn empty_groups_to_fields(dictionary: &Dictionary, members: &mut [Member]) {
+    for member in members {
+        let MemberKind::Group(group) = &mut member.kind else { continue };
+        match dictionary.delimiter(group) {
+            Some(_) => empty_groups_to_fields(dictionary, &mut group.members),
+            None => member.kind = MemberKind::Field(group.count_tag),
+        }
+    }
+}
+
 pub(super) fn check<'d>(
     reader: &mut Reader<'d, '_>,
     dictionary: &Dictionary,
     component_nodes: &[Node<'d, 'd>],
     lists: &[(Node<'d, 'd>, &[Member])],
-) {
+) -> HasEmptyGroups {
+    let mut has_empty_groups = HasEmptyGroups(false);
     let components = dictionary.components();
-    let mut measure = Measure { dictionary, extents: vec![None; components.len()], path: Vec::new() };
+    let mut measure = Measure::of(dictionary);
     for (at, (node, component)) in component_nodes.iter().zip(components).enumerate() {
         match measure.component(at) {
             Ok(_) => {}
             Err(Endless::Cycle(names)) => {
                 reader.error(*node, format!("component {} contains itself: {names}", component.name));
-                return;
+                return has_empty_groups;
             }
             Err(Endless::Deep) => {
                 let what = format!("component {}: nested more than {DEPTH_MAX} deep", component.name);
                 reader.error(*node, what);
-                return;
+                return has_empty_groups;
             }
         }
     }
@@ -63,20 +112,30 @@ pub(super) fn check<'d>(
         let Some(rest) = budget.checked_sub(cost) else {
             let root = reader.document.root_element();
             reader.error(root, format!("all messages together unfold to more than {FIELDS_LOOKED_AT_MAX} fields"));
-            return;
+            return has_empty_groups;
         };
         budget = rest;
-        check_list(reader, dictionary, node, members);
+        check_list(reader, dictionary, node, members, &mut has_empty_groups);
     }
+    has_empty_groups
 }
 
 /// Fields that come twice in one list, in it and in the groups that are written in it.
-fn check_list<'d>(reader: &mut Reader<'d, '_>, dictionary: &Dictionary, node: Node<'d, 'd>, members: &[Member]) {
+fn check_list<'d>(
+    reader: &mut Reader<'d, '_>,
+    dictionary: &Dictionary,
+    node: Node<'d, 'd>,
+    members: &[Member],
+    has_empty_groups: &mut HasEmptyGroups,
+) {
     let (mut seen, mut said) = (HashSet::new(), HashSet::new());
     for member in dictionary.unfold(members) {
         if !seen.insert(member.tag) && said.insert(member.tag) {
             let name = dictionary.field(member.tag).map_or_else(String::new, |field| field.name.to_string());
-            reader.warning(node, format!("{name}({}) comes twice: only its first place counts", member.tag));
+            reader.warning(
+                node,
+                format!("{name}({}) comes twice: it has its first place, and is required where either is", member.tag),
+            );
         }
     }
     let has_members = |node: &Node<'d, 'd>| super::elements(*node).next().is_some();
@@ -87,13 +146,12 @@ fn check_list<'d>(reader: &mut Reader<'d, '_>, dictionary: &Dictionary, node: No
     });
     // Where a group was refused the two differ in number, and the file is refused anyway.
     for (group_node, group) in group_nodes.zip(groups) {
-        if dictionary.delimiter(group).is_none() && super::elements(group_node).next().is_some() {
-            reader.error(
-                group_node,
-                "the group has nothing but empty components: its instances have no first field".into(),
-            );
+        if dictionary.delimiter(group).is_none() {
+            let what = "the group has nothing but empty components: it is read as a field";
+            reader.warning(group_node, what.into());
+            *has_empty_groups = HasEmptyGroups(true);
         }
-        check_list(reader, dictionary, group_node, &group.members);
+        check_list(reader, dictionary, group_node, &group.members, has_empty_groups);
     }
 }
 
@@ -111,7 +169,11 @@ struct Measure<'a> {
     path: Vec<usize>,
 }
 
-impl Measure<'_> {
+impl<'a> Measure<'a> {
+    fn of(dictionary: &'a Dictionary) -> Self {
+        Self { dictionary, extents: vec![None; dictionary.components().len()], path: Vec::new() }
+    }
+
     fn component(&mut self, at: usize) -> Result<Extent, Endless> {
         if let Some(extent) = self.extents[at] {
             return Ok(extent);
