@@ -372,11 +372,11 @@ mod tests {
         };
         let of = |session: &str| Some(session.to_owned());
         // Data that hides whose it is from nobody who knows that it is data.
-        for blob in ["5001=5|5002=a|b=c|", "5001=8|5002=a|50=ALG|", "5001=6|5002=a|50=b|", "5001=5|5002=a||||"] {
+        for blob in ["5001=5|5002=a|b=c|", "5001=8|5002=a|50=ALG|", "5001=6|5002=a|50=b|", "5001=4|5002=a||||"] {
             assert_eq!(named("DATA", blob), of("FIX.4.4:VENUE->DATA"), "{blob}");
         }
         // A number in front of a text, which another session's dictionary takes for a length.
-        for body in ["5001=3|5002=abcdef|50=ALGO|", "5001=9|5002=ab|50=ALGO|", "5001=x|5002=ab|50=ALGO|"] {
+        for body in ["5001=3|5002=abcdef|50=ALGO|", "5001=10|5002=ab|50=ALGO|", "5001=x|5002=ab|50=ALGO|"] {
             assert_eq!(named("PLAIN", body), of("FIX.4.4:VENUE->PLAIN/ALGO"), "{body}");
         }
         assert_eq!(named("PLAIN", "5001=5|5002=a|b=c|"), None, "its own dictionary cannot read it");
