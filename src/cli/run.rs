@@ -67,13 +67,14 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
     raise_open_files(&config);
     let starting = EndsWhileStarting::watch(&stop);
     let engine = loop {
-        match Engine::start(&config, |environment| BuiltIn::new(config.engine.application, environment)) {
+        let make = |environment| BuiltIn::new(config.engine.application, environment);
+        match Engine::start_with(&config, make, || starting.set(Stage::Runs)) {
             Ok(engine) => break engine,
             Err(error @ StartError::Journal(OpenError::Held { .. })) => {
                 // The wait looks at signals itself.
-                starting.pause();
+                starting.set(Stage::Waits);
                 let exit = wait_until_freed(&config, &error, &stop, &ignored);
-                starting.go_on();
+                starting.set(Stage::Starts);
                 if let Some(exit) = exit {
                     return exit;
                 }
@@ -122,52 +123,53 @@ pub(super) fn run(config: Option<&Path>, data_dir: Option<&Path>) -> Exit {
 }
 
 /// A start may wait for another process, or for a volume that does not answer, and looks at no
-/// signal meanwhile. Nothing has left that it would have to take back: it may end anywhere, as by a
-/// kill, and the next start does what it would have done.
+/// signal meanwhile. Before its workers run, nothing has left that it would have to take back: it
+/// may end anywhere, as by a kill, and the next start does what it would have done. From then on
+/// sessions may be logged on, and a signal waits for the end of the start, to log them out.
 struct EndsWhileStarting {
-    starts: Arc<Mutex<bool>>,
+    stage: Arc<Mutex<Stage>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Starts,
+    /// For `fixring recover`, and looks at signals itself.
+    Waits,
+    Runs,
 }
 
 impl EndsWhileStarting {
     fn watch(stop: &Arc<AtomicBool>) -> Self {
-        let starts = Arc::new(Mutex::new(true));
-        let (stop, watched) = (Arc::clone(stop), Arc::clone(&starts));
+        let stage = Arc::new(Mutex::new(Stage::Starts));
+        let (stop, watched) = (Arc::clone(stop), Arc::clone(&stage));
         let watch = move || {
             loop {
                 std::thread::sleep(WATCH_INTERVAL);
                 // Held over the end, so that no engine begins to run in it.
-                let starts = watched.lock().unwrap_or_else(PoisonError::into_inner);
-                if *starts && stop.load(Ordering::Relaxed) {
-                    tracing::info!("stopped while starting: the next start does what this one would have done");
-                    logging::finish();
-                    std::process::exit(Exit::Ok as i32);
-                }
-                if Arc::strong_count(&watched) == 1 {
-                    return;
+                let stage = watched.lock().unwrap_or_else(PoisonError::into_inner);
+                let is_over = Arc::strong_count(&watched) == 1;
+                match *stage {
+                    _ if is_over => return,
+                    Stage::Starts if stop.load(Ordering::Relaxed) => {
+                        tracing::info!("stopped while starting: the next start does what this one would have done");
+                        logging::finish();
+                        std::process::exit(Exit::Ok as i32);
+                    }
+                    Stage::Runs if stop.load(Ordering::Relaxed) => {
+                        tracing::info!("stopping as soon as the start has ended, since sessions may be logged on");
+                        return;
+                    }
+                    _ => {}
                 }
             }
         };
         // Where a thread cannot be had, a signal is looked at after the start.
         let _ = std::thread::Builder::new().name("fixring-start".into()).spawn(watch);
-        Self { starts }
+        Self { stage }
     }
 
-    fn set(&self, starts: bool) {
-        *self.starts.lock().unwrap_or_else(PoisonError::into_inner) = starts;
-    }
-
-    fn pause(&self) {
-        self.set(false);
-    }
-
-    fn go_on(&self) {
-        self.set(true);
-    }
-}
-
-impl Drop for EndsWhileStarting {
-    fn drop(&mut self) {
-        self.pause();
+    fn set(&self, stage: Stage) {
+        *self.stage.lock().unwrap_or_else(PoisonError::into_inner) = stage;
     }
 }
 

@@ -96,7 +96,17 @@ impl Engine {
     /// When this returns, everything that the last run promised to keep is on stable media and the acceptors listen.
     pub fn start<A: Application + 'static>(
         config: &Config,
+        make: impl FnMut(Environment) -> A,
+    ) -> Result<Engine, StartError> {
+        Self::start_with(config, make, || ())
+    }
+
+    /// [`Engine::start`], which calls `before_run` when everything is ready but the workers. From
+    /// then on sessions may be logged on, and only [`Engine::stop`] logs them out.
+    pub fn start_with<A: Application + 'static>(
+        config: &Config,
         mut make: impl FnMut(Environment) -> A,
+        before_run: impl FnOnce(),
     ) -> Result<Engine, StartError> {
         let allowed =
             Allowed { network: config.persistence.allow_network_filesystem, memory: config.persistence.allow_tmpfs };
@@ -346,8 +356,10 @@ impl Engine {
                 trace.start_stamps();
             }
         }
+        before_run();
         // All listeners are the first worker's: a connection goes to the worker of its session once its Logon names it.
         let mut listeners = Some(acceptors);
+        let rings_bytes = u64::from(journals) * settings.geometry.ring_bytes;
         for (number, (mailbox, adopted)) in mailboxes.into_iter().zip(adopted).enumerate() {
             let listeners = listeners.take().unwrap_or_default();
             let signals = Arc::clone(&engine.signals);
@@ -379,7 +391,7 @@ impl Engine {
                     now,
                 );
                 if prefaults {
-                    super::memory::fault_in(number);
+                    super::memory::fault_in(number, rings_bytes);
                 }
                 run_worker(&mut worker, &mut clock, wait, shares_core, &signals);
             };
