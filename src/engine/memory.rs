@@ -22,11 +22,11 @@ pub(super) fn lock_if_required(config: &Config) -> Result<(), StartError> {
 }
 
 /// For a worker's thread, once everything that it works with is made: its stack, receive tables, timers, mailboxes, index, books, what the
-/// stager hands it, and the code of paths that it has not walked yet.
-pub(super) fn fault_in(worker: usize) {
+/// stager hands it, and the code of paths that it has not walked yet. The rings of all workers, `rings_bytes`, are there already.
+pub(super) fn fault_in(worker: usize, rings_bytes: u64) {
     let began = Instant::now();
     touch_stack();
-    match faulted_in() {
+    match faulted_in(rings_bytes) {
         Ok(Prefaulted { is_too_much: true, .. }) => tracing::warn!(
             worker,
             "memory is not faulted in, since the limit of its cgroup (memory.max) would not hold it: a message that first touches a page waits for \

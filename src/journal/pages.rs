@@ -1,6 +1,8 @@
 //! Memory in whole, aligned pages, as direct I/O wants it: open(2) asks for the alignment of the device's logical blocks, and no
 //! device that Linux drives has longer ones than a page.
 
+use std::io;
+
 use memmap2::{Advice, MmapMut};
 
 use crate::sys::ring::PAGE_BYTES;
@@ -16,15 +18,20 @@ impl Pages {
     /// # Panics
     /// When there is not so much memory.
     pub fn new(bytes: u64) -> Self {
+        Self::allocate(bytes).expect("memory")
+    }
+
+    /// [`Pages::new`], for so much that a limit may be in its way.
+    pub fn allocate(bytes: u64) -> io::Result<Self> {
         let bytes = bytes.next_multiple_of(PAGE_BYTES);
-        let map = (bytes > 0).then(|| MmapMut::map_anon(bytes as usize).expect("memory"));
+        let map = (bytes > 0).then(|| MmapMut::map_anon(bytes as usize)).transpose()?;
         if let Some(map) = &map
             && bytes >= HUGE_BYTES
         {
             // A kernel without them has its usual ones.
             let _ = map.advise(Advice::HugePage);
         }
-        Self(map)
+        Ok(Self(map))
     }
 
     /// Makes it at least so long. What is there stays.

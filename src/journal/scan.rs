@@ -1,5 +1,6 @@
 //! Walks records and commits over bytes that may be anything.
 
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::sys::ring::PAGE_BYTES;
@@ -14,6 +15,11 @@ pub(super) const WINDOW_BYTES: u64 = 256 * 1024;
 const WINDOW_BYTES_MAX: u64 = 64 << 20;
 /// A long window is read in such pieces at the same time.
 const PIECE_BYTES: usize = 1024 * 1024;
+
+/// What [`SegmentSource::in_whole`] reads at once.
+pub(super) fn whole_window_bytes(geometry: Geometry) -> u64 {
+    geometry.segment_bytes.min(WINDOW_BYTES_MAX)
+}
 
 /// Bytes of a journal by position.
 pub(super) trait Source {
@@ -50,7 +56,7 @@ impl<S: Storage> SegmentSource<S> {
 
     /// For who will want the rest of a segment: reads it at once, where it is not very long.
     pub fn in_whole(storage: S, geometry: Geometry, journal: u16) -> Self {
-        Self { ahead_bytes: geometry.segment_bytes.min(WINDOW_BYTES_MAX), ..Self::new(storage, geometry, journal) }
+        Self { ahead_bytes: whole_window_bytes(geometry), ..Self::new(storage, geometry, journal) }
     }
 
     /// The same window with what lies before `end`, to which nothing has happened; what is read next is read as usual.
@@ -90,7 +96,8 @@ impl<S: Storage> SegmentSource<S> {
         let bytes = (from - start + bytes).next_multiple_of(PAGE_BYTES).min(self.geometry.segment_bytes - offset);
         self.forget();
         if Arc::get_mut(&mut self.window).is_none_or(|pages| (pages.bytes().len() as u64) < bytes) {
-            self.window = Arc::new(Pages::new(bytes));
+            let no_memory = |error| StorageError::new("read", format!("journal {}", self.journal), error);
+            self.window = Arc::new(Pages::allocate(bytes).map_err(no_memory)?);
         }
         let window = Arc::get_mut(&mut self.window).expect("another one was made where it is shared");
         let buffer = &mut window.bytes_mut()[..bytes as usize];
@@ -109,7 +116,15 @@ impl<S: Storage> SegmentSource<S> {
 impl<S: Storage> Source for SegmentSource<S> {
     fn bytes(&mut self, position: u64, bytes: u64) -> Result<&[u8], StorageError> {
         if !self.holds(position, bytes) {
-            self.load(position, bytes.max(self.ahead_bytes))?;
+            let loaded = self.load(position, bytes.max(self.ahead_bytes));
+            match loaded {
+                // A limit of address space may leave room for less.
+                Err(error) if error.source.kind() == ErrorKind::OutOfMemory && self.ahead_bytes > WINDOW_BYTES => {
+                    self.ahead_bytes = WINDOW_BYTES;
+                    self.load(position, bytes.max(WINDOW_BYTES))?;
+                }
+                loaded => loaded?,
+            }
         }
         let rest = &self.window.bytes()[(position - self.window_start) as usize..self.window_bytes];
         Ok(&rest[..rest.len().min(bytes as usize)])

@@ -472,6 +472,11 @@ pub(super) struct Resume {
     pub numbers_moved: bool,
 }
 
+/// What a writer's table of sends takes.
+pub(super) fn sends_bytes(geometry: Geometry) -> u64 {
+    geometry.ring_bytes / RECORD_ALIGN * size_of::<Send>() as u64
+}
+
 impl Writer {
     pub(super) fn new(ring: RingWriter, resume: &Resume, wanted: Arc<CachePadded<Wanted>>) -> Self {
         let start = ring.appended();

@@ -56,6 +56,16 @@ pub fn data_limit() -> Option<MemoryLimit> {
     left_of(libc::RLIMIT_DATA, "VmData:", "RLIMIT_DATA (ulimit -d)")
 }
 
+/// Has all threads to come share the memory allocator's arenas that there are: the GNU C library
+/// reserves 64 MiB of address space for each new one, where there is still so much.
+pub fn share_arenas() {
+    #[cfg(target_env = "gnu")]
+    {
+        // SAFETY: M_ARENA_MAX of mallopt(3) takes one integer and changes no memory that was handed out.
+        let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
+    }
+}
+
 fn left_of(resource: libc::__rlimit_resource_t, key: &str, name: &str) -> Option<MemoryLimit> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let kib = status.lines().find_map(|line| line.strip_prefix(key)?.trim().strip_suffix(" kB")?.parse::<u64>().ok());

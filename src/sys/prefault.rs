@@ -32,8 +32,8 @@ pub struct Prefaulted {
 /// Faults in all private memory of the process, and the program with its libraries: MADV_POPULATE_WRITE and
 /// MADV_POPULATE_READ of madvise(2), which change nothing of what the memory holds and need no permission.
 ///
-/// What is shared, such as a ring or a mapped segment, is left to its owner.
-pub fn faulted_in() -> io::Result<Prefaulted> {
+/// What is shared, such as a ring or a mapped segment, is left to its owner. `shared_bytes` of it are memory that stays: the rings.
+pub fn faulted_in(shared_bytes: u64) -> io::Result<Prefaulted> {
     let mut done = Prefaulted::default();
     let maps = fs::read_to_string("/proc/self/maps")?;
     let mappings: Vec<Mapping> = maps.lines().filter_map(Mapping::of).collect();
@@ -41,7 +41,7 @@ pub fn faulted_in() -> io::Result<Prefaulted> {
     if let Some(limit) = memory_limit() {
         let private = mappings.iter().filter(|mapping| mapping.bytes() <= MAPPING_BYTES_MAX);
         let bytes = private.fold(0u64, |sum, mapping| sum.saturating_add(mapping.bytes() as u64));
-        if bytes.saturating_add(shared_bytes(&maps)) > limit.bytes {
+        if bytes.saturating_add(shared_bytes) > limit.bytes {
             return Ok(Prefaulted { is_too_much: true, ..done });
         }
     }
@@ -57,17 +57,6 @@ pub fn faulted_in() -> io::Result<Prefaulted> {
         }
     }
     Ok(done)
-}
-
-/// What is mapped of files and shared memory for writing: the rings, whose memory counts too.
-fn shared_bytes(maps: &str) -> u64 {
-    let bytes = |line: &str| {
-        let mut parts = line.split_ascii_whitespace();
-        let (start, end) = parts.next()?.split_once('-')?;
-        let address = |text: &str| u64::from_str_radix(text, 16).ok();
-        (parts.next()? == "rw-s").then_some(address(end)?.saturating_sub(address(start)?))
-    };
-    maps.lines().filter_map(bytes).sum()
 }
 
 /// Touches the calling thread's stack, deeper than its calls will go.
@@ -160,7 +149,7 @@ mod tests {
             line.split_ascii_whitespace().nth(1)?.parse::<usize>().ok()
         };
         let before = resident_kib();
-        let done = faulted_in().unwrap();
+        let done = faulted_in(0).unwrap();
         assert!(done.memory_bytes >= BYTES as u64 && done.program_bytes > 0, "{done:?}");
         if let (Some(before), Some(after)) = (before, resident_kib()) {
             assert!(after >= before.max(BYTES >> 10), "{before} {after}");
