@@ -19,8 +19,8 @@ use crate::journal::{
     Kind, Mode, NUMBERS_BYTES, NewRecord, Room, SessionState, StoredNumbers, Writer, flags, record_bytes,
 };
 use crate::session::{
-    Action, BusinessRejectReason, DisconnectReason, Disposition, Identity, Now, Numbers, Outbox, Received, SendError,
-    Session, State, msg_seq_num_of_unparsable,
+    Action, BusinessRejectReason, DisconnectReason, Disposition, Identity, Now, Numbers, Received, SendError, Session,
+    State, msg_seq_num_of_unparsable,
 };
 
 /// The longest message that is rehearsed, in time that none may wait for.
@@ -283,7 +283,7 @@ impl<A: Application> Ledger<A> {
         if received.disposition == Disposition::Logon {
             received = self.logon(now, session, message);
         }
-        self.state_counted(now, session, position, msg_seq_num, received);
+        self.mark_counted(session, position, msg_seq_num, received);
         if let Disposition::Deliver { poss_dup, poss_resend } = received.disposition {
             self.writer.mark_delivered(position);
             self.commit.trace.at(Stage::Application);
@@ -293,18 +293,17 @@ impl<A: Application> Ledger<A> {
         }
     }
 
-    /// Says in the journal what the inbound message at `position` has done to the expected number. Recovery reads it there and looks at no
-    /// message. Where the record alone would give it another number than the session has, the session's is stated behind it.
+    /// Says in the journal whether the inbound message at `position` used its number up. Recovery reads it there and looks at no message.
+    /// A session counts the number that it expects and none else, and states whatever else it does to its numbers: so what the records
+    /// add up to is what the session has.
     #[inline]
-    fn state_counted(&mut self, now: Now, session: u32, position: u64, msg_seq_num: u64, received: Received) {
+    fn mark_counted(&mut self, session: u32, position: u64, msg_seq_num: u64, received: Received) {
         if received.counted {
             self.writer.mark_counted(position);
             self.slots[session as usize].link.counted(msg_seq_num);
         }
         let Slot { session: state, link, .. } = &self.slots[session as usize];
-        if link.next_in != state.numbers().next_in {
-            self.step_in_commit(now, session, |session, out| out.numbers(session.numbers()));
-        }
+        debug_assert_eq!(link.next_in, state.numbers().next_in, "by the records, and by session {session}");
     }
 
     /// Walks the way of the session's last message once more, up to the commit that is not made: see [`Session::rehearse`] and
@@ -370,7 +369,7 @@ impl<A: Application> Ledger<A> {
         let msg_seq_num = msg_seq_num_of_unparsable(bytes).unwrap_or(0);
         let position = self.append_inbound(now, session, msg_seq_num, &stored, is_blanked);
         let received = self.step_in_commit(now, session, receive);
-        self.state_counted(now, session, position, msg_seq_num, received);
+        self.mark_counted(session, position, msg_seq_num, received);
         self.close_for(session);
         Ok(())
     }
