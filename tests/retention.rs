@@ -509,3 +509,49 @@ fn an_initiator_that_was_slowed_can_log_on_again() {
     assert!(came.contains("00") && !came.contains('1'), "{came}");
     assert_eq!(world.events(), [""; 0]);
 }
+
+/// The peer's answer to our Logout waited behind what it had sent before, and the session ended as
+/// if the peer had not answered.
+#[test]
+fn a_slowed_session_that_is_logged_out_is_read_up_to_its_peer_s_answer() {
+    let (mut world, _away) = with_something_unread("retention_undelivered_max = \"1h\"\n");
+    let mut flooder = Flooder::log_on(&mut world, Flood::Orders);
+    while slowed(&world) == 0 {
+        flooder.pass(&mut world);
+    }
+    for _ in 0..20 {
+        flooder.pass(&mut world);
+    }
+    world.events();
+    world.engine.worker.request_stop(world.clock.now());
+    let logout = flooder.peer.message(b"5", &[]);
+    flooder.backlog.extend_from_slice(&logout);
+    while !flooder.backlog.is_empty() {
+        let sent = flooder.peer.send_bytes(&flooder.backlog);
+        flooder.backlog.drain(..sent);
+        world.pass_ms(1);
+        flooder.peer.receive();
+    }
+    world.pass_ms(100);
+    let events = world.events();
+    assert!(world.engine.worker.is_finished() && flooder.peer.is_closed(), "{events:?}");
+    assert!(!events.iter().any(|event| event.contains("LogoutTimeout")), "{events:?}");
+}
+
+/// The log said that no Logon had come.
+#[test]
+fn a_logon_that_waits_since_its_session_is_slowed_is_told_as_what_it_is() {
+    let (mut world, _away) = with_something_unread("retention_undelivered_max = \"1h\"\n");
+    let mut flooder = Flooder::log_on(&mut world, Flood::Orders);
+    while slowed(&world) == 0 {
+        flooder.pass(&mut world);
+    }
+    world.events();
+    let mut again = world.peer("DESK1", "VENUE");
+    again.next_out = flooder.peer.next_out;
+    again.connect();
+    again.send(b"A", &[(98, "0"), (108, "30")]);
+    world.pass_ms(2_000);
+    assert!(again.is_closed());
+    assert_eq!(world.events(), ["refused: SessionSlowed"]);
+}

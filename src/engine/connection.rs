@@ -29,6 +29,8 @@ pub(crate) struct Connection {
     pub ended: bool,
     /// The end of the peer's stream has been read.
     pub input_ended: bool,
+    /// Its Logon has come and waits, since its session is slowed.
+    pub logon_waits: bool,
     /// Something has been sent.
     pub has_sent: bool,
     /// The transport took less than offered and has not said since that there is room.

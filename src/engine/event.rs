@@ -206,6 +206,8 @@ impl PeerText {
 pub enum RefusedWhy {
     /// Nothing that could become a Logon(A) within the time allowed.
     NoLogonInTime,
+    /// Its Logon has come and was not read in time, since its session is slowed.
+    SessionSlowed,
     FirstMessageNotLogon,
     Garbled,
     /// It is longer than `message_bytes_max`.

@@ -173,6 +173,9 @@ pub(super) fn noticed(notice: Notice) -> &'static str {
 pub(super) fn refused(why: RefusedWhy) -> &'static str {
     match why {
         RefusedWhy::NoLogonInTime => "no Logon came in time",
+        RefusedWhy::SessionSlowed => {
+            "its Logon was not read in time, since its session is slowed for what others have not fetched (persistence.retention_min)"
+        }
         RefusedWhy::FirstMessageNotLogon => "the first message was not a Logon",
         RefusedWhy::Garbled => "what came is not FIX",
         RefusedWhy::TooLong => "the first message is longer than engine.message_bytes_max",

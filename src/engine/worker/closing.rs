@@ -167,7 +167,8 @@ impl<T: Transport, A: Application> Worker<T, A> {
         match connection.stage {
             Stage::LogonAwaited => {
                 self.counters.logon_timeouts.add(1);
-                self.refuse(id, RefusedWhy::NoLogonInTime);
+                let why = if connection.logon_waits { RefusedWhy::SessionSlowed } else { RefusedWhy::NoLogonInTime };
+                self.refuse(id, why);
             }
             Stage::Challenging { ledger, session } => {
                 let Some(old) = self.slot(ledger, session).link.connection else { return };

@@ -108,6 +108,7 @@ impl<T: Transport, A: Application> Worker<T, A> {
             listed: false,
             ended: false,
             input_ended: false,
+            logon_waits: false,
             has_sent: false,
             socket_full: false,
             last_bytes_turn: self.turns,
@@ -431,11 +432,11 @@ impl<T: Transport, A: Application> Worker<T, A> {
 
     fn message(&mut self, now: Now, id: ConnectionId, bytes: &[u8], buffer: &ReceiveBuffer) -> Next {
         match self.stage(id) {
-            // The answer to our own Logon is taken: an attempt to log on does not wait for as long
-            // as a session may be slowed.
+            // The answers to our own Logon and Logout are taken: neither waits for as long as a
+            // session may be slowed.
             Some(Stage::Attached { ledger, session })
                 if self.desks[ledger as usize].ledger.slows(session)
-                    && self.slot(ledger, session).session.state() != State::LogonSent =>
+                    && self.slot(ledger, session).session.state() == State::Established =>
             {
                 self.slow(ledger, session);
                 Next::Later
@@ -481,6 +482,9 @@ impl<T: Transport, A: Application> Worker<T, A> {
         };
         if self.desks[ledger as usize].ledger.slows(session) {
             self.slow(ledger, session);
+            if let Some(connection) = self.connections.get_mut(id) {
+                connection.logon_waits = true;
+            }
             return Next::Later;
         }
         if self.slot(ledger, session).link.connection.is_some() {
