@@ -33,15 +33,23 @@ pub(crate) struct Presence {
 
 struct Watched {
     path: PathBuf,
-    /// Device and inode.
-    file: Option<(u64, u64)>,
+    file: Option<File>,
     gone: Option<Gone>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct File {
+    device: u64,
+    inode: u64,
+    bytes: u64,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Gone {
     Removed,
     Replaced,
+    /// To so many bytes. Nothing brings back what it held.
+    Cut(u64),
 }
 
 impl Presence {
@@ -87,8 +95,11 @@ impl Presence {
 impl Watched {
     fn look(&mut self) {
         self.gone = match (file_of(&self.path), self.file) {
-            (Ok(found), Some(file)) if found == file => None,
-            (Ok(_), Some(_)) => Some(Gone::Replaced),
+            (Ok(found), Some(file)) if (found.device, found.inode) != (file.device, file.inode) => Some(Gone::Replaced),
+            // What is written later makes it longer again, with a hole.
+            (Ok(_), Some(_)) if matches!(self.gone, Some(Gone::Cut(_))) => self.gone,
+            (Ok(found), Some(file)) if found.bytes < file.bytes => Some(Gone::Cut(found.bytes)),
+            (Ok(_), Some(_)) => None,
             // What was not there when it was opened cannot be told apart from what is.
             (Ok(_), None) => None,
             (Err(error), _) if is_absence(&error) => Some(Gone::Removed),
@@ -102,6 +113,12 @@ fn said(path: &Path, how: Gone, missing: usize) -> String {
     let how = match how {
         Gone::Removed => "was removed or moved away",
         Gone::Replaced => "was replaced by another file",
+        Gone::Cut(bytes) => {
+            return format!(
+                "{path:?} was cut to {bytes} bytes under the running engine: what it held beyond them is lost. Log the counterparties out, stop, and see \
+                 `fixring journal verify`"
+            );
+        }
     };
     let more = if missing > 1 { format!(", and so were {} more", missing - 1) } else { String::new() };
     format!(
@@ -115,8 +132,9 @@ fn is_absence(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-fn file_of(path: &Path) -> io::Result<(u64, u64)> {
-    fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
+fn file_of(path: &Path) -> io::Result<File> {
+    let found = fs::symlink_metadata(path)?;
+    Ok(File { device: found.dev(), inode: found.ino(), bytes: found.len() })
 }
 
 #[cfg(test)]
