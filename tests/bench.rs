@@ -275,7 +275,9 @@ fn saturation_counts_answers_beside_a_bare_echo_and_half_of_it_is_an_open_loop()
         number(&subject(&report, 1, "floor", None)["saturation"]["answered_per_second"]),
     );
     assert!(answered > 0.0 && floor > 0.0, "{report}");
-    assert!(number(&saturation["volume_bytes_per_second"]) > 0.0, "{report}");
+    // Both directions of all that was answered are on the volume, each with its record's header.
+    let stored = answered * (number(&report["header"]["order_bytes"]) + number(&report["header"]["report_bytes"]));
+    assert!(stored > 0.0 && number(&saturation["volume_bytes_per_second"]) > stored, "{report}");
     assert!(number(&saturation["ring_full"]) >= 0.0, "{report}");
     assert!((0.0..=1.0).contains(&number(&saturation["client_busy_share"])), "{report}");
     let half = |kind: &str| number(&subject(&report, 1, kind, None)["half_load"]["rate_per_second"]);

@@ -273,7 +273,8 @@ impl Bench<'_> {
         let mut running = self.ground.start(number, &contenders[number])?;
         let (client_core, load) = (self.ground.placement.client_core, self.load);
         let Running { fleet, own, .. } = &mut running;
-        let totals = || own.as_ref().map(Totals::of).unwrap_or_default();
+        // What was appended before is none of the run's, and what the run appended is.
+        let totals = || own.as_ref().inspect(|engine| until_synced(engine)).map(Totals::of).unwrap_or_default();
         on_core(client_core, || {
             warm_up(fleet, load)?;
             let before = totals();
@@ -373,13 +374,18 @@ fn raw_syncs(
     Ok(())
 }
 
-/// What the engine says of the run that has just ended.
-fn note(engine: &EngineProcess, own: &mut Own) {
+/// Returns when the volume has everything and the engine says so, or when that takes too long.
+fn until_synced(engine: &EngineProcess) {
     let deadline = std::time::Instant::now() + SYNCED_WITHIN;
     while engine.metric(METRIC_UNSYNCED).is_some_and(|bytes| bytes > 0.0) && std::time::Instant::now() < deadline {
         std::thread::sleep(PUBLISHED_WITHIN);
     }
     std::thread::sleep(PUBLISHED_WITHIN);
+}
+
+/// What the engine says of the run that has just ended.
+fn note(engine: &EngineProcess, own: &mut Own) {
+    until_synced(engine);
     if let Some(ages) = engine.metrics(METRIC_AGE_MAX) {
         own.unsynced_age_max_ns.push((ages.into_iter().fold(0.0, f64::max) * 1e9) as u64);
     }
