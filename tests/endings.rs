@@ -171,6 +171,51 @@ fn a_directory_gets_more_segments_at_a_start_after_a_stop_in_order_and_keeps_wha
     assert!(log.contains("the data directory has 9, and can only get more: set persistence.segments = 9"), "{log}");
 }
 
+/// Found in review: after a start that was cut off while it moved files, `check` refused what a start
+/// did, and `journal verify` called the moved files foreign.
+#[test]
+fn a_growth_that_was_cut_off_is_known_to_check_and_to_the_tools_and_the_next_start_finishes_it() {
+    let place = Place::new(&Setup { segment_bytes: "256KiB", ..SMALL });
+    let mut client = Client::new(PARTY, place.port);
+    let mut engine = place.start_ready();
+    client.log_on();
+    // More than once round, so that files move.
+    trade(&mut client, 4_000);
+    client.log_out();
+    engine.terminate();
+    assert_eq!(engine.until_ended().0.code(), Some(0));
+    let fixring = |command: &[&str], place_of: [&str; 2]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_fixring")).args(command).args(place_of).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), said)
+    };
+    let (data_dir, config) = (place.data_dir(), place.config());
+    let (of_data, of_config) = (["--data-dir", data_dir.to_str().unwrap()], ["--config", config.to_str().unwrap()]);
+    let stored = fixring(&["journal", "cat"], of_data).1;
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("segments = 4", "segments = 7")).unwrap();
+    // Names can be changed and the manifest written, and no new segment gets its room.
+    let (status, log) = start_limited(&place, "256").until_ended();
+    assert_eq!(status.code(), Some(STORAGE), "{log}");
+    assert!(log.contains("ulimit -f"), "{log}");
+
+    let (status, said) = fixring(&["check"], of_config);
+    assert!(status == Some(0) && said.contains("a start was cut off while it gave the data directory 7"), "{said}");
+    let (status, said) = fixring(&["journal", "verify"], of_data);
+    assert!(status == Some(0) && said.contains("it was being given 7 segments"), "{said}");
+    assert_eq!(fixring(&["journal", "cat"], of_data).1, stored);
+    let (status, said) = fixring(&["recover"], of_data);
+    assert!(status == Some(3) && said.contains("start fixring once"), "{said}");
+    let (status, said) = fixring(&["journal", "repair"], of_data);
+    assert!(status == Some(3) && said.contains("start fixring once"), "{said}");
+    fs::write(&config, &text).unwrap();
+    let (status, said) = fixring(&["check"], of_config);
+    assert!(status == Some(2) && said.contains("set it to 7"), "{said}");
+    fs::write(&config, text.replace("segments = 4", "segments = 7")).unwrap();
+
+    goes_on(&place, &mut client);
+}
+
 fn trade(client: &mut Client, orders: u32) {
     (0..orders).for_each(|_| client.send_order());
     client.until("all reports", |client| client.unanswered() == 0);

@@ -199,6 +199,18 @@ impl FileStorage {
             .fold(0, u64::saturating_add)
     }
 
+    /// How many files and directories a start makes of what is not there, up to the new manifest.
+    pub(super) fn missing_files(&self) -> u64 {
+        let Inner { data_dir, geometry, .. } = &*self.inner;
+        let all = (0..geometry.journals)
+            .flat_map(|journal| (0..geometry.segments).map(move |number| Slot { journal, number }));
+        let segments = all.map(|slot| self.segment_path(slot));
+        let directories = (0..geometry.journals).map(|journal| self.journal_dir(journal));
+        let others = [data_dir.clone(), data_dir.join("lock")];
+        // The manifest is written beside the one that it replaces.
+        1 + segments.chain(directories).chain(others).filter(|path| !path.exists()).count() as u64
+    }
+
     /// Opens the segments for reading alone.
     pub fn open_segments(&self) -> Result<(), StorageError> {
         let geometry = self.inner.geometry;

@@ -173,6 +173,55 @@ fn finish(
     Ok(())
 }
 
+/// Where the segments of a directory are whose growth was cut off, by journal and by their new
+/// number; `None` where there is no file yet.
+pub(super) fn places(data_dir: &Path, manifest: &Manifest) -> Vec<Vec<Option<PathBuf>>> {
+    let count = manifest.last_use.growing_to;
+    let of_journal = |journal: u16| {
+        let mut places = vec![None; count as usize];
+        // What cannot be read stays where it is, unless another has that place.
+        let mut unread = Vec::new();
+        let both = |number| [segment_path(data_dir, journal, number), growing_path(data_dir, journal, number)];
+        for (number, path) in (0..count).flat_map(|number| both(number).map(|path| (number, path))) {
+            match held(&path, manifest, journal) {
+                Held::Segment(segment) => places[(segment % u64::from(count)) as usize] = Some(path),
+                Held::Unknown => unread.push((number, path)),
+                Held::Missing | Held::Blank => {}
+            }
+        }
+        for (number, path) in unread {
+            places[number as usize].get_or_insert(path);
+        }
+        places
+    };
+    (0..manifest.geometry.journals).map(of_journal).collect()
+}
+
+/// Whether a growth that was cut off can be gone on with. The error is the one that a start would
+/// end with.
+pub(super) fn check_resumable(data_dir: &Path, manifest: &Manifest) -> Result<(), OpenError> {
+    match unreadable(data_dir, manifest).first() {
+        Some((journal, number)) => Err(unmovable(data_dir, *journal, *number)),
+        None => Ok(()),
+    }
+}
+
+/// The files of a directory whose growth was cut off that it cannot move, by journal and old number.
+pub(super) fn unreadable(data_dir: &Path, manifest: &Manifest) -> Vec<(u16, u32)> {
+    let geometry = manifest.geometry;
+    let all = (0..geometry.journals).flat_map(|journal| (0..geometry.segments).map(move |number| (journal, number)));
+    let is_unreadable = |(journal, number): &(u16, u32)| {
+        held(&segment_path(data_dir, *journal, *number), manifest, *journal) == Held::Unknown
+    };
+    all.filter(is_unreadable).collect()
+}
+
+fn unmovable(data_dir: &Path, journal: u16, number: u32) -> OpenError {
+    let path = segment_path(data_dir, journal, number);
+    let why = format!("how {} begins cannot be read, so it cannot be moved to its new place", path.display());
+    OpenError::Damaged { journal, why }
+}
+
 fn move_files(
     data_dir: &Path,
     manifest: &Manifest,
@@ -185,11 +234,7 @@ fn move_files(
         let segment = match held(&path, manifest, journal) {
             Held::Segment(segment) => segment,
             // All were known when the growth began: to pass this one over would be to lose it.
-            Held::Unknown if number < manifest.geometry.segments => {
-                let why =
-                    format!("how {} begins cannot be read, so it cannot be moved to its new place", path.display());
-                return Err(OpenError::Damaged { journal, why });
-            }
+            Held::Unknown if number < manifest.geometry.segments => return Err(unmovable(data_dir, journal, number)),
             _ => continue,
         };
         let target = (segment % u64::from(count)) as u32;
@@ -236,7 +281,7 @@ fn rename(from: &Path, to: &Path) -> Result<(), StorageError> {
     fs::rename(from, to).map_err(|error| StorageError::new("rename", from.display().to_string(), error))
 }
 
-fn growing_path(data_dir: &Path, journal: u16, number: u32) -> PathBuf {
+pub(super) fn growing_path(data_dir: &Path, journal: u16, number: u32) -> PathBuf {
     journal_dir(data_dir, journal).join(format!("growing-{number}.seg"))
 }
 
@@ -245,6 +290,7 @@ mod tests {
     use super::super::cat::Cat;
     use super::super::inspect::Directory;
     use super::super::inspect::repair::{Options, Plan, RepairError};
+    use super::super::preview;
     use super::super::{Journal, Kind, Mode, NewRecord, RecoveredSession, Room, Settings, note_ends, open};
     use super::*;
 
@@ -361,9 +407,16 @@ mod tests {
             let method = FlushMethod::default();
             let is_done = grow(&data_dir, &ring_dir, geometry, method, &mut step).is_ok();
             if steps > 0 {
-                // By the old count a file that is moved is foreign.
                 let planned = Plan::make(&data_dir, &Options::default()).err();
                 assert!(is_done || matches!(planned, Some(RepairError::Growing(TO))), "{planned:?}, {steps} steps");
+                // Wherever the files are meanwhile, nothing is missing, and a start can be announced.
+                assert_whole(root);
+                for journal in [0, 1] {
+                    assert_eq!(stored(root, journal), before[usize::from(journal)], "{steps}");
+                }
+                let seen = preview(&settings(root, TO)).unwrap();
+                assert_eq!(seen.growing_to, (!is_done).then_some(TO), "{steps} steps");
+                assert!(preview(&settings(root, FROM)).is_err(), "{steps} steps");
                 // Whoever asks for the old count meanwhile gets the new one, and is told.
                 let Err(error) = open(&settings(root, FROM)) else { panic!("it was opened after {steps} steps") };
                 assert!(error.to_string().contains("set persistence.segments = 5"), "{error}");
@@ -421,5 +474,69 @@ mod tests {
         used(root, TO + 4, [7, 3]);
         assert_eq!(manifest(root).geometry.segments, TO + 4);
         assert_whole(root);
+    }
+
+    /// A growth that was cut off before anything but the manifest was written.
+    fn cut_off(root: &Path) {
+        let Settings { data_dir, ring_dir, geometry, .. } = settings(root, TO);
+        let mut left = 1;
+        let mut step = || {
+            left -= 1;
+            let died = || StorageError::new("die in", "this step", std::io::ErrorKind::Other.into());
+            if left < 0 { Err(died()) } else { Ok(()) }
+        };
+        assert!(grow(&data_dir, &ring_dir, geometry, FlushMethod::default(), &mut step).is_err());
+        assert_eq!(manifest(root).last_use.growing_to, TO);
+    }
+
+    /// A start said to repair, and repair said to start.
+    #[test]
+    fn a_file_that_a_growth_cannot_move_is_told_and_repair_takes_it_out_of_the_way() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        used(root, FROM, [10, 1]);
+        cut_off(root);
+        // The newest of the first journal.
+        let newest = segment_path(&root.join("data"), 0, 10 % FROM);
+        fs::File::options().write(true).open(&newest).unwrap().write_all_at(&[0xAB; 512], 0).unwrap();
+        let refused = open(&settings(root, TO)).err().unwrap().to_string();
+        assert!(refused.contains("cannot be moved") && refused.contains("journal repair"), "{refused}");
+        let seen = preview(&settings(root, TO)).err().unwrap().to_string();
+        assert_eq!(seen, refused);
+        let data_dir = root.join("data");
+        let plan = Plan::make(&data_dir, &Options::default()).unwrap();
+        assert_eq!(plan.steps.len(), 1, "{:?}", plan.steps);
+        let kept = plan.apply(&Options::default()).unwrap();
+        assert_eq!(kept.len(), 1);
+        assert_eq!(manifest(root).last_use.growing_to, TO);
+        // It held what was synced last.
+        let held = open(&settings(root, TO)).err().unwrap();
+        assert!(matches!(held, OpenError::Held { .. }), "{held}");
+        assert_eq!(manifest(root).geometry.segments, TO);
+    }
+
+    #[test]
+    fn a_manifest_that_is_made_anew_knows_that_the_directory_has_grown() {
+        for damages in [true, false] {
+            let root = tempfile::tempdir().unwrap();
+            let root = root.path();
+            used(root, FROM, [10, 1]);
+            used(root, TO, [10, 1]);
+            let firsts = manifest(root).last_use.first_segments;
+            assert_eq!(firsts, [8, 0]);
+            assert_whole(root);
+            let path = root.join("data/manifest");
+            if damages {
+                let text = fs::read_to_string(&path).unwrap();
+                fs::write(&path, text.replace("crc32c = ", "crc32c = 0")).unwrap();
+            } else {
+                fs::remove_file(&path).unwrap();
+            }
+            let ring_dir = root.join("ring").display().to_string();
+            let options = Options { ring_bytes: Some(SEGMENT), ring_dir: Some(ring_dir) };
+            Plan::make(&root.join("data"), &options).unwrap().apply(&options).unwrap();
+            assert_eq!(manifest(root).last_use.first_segments, firsts, "{damages}");
+            assert_whole(root);
+        }
     }
 }

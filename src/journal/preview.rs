@@ -15,12 +15,16 @@ use super::flush_note;
 use super::held::why_to_hold;
 use super::restore::ring_of;
 use super::ring_file::ring_path;
-use super::{FileStorage, LastUse, Manifest, OpenError, RecoveredSession, Settings, Slot};
-use super::{device, home, recovery};
+use super::writer::sends_bytes;
+use super::{FileStorage, FlushMethod, Geometry, LastUse, Manifest, OpenError, RecoveredSession, Settings, Slot};
+use super::{device, grow, home, recovery, scan};
 
 /// What the journals of a data directory hold.
 pub struct Preview {
     pub journals: Vec<PreviewedJournal>,
+    /// How many segments a start was giving the directory when it was cut off. The next one finishes
+    /// that first, and the journals are not looked at before.
+    pub growing_to: Option<u32>,
 }
 
 pub struct PreviewedJournal {
@@ -39,16 +43,19 @@ pub fn preview(settings: &Settings) -> Result<Preview, OpenError> {
     let storage = FileStorage::open(data_dir, geometry);
     let Some(manifest) = Manifest::read(&storage)?.transpose()? else {
         storage.check_unused()?;
-        return Ok(Preview { journals: Vec::new() });
+        return Ok(Preview { journals: Vec::new(), growing_to: None });
     };
     // A start makes more of them, where they are as they should be.
-    let is_growing = manifest.last_use.growing_to > 0;
+    let growing_to = manifest.last_use.growing_to;
+    if growing_to > manifest.geometry.segments {
+        let to = Geometry { segments: growing_to, ..manifest.geometry };
+        geometry.segments = geometry.segments.min(growing_to);
+        grow::check_resumable(data_dir, &manifest)?;
+        Manifest { geometry: to, ..manifest }.check(geometry)?;
+        return Ok(Preview { journals: Vec::new(), growing_to: Some(growing_to) });
+    }
     geometry.segments = geometry.segments.min(manifest.geometry.segments);
     manifest.check(geometry)?;
-    if is_growing {
-        let why = "a start that was to give it more segments did not end: the next one goes on with that, and nothing can be said before";
-        return Err(OpenError::Directory(format!("data_dir {data_dir:?}: {why}")));
-    }
     let storage = FileStorage::open(data_dir, geometry);
     let held = |why: String| OpenError::Held { data_dir: data_dir.to_owned(), why };
     if let Some(why) = why_to_hold(&manifest, data_dir, ring_dir)? {
@@ -74,7 +81,7 @@ pub fn preview(settings: &Settings) -> Result<Preview, OpenError> {
         let overwrites = overwritten_by_recovery(&storage, &here, number, appended)?.first().copied();
         journals.push(PreviewedJournal { number, sessions: seen.sessions, snapshot: seen.snapshot, overwrites });
     }
-    if damage.is_empty() { Ok(Preview { journals }) } else { Err(held(damage.join("; "))) }
+    if damage.is_empty() { Ok(Preview { journals, growing_to: None }) } else { Err(held(damage.join("; "))) }
 }
 
 /// A ring's file that is there has to be one that this user can open and nobody else.
@@ -100,12 +107,23 @@ pub fn files_in_use(settings: &Settings, timeline: Uuid) -> Vec<PathBuf> {
     files
 }
 
-/// What a start takes of the volume and of shared memory, beyond what the directory and its rings
-/// hold already.
+/// What a start takes of the volume and of memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needed {
+    /// Beyond what the directory holds already.
     pub segments_bytes: u64,
+    /// Beyond what the rings hold already.
     pub rings_bytes: u64,
+    /// Files of the data directory that are not there.
+    pub files: u64,
+    /// Rings that are not there.
+    pub ring_files: u64,
+    /// Of private memory, while the journals are read.
+    pub read_bytes: u64,
+    /// Of private memory, for as long as the engine runs.
+    pub tables_bytes: u64,
+    /// Of address space: segments that are mapped to be written.
+    pub mapped_bytes: u64,
 }
 
 impl Needed {
@@ -118,7 +136,19 @@ impl Needed {
             let timeline = manifest.as_ref().map(|manifest| manifest.timeline);
             timeline.map_or(0, |timeline| file::held_bytes(&ring_path(ring_dir, timeline, journal)))
         };
-        let missing = (0..geometry.journals).map(|journal| ring_bytes.saturating_sub(held_bytes(journal)));
-        Self { segments_bytes: storage.missing_bytes(), rings_bytes: missing.fold(0, u64::saturating_add) }
+        let held_bytes: Vec<u64> = (0..geometry.journals).map(held_bytes).collect();
+        let missing = held_bytes.iter().map(|held| ring_bytes.saturating_sub(*held));
+        let journals = u64::from(geometry.journals);
+        let is_mapped = flush_note::expected(data_dir, settings.flush_method) == FlushMethod::Msync;
+        let segments_bytes = geometry.segment_bytes.saturating_mul(geometry.segments.into()).saturating_mul(journals);
+        Self {
+            segments_bytes: storage.missing_bytes(),
+            rings_bytes: missing.fold(0, u64::saturating_add),
+            files: storage.missing_files(),
+            ring_files: held_bytes.iter().filter(|held| **held == 0).count() as u64,
+            read_bytes: scan::whole_window_bytes(*geometry).saturating_mul(journals),
+            tables_bytes: sends_bytes(*geometry).saturating_mul(journals),
+            mapped_bytes: if is_mapped { segments_bytes } else { 0 },
+        }
     }
 }

@@ -75,6 +75,12 @@ impl Standings {
     pub fn read(data_dir: &Path, ring_dir: Option<&Path>) -> Result<Self, OpenError> {
         let manifest = read_manifest(data_dir)?;
         let _lock = DirectoryLock::take(data_dir)?;
+        if manifest.last_use.growing_to > manifest.geometry.segments {
+            return Err(OpenError::Directory(format!(
+                "data_dir {data_dir:?} was being given {} segments a journal when its start was cut off: start fixring once, which finishes that",
+                manifest.last_use.growing_to
+            )));
+        }
         let ring_dir = ring_dir.map_or_else(|| PathBuf::from(&manifest.ring_dir), Path::to_owned);
         let storage = FileStorage::open(data_dir, manifest.geometry);
         storage.open_segments()?;

@@ -109,7 +109,7 @@ pub(super) fn of_environment(error: &io::Error) -> Option<&'static str> {
         _ => {}
     }
     Some(match error.kind() {
-        io::ErrorKind::StorageFull => "make room on the volume, then start again",
+        io::ErrorKind::StorageFull => "make room on the volume (see df, and df -i for inodes), then start again",
         io::ErrorKind::QuotaExceeded => {
             "raise the quota of this user on the volume (quota -v) or make room, then start again"
         }

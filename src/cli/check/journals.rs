@@ -75,6 +75,14 @@ impl Findings<'_> {
                 self.wrong("engine.application", StartError::Application { journal: number, error }.to_string(), "");
             }
         }
+        if let Some(count) = found.growing_to {
+            let what = format!("a start was cut off while it gave the data directory {count} segments a journal");
+            self.warning(
+                "persistence.segments",
+                what,
+                "the next start finishes that first; check again after it to see what the journals hold",
+            );
+        }
         if !found.journals.is_empty() {
             let sessions: usize = found.journals.iter().map(|journal| journal.sessions.len()).sum();
             self.ok(KEY, format!("its journals can be gone on with: {sessions} sessions"));
@@ -117,7 +125,7 @@ impl Findings<'_> {
             }
         };
         // The journal's errors say their remedy themselves.
-        let manifest = match manifest {
+        let mut manifest = match manifest {
             Ok(manifest) => manifest,
             Err(error) => {
                 self.wrong(KEY, error.to_string(), "");
@@ -127,7 +135,10 @@ impl Findings<'_> {
         // Workers adopt journals, so their number may differ; the directory's own counts.
         settings.geometry.journals = manifest.geometry.journals;
         self.journal_count = manifest.geometry.journals.into();
-        let (count, wanted) = (manifest.geometry.segments, settings.geometry.segments);
+        // What a start was giving it when it was cut off, the next one finishes.
+        let count = manifest.geometry.segments.max(manifest.last_use.growing_to);
+        manifest.geometry.segments = count;
+        let wanted = settings.geometry.segments;
         if wanted > count {
             settings.geometry.segments = count;
             self.ok(

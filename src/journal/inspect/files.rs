@@ -13,6 +13,7 @@ use crate::sys::file;
 use crate::sys::ring::{IDENTITY_BYTES, Marks, PAGE_BYTES, marks_in};
 
 use super::super::file_storage::segment_path;
+use super::super::record::{header_at, is_valid};
 use super::super::ring_file::{RingIdentity, read_identity, ring_path};
 use super::super::scan::Source;
 use super::super::state::{HEAD_BYTES, head_identity};
@@ -67,6 +68,8 @@ pub(in crate::journal) struct SegmentFiles {
     data_dir: PathBuf,
     geometry: Geometry,
     journal: u16,
+    /// Where each file is, in a directory whose growth was cut off.
+    places: Option<Vec<Option<PathBuf>>>,
     /// The file that was read last.
     open: Option<(u32, File)>,
     window: Window,
@@ -74,7 +77,12 @@ pub(in crate::journal) struct SegmentFiles {
 
 impl SegmentFiles {
     pub fn new(data_dir: &Path, geometry: Geometry, journal: u16) -> Self {
-        Self { data_dir: data_dir.to_owned(), geometry, journal, open: None, window: Window::default() }
+        Self { data_dir: data_dir.to_owned(), geometry, journal, places: None, open: None, window: Window::default() }
+    }
+
+    /// With its files where they are. One that is not made yet reads as a blank one.
+    pub fn at(self, places: Vec<Option<PathBuf>>) -> Self {
+        Self { places: Some(places), ..self }
     }
 
     /// Forgets what was read, since it may have changed.
@@ -93,12 +101,18 @@ impl SegmentFiles {
 
     /// Length of a slot's file.
     pub fn file_bytes(&self, number: u32) -> Option<u64> {
+        if self.is_to_come(number) {
+            return Some(self.geometry.segment_bytes);
+        }
         file::open_to_read(&self.path(number)).and_then(|file| file.metadata()).ok().map(|metadata| metadata.len())
     }
 
     /// Fills `buffer` from a slot's file, with zeros where it has nothing. The answer is `false` where there is no such file.
     pub fn read(&mut self, number: u32, offset: u64, buffer: &mut [u8]) -> Result<bool, StorageError> {
         buffer.fill(0);
+        if self.is_to_come(number) {
+            return Ok(true);
+        }
         let path = self.path(number);
         let failed = |error| StorageError::new("read", path.display().to_string(), error);
         if self.open.as_ref().is_none_or(|(open, _)| *open != number) {
@@ -131,7 +145,20 @@ impl SegmentFiles {
         if !self.read(number, 0, &mut start)? {
             return Ok(SlotHead::Missing);
         }
-        Ok(self.head_in(manifest_uuid, number, &start))
+        Ok(match self.head_in(manifest_uuid, number, &start) {
+            // What it says of itself may be what the damage is.
+            SlotHead::Foreign { segment, .. } if !self.is_head_whole(number, segment)? => SlotHead::Unreadable,
+            head => head,
+        })
+    }
+
+    /// Whether a file begins with the whole head of this segment, wherever that belongs.
+    fn is_head_whole(&mut self, number: u32, segment: u64) -> Result<bool, StorageError> {
+        let mut bytes = vec![0; self.geometry.commit_bytes_max().min(self.geometry.segment_bytes) as usize];
+        self.read(number, 0, &mut bytes)?;
+        let Some(position) = segment.checked_mul(self.geometry.segment_bytes) else { return Ok(false) };
+        let header = header_at(&bytes, position, position.saturating_add(bytes.len() as u64));
+        Ok(header.is_some_and(|header| is_valid(&bytes, position, &header)))
     }
 
     fn head_in(&self, manifest_uuid: Uuid, number: u32, start: &[u8; START_BYTES]) -> SlotHead {
@@ -164,7 +191,16 @@ impl SegmentFiles {
         Ok(found)
     }
 
+    fn is_to_come(&self, number: u32) -> bool {
+        self.places.as_ref().is_some_and(|places| places[number as usize].is_none())
+    }
+
     fn path(&self, number: u32) -> PathBuf {
+        let place = self.places.as_ref().and_then(|places| places[number as usize].clone());
+        place.unwrap_or_else(|| self.own_path(number))
+    }
+
+    fn own_path(&self, number: u32) -> PathBuf {
         segment_path(&self.data_dir, self.journal, number)
     }
 

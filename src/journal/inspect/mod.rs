@@ -13,12 +13,13 @@ pub mod verify;
 
 use std::fmt;
 use std::fs::File;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::sys::file;
 
-use super::{Manifest, ManifestError, RecordHeader, StorageError, device, home};
+use super::{Manifest, ManifestError, RecordHeader, StorageError, device, grow, home};
 
 pub use files::SlotHead;
 pub(in crate::journal) use reader::next_whole;
@@ -47,8 +48,21 @@ pub enum CatError {
 #[derive(Clone, Debug)]
 pub struct Directory {
     data_dir: PathBuf,
+    /// Of a directory whose growth was cut off: as it will be.
     manifest: Manifest,
+    growing: Option<Growing>,
 }
+
+/// A directory that was being given more segments when its start was cut off (`grow.rs`).
+#[derive(Clone, Debug)]
+struct Growing {
+    from: u32,
+    /// By journal, then by the new number.
+    places: Arc<Vec<Places>>,
+}
+
+/// Where each segment's file is; `None` where there is none yet.
+type Places = Vec<Option<PathBuf>>;
 
 /// Who holds the directory's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +84,28 @@ impl Directory {
         // As a start would see it: a ring that serves the original is none of a copy's.
         manifest.last_use.device = device::identities_below(data_dir);
         manifest.last_use.home = home::of(data_dir, manifest.geometry.journals);
-        Ok(Self { data_dir: data_dir.to_owned(), manifest })
+        let (from, to) = (manifest.geometry.segments, manifest.last_use.growing_to);
+        let growing = (to > from).then(|| Growing { from, places: Arc::new(grow::places(data_dir, &manifest)) });
+        manifest.geometry.segments = from.max(to);
+        Ok(Self { growing, ..Self::of(data_dir, manifest) })
+    }
+
+    fn of(data_dir: &Path, manifest: Manifest) -> Self {
+        Self { data_dir: data_dir.to_owned(), manifest, growing: None }
+    }
+
+    /// Whether its files are on the way to new places.
+    pub fn is_growing(&self) -> bool {
+        self.growing.is_some()
+    }
+
+    /// The manifest as it is on the volume.
+    fn stored_manifest(&self) -> Manifest {
+        let mut manifest = self.manifest.clone();
+        if let Some(growing) = &self.growing {
+            manifest.geometry.segments = growing.from;
+        }
+        manifest
     }
 
     pub fn data_dir(&self) -> &Path {
@@ -91,7 +126,11 @@ impl Directory {
     }
 
     fn segments(&self, journal: u16) -> files::SegmentFiles {
-        files::SegmentFiles::new(&self.data_dir, self.manifest.geometry, journal)
+        let files = files::SegmentFiles::new(&self.data_dir, self.manifest.geometry, journal);
+        match &self.growing {
+            Some(growing) => files.at(growing.places[usize::from(journal)].clone()),
+            None => files,
+        }
     }
 }
 
@@ -113,7 +152,7 @@ pub fn holder(data_dir: &Path) -> Holder {
     }
 }
 
-/// A small file's bytes; `None` where there is none.
+/// A small file's bytes; `None` where there is none, nor a directory that could hold it.
 pub(in crate::journal) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, StorageError> {
     let read = |file: File| {
         let mut bytes = Vec::new();
@@ -121,7 +160,7 @@ pub(in crate::journal) fn read_bounded(path: &Path, bytes_max: u64) -> Result<Op
     };
     match file::open_to_read(path).and_then(read) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(None),
         Err(error) => Err(StorageError::new("read", path.display().to_string(), error)),
     }
 }

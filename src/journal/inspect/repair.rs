@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use super::super::record::header_at;
 use super::super::scan::{Incarnations, commit_at};
-use super::super::{Geometry, Kind, Manifest, RECORD_ALIGN, StorageError, flags};
+use super::super::{Geometry, Kind, Manifest, RECORD_ALIGN, StorageError, flags, grow};
 use super::files::{RingHeader, RingTail, SegmentFiles, SlotHead};
 use super::reader::next_whole;
 use super::status::{Standing, standing};
@@ -138,25 +138,33 @@ impl Plan {
             Err(CatError::Manifest(super::super::ManifestError::Damaged(why))) => {
                 let manifest = manifest::rebuild(data_dir, options).map_err(RepairError::Manifest)?;
                 steps.push(manifest::step(&manifest, format!("it is damaged ({why})")));
-                Directory { data_dir: data_dir.to_owned(), manifest }
+                Directory::of(data_dir, manifest)
             }
             Err(CatError::NoManifest) if data_dir.join("journal-0").is_dir() => {
                 let manifest = manifest::rebuild(data_dir, options).map_err(RepairError::Manifest)?;
                 steps.push(manifest::step(&manifest, "it is missing".to_owned()));
-                Directory { data_dir: data_dir.to_owned(), manifest }
+                Directory::of(data_dir, manifest)
             }
             Err(error) => return Err(RepairError::Directory(error)),
         };
-        // Files that have their new places already are foreign by the old count.
-        match directory.manifest.last_use.growing_to {
-            0 => {}
-            count => return Err(RepairError::Growing(count)),
-        }
+        let growing = directory.growing.as_ref().map(|_| directory.manifest.geometry.segments);
         let mut plan =
-            Self { data_dir: data_dir.to_owned(), manifest: directory.manifest.clone(), steps, outlooks: Vec::new() };
+            Self { data_dir: data_dir.to_owned(), manifest: directory.stored_manifest(), steps, outlooks: Vec::new() };
+        if let Some(count) = growing {
+            plan.steps = unmovable(data_dir, &plan.manifest);
+            if plan.steps.is_empty() {
+                return Err(RepairError::Growing(count));
+            }
+        }
         for journal in 0..directory.manifest.geometry.journals {
             let mut look = Look::new(&directory, journal);
-            let outlook = look.journal(&mut plan.steps).map_err(|error| RepairError::Directory(error.into()))?;
+            let mut steps = Vec::new();
+            let mut outlook = look.journal(&mut steps).map_err(|error| RepairError::Directory(error.into()))?;
+            // A start finishes the growth first: the rest can be seen to after it.
+            if growing.is_none() {
+                plan.steps.append(&mut steps);
+            }
+            outlook.is_uncertain |= growing.is_some();
             plan.outlooks.push(outlook);
         }
         Ok(plan)
@@ -179,6 +187,17 @@ impl Plan {
             )
         })
     }
+}
+
+/// What stands in the way of a growth that was cut off.
+fn unmovable(data_dir: &Path, manifest: &Manifest) -> Vec<Step> {
+    let step = |(journal, slot): (u16, u32)| Step {
+        what: format!("move journal-{journal}/segment-{slot}.seg to quarantine, and put an empty one in its place"),
+        why: "how it begins cannot be read, so the start that gives the directory more segments cannot move it"
+            .to_owned(),
+        action: Action::Move { journal, slot },
+    };
+    grow::unreadable(data_dir, manifest).into_iter().map(step).collect()
 }
 
 /// A killed process may still be in a device write, and its lock held until that returns.

@@ -182,6 +182,12 @@ impl<'a> Walk<'a> {
 
     fn run(mut self, progress: &mut dyn FnMut(u64, u64)) -> Result<JournalVerified, StorageError> {
         let segment_bytes = self.geometry.segment_bytes;
+        if self.directory.is_growing() {
+            let count = self.geometry.segments;
+            self.result.notes.push(format!(
+                "it was being given {count} segments when its start was cut off: the next start finishes that. Segments are named as they will be then"
+            ));
+        }
         // Whatever comes later than this is another look's affair.
         let header = self.current_ring();
         let manifest = self.directory.manifest();

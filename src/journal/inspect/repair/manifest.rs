@@ -6,10 +6,11 @@ use std::path::Path;
 use uuid::Uuid;
 
 use super::super::super::file_storage::segment_path;
+use super::super::super::grow::growing_path;
 use super::super::super::scan::{Incarnations, commit_at};
 use super::super::super::state::head_identity;
 use super::super::super::{Geometry, HEADER_BYTES, JOURNALS_MAX, LastUse, Manifest, SEGMENTS_MAX};
-use super::super::files::{RingTail, SegmentFiles};
+use super::super::files::{RingTail, SegmentFiles, SlotHead};
 use super::super::{Directory, MANIFEST_BYTES_MAX, read_bounded};
 use super::{Action, Options, Step};
 
@@ -37,6 +38,9 @@ pub(super) fn rebuild(data_dir: &Path, options: &Options) -> Result<Manifest, St
     if journals == 0 || segments == 0 {
         return Err("there are no segments: restore the directory from its volume snapshot".to_owned());
     }
+    if (0..SEGMENTS_MAX).any(|slot| growing_path(data_dir, 0, slot).exists()) {
+        return Err("it was being given more segments, and how many it had nothing says any more: restore the directory from its volume snapshot".to_owned());
+    }
     let segment_bytes = most_common_length(data_dir, journals, segments);
     let ring_bytes = options.ring_bytes.or_else(|| number(&text, "ring_bytes")).ok_or(
         "it does not say ring_bytes any more: add --ring-bytes N, as persistence.ring_bytes of the configuration says",
@@ -61,6 +65,12 @@ pub(super) fn rebuild(data_dir: &Path, options: &Options) -> Result<Manifest, St
         timeline: string(&text, "timeline").and_then(|text| Uuid::parse_str(&text).ok()).unwrap_or(uuid),
         last_use: LastUse::default(),
     };
+    let told = numbers(&text, "first_segments");
+    let firsts = (0..journals).map(|journal| first_segment(data_dir, &manifest, journal, &told));
+    manifest.last_use.first_segments = firsts.collect::<Result<_, _>>()?;
+    if manifest.last_use.first_segments.iter().all(|first| *first == 0) {
+        manifest.last_use.first_segments.clear();
+    }
     let walked = newest_incarnation(data_dir, &manifest)?;
     let owner = (0..journals).filter_map(|journal| {
         let header = RingTail::open(&manifest, journal)?.refresh(&manifest, journal)?;
@@ -77,6 +87,27 @@ pub(super) fn rebuild(data_dir: &Path, options: &Options) -> Result<Manifest, St
         _ => walked.saturating_add(1),
     };
     Ok(manifest)
+}
+
+/// The oldest segment that can be there: a directory that has grown has blank files where older ones would be.
+fn first_segment(data_dir: &Path, manifest: &Manifest, journal: u16, told: &[u64]) -> Result<u64, String> {
+    let geometry = manifest.geometry;
+    let mut files = SegmentFiles::new(data_dir, geometry, journal);
+    let mut heads = Vec::new();
+    for slot in 0..geometry.segments {
+        heads.push(files.head(manifest.uuid, slot).map_err(|error| error.to_string())?);
+    }
+    let present =
+        heads.iter().filter_map(|head| if let SlotHead::Ours { segment } = head { Some(*segment) } else { None });
+    let (Some(oldest), Some(newest)) = (present.clone().min(), present.max()) else { return Ok(0) };
+    let by_count = (newest + 1).saturating_sub(geometry.segments.into());
+    if let Some(told) = told.get(usize::from(journal))
+        && (by_count..=oldest).contains(told)
+    {
+        return Ok(*told);
+    }
+    let is_blank = |segment: u64| heads[files.slot_of(segment) as usize] == SlotHead::Blank;
+    Ok(if (by_count..oldest).all(is_blank) { oldest } else { 0 })
 }
 
 fn count(max: u32, is_there: impl Fn(u32) -> bool) -> u32 {
@@ -130,7 +161,7 @@ fn is_whole(files: &mut SegmentFiles, geometry: Geometry, segment: u64) -> Resul
 
 /// Of all records that a recovery would read.
 fn newest_incarnation(data_dir: &Path, manifest: &Manifest) -> Result<u32, String> {
-    let directory = Directory { data_dir: data_dir.to_owned(), manifest: manifest.clone() };
+    let directory = Directory::of(data_dir, manifest.clone());
     let mut newest = 0;
     for journal in 0..manifest.geometry.journals {
         let standing = super::super::status::standing(&directory, journal)
@@ -143,6 +174,12 @@ fn newest_incarnation(data_dir: &Path, manifest: &Manifest) -> Result<u32, Strin
 /// `key = 123` of a text that may be anything.
 fn number(text: &str, key: &str) -> Option<u64> {
     value(text, key)?.parse().ok()
+}
+
+/// `key = [1, 2]` of such a text.
+fn numbers(text: &str, key: &str) -> Vec<u64> {
+    let list = value(text, key).and_then(|list| list.strip_prefix('[')?.strip_suffix(']'));
+    list.map_or_else(Vec::new, |list| list.split(',').map_while(|one| one.trim().parse().ok()).collect())
 }
 
 fn string(text: &str, key: &str) -> Option<String> {
