@@ -10,12 +10,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// The space of a filesystem, in bytes.
+/// The space of a filesystem.
 #[derive(Clone, Copy, Debug)]
 pub struct Space {
     /// For unprivileged users.
     pub free_bytes: u64,
     pub total_bytes: u64,
+    /// How many more files there may be; `None` where the filesystem has no fixed number of inodes.
+    pub free_files: Option<u64>,
 }
 
 pub fn space(path: &Path) -> io::Result<Space> {
@@ -29,7 +31,11 @@ pub fn space(path: &Path) -> io::Result<Space> {
     // SAFETY: it was zeroed, a valid value of a struct of integers, and then filled.
     let stat = unsafe { stat.assume_init() };
     let fragment_bytes = stat.f_frsize;
-    Ok(Space { free_bytes: stat.f_bavail * fragment_bytes, total_bytes: stat.f_blocks * fragment_bytes })
+    Ok(Space {
+        free_bytes: stat.f_bavail * fragment_bytes,
+        total_bytes: stat.f_blocks * fragment_bytes,
+        free_files: (stat.f_files > 0).then_some(stat.f_favail),
+    })
 }
 
 /// The kind of the filesystem that holds `path`, by its number in the kernel (`f_type` of statfs(2)).

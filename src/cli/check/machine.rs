@@ -13,7 +13,7 @@ use crate::config::{Config, DictionaryWarnings, Placement, format_bytes};
 use crate::engine::{journal_settings, why_to_park};
 use crate::journal::{Allowed, Filesystem, Needed, Settings, mount_of};
 use crate::sys::cgroup::cpu_limit;
-use crate::sys::file::{effective_user, space};
+use crate::sys::file::{Space, effective_user, space};
 use crate::sys::open_files::limits;
 use crate::transport::tcp::bind;
 
@@ -167,9 +167,9 @@ impl<'c> Findings<'c> {
             self.journals();
         }
         self.filesystem(KEY, &existing);
-        let needed = Needed::of(&self.settings()).segments_bytes;
+        let needed = Needed::of(&self.settings());
         let mend = "make room, or lower persistence.segments or segment_bytes";
-        self.room(KEY, &existing, needed, "segments", mend);
+        self.room(KEY, &existing, (needed.segments_bytes, needed.files), "segments", mend);
     }
 
     /// Whether what the data directory lies on can keep what the journal promises.
@@ -287,15 +287,23 @@ impl<'c> Findings<'c> {
         match is_same(&config.engine.data_dir) {
             true => {
                 let both = needed.rings_bytes.saturating_add(needed.segments_bytes);
-                self.room(KEY, &existing, both, "rings and segments", mend);
+                self.room(KEY, &existing, (both, needed.ring_files + needed.files), "rings and segments", mend);
             }
-            false => self.room(KEY, &existing, needed.rings_bytes, "rings", mend),
+            false => self.room(KEY, &existing, (needed.rings_bytes, needed.ring_files), "rings", mend),
         }
     }
 
-    fn room(&mut self, key: &str, path: &Path, needed: u64, what: &str, mend: &str) {
+    /// Whether there is room for so many bytes, in so many new files.
+    fn room(&mut self, key: &str, path: &Path, (needed, files): (u64, u64), what: &str, mend: &str) {
         let shown = path.display();
         match space(path) {
+            Ok(Space { free_files: Some(free), .. }) if free < files => {
+                self.wrong(
+                    key,
+                    format!("{shown} has {free} inodes free (df -i) and {files} files are to be made"),
+                    mend,
+                );
+            }
             Ok(space) if space.free_bytes >= needed => {
                 let free = rounded(space.free_bytes);
                 self.ok(key, format!("{free} free, and {} of {what} to be made", rounded(needed)));
