@@ -210,7 +210,7 @@ struct Newest {
     middle_before: u64,
 }
 
-const DAMAGES: [Damage; 11] = [
+const DAMAGES: [Damage; 12] = [
     Damage {
         name: "the head of the newest segment, and the ring still has it",
         with_ring: true,
@@ -275,7 +275,23 @@ const DAMAGES: [Damage; 11] = [
         rolls_back: false,
     },
     Damage {
-        name: "a segment of another journal",
+        // Nobody is told of a segment number of fourteen digits.
+        name: "the number in the head of a segment",
+        with_ring: true,
+        does: |place, newest| {
+            let path = segment(place, newest.slot_before);
+            let mut bytes = fs::read(&path).unwrap();
+            bytes[64 + 32 + 5] ^= 0x40;
+            fs::write(&path, bytes).unwrap();
+        },
+        verify: ("a head that is damaged, or of a data directory of other lengths", 1),
+        starts: Outcome::Refused(3),
+        plan: Some("its head is damaged"),
+        is_held_then: false,
+        rolls_back: false,
+    },
+    Damage {
+        name: "whose a segment is",
         with_ring: true,
         does: |place, newest| {
             let path = segment(place, newest.slot_before);
@@ -284,7 +300,7 @@ const DAMAGES: [Damage; 11] = [
             bytes[64 + 16] ^= 1;
             fs::write(&path, bytes).unwrap();
         },
-        verify: ("of data directory", 1),
+        verify: ("a head that is damaged", 1),
         starts: Outcome::Refused(3),
         plan: Some("move journal-0/segment-"),
         is_held_then: false,

@@ -41,6 +41,8 @@ use clap::{Parser, Subcommand};
 pub use exit::Exit;
 use logging::{LogError, LogOptions};
 
+use crate::sys::memory::{address_space_limit, share_arenas};
+
 /// To standard output. A reader that has gone away (`| head`) changes nothing of the outcome.
 fn print(text: &str) {
     let _ = io::stdout().lock().write_all(text.as_bytes());
@@ -119,6 +121,10 @@ struct Location {
 /// Parses the arguments and does what they say.
 pub fn main() -> Exit {
     let mut cli = Cli::parse();
+    if address_space_limit().is_some() {
+        // Before the first thread has one of its own.
+        share_arenas();
+    }
     if matches!(cli.command, Command::Demo(_)) {
         // The client's attempts to connect while the venue is down are the demo's very subject, not news.
         cli.log.level_unless_given("error");

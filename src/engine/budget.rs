@@ -10,7 +10,7 @@ use super::errors::StartError;
 use super::start::journal_settings;
 
 /// What an engine touches of private memory beside what is counted here, and of its program.
-const PRIVATE_BYTES: u64 = 24 << 20;
+const PRIVATE_BYTES: u64 = 28 << 20;
 /// A slot, a place in each list of a worker, and its timers.
 const CONNECTION_BYTES: u64 = 256;
 /// A thread's stack, as the standard library makes it, of which address space is taken whole.

@@ -264,8 +264,10 @@ fn held(path: &Path, manifest: &Manifest, journal: u16) -> Held {
         return if path.exists() { Held::Unknown } else { Held::Missing };
     };
     let mut start = [0; START_BYTES];
-    // What has been written past the page cache is read past what that has kept.
-    if file::forget_cached(&file).is_err() || file.read_exact_at(&mut start, 0).is_err() {
+    // What has been written past the page cache is read past what that has kept. A file that a growth
+    // has made, and that got no room, is empty.
+    let is_empty = || file.metadata().is_ok_and(|found| found.len() == 0);
+    if file::forget_cached(&file).is_err() || (file.read_exact_at(&mut start, 0).is_err() && !is_empty()) {
         return Held::Unknown;
     }
     match head_identity(&start[HEADER_BYTES as usize..]) {

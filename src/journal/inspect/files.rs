@@ -145,15 +145,12 @@ impl SegmentFiles {
         if !self.read(number, 0, &mut start)? {
             return Ok(SlotHead::Missing);
         }
-        Ok(match self.head_in(manifest_uuid, number, &start) {
-            // What it says of itself may be what the damage is.
-            SlotHead::Foreign { segment, .. } if !self.is_head_whole(number, segment)? => SlotHead::Unreadable,
-            head => head,
-        })
+        Ok(self.head_in(manifest_uuid, number, &start))
     }
 
-    /// Whether a file begins with the whole head of this segment, wherever that belongs.
-    fn is_head_whole(&mut self, number: u32, segment: u64) -> Result<bool, StorageError> {
+    /// Whether a slot's file begins with the whole head of this segment, wherever that belongs. If not,
+    /// what it says of itself may be what the damage is.
+    pub fn is_head_whole(&mut self, number: u32, segment: u64) -> Result<bool, StorageError> {
         let mut bytes = vec![0; self.geometry.commit_bytes_max().min(self.geometry.segment_bytes) as usize];
         self.read(number, 0, &mut bytes)?;
         let Some(position) = segment.checked_mul(self.geometry.segment_bytes) else { return Ok(false) };

@@ -249,7 +249,7 @@ impl<'a> Look<'a> {
         if healed.is_none() {
             self.salvage_torn(&heads, newest)?;
         }
-        let moves = self.moves(&heads, newest, healed);
+        let moves = self.moves(&heads, newest, healed)?;
         for (slot, why) in moves {
             let name = self.name(slot);
             self.salvage_slot(slot, newest)?;
@@ -354,10 +354,18 @@ impl<'a> Look<'a> {
     }
 
     /// The slots that stand in the way of a start, or hold what a start would overwrite unseen.
-    fn moves(&mut self, heads: &[(u32, SlotHead)], newest: Option<u64>, healed: Option<u64>) -> Vec<(u32, String)> {
+    fn moves(
+        &mut self,
+        heads: &[(u32, SlotHead)],
+        newest: Option<u64>,
+        healed: Option<u64>,
+    ) -> Result<Vec<(u32, String)>, StorageError> {
         let mut moves = Vec::new();
         for (slot, head) in heads {
             match head {
+                SlotHead::Foreign { segment, .. } if !self.segments.is_head_whole(*slot, *segment)? => {
+                    moves.push((*slot, "its head is damaged, or of a data directory of other lengths".to_owned()));
+                }
                 SlotHead::Foreign { uuid, journal, segment } => {
                     let why = format!("it is segment {segment} of journal {journal} of data directory {uuid}");
                     moves.push((*slot, why));
@@ -368,7 +376,7 @@ impl<'a> Look<'a> {
                 _ => {}
             }
         }
-        moves
+        Ok(moves)
     }
 
     /// Notes the whole commits behind the journal's end in its last segment. They stay there: a start that is held goes by them.

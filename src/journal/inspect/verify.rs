@@ -288,6 +288,9 @@ impl<'a> Walk<'a> {
             let name = format!("segment-{slot}.seg");
             let what = match self.segments.head(uuid, slot)? {
                 SlotHead::Missing => format!("{name} is missing: `fixring journal repair` makes it anew"),
+                SlotHead::Foreign { segment, .. } if !self.segments.is_head_whole(slot, segment)? => format!(
+                    "{name} begins with a head that is damaged, or of a data directory of other lengths: `fixring journal repair` moves it aside"
+                ),
                 SlotHead::Foreign { uuid: found, journal, segment } if found == uuid && journal == self.journal => {
                     format!(
                         "{name} is segment {segment} of this journal, which belongs in segment-{}.seg: `fixring journal repair` moves it aside",
