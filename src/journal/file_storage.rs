@@ -206,8 +206,8 @@ impl FileStorage {
             .flat_map(|journal| (0..geometry.segments).map(move |number| Slot { journal, number }));
         let segments = all.map(|slot| self.segment_path(slot));
         let directories = (0..geometry.journals).map(|journal| self.journal_dir(journal));
-        let others = [data_dir.clone(), data_dir.join("lock")];
-        // The manifest is written beside the one that it replaces.
+        let others = [data_dir.clone(), data_dir.join("lock"), data_dir.join("manifest")];
+        // A manifest is written beside the one that it replaces.
         1 + segments.chain(directories).chain(others).filter(|path| !path.exists()).count() as u64
     }
 
