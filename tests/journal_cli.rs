@@ -285,7 +285,7 @@ const DAMAGES: [Damage; 12] = [
             fs::write(&path, bytes).unwrap();
         },
         verify: ("a head that is damaged, or of a data directory of other lengths", 1),
-        starts: Outcome::Refused(3),
+        starts: Outcome::Ready,
         plan: Some("its head is damaged"),
         is_held_then: false,
         rolls_back: false,

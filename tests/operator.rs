@@ -734,8 +734,16 @@ fn weighing((ring, segment, method, engine): (&str, &str, &str, &str)) -> Place 
 fn the_address_space_that_a_start_asks_for_is_enough() {
     for weights in WEIGHTS {
         let place = weighing(weights);
-        // So much is in use before it looks.
-        let (needed_bytes, log) = needed(&mut run_limited(&place, &format!("--as={}", 170 << 20)));
+        // A limit that holds the program alone.
+        let too_little = (60..150u64).rev().step_by(10).find_map(|mib| {
+            let mut engine = run_limited(&place, &format!("--as={}", mib << 20));
+            match until_started(&mut engine) {
+                Ok(()) => engine.kill(),
+                Err(_) => return Some(engine),
+            }
+            None
+        });
+        let (needed_bytes, log) = needed(&mut too_little.expect("some limit is too low"));
         assert_eq!(log.contains("\"msync\""), weights.2 == "msync", "{log}");
         let used = log.split_once("beside ").unwrap().1.split_once(' ').unwrap().0;
         let used: u64 = used.parse().expect(&log);

@@ -44,12 +44,12 @@ pub(crate) fn shortage(config: &Config, journals: u16) -> Option<String> {
     }
     let control = if config.control.listen.is_some() { CONTROL_THREADS } else { 0 };
     let threads = workers + u64::from(journals) + OTHER_THREADS + control;
-    // All rings are mapped, wherever they lie. A journal is read in pieces where there is no room.
+    // All rings are mapped, wherever they lie.
     let mapped = Parts {
         rings: u64::from(journals) * settings.geometry.ring_bytes,
         segments: 0,
         mapped_segments: needed.mapped_bytes,
-        read: 0,
+        read: needed.read_bytes,
         private: private + threads * STACK_BYTES,
     };
     if let Some(what) = address_space_limit().and_then(|limit| mapped.shortage(&limit)) {

@@ -1,6 +1,5 @@
 //! Walks records and commits over bytes that may be anything.
 
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 use crate::sys::ring::PAGE_BYTES;
@@ -116,15 +115,7 @@ impl<S: Storage> SegmentSource<S> {
 impl<S: Storage> Source for SegmentSource<S> {
     fn bytes(&mut self, position: u64, bytes: u64) -> Result<&[u8], StorageError> {
         if !self.holds(position, bytes) {
-            let loaded = self.load(position, bytes.max(self.ahead_bytes));
-            match loaded {
-                // A limit of address space may leave room for less.
-                Err(error) if error.source.kind() == ErrorKind::OutOfMemory && self.ahead_bytes > WINDOW_BYTES => {
-                    self.ahead_bytes = WINDOW_BYTES;
-                    self.load(position, bytes.max(WINDOW_BYTES))?;
-                }
-                loaded => loaded?,
-            }
+            self.load(position, bytes.max(self.ahead_bytes))?;
         }
         let rest = &self.window.bytes()[(position - self.window_start) as usize..self.window_bytes];
         Ok(&rest[..rest.len().min(bytes as usize)])
