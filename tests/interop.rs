@@ -18,7 +18,10 @@ use std::io::Write;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use bench::{Bench, Dials, Needs};
-use driver::{Peer, PeerOptions, free_port, is, is_in, is_new_report, is_out, number, poss_dup, quickfix_peer, text};
+use driver::{
+    Peer, PeerOptions, SHORT_HEARTBEAT_S, free_port, is, is_in, is_new_report, is_out, number, poss_dup, quickfix_peer,
+    text,
+};
 use versions::{VERSIONS, Version};
 
 /// The scenarios that a version is left out of, and why.
@@ -390,7 +393,7 @@ fn the_counterparty_agrees_with_itself(version: &Version) {
         Peer::start(&PeerOptions { role, port, version, sender, target, store_dir, announced_heartbeat_s })
     };
     let mut venue = peer("acceptor", "FIXRING", "PEER", None);
-    let mut client = peer("initiator", "PEER", "FIXRING", Some(1));
+    let mut client = peer("initiator", "PEER", "FIXRING", Some(SHORT_HEARTBEAT_S));
     client.until(0, "logon", |event| is(event, "logon"));
     let mut orders: BTreeSet<String> = (1..=10).map(|n| format!("A-{n}")).collect();
     client.command("orders 10 A");

@@ -6,7 +6,9 @@ mod whole;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::driver::{Fixring, Peer, PeerOptions, QUICKFIX_HEARTBEAT_S, free_port, is, is_in, is_out, number};
+use crate::driver::{
+    Fixring, Peer, PeerOptions, QUICKFIX_HEARTBEAT_S, SHORT_HEARTBEAT_S, free_port, is, is_in, is_out, number,
+};
 use crate::versions::Version;
 
 /// Who dials.
@@ -20,7 +22,7 @@ pub enum Dials {
 #[derive(Clone, Copy, Default)]
 pub struct Needs {
     pub application: Option<&'static str>,
-    /// Heartbeats each second from fixring's point of view, while QuickFIX keeps to its 30 seconds.
+    /// [`SHORT_HEARTBEAT_S`] from fixring's point of view, while QuickFIX keeps to its own.
     pub silent_peer: bool,
     /// fixring, as initiator, resets both numbers with each Logon(A).
     pub reset_on_logon: bool,
@@ -55,7 +57,7 @@ impl Bench {
             sender: "PEER",
             target: "FIXRING",
             store_dir: &store_dir,
-            announced_heartbeat_s: needs.silent_peer.then_some(1),
+            announced_heartbeat_s: needs.silent_peer.then_some(SHORT_HEARTBEAT_S),
         };
         // Whoever listens starts first: a QuickFIX that is refused has used up a number for the Logon(A) all the same.
         let (fixring, peer) = match dials {
@@ -172,7 +174,8 @@ fn write_config(
             ),
         ),
     };
-    let heartbeat_seconds = if needs.silent_peer { "1" } else { QUICKFIX_HEARTBEAT_S };
+    let heartbeat_seconds =
+        if needs.silent_peer { SHORT_HEARTBEAT_S.to_string() } else { QUICKFIX_HEARTBEAT_S.to_owned() };
     let reset_on_logon = if needs.reset_on_logon { "reset_on_logon = true\n" } else { "" };
     let begin_string = version.begin_string;
     let appl_ver_id = version.appl_ver_id.map_or(String::new(), |id| format!("default_appl_ver_id = \"{id}\"\n"));
