@@ -1,13 +1,11 @@
 //! What the journal keeps and for how long, over a simulated network, clock and volume: resends of what is gone or too old, resends
 //! that hold the segment that they read, and an archive that does not keep up.
 
-mod peers;
-
+use crate::peers::{CONFIG, MS, Peer, World, types};
 use fixring::engine::Event;
 use fixring::journal::Hold;
 use fixring::transport::Transport;
 use fixring::transport::simulated::Host;
-use peers::{CONFIG, MS, Peer, World, types};
 
 /// Orders that fill more than the eight segments of 128 KiB.
 const LAP: u32 = 2_500;

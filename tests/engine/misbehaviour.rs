@@ -1,9 +1,7 @@
 //! What one engine does with peers that misbehave, stop, come twice or read too slowly; over a simulated network and clock.
 
-mod peers;
-
+use crate::peers::{CONFIG, LISTEN, MS, World, types};
 use fixring::transport::Transport;
-use peers::{CONFIG, LISTEN, MS, World, types};
 
 #[test]
 fn a_second_logon_is_refused_without_a_probe_where_the_live_connection_has_just_been_heard() {

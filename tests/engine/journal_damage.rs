@@ -1,8 +1,7 @@
 //! A volume that loses what was synced to it: whatever is damaged, a start is held or refused, or it goes on above every number that has left
 //! and has every message that was acknowledged as durable. Whole engines over a simulated volume.
 
-mod peers;
-
+use crate::peers::{MS, Peer, types};
 use fixring::application::{Application, Delivery, Handle, Sessions};
 use fixring::config::Config;
 use fixring::engine::StartError;
@@ -11,7 +10,6 @@ use fixring::journal::{Geometry, Manifest, OpenError, Slot, Storage, prepare};
 use fixring::simulate::wire::Wire;
 use fixring::simulate::{Crash, Node, Running, VirtualClock};
 use fixring::transport::simulated::{Host, SimulatedNetwork};
-use peers::{MS, Peer, types};
 
 const SECTOR: u64 = 512;
 const PAGE: u64 = 4096;

@@ -1,9 +1,7 @@
 //! Resends of one journal beside each other; over a simulated network and clock.
 
-mod peers;
-
+use crate::peers::{CONFIG, Peer, World, types};
 use fixring::journal::JOBS_MAX;
-use peers::{CONFIG, Peer, World, types};
 
 /// A letter each, from the template.
 const SESSIONS: &str = "ABCDEFGHIJKLMNOPQRSTUVWX";

@@ -4,7 +4,7 @@
 //! snapshot and replayed records, and every session's numbers, must be the model's at that point. Everything that was
 //! synced must be there after the death of the node, everything that was appended after that of the process.
 //!
-//! Run one seed again with `FIXRING_SEED=<seed> cargo test --test journal_crash`.
+//! Run one seed again with `FIXRING_SEED=<seed> cargo test --test journal -- crash`.
 
 use std::sync::Arc;
 

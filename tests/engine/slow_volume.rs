@@ -1,8 +1,6 @@
 //! What sessions meet when the volume is slow, or stands still for a while: back-pressure, and nothing lost.
 
-mod peers;
-
-use peers::{CONFIG, Peer, World, types};
+use crate::peers::{CONFIG, Peer, World, types};
 
 const HEARTBEAT_MS: u64 = 1_000;
 

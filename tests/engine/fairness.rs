@@ -1,9 +1,7 @@
 //! What one session, or a crowd without one, may take of a turn while others are served; over a simulated network and clock, turn by turn.
 
-mod peers;
-
+use crate::peers::{CONFIG, MS, Peer, World, types};
 use fixring::simulate::Crash;
-use peers::{CONFIG, MS, Peer, World, types};
 
 /// A world with room for crowds.
 fn world() -> World {

@@ -1,18 +1,16 @@
 //! The sequence lease in a whole engine: its node dies at each step of a session's life, over several renewals, and what it sends next is
 //! never below what has left.
 
-mod peers;
-
 use fixring::application::{Application, Delivery, Handle, Rollback, SessionNumber, Sessions};
 use fixring::config::Config;
 use fixring::fix::Message;
 use fixring::session::Notice;
 use fixring::transport::simulated::{Host, SimulatedNetwork};
 
+use crate::peers::whole::WholeVolume;
+use crate::peers::{MS, Peer, types};
 use fixring::simulate::wire::Wire;
 use fixring::simulate::{Crash, Node, Running, VirtualClock};
-use peers::whole::WholeVolume;
-use peers::{MS, Peer, types};
 
 /// Sends one message a turn once it is logged on, so that a lease is used up soon.
 #[derive(Default)]

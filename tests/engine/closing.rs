@@ -1,10 +1,8 @@
 //! How connections end: what comes behind a last word, a stream that ends with input before it, slots that are used again. Over a simulated
 //! network and clock, whose connections lose what was sent when they are closed with input unread, as real ones may.
 
-mod peers;
-
+use crate::peers::{CONFIG, Peer, World, types};
 use fixring::transport::Transport;
-use peers::{CONFIG, Peer, World, types};
 
 const MODES: [&str; 3] = ["buffered", "flush", "sync"];
 /// What a peer may send behind its last word.
