@@ -338,3 +338,52 @@ fn a_test_request_with_an_empty_id_is_answered_with_an_empty_one_where_values_ma
         }
     }
 }
+
+/// Some engines send their old administrative messages again, where others fill a gap, and under
+/// their old times: each cost a connection.
+#[test]
+fn a_resend_of_everything_that_was_ever_said_closes_the_gap() {
+    for mut side in Side::both("", LONG_S) {
+        let mut peer = side.log_on(1);
+        peer.next_out = 6;
+        peer.say(&order("six"));
+        peer.until("2");
+        let again = "43=Y|122=20200105-00:00:00";
+        for (number, script) in [
+            (2, format!("35=A|{again}|98=0|108=30|52=20200105-00:00:00")),
+            (3, format!("35=5|{again}|52=20200105-00:00:00")),
+            (4, format!("35=D|{again}|{}|52=20200105-00:00:00", order("four").trim_start_matches("35=D|"))),
+            (5, format!("35=0|{again}|52=20200105-00:00:00")),
+        ] {
+            say_again(&mut peer, number, &script);
+        }
+        for cl_ord_id in ["four", "six"] {
+            let report = first_of(&mut peer);
+            assert_eq!((report.msg_type(), report.field(11)), ("8", Some(cl_ord_id)), "nothing else was said");
+        }
+    }
+}
+
+/// Two sides that answer each Logon would go on at the speed of the line.
+#[test]
+fn a_counterparty_that_answers_logons_with_logons_is_not_answered_for_ever() {
+    for mut side in Side::both("", LONG_S) {
+        let mut peer = side.log_on(1);
+        for _ in 0..10 {
+            say_again(&mut peer, 1, "35=A|98=0|108=60|141=Y");
+        }
+        peer.next_out = 2;
+        peer.say("35=1|112=end");
+        let mut answers = 0;
+        loop {
+            let message = first_of(&mut peer);
+            match message.msg_type() {
+                "A" => answers += 1,
+                "0" => break assert_eq!(message.field(112), Some("end")),
+                _ => panic!("{message:?}"),
+            }
+        }
+        assert_eq!(answers, 3);
+        side.fixring.until("the peer answers each Logon with a Logon; it gets no further answer", |_| true);
+    }
+}

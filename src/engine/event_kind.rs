@@ -133,6 +133,10 @@ pub(super) fn noticed(notice: Notice) -> &'static str {
         Notice::HeldDropped { .. } => "the numbers begin again: messages that were held behind a gap are lost",
         Notice::HeldOverflow { .. } => "a message beyond a gap did not fit (held_messages_max, held_bytes_max)",
         Notice::TooLow { .. } => "the peer's MsgSeqNum is too low",
+        Notice::OursTooLow { .. } => {
+            "the peer expects a higher MsgSeqNum than ours: messages of this side are lost, or the peer counts another's; \
+             stop and say where to go on by `fixring recover --next-out`, or have both sides reset"
+        }
         Notice::BeginsAnewUnsaid { .. } => {
             "the peer's numbers begin again and its Logon does not say so: let it say ResetSeqNumFlag(141) (ResetOnLogon=Y there), \
              or keep its numbers (ResetOnLogon, ResetOnLogout and ResetOnDisconnect=N there), or set reset_on_logon = true here"
@@ -153,7 +157,10 @@ pub(super) fn noticed(notice: Notice) -> &'static str {
         Notice::NumbersReset { .. } => "both numbers are 1 again",
         Notice::HeartbeatMissed => "the peer is silent; a TestRequest is on its way",
         Notice::TestRequestAnswered => "the peer has answered the TestRequest",
-        Notice::NextExpectedTooHigh { .. } => "the peer's NextExpectedMsgSeqNum is beyond what was sent",
+        Notice::NextExpectedTooHigh { .. } => {
+            "the peer's NextExpectedMsgSeqNum is beyond what was sent: messages of this side are lost, or the peer counts another's; \
+             stop and say where to go on by `fixring recover --next-out`, or have both sides reset"
+        }
         Notice::DefaultApplVerIdMissing => "the peer's Logon has no DefaultApplVerID(1137)",
         Notice::ResetNotConfirmed => "the peer's Logon does not confirm our ResetSeqNumFlag",
         Notice::ResetNotTaken { .. } => {

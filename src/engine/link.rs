@@ -498,6 +498,7 @@ mod tests {
     fn a_peer_that_takes_everything_takes_so_much_a_turn() {
         const MESSAGE_BYTES: usize = 4 << 10;
         const MESSAGES: usize = 100;
+        const RESEND_REQUEST: usize = 50;
         let geometry = Geometry { journals: 1, ring_bytes: 1 << 20, segment_bytes: 1 << 20, segments: 3 };
         let storage = SimulatedStorage::new(geometry);
         let settings = Settings {
@@ -519,19 +520,24 @@ mod tests {
 
         let mut link = Link::new(0, Mode::Buffered, Box::default());
         link.attach(ConnectionId::new(0, 0));
-        for _ in 0..MESSAGES {
+        for number in 0..MESSAGES {
             assert_eq!(writer.begin(2 * MESSAGE_BYTES as u32), Room::Ready);
             let new = NewRecord { sent_after: link.queue.tail, ..NewRecord::internal(Kind::Outbound, 0) };
             let position = writer.append_bytes(new, &[b'x'; MESSAGE_BYTES]).unwrap();
             writer.commit(Mode::Buffered);
             link.queue.head = link.queue.head.or(Some(position));
             link.queue.tail = Some(position);
+            if number == RESEND_REQUEST {
+                link.resend_request_at = Some(position);
+            }
         }
+        assert!(link.resend_request_is_unsent());
         let (mut transport, trace) = (Bottomless { received: 0 }, WorkerTrace::default());
         let mut total = Sent::default();
         for turn in 1.. {
             let (sent, flushed) = link.flush(&writer, &mut transport, &trace);
             (total.bytes, total.messages) = (total.bytes + sent.bytes, total.messages + sent.messages);
+            assert_eq!(link.resend_request_is_unsent(), total.messages as usize <= RESEND_REQUEST, "{total:?}");
             if matches!(flushed, Flushed::Everything) {
                 assert!(turn > 2, "{total:?} in {turn} turns");
                 break;

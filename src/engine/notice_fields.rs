@@ -52,6 +52,9 @@ impl NoticeFields {
                 let reason = std::str::from_utf8(reason.text()).ok();
                 Self { msg_seq_num: Some(msg_seq_num), ref_tag_id, reason, ..none }
             }
+            Notice::OursTooLow { expected, next_out } => {
+                Self { expected: Some(expected), next_out: Some(next_out), ..none }
+            }
             Notice::BeginsAnewUnsaid { expected } => Self { expected: Some(expected), received: Some(1), ..none },
             Notice::ResetNotTaken { times } => Self { times: Some(times), ..none },
             Notice::RejectSent { ref_seq_num, ref_tag_id, reason } => {

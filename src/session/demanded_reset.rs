@@ -66,6 +66,15 @@ impl Session {
         number > 1 || self.stated_next_expected(logon).value().is_some_and(|expected| expected > 1)
     }
 
+    /// Before a reset that we state: where messages of ours are lost, this is the only trace.
+    pub(super) fn note_what_the_peer_expects(&mut self, logon: &Message<'_>) {
+        let next_out = self.numbers.next_out;
+        let next_expected = self.stated_next_expected(logon).value().filter(|expected| *expected > next_out);
+        if let Some(next_expected) = next_expected {
+            self.notice(Notice::NextExpectedTooHigh { next_out, next_expected });
+        }
+    }
+
     /// The peer has refused our resets, and its Logon would only be answered with another.
     pub(super) fn has_reset_in_vain(&self, number: u64, logon: &Message<'_>) -> bool {
         let is_in_vain = self.settings.role == Role::Acceptor && self.resets_refused >= REFUSALS_MAX;

@@ -44,10 +44,12 @@ impl Session {
     }
 
     pub(super) fn learn_from_logout(&mut self, logout: &Message<'_>, out: &mut impl Outbox) {
-        if self.next_out_from_peer
-            && let Some(expected) = logout.field(tags::TEXT).and_then(expected_in)
-        {
+        let Some(expected) = logout.field(tags::TEXT).and_then(expected_in) else { return };
+        let next_out = self.numbers.next_out;
+        if self.next_out_from_peer {
             self.learn_next_out(expected, out);
+        } else if expected > next_out && self.resets_refused == 0 {
+            self.notice(Notice::OursTooLow { expected, next_out });
         }
     }
 

@@ -49,7 +49,8 @@ impl Session {
             return received;
         }
         match header.msg_type {
-            b"5" if !(header.poss_dup && number < self.numbers.next_in) => {
+            // One that is sent again, in a resend, ended a session of the past.
+            b"5" if !(header.poss_dup && (number < self.numbers.next_in || self.gap.is_some())) => {
                 let received = self.receive_logout(now, number, message, out);
                 self.learn_from_logout(message, out);
                 return received;
@@ -116,7 +117,9 @@ impl Session {
         {
             return Err(self.refuse_violation(now, header, number, violation, out));
         }
-        let fault = if taken == Some(number) { None } else { self.sending_time_fault(now, header) };
+        // Some engines keep the time of what they send again. It was asked for, or has come before.
+        let is_resent = header.poss_dup && (self.gap.is_some() || number < self.numbers.next_in);
+        let fault = if taken == Some(number) { None } else { self.sending_time_fault(now, header, is_resent) };
         if let Some((reason, tag)) = fault {
             let received = self.refuse(now, header, number, reason, tag.into(), out);
             if reason == RejectReason::SendingTimeAccuracy {
@@ -172,7 +175,13 @@ impl Session {
         self.refuse(now, header, number, reason.into(), ref_tag_id.into(), out)
     }
 
-    pub(super) fn sending_time_fault(&mut self, now: Now, header: &Header<'_>) -> Option<(RejectReason, Option<u32>)> {
+    /// How far the time of what `is_resent` lies from ours does not matter.
+    pub(super) fn sending_time_fault(
+        &mut self,
+        now: Now,
+        header: &Header<'_>,
+        is_resent: bool,
+    ) -> Option<(RejectReason, Option<u32>)> {
         let Some(text) = header.sending_time else {
             return Some((RejectReason::RequiredTagMissing, Some(tags::SENDING_TIME)));
         };
@@ -180,7 +189,8 @@ impl Session {
             return Some((RejectReason::IncorrectDataFormat, Some(tags::SENDING_TIME)));
         };
         let tolerance_ns = self.settings.sending_time_tolerance_ns;
-        let inaccurate = tolerance_ns != 0 && sending_time.unix_ns.abs_diff(now.utc.unix_ns) > tolerance_ns;
+        let is_checked = tolerance_ns != 0 && !is_resent;
+        let inaccurate = is_checked && sending_time.unix_ns.abs_diff(now.utc.unix_ns) > tolerance_ns;
         inaccurate.then_some((RejectReason::SendingTimeAccuracy, None))
     }
 
@@ -225,7 +235,9 @@ impl Session {
         out: &mut impl Outbox,
     ) -> Received {
         match header.msg_type {
-            b"0" => {}
+            // Of Logon and Logout what is sent again, where others fill a gap.
+            b"0" | b"5" => {}
+            b"A" if header.poss_dup => {}
             b"1" => return self.receive_test_request(now, header, number, message, out),
             b"2" => {
                 // Counted first: what the answer says of our expected number includes this message.

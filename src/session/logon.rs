@@ -159,7 +159,7 @@ impl Session {
     }
 
     fn logon_fault(&mut self, now: Now, header: &Header<'_>, logon: &Message<'_>) -> Option<Fault> {
-        if let Some((reason, tag)) = self.sending_time_fault(now, header) {
+        if let Some((reason, tag)) = self.sending_time_fault(now, header, false) {
             return Some(if self.settings.explains_refused_time { Fault::Time(reason, tag) } else { Fault::Silent });
         }
         let Some(number) = header.msg_seq_num.value() else {
@@ -250,6 +250,9 @@ impl Session {
         }
         (self.last_logon_in, self.logons_in_a_row) = (number, 0);
         let states_reset = self.demanded == Demanded::Stated;
+        if states_reset {
+            self.note_what_the_peer_expects(logon);
+        }
         let begins_alone = self.resets_at_logon() || (states_reset && !self.is_at_start());
         let fresh = (reset && !self.reset_sent) || begins_alone;
         if fresh {

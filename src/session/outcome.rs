@@ -209,6 +209,11 @@ pub enum Notice {
         expected: u64,
         received: u64,
     },
+    /// The peer's Logout says that it expects a higher number than ours.
+    OursTooLow {
+        expected: u64,
+        next_out: u64,
+    },
     /// The peer's Logon has number 1, and we expect a higher one: it begins again and does not say so.
     BeginsAnewUnsaid {
         expected: u64,

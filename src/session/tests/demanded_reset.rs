@@ -284,8 +284,10 @@ fn a_logon_that_shows_the_old_numbers_is_answered_with_a_reset_at_once() {
         let mut desk = used("FIX.4.4", Settings { next_expected_msg_seq_num, ..scheduled() });
         desk.session.begin_period(false, &mut desk.tape);
         desk.connect();
+        desk.notices();
         desk.say("35=A|34=9|98=0|108=30|789=4");
         assert!(desk.heard()[0].starts_with("35=A|34=1|98=0|108=30|141=Y"));
+        assert_eq!(desk.notices(), [Notice::NextExpectedTooHigh { next_out: 1, next_expected: 4 }]);
     }
 }
 

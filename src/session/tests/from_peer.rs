@@ -93,3 +93,28 @@ fn a_reset_that_a_schedule_makes_alone_leaves_the_number_to_the_peer() {
     desk.say("35=A|34=1|98=0|108=30|789=9");
     assert_eq!(desk.session.numbers(), Numbers { next_out: 10, next_in: 2, epoch: 4 });
 }
+
+/// Each connection ended so, and the log had no more than the peer's words at INFO.
+#[test]
+fn a_peer_that_expects_more_than_was_sent_is_told_apart_whichever_side_it_is() {
+    for role in [Role::Acceptor, Role::Initiator] {
+        let mut desk = Desk::new("FIX.4.4", Settings { role, ..Settings::default() });
+        desk.connect();
+        if role == Role::Acceptor {
+            desk.say("35=A|34=1|98=0|108=30");
+        }
+        let next_in = desk.next_in();
+        desk.notices();
+        desk.say(&format!("35=5|34={next_in}|58=MsgSeqNum too low, expecting 50 but received 1"));
+        let noticed =
+            desk.notices().into_iter().any(|notice| matches!(notice, Notice::OursTooLow { expected: 50, .. }));
+        assert!(noticed, "{role:?}");
+        assert_eq!(desk.session.numbers().epoch, 0, "nothing is moved without the operator's word");
+    }
+    let mut desk = Desk::established();
+    desk.say("35=5|34=2|58=MsgSeqNum too low, expecting 1 but received 9");
+    assert!(
+        !desk.notices().iter().any(|notice| matches!(notice, Notice::OursTooLow { .. })),
+        "that is no loss of ours"
+    );
+}

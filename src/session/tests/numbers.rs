@@ -197,6 +197,7 @@ fn a_request_that_found_no_room_is_made_again_by_the_timer() {
 fn what_has_not_left_yet_is_no_request_of_which_the_peer_knows() {
     let mut desk = Desk::established();
     desk.say("35=D|34=4|11=x");
+    assert_eq!(desk.tape.sent[0].0.kind, OutgoingKind::ResendRequest);
     desk.heard();
     let asked = |desk: &mut Desk, is_unsent| {
         desk.pass(30 * NS_PER_S);
@@ -397,4 +398,54 @@ fn an_operator_renumbers_only_without_a_connection() {
     assert!(!desk.session.renumber(0, 6, &mut desk.tape));
     assert!(desk.session.renumber(5, 6, &mut desk.tape));
     assert_eq!(desk.stated(), [Numbers { next_out: 5, next_in: 6, epoch: 1 }]);
+}
+
+/// Engines that send their old administrative messages again, instead of filling over them. Each
+/// Logout cost a connection, and each Logon was answered.
+#[test]
+fn an_old_logon_and_an_old_logout_in_a_resend_are_counted_and_no_more() {
+    for role in [Role::Acceptor, Role::Initiator] {
+        let mut desk = Desk::new("FIX.4.4", Settings { role, ..Settings::default() });
+        desk.connect();
+        desk.say("35=A|34=9|98=0|108=30");
+        assert_eq!(desk.heard().last().map(String::as_str), Some("35=2|34=2|7=1|16=0"));
+        for script in [
+            "35=A|34=1|43=Y|98=0|108=30|141=Y",
+            "35=0|34=2|43=Y",
+            "35=5|34=3|43=Y|58=MsgSeqNum too low, expecting 9 but received 1",
+            "35=A|34=4|43=Y|98=0|108=30",
+            "35=3|34=5|43=Y|45=1",
+            "35=5|34=6|43=Y",
+            "35=D|34=7|43=Y|11=x",
+        ] {
+            assert!(desk.say(script).counted, "{script}");
+            desk.notices();
+        }
+        assert_eq!(desk.say("35=4|34=8|43=Y|36=9|123=Y"), Received::COUNTED);
+        assert_eq!((desk.heard(), desk.next_in()), (vec![], 10));
+        assert_eq!(desk.session.state(), State::Established);
+        // Without a gap a Logout is one, whatever it says of itself.
+        desk.say("35=5|34=10|43=Y");
+        assert!(desk.heard()[0].starts_with("35=5|"));
+    }
+}
+
+/// The time of what was asked for was refused, one message a connection.
+#[test]
+fn what_is_sent_again_under_its_old_time_is_taken_where_it_was_asked_for() {
+    let mut desk = Desk::established();
+    desk.say("35=D|34=4|11=x");
+    desk.heard();
+    let old = desk.time(-100_000);
+    for number in [2, 3] {
+        let received = desk.say(&format!("35=D|34={number}|43=Y|11=x|52={old}|122={old}"));
+        assert_eq!(received, Received { counted: true, disposition: RESENT });
+    }
+    desk.say_held();
+    // The request was open-ended.
+    assert_eq!(desk.say(&format!("35=D|34=4|43=Y|11=x|52={old}|122={old}")), Received::IGNORED);
+    assert_eq!((desk.heard(), desk.next_in()), (vec![], 5));
+    // What nobody has asked for is checked as ever.
+    desk.say(&format!("35=D|34=5|43=Y|11=x|52={old}|122={old}"));
+    assert_eq!(desk.heard().len(), 2, "a Reject and a Logout");
 }
