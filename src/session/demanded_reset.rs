@@ -5,12 +5,13 @@
 //! ever. The answer therefore says ResetSeqNumFlag(141), by which QuickFIX in its three languages
 //! begins anew: QuickFIX and QuickFIX/J confirm it by a Logon with ResetSeqNumFlag(141) and
 //! MsgSeqNum(34) 1, QuickFIX/Go goes on with number 1. Where numbers are 1 anyway it says so only
-//! once the peer has refused an answer without it, or its Logon shows that it would, since a Logon
-//! beyond a gap is answered and the gap asked for. After [`REFUSALS_MAX`] refusals nothing is reset any more, and each Logon is
+//! once the peer has refused an answer without it, since a Logon beyond a gap is answered and the
+//! gap asked for. After [`REFUSALS_MAX`] refusals nothing is reset any more, and each Logon is
 //! refused with what to change.
 //!
-//! Only what the peer says is a refusal: that our number is too low, or a message under its old
-//! numbers. A connection that merely ends says nothing.
+//! Only what the peer says is a refusal: that our number is too low, that it expects a higher one
+//! (NextExpectedMsgSeqNum(789)), or a message under its old numbers. A connection that merely ends
+//! says nothing.
 
 use super::from_peer::expected_in;
 use super::{DisconnectReason, Notice, Now, Numbers, Outbox, Received, Role, Session};
@@ -48,10 +49,7 @@ impl Session {
             return Demanded::No;
         }
         let goes_on = self.goes_on(number, logon);
-        let first = if settings.reset_on_logon { 1 } else { self.numbers.next_out };
-        let expects_more = self.stated_next_expected(logon).value().is_some_and(|expected| expected > first);
-        let is_to_be_said =
-            self.resets_refused > 0 || expects_more || (goes_on && settings.reset_on_logon && !self.is_at_start());
+        let is_to_be_said = self.resets_refused > 0 || (goes_on && settings.reset_on_logon && !self.is_at_start());
         if is_to_be_said && self.version.has_reset_seq_num_flag() {
             Demanded::Stated
         } else if goes_on {
@@ -66,13 +64,12 @@ impl Session {
         number > 1 || self.stated_next_expected(logon).value().is_some_and(|expected| expected > 1)
     }
 
-    /// Before a reset that we state: where messages of ours are lost, this is the only trace.
-    pub(super) fn note_what_the_peer_expects(&mut self, logon: &Message<'_>) {
-        let next_out = self.numbers.next_out;
-        let next_expected = self.stated_next_expected(logon).value().filter(|expected| *expected > next_out);
-        if let Some(next_expected) = next_expected {
-            self.notice(Notice::NextExpectedTooHigh { next_out, next_expected });
-        }
+    /// What the peer expects, where our numbers have begun again, nothing has said so, and it would
+    /// find ours too low. It is judged once the application has let the peer in: whoever it refuses
+    /// has no say in the numbers.
+    pub(super) fn expects_old_numbers(&self, logon: &Message<'_>) -> Option<u64> {
+        let next_expected = self.next_expected_of(logon).value().filter(|_| self.demanded == Demanded::Silently)?;
+        (next_expected > self.numbers.next_out && !self.would_learn(next_expected)).then_some(next_expected)
     }
 
     /// The peer has refused our resets, and its Logon would only be answered with another.

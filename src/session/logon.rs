@@ -79,10 +79,10 @@ impl Session {
             b"5" if self.state == State::LogonSent => {
                 let counted = header.msg_seq_num == Number::Value(self.numbers.next_in);
                 self.numbers.next_in += u64::from(counted);
-                self.learn_from_logout(message, out);
                 if self.reset_sent && says_too_low(message) {
                     self.reset_is_refused();
                 }
+                self.learn_from_logout(message, out);
                 self.close(DisconnectReason::LogonRefusedByPeer);
                 return Received::done(counted);
             }
@@ -214,8 +214,8 @@ impl Session {
         if self.has_reset_in_vain(number, logon) {
             return Some(Fault::ResetNotTaken);
         }
-        let states_reset = self.demands_reset(number, logon) == Demanded::Stated;
-        let fresh = (reset && !self.reset_sent) || self.resets_at_logon() || states_reset;
+        let demanded = self.demands_reset(number, logon);
+        let fresh = (reset && !self.reset_sent) || self.resets_at_logon() || demanded == Demanded::Stated;
         let numbers = if fresh { Numbers::default() } else { self.numbers };
         if number < numbers.next_in {
             if header.poss_dup {
@@ -227,7 +227,10 @@ impl Session {
             Number::Malformed => Some(Fault::Invalid("NextExpectedMsgSeqNum(789) is invalid")),
             Number::Value(0) => Some(Fault::Invalid("NextExpectedMsgSeqNum(789) is invalid")),
             Number::Value(next_expected)
-                if !reset && !states_reset && next_expected > numbers.next_out && !self.would_learn(next_expected) =>
+                if !reset
+                    && demanded == Demanded::No
+                    && next_expected > numbers.next_out
+                    && !self.would_learn(next_expected) =>
             {
                 Some(Fault::NextExpectedTooHigh { next_out: numbers.next_out, next_expected })
             }
@@ -245,14 +248,17 @@ impl Session {
         let answered = self.settings.role == Role::Acceptor || (reset && !self.reset_sent);
         self.adopt_heart_bt_int(logon);
         self.demanded = self.demands_reset(number, logon);
+        if let Some(next_expected) = self.expects_old_numbers(logon) {
+            self.reset_is_refused();
+            let fault = Fault::NextExpectedTooHigh { next_out: self.numbers.next_out, next_expected };
+            self.answer_fault(now, fault, out);
+            return Received::IGNORED;
+        }
         if reset || self.reset_sent {
             self.resets_refused = 0;
         }
         (self.last_logon_in, self.logons_in_a_row) = (number, 0);
         let states_reset = self.demanded == Demanded::Stated;
-        if states_reset {
-            self.note_what_the_peer_expects(logon);
-        }
         let begins_alone = self.resets_at_logon() || (states_reset && !self.is_at_start());
         let fresh = (reset && !self.reset_sent) || begins_alone;
         if fresh {
@@ -400,7 +406,7 @@ impl Session {
     }
 
     /// [`Number::Missing`] too where we do not use it.
-    fn next_expected_of(&self, logon: &Message<'_>) -> Number {
+    pub(super) fn next_expected_of(&self, logon: &Message<'_>) -> Number {
         if self.uses_next_expected() { self.stated_next_expected(logon) } else { Number::Missing }
     }
 

@@ -277,17 +277,33 @@ fn a_peer_that_follows_the_schedule_once_it_is_asked_goes_on() {
     assert_eq!(desk.heard(), ["35=0|34=2|112=x"]);
 }
 
-/// What the peer expects is in its Logon: it need not refuse ours first.
+/// What the peer expects is in its Logon: it was refused for that, and came again, for ever.
 #[test]
-fn a_logon_that_shows_the_old_numbers_is_answered_with_a_reset_at_once() {
-    for next_expected_msg_seq_num in [false, true] {
-        let mut desk = used("FIX.4.4", Settings { next_expected_msg_seq_num, ..scheduled() });
-        desk.session.begin_period(false, &mut desk.tape);
-        desk.connect();
-        desk.notices();
-        desk.say("35=A|34=9|98=0|108=30|789=4");
-        assert!(desk.heard()[0].starts_with("35=A|34=1|98=0|108=30|141=Y"));
-        assert_eq!(desk.notices(), [Notice::NextExpectedTooHigh { next_out: 1, next_expected: 4 }]);
+fn a_logon_that_expects_the_old_numbers_is_refused_once_and_then_answered_with_a_reset() {
+    for reset_on_logon in [false, true] {
+        let mut desk =
+            Desk::new("FIX.4.4", Settings { reset_on_logon, next_expected_msg_seq_num: true, ..scheduled() });
+        for expected in [
+            "35=5|34=1|58=NextExpectedMsgSeqNum(789) too high, expecting at most 1 but received 4",
+            "35=A|34=1|98=0|108=30|141=Y|789=1",
+        ] {
+            desk.connect();
+            desk.say("35=A|34=9|98=0|108=30|789=4");
+            assert_eq!(desk.heard(), [expected]);
+            desk.disconnect();
+        }
+        // Whom the application does not let in has no say in it.
+        let mut desk =
+            Desk::new("FIX.4.4", Settings { reset_on_logon, next_expected_msg_seq_num: true, ..scheduled() });
+        for _ in 0..2 {
+            desk.connect();
+            let logon = desk.framed("35=A|34=9|98=0|108=30|789=4");
+            assert_eq!(desk.say_bytes(&logon, false).disposition, Disposition::Logon);
+            let text = b"no";
+            desk.session.refuse_outside_hours(desk.now, text, &mut desk.tape);
+            desk.disconnect();
+        }
+        assert!(!desk.notices().iter().any(|notice| matches!(notice, Notice::ResetNotTaken { .. })));
     }
 }
 
