@@ -32,7 +32,7 @@ impl<'d> Reader<'d, '_> {
         };
         let written = format!("{kind}.{major}.{minor} service pack {service_pack}");
         let known = || Version::ALL.map(Version::name).join(", ");
-        let Some(nearest) = of_kind().filter(is_below).last().or_else(|| of_kind().next()) else {
+        let Some(nearest) = of_kind().rfind(is_below).or_else(|| of_kind().next()) else {
             self.error(root, format!("<fix>: {written} is no known version: the known ones are {}", known()));
             return None;
         };
