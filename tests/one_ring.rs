@@ -13,11 +13,12 @@ use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use desk::Desk;
 use engine::{Place, Running, SMALL, Setup, free_port};
 use fixring::journal::why_held;
-use wire::Wire;
+use wire::{DEADLINE, Wire};
 
 const DATA_DIRECTORY: i32 = 3;
 const SHARED_MEMORY: i32 = 6;
@@ -233,7 +234,9 @@ fn segments_that_know_nothing_of_the_last_start_are_held_where_it_had_begun() {
         desk.log_on(place.port);
         desk.talk(100);
         let manifest = || fs::read_to_string(place.data_dir().join("manifest")).unwrap();
+        let deadline = Instant::now() + DEADLINE;
         while !manifest().contains("\nreached = ") {
+            assert!(Instant::now() < deadline, "{}", manifest());
             desk.talk(1);
         }
         engine.kill();
