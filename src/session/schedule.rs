@@ -45,6 +45,7 @@ impl Session {
             return false;
         }
         self.reset_numbers();
+        self.reset_is_taken();
         out.numbers(self.numbers);
         self.reset_unconfirmed =
             is_told && self.settings.role == Role::Initiator && self.version.has_reset_seq_num_flag();
@@ -109,7 +110,8 @@ impl Session {
                 self.send_reset(now, out);
                 Some(Received::COUNTED)
             }
-            Resetting::Sent { .. } if resets && number == 1 => {
+            // QuickFIX/Go does not say so in the Logon that answers ours.
+            Resetting::Sent { .. } if number == 1 && (resets || (header.msg_type == b"A" && !header.poss_dup)) => {
                 self.end_reset();
                 self.numbers.next_in = 2;
                 self.agree_on_next_out(out);

@@ -292,7 +292,7 @@ fn a_logon_that_expects_the_old_numbers_is_refused_once_and_then_answered_with_a
             assert_eq!(desk.heard(), [expected]);
             desk.disconnect();
         }
-        // Whom the application does not let in has no say in it.
+        // A peer that the application does not let in has no say in it.
         let mut desk =
             Desk::new("FIX.4.4", Settings { reset_on_logon, next_expected_msg_seq_num: true, ..scheduled() });
         for _ in 0..2 {
@@ -321,6 +321,12 @@ fn a_peer_that_takes_a_reset_in_session_without_a_word_is_heard() {
     let mut desk = reset_in_session();
     assert_eq!(desk.say("35=D|34=3|11=old"), Received { counted: false, disposition: DELIVERED });
     assert_eq!(desk.say("35=D|34=1|11=x"), Received { counted: true, disposition: DELIVERED });
+    assert!(!desk.session.is_resetting());
+    desk.say("35=1|34=2|112=x");
+    assert_eq!((desk.heard(), desk.next_in()), (vec!["35=0|34=2|112=x".to_owned()], 3));
+    // Its Logon is the answer to ours, and is not answered.
+    let mut desk = reset_in_session();
+    assert!(desk.say("35=A|34=1|98=0|108=30").counted);
     assert!(!desk.session.is_resetting());
     desk.say("35=1|34=2|112=x");
     assert_eq!((desk.heard(), desk.next_in()), (vec!["35=0|34=2|112=x".to_owned()], 3));
