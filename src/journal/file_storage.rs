@@ -373,10 +373,10 @@ impl Storage for FileStorage {
 
     /// Its time of birth, which a rename keeps.
     fn next_manifest(&self) -> Result<String, StorageError> {
-        let path = self.manifest_path();
-        let file = file::open_private(&new_of(&path), true).and_then(|file| file.metadata());
+        let path = new_of(&self.manifest_path());
+        let file = file::open_private(&path, true).and_then(|file| file.metadata());
         file.map(|found| home::name(&found))
-            .map_err(|error| StorageError::new("replace", path.display().to_string(), error))
+            .map_err(|error| StorageError::new("write", path.display().to_string(), error))
     }
 
     fn replace_manifest(&self, bytes: &[u8]) -> Result<(), StorageError> {

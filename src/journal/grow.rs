@@ -206,7 +206,8 @@ pub(super) fn check_resumable(data_dir: &Path, manifest: &Manifest) -> Result<()
     }
 }
 
-/// The files of a directory whose growth was cut off that it cannot move, by journal and old number.
+/// The files of a directory whose growth was cut off that it cannot move, by journal and old
+/// number.
 pub(super) fn unreadable(data_dir: &Path, manifest: &Manifest) -> Vec<(u16, u32)> {
     let geometry = manifest.geometry;
     let all = (0..geometry.journals).flat_map(|journal| (0..geometry.segments).map(move |number| (journal, number)));
@@ -264,8 +265,8 @@ fn held(path: &Path, manifest: &Manifest, journal: u16) -> Held {
         return if path.exists() { Held::Unknown } else { Held::Missing };
     };
     let mut start = [0; START_BYTES];
-    // What has been written past the page cache is read past what that has kept. A file that a growth
-    // has made, and that got no room, is empty.
+    // What has been written past the page cache is read past what that has kept. A file that a
+    // growth has made, and that got no room, is empty.
     let is_empty = || file.metadata().is_ok_and(|found| found.len() == 0);
     if file::forget_cached(&file).is_err() || (file.read_exact_at(&mut start, 0).is_err() && !is_empty()) {
         return Held::Unknown;
@@ -411,7 +412,8 @@ mod tests {
             if steps > 0 {
                 let planned = Plan::make(&data_dir, &Options::default()).err();
                 assert!(is_done || matches!(planned, Some(RepairError::Growing(TO))), "{planned:?}, {steps} steps");
-                // Wherever the files are meanwhile, nothing is missing, and a start can be announced.
+                // Wherever the files are meanwhile, nothing is missing, and a start can be
+                // announced.
                 assert_whole(root);
                 for journal in [0, 1] {
                     assert_eq!(stored(root, journal), before[usize::from(journal)], "{steps}");
@@ -489,6 +491,27 @@ mod tests {
         };
         assert!(grow(&data_dir, &ring_dir, geometry, FlushMethod::default(), &mut step).is_err());
         assert_eq!(manifest(root).last_use.growing_to, TO);
+    }
+
+    /// The growth ended by writing the manifest, which was then in its own file again.
+    #[test]
+    fn a_directory_that_was_put_back_in_the_midst_of_its_growth_is_held_before_it_grows_on() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        used(root, FROM, [10, 1]);
+        cut_off(root);
+        let [path, copy] = ["data/manifest", "data/copy"].map(|name| root.join(name));
+        let born = |path: &Path| super::super::home::name(&fs::metadata(path).unwrap());
+        // Births are told in ticks of the kernel's clock.
+        while fs::copy(&path, &copy).is_ok() && born(&copy) == born(&path) {
+            fs::remove_file(&copy).unwrap();
+        }
+        fs::rename(&copy, &path).unwrap();
+        let seen = preview(&settings(root, TO)).err().unwrap();
+        let held = open(&settings(root, TO)).err().unwrap();
+        assert!(matches!((&seen, &held), (OpenError::Held { .. }, OpenError::Held { .. })), "{seen}; {held}");
+        assert_eq!(manifest(root).geometry.segments, FROM);
+        assert!(manifest(root).last_use.held.contains("put back from a copy"));
     }
 
     /// A start said to repair, and repair said to start.

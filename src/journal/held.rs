@@ -132,8 +132,8 @@ fn other_home(last_use: &LastUse, now: &[String]) -> Option<String> {
     ))
 }
 
-/// A copy whose files were put into the directories that it was made of, by whatever tool: its manifest lies in another file than it was
-/// written to, or in the file of a later one.
+/// A copy of an earlier start whose files were put into the directories that it was made of: its
+/// manifest lies in another file than it was written to, or in the file of a later one.
 fn other_file(last_use: &LastUse, data_dir: &Path) -> Option<String> {
     let now = home::name(&std::fs::metadata(manifest_path(data_dir)).ok()?);
     let (_, before, now) = home::differ(std::slice::from_ref(&last_use.born), std::slice::from_ref(&now))?;

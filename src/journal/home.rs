@@ -1,4 +1,5 @@
-//! What tells a data directory from a copy of it: when the directories of its journals were made.
+//! What tells a data directory from a copy of it: when the directories of its journals, and its
+//! manifest, were made.
 //!
 //! A copy (`cp -a`, rsync, a backup that is put back) makes its directories anew, and no tool can give them an earlier time of birth. A
 //! directory that is moved within its filesystem, or whose volume goes to another node or gets another device number, keeps them. The

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{FORMAT_VERSION, Geometry, Storage, StorageError};
+use super::{FORMAT_VERSION, Geometry, SEGMENTS_MAX, Storage, StorageError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manifest {
@@ -33,7 +33,8 @@ pub struct LastUse {
     pub device: Vec<String>,
     /// By journal, what tells its directory from a copy (`home.rs`).
     pub home: Vec<String>,
-    /// What tells the manifest's own file from a copy that was put in its place. Given to it when it is written.
+    /// What tells the manifest's own file from a copy that was put in its place. Given to it when
+    /// it is written.
     pub born: String,
     /// By journal, the position at which `incarnation` began: what an older one wrote there or beyond is fenced.
     pub starts: Vec<u64>,
@@ -146,14 +147,16 @@ struct Version {
 }
 
 impl LastUse {
-    /// Up to where a journal is known to have been on stable media: where the last incarnation began, with its first record once that was synced, and
-    /// where it ended if it stopped in order.
+    /// Up to where a journal is known to have been on stable media: where the last incarnation
+    /// began, with its first record once that was synced, and where it ended if it stopped in
+    /// order.
     pub(super) fn synced_of(&self, journal: u16) -> Option<u64> {
         let at = usize::from(journal);
         [&self.starts, &self.reached, &self.ends].into_iter().filter_map(|known| known.get(at)).max().copied()
     }
 
-    /// Nothing of a journal is there any more: what was known of it does not hold for what begins in its place.
+    /// Nothing of a journal is there any more: what was known of it does not hold for what begins
+    /// in its place.
     pub(super) fn forget(&mut self, journal: u16) {
         let at = usize::from(journal);
         [&mut self.starts, &mut self.reached, &mut self.ends]
@@ -168,7 +171,7 @@ impl LastUse {
     }
 }
 
-const TITLE: &str = "# The identity of a fixring data directory. Written by fixring at each start.\n";
+const TITLE: &str = "# The identity of a fixring data directory. Written by fixring at each start and stop.\n";
 const CRC_PREFIX: &str = "# crc32c = ";
 
 impl Manifest {
@@ -245,6 +248,9 @@ impl Manifest {
             first_segments,
             ..
         } = text;
+        if growing_to > SEGMENTS_MAX {
+            return Err(damaged("it grows to more segments than there can be"));
+        }
         let last_use = LastUse { device, home, born, starts, reached, ends, held, decided, growing_to, first_segments };
         Ok(Self { uuid, geometry, incarnation, ring_dir, numbers_moved, timeline, timeline_from, last_use })
     }
@@ -359,6 +365,16 @@ mod tests {
             assert!(Manifest::of_text(&bytes).is_err(), "byte {at}");
         }
         assert!(Manifest::of_text(b"").is_err());
+    }
+
+    /// Whoever looks into a directory that grows keeps a place for each of its segments.
+    #[test]
+    fn more_segments_than_there_can_be_are_damage_whoever_asks_for_them() {
+        let mut grows = manifest();
+        grows.last_use.growing_to = SEGMENTS_MAX;
+        assert_eq!(Manifest::of_text(grows.to_text().as_bytes()), Ok(grows.clone()));
+        grows.last_use.growing_to = SEGMENTS_MAX + 1;
+        assert!(matches!(Manifest::of_text(grows.to_text().as_bytes()), Err(ManifestError::Damaged(_))));
     }
 
     #[test]

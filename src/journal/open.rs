@@ -168,11 +168,25 @@ pub fn open_with(
     Ok(opened)
 }
 
+/// A growth that was cut off is ended by writing the manifest, which then no longer shows that it
+/// was put back from a copy: so that is looked for first.
+pub(super) fn refuse_growing(settings: &Settings) -> Result<(), OpenError> {
+    let storage = FileStorage::open(&settings.data_dir, settings.geometry);
+    match Manifest::read(&storage)? {
+        Some(Ok(mut manifest)) if manifest.last_use.growing_to > 0 && manifest.last_use.held.is_empty() => {
+            held::refuse(&storage, &mut manifest, &settings.data_dir, &settings.ring_dir)
+        }
+        // Whatever is wrong with it is said by who opens the directory.
+        _ => Ok(()),
+    }
+}
+
 /// What the configuration says, as far as the directory can follow it now, and what there is to say
 /// of that.
 fn grown(settings: &Settings, method: FlushMethod) -> Result<(Settings, Option<String>), OpenError> {
     let mut settings = settings.clone();
     let wanted = settings.geometry.segments;
+    refuse_growing(&settings)?;
     let growth = grow(&settings.data_dir, &settings.ring_dir, settings.geometry, method, &mut || Ok(()))?;
     let said = match growth {
         Growth::Unasked => None,
@@ -281,8 +295,9 @@ pub fn note_ends(data_dir: &Path, incarnation: u32, ends: Vec<u64>) -> Result<()
     Ok(())
 }
 
-/// Writes down up to where each journal is synced once its engine's first record is: only then does anything of this start leave, and a later
-/// one that does not find the record knows that the volume has lost it.
+/// Writes down up to where each journal is synced, soon after its engine's first record is. Nothing
+/// of this start leaves before that record is synced, and a later start that does not find it knows
+/// that the volume has lost it.
 pub fn note_reached(storage: &FileStorage, incarnation: u32, reached: Vec<u64>) -> Result<(), OpenError> {
     let mut manifest = Manifest::read(storage)?.ok_or(ManifestError::Missing)??;
     if manifest.incarnation == incarnation {

@@ -22,8 +22,8 @@ use super::{device, grow, home, recovery, scan};
 /// What the journals of a data directory hold.
 pub struct Preview {
     pub journals: Vec<PreviewedJournal>,
-    /// How many segments a start was giving the directory when it was cut off. The next one finishes
-    /// that first, and the journals are not looked at before.
+    /// How many segments a start was giving the directory when it was cut off. The next one
+    /// finishes that first, and the journals are not looked at before.
     pub growing_to: Option<u32>,
 }
 
@@ -50,6 +50,9 @@ pub fn preview(settings: &Settings) -> Result<Preview, OpenError> {
     if growing_to > manifest.geometry.segments {
         let to = Geometry { segments: growing_to, ..manifest.geometry };
         geometry.segments = geometry.segments.min(growing_to);
+        if let Some(why) = why_to_hold(&manifest, data_dir, ring_dir)? {
+            return Err(OpenError::Held { data_dir: data_dir.to_owned(), why });
+        }
         grow::check_resumable(data_dir, &manifest)?;
         Manifest { geometry: to, ..manifest }.check(geometry)?;
         return Ok(Preview { journals: Vec::new(), growing_to: Some(growing_to) });
@@ -118,11 +121,11 @@ pub struct Needed {
     pub files: u64,
     /// Rings that are not there.
     pub ring_files: u64,
-    /// Of private memory, while the journals are read.
+    /// Private memory, while the journals are read.
     pub read_bytes: u64,
-    /// Of private memory, for as long as the engine runs.
+    /// Private memory, for as long as the engine runs.
     pub tables_bytes: u64,
-    /// Of address space: segments that are mapped to be written.
+    /// Address space for segments that are mapped to be written.
     pub mapped_bytes: u64,
 }
 

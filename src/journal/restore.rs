@@ -17,7 +17,7 @@ use super::held;
 use super::home;
 use super::lock::DirectoryLock;
 use super::manifest::LastUse;
-use super::open::open_files;
+use super::open::{open_files, refuse_growing};
 use super::recovery::see;
 use super::ring_file::{self, RingIdentity, ring_path};
 use super::{
@@ -157,6 +157,9 @@ pub fn decide(
     // The directory's own, whatever the configuration asks for by now. A start that gave it more
     // segments may have died on the way.
     let own = || Ok::<_, RestoreFault>(read_manifest(data_dir)?.geometry);
+    if !is_restored {
+        refuse_growing(settings)?;
+    }
     grow(data_dir, &settings.ring_dir, own()?, chosen.method, &mut || Ok(()))?;
     let settings = &Settings { geometry: own()?, ..settings.clone() };
     let storage = FileStorage::open(data_dir, settings.geometry);

@@ -148,8 +148,8 @@ impl SegmentFiles {
         Ok(self.head_in(manifest_uuid, number, &start))
     }
 
-    /// Whether a slot's file begins with the whole head of this segment, wherever that belongs. If not,
-    /// what it says of itself may be what the damage is.
+    /// Whether a slot's file begins with the whole head of this segment, wherever that belongs. If
+    /// not, what it says of itself may be what the damage is.
     pub fn is_head_whole(&mut self, number: u32, segment: u64) -> Result<bool, StorageError> {
         let mut bytes = vec![0; self.geometry.commit_bytes_max().min(self.geometry.segment_bytes) as usize];
         self.read(number, 0, &mut bytes)?;

@@ -48,7 +48,7 @@ pub enum CatError {
 #[derive(Clone, Debug)]
 pub struct Directory {
     data_dir: PathBuf,
-    /// Of a directory whose growth was cut off: as it will be.
+    /// Where a growth was cut off, as it will be.
     manifest: Manifest,
     growing: Option<Growing>,
 }

@@ -46,7 +46,8 @@ impl Plan {
             (plan.manifest.last_use.held, plan.manifest.last_use.decided) = (why, Vec::new());
         }
         for journal in plan.emptied() {
-            // What was there is in quarantine then, and a start that looked for it would be refused for ever.
+            // What was there is in quarantine then, and a start that looked for it would be refused
+            // for ever.
             plan.manifest.last_use.forget(journal);
         }
         // One that is made anew is written with its step, when the old one is in quarantine.

@@ -89,7 +89,8 @@ pub(super) fn rebuild(data_dir: &Path, options: &Options) -> Result<Manifest, St
     Ok(manifest)
 }
 
-/// The oldest segment that can be there: a directory that has grown has blank files where older ones would be.
+/// The oldest segment that can be there: a directory that has grown has blank files where older
+/// ones would be.
 fn first_segment(data_dir: &Path, manifest: &Manifest, journal: u16, told: &[u64]) -> Result<u64, String> {
     let geometry = manifest.geometry;
     let mut files = SegmentFiles::new(data_dir, geometry, journal);
