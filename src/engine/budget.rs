@@ -24,7 +24,7 @@ const CONTROL_THREADS: u64 = 2;
 ///
 /// Segments on a volume do not count to a cgroup's limit, mapped or not: the kernel charges what it
 /// keeps of them in its page cache, and takes it back where the limit is met. They are never
-/// locked. Of address space a mapping takes its whole length.
+/// locked. A mapping takes its whole length of address space.
 pub(crate) fn shortage(config: &Config, journals: u16) -> Option<String> {
     let settings = journal_settings(config, journals);
     let needed = Needed::of(&settings);
@@ -92,12 +92,13 @@ impl Parts {
             (read, "the newest segment of each journal, which a start reads at once (persistence.segment_bytes)"),
             (private, "tables and program (persistence.ring_bytes and engine.connections_max)"),
         ];
-        // Rounded up one by one, so that the sum of what is named is what is needed.
-        let up = |bytes: u64| bytes.checked_next_multiple_of(MIB).unwrap_or(u64::MAX);
-        let needed = parts.iter().fold(0u64, |sum, (bytes, _)| sum.saturating_add(up(*bytes)));
-        if needed <= limit.bytes {
+        let sum = |bytes: fn(u64) -> u64| parts.iter().fold(0u64, |sum, part| sum.saturating_add(bytes(part.0)));
+        if sum(|bytes| bytes) <= limit.bytes {
             return None;
         }
+        // Each part is rounded up, so that what is named adds up to what is asked for.
+        let up = |bytes: u64| bytes.checked_next_multiple_of(MIB).unwrap_or(u64::MAX);
+        let needed = sum(up);
         let named = parts.iter().filter(|(bytes, _)| *bytes > 0);
         let of: Vec<String> = named.map(|(bytes, what)| format!("{} for {what}", format_bytes(up(*bytes)))).collect();
         Some(format!(
@@ -119,6 +120,10 @@ mod tests {
         let parts = Parts { rings: 64 << 20, segments: 0, mapped_segments: 0, read: 0, private: 24 << 20 };
         let limit = |mib: u64| MemoryLimit { bytes: mib << 20, name: "memory.max".into() };
         assert_eq!(parts.shortage(&limit(88)), None);
+        // What is rounded for the reader refuses nothing that fits.
+        let odd = Parts { read: 1, ..parts };
+        assert_eq!(odd.shortage(&MemoryLimit { bytes: (88 << 20) + 1, name: "memory.max".into() }), None);
+        let parts = Parts { rings: 64 << 20, segments: 0, mapped_segments: 0, read: 0, private: 24 << 20 };
         let what = parts.shortage(&limit(87)).unwrap();
         for part in ["88MiB of memory are needed", "memory.max allows 87MiB", "64MiB for rings (persistence.ring_bytes"]
         {
