@@ -1,9 +1,9 @@
 //! From a file's bytes to well-formed XML with nothing in it but elements and their attributes.
 //!
-//! The reader of QuickFIX is lenient: it takes `R&D` in a description, `--` in a comment, a blank line before the XML
-//! declaration, a document type, which it ignores, and prefixes that nobody declares. What it reads is read here too,
-//! with a warning. Comments, text and document types are replaced by spaces, so that a fault's line stays what it is,
-//! and no entity is ever expanded.
+//! The reader of QuickFIX is lenient: it takes `R&D` in a description, `--` in a comment, a blank
+//! line before the XML declaration, a document type, which it ignores, and prefixes that nobody
+//! declares. What it reads is read here too, with a warning. Comments, text and document types are
+//! replaced by spaces, so that a fault's line stays what it is, and no entity is ever expanded.
 
 use std::borrow::Cow;
 
@@ -43,8 +43,9 @@ fn is_latin_1(bytes: &[u8]) -> bool {
     names.iter().any(|name| declaration.windows(name.len()).any(|window| window == *name))
 }
 
-/// The elements and attributes of `text`. From the first place on that makes no sense it is left as it is, for the
-/// parser to say what is wrong there. `None` where an element has too many attributes, which has been said.
+/// The elements and attributes of `text`. From the first place on that makes no sense it is left as
+/// it is, for the parser to say what is wrong there. `None` where an element has too many
+/// attributes, which has been said.
 pub(super) fn tidy(text: &str, say: Say<'_>) -> Option<String> {
     let mut tidy = Tidy { text, at: 0, tidied: String::with_capacity(text.len()), say };
     while tidy.at < text.len() {
@@ -212,10 +213,8 @@ impl<'t> Tidy<'t, '_> {
 
 /// Whether what follows an ampersand makes it a character that XML allows.
 fn is_reference(after: &str) -> bool {
-    let Some(name) = after.get(..after.len().min(10)).and_then(|near| near.split_once(';')).map(|(name, _)| name)
-    else {
-        return false;
-    };
+    let near = &after.as_bytes()[..after.len().min(10)];
+    let Some(name) = near.iter().position(|byte| *byte == b';').map(|end| &after[..end]) else { return false };
     if ["amp", "lt", "gt", "quot", "apos"].contains(&name) {
         return true;
     }
@@ -234,8 +233,14 @@ fn is_reference(after: &str) -> bool {
 fn declaration_length(text: &str) -> Option<usize> {
     let mut depth = 0u32;
     let mut quote = None;
+    let mut comment_end = 0;
     for (at, byte) in text.bytes().enumerate() {
         match (byte, quote) {
+            _ if at < comment_end => {}
+            (b'<', None) if text[at..].starts_with("<!--") => {
+                let begin = at + "<!--".len();
+                comment_end = begin + text[begin..].find("-->")? + "-->".len();
+            }
             (_, Some(open)) if byte != open => {}
             (_, Some(_)) => quote = None,
             (b'"' | b'\'', None) => quote = Some(byte),
@@ -250,4 +255,30 @@ fn declaration_length(text: &str) -> Option<usize> {
         }
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tidied(text: &str) -> (String, Vec<String>) {
+        let mut said = Vec::new();
+        let tidied = tidy(text, &mut |_, what| said.push(what)).unwrap();
+        (tidied, said)
+    }
+
+    #[test]
+    fn a_reference_before_characters_of_several_bytes_stays_what_it_is() {
+        for text in ["<a b=\"R&amp;D \u{20ac}\u{20ac}\u{20ac}\"/>", "<a b=\"&lt;\u{e4}\u{20ac}\u{1f600}\u{1f600}\"/>"] {
+            assert_eq!(tidied(text), (text.to_owned(), Vec::new()));
+        }
+        assert_eq!(tidied("<a b=\"&\u{20ac}\u{20ac}\u{20ac};\"/>").0, "<a b=\"&amp;\u{20ac}\u{20ac}\u{20ac};\"/>");
+    }
+
+    #[test]
+    fn a_document_type_ends_where_it_does_whatever_its_comments_say() {
+        let (text, said) = tidied("<!DOCTYPE fix [<!-- don't > \" --><!ELEMENT fix (a)>]><fix/>");
+        assert_eq!((text.trim(), said.len()), ("<fix/>", 1));
+        assert!(tidied("<!DOCTYPE fix [<!-- ]><fix/>").0.ends_with("<fix/>"));
+    }
 }
