@@ -43,6 +43,11 @@ impl EngineHome {
         let rings = shared_memory.as_ref().map_or(beside, |directory| directory.path().to_owned());
         Ok(Self { directory: directory.to_owned(), rings, _shared_memory: shared_memory })
     }
+
+    /// What its engine has logged since it was started last.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.directory.join("engine.log")).unwrap_or_default()
+    }
 }
 
 /// An exchange for any FIX.4.4 CompIDs, killed when dropped.
@@ -92,10 +97,7 @@ impl EngineProcess {
             .spawn()?;
         let mut engine = Self { child, address, control, _home: None };
         wait_until_it_listens(&mut engine.child, address)
-            .map_err(|error| {
-                let log = std::fs::read_to_string(home.directory.join("engine.log")).unwrap_or_default();
-                io::Error::other(format!("the engine did not start: {error}: {}", log.trim()))
-            })
+            .map_err(|error| io::Error::other(format!("the engine did not start: {error}: {}", home.log().trim())))
             .map(|()| engine)
     }
 

@@ -10,7 +10,7 @@ use super::report::{Cell, Header, Kind, Latency, Own, Report, SCHEMA, SCHEMA_VER
 use super::server::{Contender, Ground, Running, contenders};
 use crate::cli::bench::Place;
 use crate::cli::bench::client::{Answered, Client, ClientError, Fleet, OpenLoop, Window};
-use crate::cli::bench::engine::{EngineProcess, FLUSH_INTERVAL_US, Memory};
+use crate::cli::bench::engine::{EngineHome, EngineProcess, FLUSH_INTERVAL_US, Memory};
 use crate::cli::bench::floor::{FloorProcess, FloorSettings};
 use crate::cli::bench::machine::{Placement, pin};
 use crate::cli::bench::stalls::Stalls;
@@ -269,6 +269,16 @@ impl Bench<'_> {
     }
 
     fn run_engine(&mut self, number: usize, runs: &mut Runs) -> Result<(), ClientError> {
+        self.drive_engine(number, runs).map_err(|error| {
+            let ClientError::Protocol(what) = error else { return error };
+            let Contender { name, mode, .. } = &self.contenders[number];
+            let mode = mode.as_deref().map_or(String::new(), |mode| format!(", {mode}"));
+            let log = self.ground.homes[number].as_ref().map_or(String::new(), EngineHome::log);
+            ClientError::Protocol(format!("{name}{mode}, {} sessions: {what}\n{}", self.ground.sessions, log.trim()))
+        })
+    }
+
+    fn drive_engine(&mut self, number: usize, runs: &mut Runs) -> Result<(), ClientError> {
         let contenders = self.contenders;
         let mut running = self.ground.start(number, &contenders[number])?;
         let (client_core, load) = (self.ground.placement.client_core, self.load);
