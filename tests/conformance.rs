@@ -28,7 +28,8 @@ const BEAT_S: u32 = 4;
 fn place(sessions: &str) -> Place {
     Place::new(&Setup {
         mode: "buffered",
-        // A connection that was heard within probe_timeout is not probed, however long a second Logon waits for its turn.
+        // A connection that was heard within probe_timeout is not probed, however long a second
+        // Logon waits for its turn.
         engine: "application = \"echo\"\ncommit_bytes_max = \"64KiB\"\nmessage_bytes_max = \"16KiB\"\n\
                  logon_timeout = \"60s\"\nprobe_timeout = \"60s\"\n",
         ring_bytes: "16MiB",

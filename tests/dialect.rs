@@ -155,7 +155,8 @@ fn a_data_field_of_a_sessions_dictionary_may_hold_the_delimiter_live_after_a_res
     assert!(String::from_utf8_lossy(&output.stdout).contains("ClOrdID(11) = b"));
 }
 
-/// Two dictionaries that disagree: 20001 announces the data of 20002 in one, and is a number in the other.
+/// Two dictionaries that disagree: 20001 announces the data of 20002 in one, and is a number in the
+/// other.
 #[test]
 fn each_session_is_read_by_its_own_dictionary_in_its_logon_and_in_the_replay_too() {
     let place = place(
@@ -190,7 +191,8 @@ fn each_session_is_read_by_its_own_dictionary_in_its_logon_and_in_the_replay_too
         let mut wire = Wire::connect(place.port).expect("a ready engine listens");
         assert!(wire.send(&party.message("A", 3, "", "98=0|108=30|")));
         until(&mut wire, "A");
-        // The application knows both orders from the replay, and does not return a PossResend of them.
+        // The application knows both orders from the replay, and does not return a PossResend of
+        // them.
         assert!(wire.send(&party.message("D", 4, "97=Y|", &order)));
         let next = answer(&mut wire, &party.message("D", 5, "", &ORDER.replace("11=a", "11=b")), "D");
         assert!(next.contains("|11=b|"), "{next}");
@@ -243,7 +245,8 @@ fn market_data_of_fix_5_0_sp2_needs_no_field_of_an_extension_pack_unless_the_ses
     let snapshot = FIXT.message("W", 2, "", body);
     let base = place("FIXT.1.1", "");
     let engine = base.start_ready();
-    // The configuration asks for them, and neither a Logon(A) nor a message does. What they add is known.
+    // The configuration asks for them, and neither a Logon(A) nor a message does. What they add is
+    // known.
     let mut wire = log_on(&base, FIXT, "1137=9|1407=190|");
     let named = FIXT.message("W", 3, "1156=190|", &format!("1500=stream|{body}"));
     for (snapshot, part) in [(&snapshot, "|262=r|55=EUR/USD|"), (&named, "|1500=stream|262=r|55=EUR/USD|")] {

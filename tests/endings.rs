@@ -98,7 +98,8 @@ fn without_room_for_segments_or_manifest_the_start_ends_with_4_and_says_the_reme
     client.log_out();
     engine.terminate();
     assert_eq!(engine.until_ended().0.code(), Some(0));
-    // After a stop in order nothing waits in the ring, so the manifest is the first that a start writes.
+    // After a stop in order nothing waits in the ring, so the manifest is the first that a start
+    // writes.
     assert_eq!(refused_without_room(&place), "manifest");
 
     let mut engine = place.start_ready();
@@ -106,7 +107,8 @@ fn without_room_for_segments_or_manifest_the_start_ends_with_4_and_says_the_reme
     trade(&mut client, 10);
     engine.kill();
     client.drain();
-    // After a kill, what only the ring has goes to its segment first: how much that is, the moment decided.
+    // After a kill, what only the ring has goes to its segment first: how much that is, the moment
+    // decided.
     assert!(["manifest", "segment-0.seg"].contains(&refused_without_room(&place).as_str()));
     goes_on(&place, &mut client);
 }
@@ -171,8 +173,8 @@ fn a_directory_gets_more_segments_at_a_start_after_a_stop_in_order_and_keeps_wha
     assert!(log.contains("the data directory has 9, and can only get more: set persistence.segments = 9"), "{log}");
 }
 
-/// Found in review: after a start that was cut off while it moved files, `check` refused what a start
-/// did, and `journal verify` called the moved files foreign.
+/// Found in review: after a start that was cut off while it moved files, `check` refused what a
+/// start did, and `journal verify` called the moved files foreign.
 #[test]
 fn a_growth_that_was_cut_off_is_known_to_check_and_to_the_tools_and_the_next_start_finishes_it() {
     let place = Place::new(&Setup { segment_bytes: "256KiB", ..SMALL });

@@ -164,7 +164,8 @@ fn a_copy_of_the_same_start_that_is_put_back_is_held_with_the_ring_and_without_i
     }
 }
 
-/// Puts the files of a copy into the directory that it was made of, as a restore over it does: each written over, or a new one in its place.
+/// Puts the files of a copy into the directory that it was made of, as a restore over it does: each
+/// written over, or a new one in its place.
 fn put_back(copy: &Path, over: &Path, renames: bool) {
     for entry in fs::read_dir(copy).unwrap() {
         let (from, to) = (entry.as_ref().unwrap().path(), over.join(entry.unwrap().file_name()));
@@ -180,7 +181,8 @@ fn put_back(copy: &Path, over: &Path, renames: bool) {
     }
 }
 
-/// The journals' directories are the same then, and with the ring lost every number that had left since was used again.
+/// The journals' directories are the same then, and with the ring lost every number that had left
+/// since was used again.
 #[test]
 fn a_copy_whose_files_are_put_back_into_the_directory_itself_is_held() {
     for (mode, renames) in [("buffered", true), ("buffered", false), ("sync", true), ("sync", false)] {
@@ -216,7 +218,8 @@ fn a_copy_whose_files_are_put_back_into_the_directory_itself_is_held() {
     }
 }
 
-/// All that a start had written, with its first record: as if it had sent nothing, the numbers of the stop before were used again.
+/// All that a start had written, with its first record: as if it had sent nothing, the numbers of
+/// the stop before were used again.
 #[test]
 fn segments_that_know_nothing_of_the_last_start_are_held_where_it_had_begun() {
     for mode in ["buffered", "sync"] {

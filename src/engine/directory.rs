@@ -82,12 +82,12 @@ impl Directory {
         own.collect()
     }
 
-    /// What a Logon says of its session: `None` within where that can be nobody's. `None` for another message, and for one
-    /// that the session's own dictionary cannot read.
+    /// What a Logon says of its session: `None` within where that can be nobody's. `None` for
+    /// another message, and for one that the session's own dictionary cannot read.
     ///
-    /// The session says which fields are data and is known only from the message. So the message is read as if it were
-    /// any session's, or as far as the standard can read it, and again by the data fields of the session that it then
-    /// names, until both readings name the same.
+    /// The session says which fields are data and is known only from the message. So the message is
+    /// read as if it were any session's, or as far as the standard can read it, and again by the
+    /// data fields of the session that it then names, until both readings name the same.
     pub fn peer_of_logon(&self, bytes: &[u8], index: &mut FieldIndex) -> Option<Option<Identity>> {
         let peer = |message: &Message<'_>| (message.msg_type() == b"A").then(|| Identity::of_peer(message));
         let Some(all) = &self.data_fields else {
@@ -341,7 +341,8 @@ mod tests {
         assert_eq!(journal(&named), None);
     }
 
-    /// Two dictionaries that disagree: 5001 announces the data of 5002 in one, and is a number in the other.
+    /// Two dictionaries that disagree: 5001 announces the data of 5002 in one, and is a number in
+    /// the other.
     #[test]
     fn a_logon_is_read_by_the_dictionary_of_the_session_that_it_names() {
         let folder = std::env::temp_dir().join(format!("fixring-directory-{}", std::process::id()));

@@ -29,8 +29,9 @@ impl Fence {
         Self { storage, incarnation, looked: Instant::now(), begun }
     }
 
-    /// Once the first record of each journal is synced: from then on numbers may leave that only this start knows of. Nothing depends on it but that
-    /// the next start sees what the volume has lost meanwhile.
+    /// Once the first record of each journal is synced: from then on numbers may leave that only
+    /// this start knows of. Nothing depends on it but that the next start sees what the volume has
+    /// lost meanwhile.
     pub fn note_reached(&mut self) {
         if self.begun.is_empty() || self.begun.iter().any(|(marks, start)| marks.synced() <= *start) {
             return;

@@ -293,9 +293,10 @@ impl<A: Application> Ledger<A> {
         }
     }
 
-    /// Says in the journal whether the inbound message at `position` used its number up. Recovery reads it there and looks at no message.
-    /// A session counts the number that it expects and none else, and states whatever else it does to its numbers: so what the records
-    /// add up to is what the session has.
+    /// Says in the journal whether the inbound message at `position` used its number up. Recovery
+    /// reads it there and looks at no message. A session counts the number that it expects and none
+    /// else, and states whatever else it does to its numbers: so what the records add up to is what
+    /// the session has.
     #[inline]
     fn mark_counted(&mut self, session: u32, position: u64, msg_seq_num: u64, received: Received) {
         if received.counted {
@@ -375,7 +376,7 @@ impl<A: Application> Ledger<A> {
     }
 
     fn logon(&mut self, now: Now, session: u32, logon: &Message<'_>) -> Received {
-        // Whom the schedule keeps out, the application need not see.
+        // The application need not see a peer that the schedule keeps out.
         let closed = self.slots[session as usize].link.hours.as_ref().and_then(|hours| hours.closed_text());
         if let Some(text) = closed {
             return self

@@ -21,8 +21,9 @@ pub(super) fn lock_if_required(config: &Config) -> Result<(), StartError> {
     }
 }
 
-/// For a worker's thread, once everything that it works with is made: its stack, receive tables, timers, mailboxes, index, books, what the
-/// stager hands it, and the code of paths that it has not walked yet. The rings of all workers, `rings_bytes`, are there already.
+/// For a worker's thread, once everything that it works with is made: its stack, receive tables,
+/// timers, mailboxes, index, books, what the stager hands it, and the code of paths that it has not
+/// walked yet. The rings of all workers, `rings_bytes`, are there already.
 pub(super) fn fault_in(worker: usize, rings_bytes: u64) {
     let began = Instant::now();
     touch_stack();

@@ -1,7 +1,7 @@
 //! Whether the files that the engine works with are still where a start will look for them.
 //!
-//! Who removes or replaces a segment or a ring under a running engine leaves it writing into files
-//! that have no name: everything works, and is gone at the next start. A housekeeping thread
+//! An engine whose segment or ring is removed or replaced while it runs writes into files that have
+//! no name: everything works, and is gone at the next start. A housekeeping thread
 //! compares names with files; a worker has no part in it.
 
 use std::fs;

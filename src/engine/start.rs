@@ -601,8 +601,9 @@ impl Drop for Engine {
 
 /// Brings an application to where the journal ends: its snapshot, then what was stored after it.
 ///
-/// Messages are read by the data fields of their session, by its number; one that they cannot read, since the
-/// dictionary has changed, by the standard's. The error is the application's (`Ok`) or the storage's (`Err`).
+/// Messages are read by the data fields of their session, by its number; one that they cannot read,
+/// since the dictionary has changed, by the standard's. The error is the application's (`Ok`) or
+/// the storage's (`Err`).
 pub fn restore<A: Application, S: Storage>(
     application: &mut A,
     recovered: &Recovered<S>,

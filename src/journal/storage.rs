@@ -52,7 +52,8 @@ pub trait Storage: Clone + Send + 'static {
     }
     /// `None` in a new data directory.
     fn manifest(&self) -> Result<Option<Vec<u8>>, StorageError>;
-    /// What names the file that the next manifest is written to, and no copy of it; empty where nothing does.
+    /// What names the file that the next manifest is written to, and no copy of it; empty where
+    /// nothing does.
     fn next_manifest(&self) -> Result<String, StorageError> {
         Ok(String::new())
     }

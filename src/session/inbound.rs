@@ -235,7 +235,7 @@ impl Session {
         out: &mut impl Outbox,
     ) -> Received {
         match header.msg_type {
-            // Of Logon and Logout what is sent again, where others fill a gap.
+            // Logons and Logouts that are sent again, where others fill a gap.
             b"0" | b"5" => {}
             b"A" if header.poss_dup => {}
             b"1" => return self.receive_test_request(now, header, number, message, out),

@@ -65,8 +65,8 @@ impl OutboundHeader {
         let mut encoder = Encoder::begin(buffer, version.begin_string(), msg_type);
         encoder.uint(tags::MSG_SEQ_NUM, msg_seq_num).bool(tags::POSS_DUP_FLAG, true).raw(&self.sender);
         encoder.timestamp(tags::SENDING_TIME, sending_time, self.precision).raw(&self.target);
-        // A clock that was set back since may be behind the stored time, and a peer ends the session over an
-        // OrigSendingTime(122) after SendingTime(52).
+        // A clock that was set back since may be behind the stored time, and a peer ends the
+        // session over an OrigSendingTime(122) after SendingTime(52).
         let latest = self.precision.cut(sending_time);
         let is_later = |text: &&[u8]| UtcTimestamp::parse(text).is_some_and(|original| original > latest);
         match replay.orig_sending_time.filter(|text| !is_later(text)) {

@@ -214,7 +214,8 @@ pub enum Notice {
         expected: u64,
         next_out: u64,
     },
-    /// The peer's Logon has number 1, and we expect a higher one: it begins again and does not say so.
+    /// The peer's Logon has number 1, and we expect a higher one: it begins again and does not say
+    /// so.
     BeginsAnewUnsaid {
         expected: u64,
     },
@@ -283,8 +284,8 @@ pub enum Notice {
     DefaultApplVerIdMissing,
     /// We asked for a reset with our Logon, and the answer does not confirm it though its number does.
     ResetNotConfirmed,
-    /// Our settings or schedule began the numbers again, and the peer's Logon or Logout shows that it went on
-    /// under the old ones.
+    /// Our settings or schedule began the numbers again, and the peer's Logon or Logout shows that
+    /// it went on under the old ones.
     ResetNotTaken {
         times: u32,
     },

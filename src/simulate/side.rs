@@ -281,7 +281,8 @@ impl<A: Told> Side<A> {
             // What could not be damaged any more is looked at now and then.
             let is_looked_at = self.is_damaged || around.random.u8(..8) == 0;
             let from = if is_looked_at { 0 } else { report.end.saturating_sub(2 * ring_bytes) };
-            // What the ring has is kept, but for what a commit lies over that was open when the process died, or was dropped.
+            // What the ring has is kept, but for what a commit lies over that was open when the
+            // process died, or was dropped.
             let oldest_in_ring = (kept.appended() + geometry.commit_bytes_max()).saturating_sub(ring_bytes);
             let outside_ring = if kept.ring_is_lost() { u64::MAX } else { oldest_in_ring };
             let passed_over = report.unreadable.map(|place| place.from..place.to.min(outside_ring));

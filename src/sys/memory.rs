@@ -61,7 +61,8 @@ pub fn data_limit() -> Option<MemoryLimit> {
 pub fn share_arenas() {
     #[cfg(target_env = "gnu")]
     {
-        // SAFETY: M_ARENA_MAX of mallopt(3) takes one integer and changes no memory that was handed out.
+        // SAFETY: M_ARENA_MAX of mallopt(3) takes one integer and changes no memory that was handed
+        // out.
         let _ = unsafe { libc::mallopt(libc::M_ARENA_MAX, 1) };
     }
 }

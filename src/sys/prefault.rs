@@ -32,7 +32,8 @@ pub struct Prefaulted {
 /// Faults in all private memory of the process, and the program with its libraries: MADV_POPULATE_WRITE and
 /// MADV_POPULATE_READ of madvise(2), which change nothing of what the memory holds and need no permission.
 ///
-/// What is shared, such as a ring or a mapped segment, is left to its owner. `shared_bytes` of it are memory that stays: the rings.
+/// What is shared, such as a ring or a mapped segment, is left to its owner. `shared_bytes` of it
+/// are memory that stays: the rings.
 pub fn faulted_in(shared_bytes: u64) -> io::Result<Prefaulted> {
     let mut done = Prefaulted::default();
     let maps = fs::read_to_string("/proc/self/maps")?;

@@ -59,8 +59,9 @@ fn a_rebooted_peer_is_let_in_once_its_old_connection_has_not_answered_the_probe(
     assert_eq!(types(&rebooted.receive()), "4");
 }
 
-/// The timer of the wait for a Logon went on when the Logon had come and the probe was under way: a live connection lost its session
-/// to a second one that had taken its time, long before the probe's own deadline.
+/// The timer of the wait for a Logon went on when the Logon had come and the probe was under way: a
+/// live connection lost its session to a second one that had taken its time, long before the
+/// probe's own deadline.
 #[test]
 fn a_probe_has_its_whole_time_however_late_the_second_logon_came() {
     let mut world = World::new();

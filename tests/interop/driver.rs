@@ -22,8 +22,8 @@ use crate::versions::{Version, dictionaries};
 const DEADLINE: Duration = Duration::from_secs(180);
 /// Longer than a scenario takes on a busy machine: numbers are counted, and a Heartbeat(0) has one.
 pub const QUICKFIX_HEARTBEAT_S: &str = "600";
-/// HeartBtInt(108) as the other side sees it, where a scenario waits for TestRequests(1): a QuickFIX that waits for its core
-/// answers them within more than another such time.
+/// HeartBtInt(108) as the other side sees it, where a scenario waits for TestRequests(1): a
+/// QuickFIX that waits for its core answers them within more than another such time.
 pub const SHORT_HEARTBEAT_S: u32 = 3;
 const READY_POLL_INTERVAL: Duration = Duration::from_millis(20);
 /// Events of the counterparty that a failed test prints.

@@ -120,7 +120,8 @@ impl Drop for Place {
     }
 }
 
-/// Makes a manifest say nothing of the file that it was written to, as one of before that was kept: it can be put back like any file.
+/// Makes a manifest say nothing of the file that it was written to, as one of before that was kept:
+/// it can be put back like any file.
 pub fn forget_its_file(manifest: &Path) {
     let text = fs::read_to_string(manifest).expect("a manifest");
     let is_kept = |line: &&str| !line.starts_with("born = ") && !line.starts_with("# crc32c = ");

@@ -54,8 +54,8 @@ pub(super) struct File<'t> {
     pub ignored: Vec<(u32, String)>,
 }
 
-/// The bytes as text, if they are not too many. What is not UTF-8 is a comment as a rule, in the encoding of a Windows
-/// editor; the engines do not look. A strict import refuses it.
+/// The bytes as text, if they are not too many. What is not UTF-8 is a comment as a rule, in the
+/// encoding of a Windows editor; the engines do not look. A strict import refuses it.
 pub(super) fn text<'t>(bytes: &'t [u8], name: &str, is_strict: bool) -> Result<Cow<'t, str>, ConfigErrors> {
     if bytes.len() > FILE_BYTES_MAX {
         let what = format!("is longer than {FILE_BYTES_MAX} bytes");
@@ -216,8 +216,8 @@ impl<'t> Reading<'t> {
     }
 }
 
-/// What stands between the brackets: `[SESSION]`, `[ session ]   # the second desk`. QuickFIX/J takes no notice of what
-/// follows.
+/// What stands between the brackets: `[SESSION]`, `[ session ] # the second desk`. QuickFIX/J takes
+/// no notice of what follows.
 fn section_name(line: &str) -> Option<&str> {
     let (name, rest) = line.strip_prefix('[')?.split_once(']')?;
     let rest = rest.trim_start();

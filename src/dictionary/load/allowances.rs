@@ -7,7 +7,8 @@ use std::str::FromStr;
 /// One kind of error that becomes a warning.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Allowance {
-    /// A member names a field that the file does not define, or not with a tag: the member is left out.
+    /// A member names a field that the file does not define, or not with a tag: the member is left
+    /// out.
     UndefinedFields,
     /// A message or group names a component that the file does not define: it is left out.
     UndefinedComponents,

@@ -1,5 +1,5 @@
-//! The components of a file. QuickFIX looks at one only where something has it as a member, so that what is wrong with
-//! the others is a warning here.
+//! The components of a file. QuickFIX looks at one only where something has it as a member, so that
+//! what is wrong with the others is a warning here.
 
 use std::collections::{HashMap, HashSet};
 
@@ -29,7 +29,8 @@ pub(super) fn used<'d>(lists: [Option<Node<'d, 'd>>; 3], section: Option<Node<'d
 }
 
 impl<'d> Reader<'d, '_> {
-    /// Gives every component its index before any member refers to one; returns their nodes in that order.
+    /// Gives every component its index before any member refers to one; returns their nodes in that
+    /// order.
     pub(super) fn component_names(&mut self, section: Node<'d, 'd>) -> Vec<Node<'d, 'd>> {
         let mut nodes = Vec::new();
         for node in self.children(section, "component") {

@@ -56,9 +56,10 @@ impl<'d> Reader<'d, '_> {
         members
     }
 
-    /// Adds what every message of the version has in its header or trailer, of which `standard` is the standard's: all
-    /// where a field that frames a message is missing, and otherwise what a message needs that is sent again, and the
-    /// fields that the file defines. QuickFIX knows all of them by itself.
+    /// Adds what every message of the version has in its header or trailer, of which `standard` is
+    /// the standard's: all where a field that frames a message is missing, and otherwise what a
+    /// message needs that is sent again, and the fields that the file defines. QuickFIX knows all
+    /// of them by itself.
     pub(super) fn complete(
         &mut self,
         node: Node<'d, 'd>,

@@ -3,8 +3,9 @@
 //! What QuickFIX reads and can mean only one thing is read here too, with a warning. What can mean
 //! several things is an error that an [`Allowance`] settles.
 //!
-//! A file comes from outside, so everything about it is bounded: its size, its nodes, how deep its groups and
-//! components are nested, and how many members they unfold to. Document types are left out, and with them entities.
+//! A file comes from outside, so everything about it is bounded: its size, its nodes, how deep its
+//! groups and components are nested, and how many members they unfold to. Document types are left
+//! out, and with them entities.
 
 mod allowances;
 mod components;
@@ -135,7 +136,8 @@ struct Reader<'d, 'f> {
     components: HashMap<&'d str, ComponentIndex>,
     /// The components that some message, header or trailer has, by itself or through another.
     used: HashSet<&'d str>,
-    /// Whether something was wrong in the component that is being read, where nothing uses it: its faults are warnings.
+    /// Whether something was wrong in the component that is being read, where nothing uses it: its
+    /// faults are warnings.
     unused: Option<bool>,
 }
 

@@ -8,7 +8,8 @@ use super::super::{Faults, FieldType};
 const SUGGESTIONS_MAX: usize = 50;
 /// Longer names are not compared: it takes the product of their lengths.
 const COMPARED_BYTES_MAX: usize = 64;
-/// Three times as many as the standard has: a file with more gets no suggestions, each of which looks at all.
+/// Three times as many as the standard has: a file with more gets no suggestions, each of which
+/// looks at all.
 const COMPARED_NAMES_MAX: usize = 20_000;
 /// Below this the nearest name is a mere coincidence. 1 is equality.
 const SIMILARITY_MIN: f64 = 0.82;

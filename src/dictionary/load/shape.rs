@@ -46,8 +46,8 @@ pub(super) fn has_endless_unused_component<'d>(
     false
 }
 
-/// The dictionary with each group whose instances have no first field as the field that counts them, which is how
-/// QuickFIX reads it.
+/// The dictionary with each group whose instances have no first field as the field that counts
+/// them, which is how QuickFIX reads it.
 pub(super) fn without_empty_groups(dictionary: &Dictionary) -> Dictionary {
     let mut parts = dictionary.to_parts();
     let messages = parts.messages.iter_mut().map(|message| &mut message.members);

@@ -212,8 +212,8 @@ impl<'d> Compiler<'d> {
     }
 }
 
-/// Each tag once. One that comes again, as through a component, has its first place, is required where any place says
-/// so, and counts a group where any does.
+/// Each tag once. One that comes again, as through a component, has its first place, is required
+/// where any place says so, and counts a group where any does.
 fn merged(members: Vec<Unfolded<'_>>) -> Vec<Unfolded<'_>> {
     let mut places: HashMap<u32, usize> = HashMap::new();
     let mut merged: Vec<Unfolded<'_>> = Vec::new();

@@ -41,7 +41,8 @@ impl ArchiveDirectory {
         self.directory.join(format!("{name}.sha256"))
     }
 
-    /// Whether there is a copy of this name whose proof says that it has these bytes, and that has lost none of them since.
+    /// Whether there is a copy of this name whose proof says that it has these bytes, and that has
+    /// lost none of them since.
     fn has(&self, name: &str, sha256: &str) -> io::Result<bool> {
         let proof = match read_small(&self.sidecar(name), PROOF_BYTES_MAX) {
             Ok(proof) => proof,

@@ -44,8 +44,8 @@ fn a_resend_keeps_the_body_and_fills_over_administrative_messages() {
     assert_eq!((desk.session.numbers().next_out, desk.session.resending()), (7, None));
 }
 
-/// A peer ends the session over an OrigSendingTime(122) after SendingTime(52), and would at each resend until the clock had
-/// caught up.
+/// A peer ends the session over an OrigSendingTime(122) after SendingTime(52), and would at each
+/// resend until the clock had caught up.
 #[test]
 fn a_clock_that_was_set_back_makes_no_original_time_after_its_sending_time() {
     for (set_back_ns, precision, orig) in [
