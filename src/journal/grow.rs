@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use crate::sys::file;
 
 use super::file_storage::{journal_dir, segment_path};
-use super::held::why_to_hold;
+use super::held::{self, why_to_hold};
 use super::record::HEADER_BYTES;
 use super::state::head_identity;
 use super::{FileStorage, FlushMethod, Geometry, Manifest, OpenError, Slot, StorageError};
@@ -64,6 +64,11 @@ pub(super) fn grow(
     let Some(Ok(mut manifest)) = Manifest::read(&storage)? else { return Ok(Growth::Unasked) };
     let mut growth = Growth::Unasked;
     if manifest.last_use.growing_to > manifest.geometry.segments {
+        // The last step writes the manifest, which no longer shows then that it was put back from a
+        // copy.
+        if manifest.last_use.held.is_empty() {
+            held::refuse(&storage, &mut manifest, data_dir, ring_dir)?;
+        }
         growth = Growth::Grown { from: manifest.geometry.segments };
         finish(data_dir, &mut manifest, method, step)?;
     }
@@ -390,6 +395,15 @@ mod tests {
         assert!(verified.is_whole, "{verified:#?}");
     }
 
+    /// So many steps are taken, and the next one is not.
+    fn dies_after(mut steps: u32) -> impl FnMut() -> Result<(), StorageError> {
+        move || {
+            let died = || StorageError::new("die in", "this step", std::io::ErrorKind::Other.into());
+            steps = steps.checked_sub(1).ok_or_else(died)?;
+            Ok(())
+        }
+    }
+
     #[test]
     fn each_step_can_be_the_last_one_and_nothing_is_lost() {
         let mut last = 0;
@@ -401,14 +415,8 @@ mod tests {
             let before = [0, 1].map(|journal| stored(root, journal));
             assert!(before[0].len() > 150 && before[0][0] > 1 && before[1][0] == 1, "{before:?}");
             let Settings { data_dir, ring_dir, geometry, .. } = settings(root, TO);
-            let mut left = steps;
-            let mut step = || {
-                let died = || StorageError::new("die in", "this step", std::io::ErrorKind::Other.into());
-                left = u32::checked_sub(left, 1).ok_or_else(died)?;
-                Ok(())
-            };
             let method = FlushMethod::default();
-            let is_done = grow(&data_dir, &ring_dir, geometry, method, &mut step).is_ok();
+            let is_done = grow(&data_dir, &ring_dir, geometry, method, &mut dies_after(steps)).is_ok();
             if steps > 0 {
                 let planned = Plan::make(&data_dir, &Options::default()).err();
                 assert!(is_done || matches!(planned, Some(RepairError::Growing(TO))), "{planned:?}, {steps} steps");
@@ -483,13 +491,7 @@ mod tests {
     /// A growth that was cut off before anything but the manifest was written.
     fn cut_off(root: &Path) {
         let Settings { data_dir, ring_dir, geometry, .. } = settings(root, TO);
-        let mut left = 1;
-        let mut step = || {
-            left -= 1;
-            let died = || StorageError::new("die in", "this step", std::io::ErrorKind::Other.into());
-            if left < 0 { Err(died()) } else { Ok(()) }
-        };
-        assert!(grow(&data_dir, &ring_dir, geometry, FlushMethod::default(), &mut step).is_err());
+        assert!(grow(&data_dir, &ring_dir, geometry, FlushMethod::default(), &mut dies_after(1)).is_err());
         assert_eq!(manifest(root).last_use.growing_to, TO);
     }
 

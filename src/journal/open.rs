@@ -168,25 +168,11 @@ pub fn open_with(
     Ok(opened)
 }
 
-/// A growth that was cut off is ended by writing the manifest, which then no longer shows that it
-/// was put back from a copy: so that is looked for first.
-pub(super) fn refuse_growing(settings: &Settings) -> Result<(), OpenError> {
-    let storage = FileStorage::open(&settings.data_dir, settings.geometry);
-    match Manifest::read(&storage)? {
-        Some(Ok(mut manifest)) if manifest.last_use.growing_to > 0 && manifest.last_use.held.is_empty() => {
-            held::refuse(&storage, &mut manifest, &settings.data_dir, &settings.ring_dir)
-        }
-        // Whatever is wrong with it is said by who opens the directory.
-        _ => Ok(()),
-    }
-}
-
 /// What the configuration says, as far as the directory can follow it now, and what there is to say
 /// of that.
 fn grown(settings: &Settings, method: FlushMethod) -> Result<(Settings, Option<String>), OpenError> {
     let mut settings = settings.clone();
     let wanted = settings.geometry.segments;
-    refuse_growing(&settings)?;
     let growth = grow(&settings.data_dir, &settings.ring_dir, settings.geometry, method, &mut || Ok(()))?;
     let said = match growth {
         Growth::Unasked => None,

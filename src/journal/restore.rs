@@ -17,7 +17,7 @@ use super::held;
 use super::home;
 use super::lock::DirectoryLock;
 use super::manifest::LastUse;
-use super::open::{open_files, refuse_growing};
+use super::open::open_files;
 use super::recovery::see;
 use super::ring_file::{self, RingIdentity, ring_path};
 use super::{
@@ -154,21 +154,19 @@ pub fn decide(
     read_manifest(data_dir)?;
     let _lock = DirectoryLock::take(data_dir)?;
     let chosen = flush_note::settle(data_dir, settings.flush_method);
-    // The directory's own, whatever the configuration asks for by now. A start that gave it more
-    // segments may have died on the way.
-    let own = || Ok::<_, RestoreFault>(read_manifest(data_dir)?.geometry);
-    if !is_restored {
-        refuse_growing(settings)?;
-    }
-    grow(data_dir, &settings.ring_dir, own()?, chosen.method, &mut || Ok(()))?;
-    let settings = &Settings { geometry: own()?, ..settings.clone() };
-    let storage = FileStorage::open(data_dir, settings.geometry);
     let mut manifest = read_manifest(data_dir)?;
+    let storage = FileStorage::open(data_dir, manifest.geometry);
     if !is_restored {
         held::refuse(&storage, &mut manifest, data_dir, &settings.ring_dir)?;
     } else if manifest.last_use.held.is_empty() {
         held::hold(&storage, &mut manifest, BY_OPERATOR.to_owned()).map_err(OpenError::Storage)?;
     }
+    // The directory's own segments count, whatever the configuration asks for by now. A start that
+    // gave it more may have died on the way.
+    grow(data_dir, &settings.ring_dir, manifest.geometry, chosen.method, &mut || Ok(()))?;
+    let manifest = read_manifest(data_dir)?;
+    let settings = &Settings { geometry: manifest.geometry, ..settings.clone() };
+    let storage = FileStorage::open(data_dir, settings.geometry);
     // Once a hold: what is said of the other sessions later goes on in the timeline that the first word began.
     let begins = (is_restored && manifest.last_use.decided.is_empty()).then(Uuid::new_v4);
     let before = |storage: &FileStorage, manifest: &Manifest, rings: &[RingMemory]| {
