@@ -45,14 +45,15 @@ pub fn preview(settings: &Settings) -> Result<Preview, OpenError> {
         storage.check_unused()?;
         return Ok(Preview { journals: Vec::new(), growing_to: None });
     };
+    let held = |why: String| OpenError::Held { data_dir: data_dir.to_owned(), why };
+    let check_home =
+        |manifest: &Manifest| why_to_hold(manifest, data_dir, ring_dir)?.map_or(Ok(()), |why| Err(held(why)));
     // A start makes more of them, where they are as they should be.
     let growing_to = manifest.last_use.growing_to;
     if growing_to > manifest.geometry.segments {
         let to = Geometry { segments: growing_to, ..manifest.geometry };
         geometry.segments = geometry.segments.min(growing_to);
-        if let Some(why) = why_to_hold(&manifest, data_dir, ring_dir)? {
-            return Err(OpenError::Held { data_dir: data_dir.to_owned(), why });
-        }
+        check_home(&manifest)?;
         grow::check_resumable(data_dir, &manifest)?;
         Manifest { geometry: to, ..manifest }.check(geometry)?;
         return Ok(Preview { journals: Vec::new(), growing_to: Some(growing_to) });
@@ -60,10 +61,7 @@ pub fn preview(settings: &Settings) -> Result<Preview, OpenError> {
     geometry.segments = geometry.segments.min(manifest.geometry.segments);
     manifest.check(geometry)?;
     let storage = FileStorage::open(data_dir, geometry);
-    let held = |why: String| OpenError::Held { data_dir: data_dir.to_owned(), why };
-    if let Some(why) = why_to_hold(&manifest, data_dir, ring_dir)? {
-        return Err(held(why));
-    }
+    check_home(&manifest)?;
     storage.check_lengths(manifest.incarnation)?;
     storage.check_openable(flush_note::expected(data_dir, settings.flush_method))?;
     storage.open_segments()?;
@@ -117,8 +115,6 @@ pub struct Needed {
     pub segments_bytes: u64,
     /// Beyond what the rings hold already.
     pub rings_bytes: u64,
-    /// Files of the data directory that are not there.
-    pub files: u64,
     /// Rings that are not there.
     pub ring_files: u64,
     /// Private memory, while the journals are read.
@@ -130,6 +126,12 @@ pub struct Needed {
 }
 
 impl Needed {
+    /// Files and directories of the data directory that are not there. Apart from the rest, since a
+    /// start has no use for it.
+    pub fn files(settings: &Settings) -> u64 {
+        FileStorage::open(&settings.data_dir, settings.geometry).missing_files()
+    }
+
     pub fn of(settings: &Settings) -> Self {
         let Settings { data_dir, ring_dir, geometry, .. } = settings;
         let storage = FileStorage::open(data_dir, *geometry);
@@ -147,7 +149,6 @@ impl Needed {
         Self {
             segments_bytes: storage.missing_bytes(),
             rings_bytes: missing.fold(0, u64::saturating_add),
-            files: storage.missing_files(),
             ring_files: held_bytes.iter().filter(|held| **held == 0).count() as u64,
             read_bytes: scan::whole_window_bytes(*geometry).saturating_mul(journals),
             tables_bytes: sends_bytes(*geometry).saturating_mul(journals),

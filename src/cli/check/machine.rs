@@ -167,9 +167,10 @@ impl<'c> Findings<'c> {
             self.journals();
         }
         self.filesystem(KEY, &existing);
-        let needed = Needed::of(&self.settings());
+        let settings = self.settings();
+        let needed = (Needed::of(&settings).segments_bytes, Needed::files(&settings));
         let mend = "make room, or lower persistence.segments or segment_bytes";
-        self.room(KEY, &existing, (needed.segments_bytes, needed.files), "segments", mend);
+        self.room(KEY, &existing, needed, "segments", mend);
     }
 
     /// Whether what the data directory lies on can keep what the journal promises.
@@ -277,7 +278,8 @@ impl<'c> Findings<'c> {
                  medium Memory)",
             ),
         }
-        let needed = Needed::of(&self.settings());
+        let settings = self.settings();
+        let needed = Needed::of(&settings);
         let mend = "make room (in a pod: raise the sizeLimit of the emptyDir), or lower persistence.ring_bytes";
         let is_same = |data_dir: &Path| {
             let data = fs::metadata(nearest(data_dir)).map(|metadata| metadata.dev()).ok();
@@ -287,7 +289,8 @@ impl<'c> Findings<'c> {
         match is_same(&config.engine.data_dir) {
             true => {
                 let both = needed.rings_bytes.saturating_add(needed.segments_bytes);
-                self.room(KEY, &existing, (both, needed.ring_files + needed.files), "rings and segments", mend);
+                let files = needed.ring_files + Needed::files(&settings);
+                self.room(KEY, &existing, (both, files), "rings and segments", mend);
             }
             false => self.room(KEY, &existing, (needed.rings_bytes, needed.ring_files), "rings", mend),
         }
