@@ -123,6 +123,7 @@ fn read(text: &str, allowed: Allowances, faults: &mut Faults) -> Option<Dictiona
         components: HashMap::new(),
         used: HashSet::new(),
         unused: None,
+        has_empty_groups: false,
     };
     reader.dictionary()
 }
@@ -139,6 +140,8 @@ struct Reader<'d, 'f> {
     /// Whether something was wrong in the component that is being read, where nothing uses it: its
     /// faults are warnings.
     unused: Option<bool>,
+    /// Groups were found whose instances have no first field.
+    has_empty_groups: bool,
 }
 
 impl<'d> Reader<'d, '_> {
@@ -181,7 +184,8 @@ impl<'d> Reader<'d, '_> {
         lists.extend(
             message_nodes.iter().zip(dictionary.messages()).map(|(node, message)| (*node, &message.members[..])),
         );
-        if shape::check(self, &dictionary, &component_nodes, &lists) == shape::HasEmptyGroups(true) {
+        shape::check(self, &dictionary, &component_nodes, &lists);
+        if self.has_empty_groups {
             dictionary = shape::without_empty_groups(&dictionary);
         }
         for field in dictionary.data_fields_without_length() {

@@ -20,10 +20,6 @@ struct Extent {
     depth: u32,
 }
 
-/// Whether groups were found whose instances have no first field.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) struct HasEmptyGroups(pub bool);
-
 /// Whether a component that nothing uses contains itself, which is said of the first.
 pub(super) fn has_endless_unused_component<'d>(
     reader: &mut Reader<'d, '_>,
@@ -73,8 +69,7 @@ pub(super) fn check<'d>(
     dictionary: &Dictionary,
     component_nodes: &[Node<'d, 'd>],
     lists: &[(Node<'d, 'd>, &[Member])],
-) -> HasEmptyGroups {
-    let mut has_empty_groups = HasEmptyGroups(false);
+) {
     let components = dictionary.components();
     let mut measure = Measure::of(dictionary);
     for (at, (node, component)) in component_nodes.iter().zip(components).enumerate() {
@@ -82,12 +77,12 @@ pub(super) fn check<'d>(
             Ok(_) => {}
             Err(Endless::Cycle(names)) => {
                 reader.error(*node, format!("component {} contains itself: {names}", component.name));
-                return has_empty_groups;
+                return;
             }
             Err(Endless::Deep) => {
                 let what = format!("component {}: nested more than {DEPTH_MAX} deep", component.name);
                 reader.error(*node, what);
-                return has_empty_groups;
+                return;
             }
         }
     }
@@ -112,22 +107,15 @@ pub(super) fn check<'d>(
         let Some(rest) = budget.checked_sub(cost) else {
             let root = reader.document.root_element();
             reader.error(root, format!("all messages together unfold to more than {FIELDS_LOOKED_AT_MAX} fields"));
-            return has_empty_groups;
+            return;
         };
         budget = rest;
-        check_list(reader, dictionary, node, members, &mut has_empty_groups);
+        check_list(reader, dictionary, node, members);
     }
-    has_empty_groups
 }
 
 /// Fields that come twice in one list, in it and in the groups that are written in it.
-fn check_list<'d>(
-    reader: &mut Reader<'d, '_>,
-    dictionary: &Dictionary,
-    node: Node<'d, 'd>,
-    members: &[Member],
-    has_empty_groups: &mut HasEmptyGroups,
-) {
+fn check_list<'d>(reader: &mut Reader<'d, '_>, dictionary: &Dictionary, node: Node<'d, 'd>, members: &[Member]) {
     let (mut seen, mut said) = (HashSet::new(), HashSet::new());
     for member in dictionary.unfold(members) {
         if !seen.insert(member.tag) && said.insert(member.tag) {
@@ -149,9 +137,9 @@ fn check_list<'d>(
         if dictionary.delimiter(group).is_none() {
             let what = "the group has nothing but empty components: it is read as a field";
             reader.warning(group_node, what.into());
-            *has_empty_groups = HasEmptyGroups(true);
+            reader.has_empty_groups = true;
         }
-        check_list(reader, dictionary, group_node, &group.members, has_empty_groups);
+        check_list(reader, dictionary, group_node, &group.members);
     }
 }
 
