@@ -181,19 +181,25 @@ fn put_back(copy: &Path, over: &Path, renames: bool) {
     }
 }
 
+/// An engine has talked with it and was stopped in order.
+fn desk_of_a_stopped_engine(place: &Place) -> Desk {
+    let mut engine = place.start_ready();
+    let mut desk = Desk::default();
+    desk.log_on(place.port);
+    desk.talk(5);
+    engine.terminate();
+    assert_eq!(engine.until_ended().0.code(), Some(0));
+    desk.received += 1;
+    desk
+}
+
 /// The journals' directories are the same then, and with the ring lost every number that had left
 /// since was used again.
 #[test]
 fn a_copy_whose_files_are_put_back_into_the_directory_itself_is_held() {
     for (mode, renames) in [("buffered", true), ("buffered", false), ("sync", true), ("sync", false)] {
         let place = Place::new(&Setup { mode, ..SMALL });
-        let mut engine = place.start_ready();
-        let mut desk = Desk::default();
-        desk.log_on(place.port);
-        desk.talk(5);
-        engine.terminate();
-        assert_eq!(engine.until_ended().0.code(), Some(0));
-        desk.received += 1;
+        let mut desk = desk_of_a_stopped_engine(&place);
         let kept = place.path().join("copy");
         copy(&place.data_dir(), &kept);
         let mut engine = place.start_ready();
@@ -224,13 +230,7 @@ fn a_copy_whose_files_are_put_back_into_the_directory_itself_is_held() {
 fn segments_that_know_nothing_of_the_last_start_are_held_where_it_had_begun() {
     for mode in ["buffered", "sync"] {
         let place = Place::new(&Setup { mode, ..SMALL });
-        let mut engine = place.start_ready();
-        let mut desk = Desk::default();
-        desk.log_on(place.port);
-        desk.talk(5);
-        engine.terminate();
-        assert_eq!(engine.until_ended().0.code(), Some(0));
-        desk.received += 1;
+        let mut desk = desk_of_a_stopped_engine(&place);
         let kept = place.path().join("copy");
         copy(&place.data_dir().join("journal-0"), &kept);
         let mut engine = place.start_ready();

@@ -123,7 +123,6 @@ mod tests {
         // What is rounded for the reader refuses nothing that fits.
         let odd = Parts { read: 1, ..parts };
         assert_eq!(odd.shortage(&MemoryLimit { bytes: (88 << 20) + 1, name: "memory.max".into() }), None);
-        let parts = Parts { rings: 64 << 20, segments: 0, mapped_segments: 0, read: 0, private: 24 << 20 };
         let what = parts.shortage(&limit(87)).unwrap();
         for part in ["88MiB of memory are needed", "memory.max allows 87MiB", "64MiB for rings (persistence.ring_bytes"]
         {

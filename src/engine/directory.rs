@@ -345,14 +345,13 @@ mod tests {
     /// the other.
     #[test]
     fn a_logon_is_read_by_the_dictionary_of_the_session_that_it_names() {
-        let folder = std::env::temp_dir().join(format!("fixring-directory-{}", std::process::id()));
-        std::fs::create_dir_all(&folder).unwrap();
+        let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, kind: &str| {
             let fields =
                 format!("<field number='5001' name='A' type='{kind}'/><field number='5002' name='B' type='DATA'/>");
             let fields = if kind == "LENGTH" { fields } else { fields.replace("DATA", "STRING") };
             let xml = crate::dictionary::to_xml(crate::dictionary::built_in(crate::dictionary::Version::Fix44));
-            let path = folder.join(name);
+            let path = folder.path().join(name);
             std::fs::write(&path, xml.replace("<fields>", &format!("<fields>{fields}"))).unwrap();
             path
         };
@@ -364,7 +363,6 @@ mod tests {
         let with_sub = session("PLAIN", &plain) + "target_sub_id = \"ALGO\"\n";
         let text = [session("DATA", &data), session("PLAIN", &plain), with_sub].concat();
         let directory = Directory::new(&Config::parse(&text, "test").unwrap());
-        std::fs::remove_dir_all(&folder).unwrap();
         let mut index = FieldIndex::with_capacity(64);
         let mut named = |sender: &str, body: &str| {
             let text = format!("8=FIX.4.4|9=1|35=A|49={sender}|56=VENUE|34=1|{body}98=0|108=30|10=000|");

@@ -1,6 +1,7 @@
 //! One `[SESSION]`, over `[DEFAULT]`, as a `[[session]]`.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -249,10 +250,7 @@ fn connect(scope: &mut Scope<'_, '_, '_>) {
             break;
         }
         let (Some(name), Some(port)) = (scope.needed_value(host), port(scope, port_id)) else { return };
-        let text = match name.parse::<Ipv6Addr>() {
-            Ok(address) => format!("[{address}]:{port}"),
-            Err(_) => format!("{name}:{port}"),
-        };
+        let text = endpoint_of(name, port);
         match parse_endpoint(&text) {
             Ok(_) => endpoints.push(quoted(&text)),
             Err(_) => {
@@ -271,8 +269,14 @@ fn connect(scope: &mut Scope<'_, '_, '_>) {
 
 fn is_endpoint(scope: &Scope<'_, '_, '_>, host: usize, port: usize) -> bool {
     let [host, port] = [host, port].map(|id| scope.ledger.file.settings[id].value);
-    let host = if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.into() };
-    parse_endpoint(&format!("{host}:{port}")).is_ok()
+    parse_endpoint(&endpoint_of(host, port)).is_ok()
+}
+
+fn endpoint_of(host: &str, port: impl Display) -> String {
+    match host.parse::<Ipv6Addr>() {
+        Ok(address) => format!("[{address}]:{port}"),
+        Err(_) => format!("{host}:{port}"),
+    }
 }
 
 /// Username(553) and Password(554). They are not QuickFIX's own settings, but applications read them there. Nothing
